@@ -1,0 +1,147 @@
+/**
+ * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
+ * GET /v1/status, /v1/endpoints[/ID], /v1/identities, /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
+ * GET /v1/events (a stream of JSON lines: EventDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
+ * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
+ */
+import type { Problem } from "../model/status.ts";
+
+export interface StatusDto {
+  readonly ok: boolean;
+  readonly node: string;
+  readonly version: string;
+  /** ISO time of start, and ms from start to ready. */
+  readonly started: string;
+  readonly readyMs: number | null;
+  readonly ready: boolean;
+  readonly kernel: { readonly release: string; readonly features: Readonly<Record<string, { readonly supported: boolean; readonly detail: string }>> };
+  readonly attach: { readonly mode: "tcx" | "clsact"; readonly endpoints: number; readonly uplinks: readonly string[]; readonly cgroup: string | null };
+  readonly sources: readonly { readonly name: string; readonly synced: boolean; readonly stale: boolean; readonly detail: string }[];
+  readonly addresses: readonly { readonly family: 4 | 6; readonly podCidr: string; readonly used: number; readonly size: number }[];
+  readonly counts: { readonly endpoints: number; readonly identities: number; readonly policies: number; readonly services: number; readonly backends: number };
+  readonly maps: readonly { readonly name: string; readonly entries: number | null; readonly max: number }[];
+  readonly reconcilers: readonly { readonly name: string; readonly writes: number; readonly repaired: number; readonly failures: number; readonly lastError: string | null }[];
+  readonly drops: readonly { readonly reason: string; readonly direction: "ingress" | "egress"; readonly packets: number; readonly bytes: number }[];
+  readonly forwarded: readonly { readonly direction: "ingress" | "egress"; readonly packets: number; readonly bytes: number }[];
+  readonly routes: { readonly expected: number; readonly present: number; readonly missing: readonly string[] };
+  readonly memory: { readonly rssBytes: number };
+  readonly problems: readonly Problem[];
+}
+
+export interface EndpointDto {
+  readonly id: number;
+  readonly pod: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  readonly ifindex: number;
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+  readonly identity: number;
+  readonly labels: readonly string[];
+  readonly state: "closed" | "ready";
+  readonly policyRevision: number;
+  readonly policySet: number;
+  readonly enforcement: { readonly ingress: boolean; readonly egress: boolean };
+}
+
+export interface IdentityDto {
+  readonly id: number;
+  readonly labels: readonly string[];
+  readonly references: number;
+  readonly reserved: boolean;
+}
+
+export interface PolicyDto {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly valid: boolean;
+  /** Endpoint ids of this node that it selects. */
+  readonly endpoints: readonly number[];
+  readonly problems: readonly Problem[];
+}
+
+export interface ServiceDto {
+  readonly service: string;
+  readonly type: string;
+  readonly frontend: string;
+  readonly protocol: string;
+  readonly backends: readonly string[];
+}
+
+export interface RouteDto {
+  readonly node: string;
+  readonly podCidr: string;
+  readonly present: boolean;
+  readonly local: boolean;
+  readonly via: readonly string[];
+  readonly device: readonly string[];
+  /** "bgp (kube-router)", "static", … */
+  readonly origin: string;
+  readonly since: string | null;
+  readonly mtu: number | null;
+}
+
+export interface CtDto {
+  readonly family: 4 | 6;
+  readonly protocol: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly state: string;
+  readonly idleSeconds: number;
+  readonly ageSeconds: number;
+  readonly nat: string | null;
+  readonly egressRevision: number;
+  readonly ingressRevision: number;
+}
+
+export interface IpcacheDto {
+  readonly address: string;
+  readonly identity: number;
+  readonly labels: readonly string[];
+}
+
+export interface PolicyMapDto {
+  readonly set: number;
+  readonly direction: "ingress" | "egress";
+  readonly enforced: boolean;
+  readonly groups: readonly { readonly group: number; readonly action: "deny" | "allow" | "redirect"; readonly peers: readonly string[]; readonly ports: readonly string[]; readonly origins: readonly string[] }[];
+}
+
+export interface EventDto {
+  readonly time: string;
+  readonly type: "drop" | "verdict" | "flow";
+  readonly verdict: "allowed" | "denied" | "audit";
+  readonly reason: string;
+  readonly direction: "ingress" | "egress";
+  readonly protocol: string;
+  readonly source: { readonly address: string; readonly port: number; readonly identity: number; readonly name: string };
+  readonly destination: { readonly address: string; readonly port: number; readonly identity: number; readonly name: string };
+  readonly rules: readonly string[];
+  readonly bytes: number;
+}
+
+export interface VersionDto {
+  readonly version: string;
+  readonly node: string;
+  readonly kernel: string;
+}
+
+/** What tandem-cni sends: the plugin's stdin and CNI_* environment, unread. */
+export interface CniRequest {
+  readonly command: string;
+  readonly containerId: string;
+  readonly netns: string;
+  readonly ifname: string;
+  readonly args: string;
+  readonly path: string;
+  /** stdin as text. */
+  readonly config: string;
+}
+
+/** exitCode 0 with the result to print, or 1 with a CNI error object. */
+export interface CniResponse {
+  readonly exitCode: 0 | 1;
+  /** JSON text for stdout ("" for DEL). */
+  readonly output: string;
+}

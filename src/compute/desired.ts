@@ -1,0 +1,77 @@
+/**
+ * What compute hands to the datapath: what has to hold in the kernel of this node, in terms of the field and not of map bytes.
+ * Keys identify entries over time, so that a reconciler can compare. Same tables in, same desired state out, in any order.
+ */
+import type { Address, Prefix } from "../model/ip.ts";
+import type { LocalEndpointRow, UplinkRow } from "../model/tables.ts";
+
+export interface DesiredIdentity {
+  readonly address: Address;
+  readonly identity: number;
+  readonly localNode: boolean;
+  readonly node: boolean;
+}
+
+/** Sorted group numbers, < 512. */
+export type Groups = readonly number[];
+
+/** One direction of a compiled set. */
+export interface CompiledDirection {
+  /** Default deny holds. */
+  readonly enforced: boolean;
+  readonly denies: number;
+  readonly allows: number;
+  readonly redirects: number;
+  /** Groups of prefixes that count only for peers outside of the cluster. */
+  readonly outsideOnly: Groups;
+  /** identity (0: any peer) -> groups. */
+  readonly peers: ReadonlyMap<number, Groups>;
+  /** The longest prefix carries all shorter ones' groups that hold. */
+  readonly prefixes: readonly { readonly prefix: Prefix; readonly groups: Groups }[];
+  /** bits: 0 every protocol; 8: every port of protocol; 8+n: n bits of port. The longest carries the shorter ones' groups. */
+  readonly ports: readonly { readonly protocol: number; readonly port: number; readonly bits: number; readonly groups: Groups }[];
+  /** Per group: which rules it came from, for `policy get` and the monitor ("NetworkPolicy shop/db ingress[0]"). */
+  readonly origins: readonly (readonly string[])[];
+}
+
+/** A policy set: what applies to one local identity. Two pods of equal labels share it. */
+export interface CompiledSet {
+  /** Stable name of its subject, e.g. the identity number as text. */
+  readonly key: string;
+  /** Digest of everything below: equal content, equal digest. */
+  readonly digest: string;
+  readonly egress: CompiledDirection;
+  readonly ingress: CompiledDirection;
+  /** Not null: refused (more than 512 groups, …); the pods keep their last good set, deny if there was none. */
+  readonly refused: string | null;
+}
+
+export interface DesiredEndpoint {
+  readonly row: LocalEndpointRow;
+  readonly identity: number;
+  /** CompiledSet.key; null while pod, identity or policy is not known: the endpoint stays closed. */
+  readonly set: string | null;
+  readonly audit: boolean;
+}
+
+export interface DesiredFrontend {
+  readonly address: Address;
+  readonly port: number;
+  /** IANA number: 6, 17, 132. */
+  readonly protocol: number;
+  readonly external: boolean;
+  readonly affinitySeconds: number | null;
+  /** Sorted; same family as the address. */
+  readonly backends: readonly { readonly address: Address; readonly port: number }[];
+  /** "namespace/name:port". */
+  readonly service: string;
+}
+
+export interface DesiredState {
+  readonly identities: readonly DesiredIdentity[];
+  readonly clusterPrefixes: readonly Prefix[];
+  readonly endpoints: readonly DesiredEndpoint[];
+  readonly sets: readonly CompiledSet[];
+  readonly frontends: readonly DesiredFrontend[];
+  readonly uplinks: readonly UplinkRow[];
+}

@@ -1,0 +1,145 @@
+/**
+ * The tables of facts: what is true, as the sources saw it. Rows are readonly plain data; addresses and prefixes are the
+ * types of `ip.ts`. No logic here. Keys are strings ("namespace/name").
+ */
+import type { Address, Prefix } from "./ip.ts";
+import type { ConditionSink } from "./status.ts";
+
+export type Labels = Readonly<Record<string, string>>;
+export type Protocol = "TCP" | "UDP" | "SCTP";
+
+export interface NamespaceRow {
+  readonly name: string;
+  /** Always holds kubernetes.io/metadata.name. */
+  readonly labels: Labels;
+}
+
+export interface NodeRow {
+  readonly name: string;
+  readonly labels: Labels;
+  /** InternalIP (and ExternalIP) addresses. */
+  readonly addresses: readonly Address[];
+  readonly podCidrs: readonly Prefix[];
+}
+
+export interface ContainerPort {
+  readonly name: string | null;
+  readonly port: number;
+  readonly protocol: Protocol;
+}
+
+export interface PodRow {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Labels;
+  readonly node: string;
+  readonly serviceAccount: string;
+  readonly hostNetwork: boolean;
+  readonly addresses: readonly Address[];
+  readonly ports: readonly ContainerPort[];
+  /** Pending, Running, Succeeded, Failed, Unknown. */
+  readonly phase: string;
+  /** Condition Ready; true where the manifest says nothing. */
+  readonly ready: boolean;
+}
+
+export interface ServicePort {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly targetPort: number | string;
+  readonly nodePort: number | null;
+}
+
+export interface ServiceRow {
+  readonly namespace: string;
+  readonly name: string;
+  readonly type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
+  /** Empty: headless. */
+  readonly clusterIps: readonly Address[];
+  readonly externalIps: readonly Address[];
+  readonly loadBalancerIps: readonly Address[];
+  readonly ports: readonly ServicePort[];
+  /** null: no selector (endpoints come from EndpointSlices only). */
+  readonly selector: Labels | null;
+  readonly affinitySeconds: number | null;
+  readonly publishNotReady: boolean;
+  readonly labels: Labels;
+}
+
+export interface EndpointSliceRow {
+  readonly namespace: string;
+  readonly name: string;
+  /** Label kubernetes.io/service-name. */
+  readonly service: string;
+  readonly family: 4 | 6;
+  readonly endpoints: readonly { readonly addresses: readonly Address[]; readonly ready: boolean; readonly serving: boolean; readonly terminating: boolean; readonly node: string | null }[];
+  readonly ports: readonly { readonly name: string; readonly protocol: Protocol; readonly port: number }[];
+}
+
+/** A policy object as it was written (already decoded YAML/JSON), validated by compute/policy. */
+export interface PolicyRow {
+  readonly kind: "NetworkPolicy" | "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy";
+  /** Empty for clusterwide. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly generation: number;
+  /** The object's `spec` and `specs`, as given. */
+  readonly spec: unknown;
+  readonly specs: readonly unknown[] | null;
+}
+
+/** A pod of this node as the CNI plugin made it. */
+export interface LocalEndpointRow {
+  /** "namespace/pod". */
+  readonly pod: string;
+  readonly containerId: string;
+  /** 1-65535, stable for the life of the endpoint. */
+  readonly id: number;
+  readonly ifindex: number;
+  readonly ifname: string;
+  readonly netns: string;
+  readonly ipv4: Address | null;
+  readonly ipv6: Address | null;
+  /** 6 bytes as "aa:bb:cc:dd:ee:ff". */
+  readonly podMac: string;
+  readonly hostMac: string;
+}
+
+/** A device of this node that leads to other nodes. */
+export interface UplinkRow {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly mtu: number;
+  /** No Ethernet header: tun-*. */
+  readonly l3: boolean;
+}
+
+/** A route of the main table to a pod CIDR or another prefix that matters. */
+export interface RouteFactRow {
+  readonly destination: Prefix;
+  readonly protocol: number;
+  readonly nextHops: readonly { readonly gateway: Address | null; readonly ifindex: number; readonly device: string }[];
+  readonly metric: number;
+  readonly mtu: number | null;
+  /** ms since the epoch when this agent first saw it so. */
+  readonly since: number;
+}
+
+/** All tables by name, keyed as said. `Tables` in `store.ts` holds them with their indexes and change feed. */
+export interface TableRows {
+  readonly namespaces: NamespaceRow; // name
+  readonly nodes: NodeRow; // name
+  readonly pods: PodRow; // namespace/name
+  readonly services: ServiceRow; // namespace/name
+  readonly endpointSlices: EndpointSliceRow; // namespace/name
+  readonly policies: PolicyRow; // kind/namespace/name
+  readonly localEndpoints: LocalEndpointRow; // containerId
+  readonly uplinks: UplinkRow; // ifindex
+  readonly routes: RouteFactRow; // prefix text
+}
+
+export type TableName = keyof TableRows;
+export type { ConditionSink };
