@@ -1,0 +1,55 @@
+/**
+ * Who may import whom: ARCHITECTURE's folder table as rules. `scripts/layers.js` runs it and fails when it saw no modules.
+ */
+const allowed = {
+  lib: [],
+  model: ["lib"],
+  config: ["lib", "model"],
+  native: ["lib", "model"],
+  sources: ["lib", "model", "config"],
+  "sources/routes": ["lib", "model", "config", "native"],
+  compute: ["lib", "model"],
+  datapath: ["lib", "model", "native", "config", "compute/desired.ts"],
+  observe: ["lib", "model", "compute", "datapath", "api/dto.ts"],
+  cni: ["lib", "model", "native", "config", "api/dto.ts"],
+  api: ["lib", "model", "native"],
+  agent: ["lib", "model", "config", "native", "sources", "compute", "datapath", "observe", "cni", "api"],
+  cli: ["lib", "model", "config", "compute", "api", "lab", "sources/files"],
+  lab: ["lib", "model", "native", "config", "api", "sources/files", "compute"],
+};
+
+const escape = (text) => text.replaceAll(".", "\\.");
+
+const layers = Object.entries(allowed).map(([folder, targets]) => ({
+  name: `layer-${folder.replace("/", "-")}`,
+  severity: "error",
+  from: { path: `^src/${folder}/`, ...(folder === "sources" ? { pathNot: "^src/sources/routes/" } : {}) },
+  to: { path: "^src/", pathNot: [`^src/${folder}/`, ...targets.map((t) => `^src/${escape(t)}`)] },
+}));
+
+module.exports = {
+  forbidden: [
+    ...layers,
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+    {
+      name: "pure",
+      comment: "lib, model and compute run anywhere: no node modules, no I/O",
+      severity: "error",
+      from: { path: "^src/(lib|model|compute)/" },
+      to: { dependencyTypes: ["core"] },
+    },
+    {
+      name: "no-tests-in-product",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { path: "^(test|bench|scripts)/" },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { extensions: [".ts", ".js"] },
+  },
+};
