@@ -1,0 +1,36 @@
+/** `scripts/bench [SECTION…] [--json FILE] [--quick]`: runs the sections one after the other and prints their tables. */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { benchAgent } from "./agent.ts";
+import { benchCni } from "./cni.ts";
+import { benchPaths } from "./paths.ts";
+import { benchPrograms } from "./programs.ts";
+import { benchServices } from "./services.ts";
+import type { Row } from "./support.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
+});
+
+const rounds = values.quick ? 1 : 3;
+const seconds = values.quick ? 0.5 : 1.5;
+const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  programs: () => benchPrograms({ rounds }),
+  paths: () => benchPaths({ rounds, seconds }),
+  services: () => benchServices({ rounds, seconds }),
+  cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
+  agent: () => benchAgent({ rounds }),
+};
+
+const unknown = positionals.filter((name) => !(name in sections));
+if (unknown.length > 0) {
+  console.error(`bench: no section is called ${unknown.join(", ")} (${Object.keys(sections).join(" ")})`);
+  process.exit(2);
+}
+console.log("Shared machines are noisy: read the ratios, each is the median of pairs measured in turn in this run.");
+const results: Record<string, readonly Row[]> = {};
+for (const [name, run] of Object.entries(sections)) {
+  if (positionals.length === 0 || positionals.includes(name)) results[name] = await run();
+}
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
