@@ -1,0 +1,142 @@
+/** The BGP side of a lab: bird in the top of rack, gobgpd and the injector in every node, and when all have what they should. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { birdConfig, type BgpOptions, gobgpConfig } from "./bgp-config.ts";
+import { LabError } from "./errors.ts";
+import { writeAtomically } from "./files.ts";
+import type { InjectorConfig } from "./injector/main.ts";
+import type { LabPlan, NodePlan } from "./plan.ts";
+import { startDaemon, stopDaemon } from "./processes.ts";
+import { inside, mustRun, run } from "./run.ts";
+import { program } from "./runtime.ts";
+import { systemCgroup } from "./topology.ts";
+
+const api = "127.0.0.1:50051";
+
+export async function startTor(lab: LabPlan, options: BgpOptions): Promise<void> {
+  const { folder, netns, cgroup } = lab.tor;
+  await mkdir(folder, { recursive: true });
+  const file = (name: string) => join(folder, name);
+  await writeAtomically(file("bird.conf"), birdConfig(lab, options));
+  await startDaemon({
+    netns,
+    cgroup,
+    command: ["bird", "-f", "-c", file("bird.conf"), "-s", file("bird.ctl")],
+    log: file("bird.log"),
+    pidFile: file("bird.pid"),
+  });
+}
+
+/** gobgpd and the injector: what kube-router is on a real node. */
+export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOptions): Promise<void> {
+  const file = (name: string) => join(node.folder, name);
+  const config: InjectorConfig = {
+    api,
+    addresses: [node.ipv4, node.ipv6],
+    announcements: [
+      { prefix: node.podCidr4, nextHop: node.ipv4 },
+      { prefix: node.podCidr6, nextHop: node.ipv6 },
+    ],
+  };
+  await writeAtomically(file("gobgpd.toml"), gobgpConfig(lab, node, options));
+  await writeAtomically(file("injector.json"), JSON.stringify(config));
+  const place = { netns: node.netns, cgroup: systemCgroup(node) };
+  await startDaemon({
+    ...place,
+    command: ["gobgpd", "-f", file("gobgpd.toml"), "--api-hosts", api],
+    log: file("gobgpd.log"),
+    pidFile: file("gobgpd.pid"),
+  });
+  await startDaemon({
+    ...place,
+    command: [...program("injector"), file("injector.json")],
+    log: file("injector.log"),
+    pidFile: file("injector.pid"),
+  });
+}
+
+/** Ends a node's gobgpd. The injector stays, waiting for the next one, and removes what the others withdraw. */
+export async function stopNodeBgp(node: NodePlan, signal: NodeJS.Signals): Promise<void> {
+  await stopDaemon(join(node.folder, "injector.pid"), signal);
+  await stopDaemon(join(node.folder, "gobgpd.pid"), signal);
+}
+
+export interface BgpPeer {
+  readonly address: string;
+  readonly as: number;
+  /** ESTABLISHED, ACTIVE, … */
+  readonly state: string;
+}
+
+const sessionStates = ["UNKNOWN", "IDLE", "CONNECT", "ACTIVE", "OPENSENT", "OPENCONFIRM", "ESTABLISHED"];
+
+/** A node's BGP sessions; null when its daemon does not answer. */
+export async function nodePeers(node: NodePlan): Promise<readonly BgpPeer[] | null> {
+  const place = { netns: node.netns, cgroup: systemCgroup(node) };
+  const { code, stdout } = await run(inside(place, ["gobgp", "neighbor", "-j"]), { timeoutMs: 5000 });
+  if (code !== 0) return null;
+  const peers = JSON.parse(stdout) as readonly {
+    readonly conf?: { readonly neighbor_address?: string; readonly peer_asn?: number };
+    readonly state?: { readonly session_state?: number };
+  }[];
+  return peers.map(({ conf, state }) => ({
+    address: conf?.neighbor_address ?? "",
+    as: conf?.peer_asn ?? 0,
+    state: sessionStates[state?.session_state ?? 0] ?? "UNKNOWN",
+  }));
+}
+
+/** Destinations in a namespace's main table that BGP brought. */
+export async function bgpRoutes(netns: string, protocol: string): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (const family of ["-4", "-6"]) {
+    const text = await mustRun(["ip", "-n", netns, family, "-j", "route", "show", "table", "main", "proto", protocol]);
+    for (const { dst } of JSON.parse(text || "[]") as readonly { readonly dst: string }[]) found.add(dst);
+  }
+  return found;
+}
+
+/** What each namespace should have learned and has not: [place, destination]. Empty: BGP has converged. */
+export async function missingRoutes(lab: LabPlan): Promise<readonly (readonly [place: string, prefix: string])[]> {
+  const cidrs = (node: NodePlan) => [node.podCidr4, node.podCidr6];
+  const places = [
+    { place: "tor", netns: lab.tor.netns, protocol: "bird", expected: lab.nodes.flatMap(cidrs) },
+    ...lab.nodes.map((node) => ({
+      place: node.name,
+      netns: node.netns,
+      protocol: "17",
+      expected: [
+        lab.externalPrefix4,
+        lab.externalPrefix6,
+        ...lab.nodes.filter((o) => o.name !== node.name).flatMap(cidrs),
+      ],
+    })),
+  ];
+  const missing = await Promise.all(
+    places.map(async ({ place, netns, protocol, expected }) => {
+      const present = await bgpRoutes(netns, protocol);
+      return expected.filter((prefix) => !present.has(prefix)).map((prefix) => [place, prefix] as const);
+    }),
+  );
+  return missing.flat();
+}
+
+/** @throws LabError LAB_BGP naming what is missing after `timeoutMs` */
+export async function waitForRoutes(lab: LabPlan, timeoutMs = 60_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const missing = await missingRoutes(lab);
+    if (missing.length === 0) return;
+    if (Date.now() > deadline) {
+      const list = missing.slice(0, 6).map(([place, prefix]) => `${place} has no route to ${prefix}`);
+      throw new LabError(
+        "LAB_BGP",
+        `lab ${lab.name}`,
+        list.join(", "),
+        `read gobgpd.log, injector.log and bird.log below ${lab.folder}`,
+      );
+    }
+    await sleep(150);
+  }
+}

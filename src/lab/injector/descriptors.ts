@@ -1,0 +1,116 @@
+/**
+ * The part of gobgp's gRPC API that kube-router's route injection needs, as descriptors made at run time: version 3, package
+ * apipb (`api/gobgp.proto` and `api/attribute.proto` of GoBGP 3.10). Enums are declared int32: the same bytes.
+ */
+import { create, createFileRegistry, type DescMethodStreaming, type DescMethodUnary } from "@bufbuild/protobuf";
+import {
+  FieldDescriptorProto_Label as Label,
+  FieldDescriptorProto_Type as Type,
+  FileDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
+
+type Kind = "string" | "bytes" | "bool" | "int32" | "uint32" | (string & {});
+type Field = readonly [name: string, number: number, kind: Kind, repeated?: "repeated"];
+
+const scalars: Readonly<Record<string, Type>> = {
+  string: Type.STRING,
+  bytes: Type.BYTES,
+  bool: Type.BOOL,
+  int32: Type.INT32,
+  uint32: Type.UINT32,
+};
+
+const messages: Readonly<Record<string, readonly Field[]>> = {
+  // google.protobuf.Any under a name of our own, so that its value stays bytes.
+  AnyBytes: [
+    ["type_url", 1, "string"],
+    ["value", 2, "bytes"],
+  ],
+  Family: [
+    ["afi", 1, "int32"],
+    ["safi", 2, "int32"],
+  ],
+  IPAddressPrefix: [
+    ["prefix_len", 1, "uint32"],
+    ["prefix", 2, "string"],
+  ],
+  OriginAttribute: [["origin", 1, "uint32"]],
+  NextHopAttribute: [["next_hop", 1, "string"]],
+  MpReachNLRIAttribute: [
+    ["family", 1, "Family"],
+    ["next_hops", 2, "string", "repeated"],
+    ["nlris", 3, "AnyBytes", "repeated"],
+  ],
+  Path: [
+    ["nlri", 1, "AnyBytes"],
+    ["pattrs", 2, "AnyBytes", "repeated"],
+    ["is_withdraw", 5, "bool"],
+    ["family", 9, "Family"],
+    ["neighbor_ip", 15, "string"],
+  ],
+  AddPathRequest: [
+    ["table_type", 1, "int32"],
+    ["path", 3, "Path"],
+  ],
+  AddPathResponse: [["uuid", 1, "bytes"]],
+  PeerFilter: [],
+  TableEventFilter: [
+    ["type", 1, "int32"],
+    ["init", 2, "bool"],
+  ],
+  TableFilter: [["filters", 1, "TableEventFilter", "repeated"]],
+  WatchEventRequest: [
+    ["peer", 1, "PeerFilter"],
+    ["table", 2, "TableFilter"],
+  ],
+  TableEvent: [["paths", 2, "Path", "repeated"]],
+  WatchEventResponse: [["table", 3, "TableEvent"]],
+};
+
+const file = create(FileDescriptorProtoSchema, {
+  name: "gobgp-subset.proto",
+  package: "apipb",
+  syntax: "proto3",
+  messageType: Object.entries(messages).map(([name, fields]) => ({
+    name,
+    field: fields.map(([field, number, kind, repeated]) => ({
+      name: field,
+      number,
+      label: repeated === undefined ? Label.OPTIONAL : Label.REPEATED,
+      type: scalars[kind] ?? Type.MESSAGE,
+      ...(scalars[kind] === undefined ? { typeName: `.apipb.${kind}` } : {}),
+    })),
+  })),
+  service: [
+    {
+      name: "GobgpApi",
+      method: [
+        { name: "AddPath", inputType: ".apipb.AddPathRequest", outputType: ".apipb.AddPathResponse" },
+        {
+          name: "WatchEvent",
+          inputType: ".apipb.WatchEventRequest",
+          outputType: ".apipb.WatchEventResponse",
+          serverStreaming: true,
+        },
+      ],
+    },
+  ],
+});
+
+const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
+
+export function messageType(name: string) {
+  const found = registry.getMessage(`apipb.${name}`);
+  if (found === undefined) throw new Error(`no message ${name} in the descriptors`);
+  return found;
+}
+
+function method(name: string) {
+  const found = registry.getService("apipb.GobgpApi")?.methods.find((m) => m.name === name);
+  if (found === undefined) throw new Error(`no method ${name} in the descriptors`);
+  return found;
+}
+
+export const addPathMethod = method("AddPath") as DescMethodUnary;
+export const watchEventMethod = method("WatchEvent") as DescMethodStreaming;

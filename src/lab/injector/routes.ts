@@ -1,0 +1,44 @@
+/** The kernel side of the injector: routes as kube-router's `pkg/routes` writes them, main table, protocol 17. */
+import { mustRun } from "../run.ts";
+
+/** kube-router's routes: its constant calls it Zebra's, iproute2 knows no name for it. */
+export const kubeRouterProtocol = 17;
+
+export interface LocalSubnet {
+  readonly address: string;
+  readonly prefixLength: number;
+}
+
+/** Prefix lengths of the node's own addresses, as configured on the links that hold them (kube-router: GetNodeSubnet). */
+export async function nodeSubnets(addresses: readonly string[]): Promise<readonly LocalSubnet[]> {
+  const links = JSON.parse(await mustRun(["ip", "-j", "addr"])) as readonly {
+    readonly addr_info?: readonly { readonly local?: string; readonly prefixlen: number }[];
+  }[];
+  return links
+    .flatMap((link) => link.addr_info ?? [])
+    .filter(({ local }) => local !== undefined && addresses.includes(local))
+    .map(({ local, prefixlen }) => ({ address: local ?? "", prefixLength: prefixlen }));
+}
+
+/** Deletes this protocol's route to the prefix, nobody else's. No route is no error. */
+export async function deleteRoute(prefix: string): Promise<void> {
+  await mustRun(["ip", family(prefix), "route", "flush", prefix, "table", "main", "proto", String(kubeRouterProtocol)]);
+}
+
+export async function replaceRoute(prefix: string, nextHop: string): Promise<void> {
+  await mustRun([
+    "ip",
+    family(prefix),
+    "route",
+    "replace",
+    prefix,
+    "via",
+    nextHop,
+    "proto",
+    String(kubeRouterProtocol),
+  ]);
+}
+
+function family(prefix: string): string {
+  return prefix.includes(":") ? "-6" : "-4";
+}

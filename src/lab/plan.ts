@@ -1,0 +1,158 @@
+/**
+ * Where everything of a lab is: names of namespaces, folders, cgroups, and addresses, all derived from the lab's name and
+ * its index, so that two labs never meet and a lab can be taken down by name after a crash that left no record.
+ */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { LabError } from "./errors.ts";
+
+/** What is recorded of a lab; the rest follows from it. */
+export interface LabRecord {
+  readonly name: string;
+  /** 0-63, unique among the labs of this machine. */
+  readonly index: number;
+  readonly nodes: number;
+  readonly externals: readonly string[];
+}
+
+export interface NodePlan {
+  readonly name: string;
+  readonly netns: string;
+  readonly folder: string;
+  readonly cgroup: string;
+  readonly bpffs: string;
+  readonly socket: string;
+  readonly stateDir: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly podCidr4: string;
+  readonly podCidr6: string;
+}
+
+export interface ExternalPlan {
+  readonly name: string;
+  readonly netns: string;
+  readonly cgroup: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
+export interface LabPlan extends Pick<LabRecord, "name" | "index"> {
+  readonly folder: string;
+  readonly manifests: string;
+  readonly cgroup: string;
+  readonly fabric: { readonly netns: string; readonly length4: number; readonly length6: number };
+  readonly tor: {
+    readonly netns: string;
+    readonly folder: string;
+    readonly cgroup: string;
+    readonly ipv4: string;
+    readonly ipv6: string;
+    readonly external4: string;
+    readonly external6: string;
+  };
+  readonly externalPrefix4: string;
+  readonly externalPrefix6: string;
+  readonly servicePrefix4: string;
+  readonly servicePrefix6: string;
+  readonly nodes: readonly NodePlan[];
+  readonly externals: readonly ExternalPlan[];
+}
+
+/** Below here is every file of every lab; gone after a reboot, as the namespaces are. */
+export const labsFolder = "/run/tandem-lab";
+export const maxLabs = 64;
+export const maxNodes = 100;
+export const nodeAs = 64512;
+export const torAs = 65000;
+
+/**
+ * No dash: "tandem-<lab>-…" must be readable back. Short: socket paths end at 107 characters.
+ * @throws LabError LAB_NAME
+ */
+export function checkLabName(name: string): string {
+  if (!/^[a-z][a-z0-9]{0,23}$/.test(name)) {
+    throw new LabError(
+      "LAB_NAME",
+      `lab ${JSON.stringify(name)}`,
+      "not a lab name",
+      "use 1-24 of a-z and 0-9, a letter first",
+    );
+  }
+  return name;
+}
+
+export function netnsPath(netns: string): string {
+  return `/run/netns/${netns}`;
+}
+
+/** Namespace of a pod; names of namespaces are file names, so long ones end in a hash. */
+export function podNetns(lab: string, namespace: string, pod: string): string {
+  const name = `tandem-${lab}-p-${namespace}-${pod}`;
+  if (name.length <= 200) return name;
+  return `${name.slice(0, 180)}-${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
+}
+
+/** Whether a network namespace can only be this lab's. */
+export function isNetnsOf(lab: string, netns: string): boolean {
+  return new RegExp(`^tandem-${lab}-(fabric|tor|node-\\d+|[xp]-.+)$`).test(netns);
+}
+
+/** Kubernetes names hold no "_", so no two pods share a cgroup and none is called "system". */
+export function podCgroup(node: NodePlan, namespace: string, pod: string): string {
+  return join(node.cgroup, `${namespace}_${pod}`.slice(0, 255));
+}
+
+export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
+  const { name, index } = record;
+  const folder = join(labsFolder, name);
+  const cgroup = join(cgroupRoot, `tandem-${name}`);
+  const hex = (n: number) => n.toString(16);
+  return {
+    name,
+    index,
+    folder,
+    cgroup,
+    manifests: join(folder, "manifests"),
+    fabric: { netns: `tandem-${name}-fabric`, length4: 24, length6: 64 },
+    tor: {
+      netns: `tandem-${name}-tor`,
+      folder: join(folder, "tor"),
+      cgroup: join(cgroup, "tor"),
+      ipv4: `172.30.${index}.254`,
+      ipv6: `fd72:30:${hex(index)}::fe`,
+      external4: `198.18.${index}.1`,
+      external6: `2001:db8:${hex(index)}::1`,
+    },
+    externalPrefix4: `198.18.${index}.0/24`,
+    externalPrefix6: `2001:db8:${hex(index)}::/64`,
+    servicePrefix4: `10.${128 + index}.0.0/16`,
+    servicePrefix6: `fd00:10:${hex(128 + index)}::/112`,
+    nodes: Array.from({ length: record.nodes }, (_, i) => planNode(name, index, i + 1, folder, cgroup)),
+    externals: record.externals.map((external, i) => ({
+      name: external,
+      netns: `tandem-${name}-x-${external}`,
+      cgroup: join(cgroup, "external", external),
+      ipv4: `198.18.${index}.${10 + i}`,
+      ipv6: `2001:db8:${hex(index)}::${hex(16 + i)}`,
+    })),
+  };
+}
+
+function planNode(lab: string, index: number, number: number, labFolder: string, labCgroup: string): NodePlan {
+  const name = `node-${number}`;
+  const folder = join(labFolder, name);
+  return {
+    name,
+    folder,
+    netns: `tandem-${lab}-${name}`,
+    cgroup: join(labCgroup, name),
+    bpffs: join(folder, "bpf"),
+    socket: join(folder, "agent.sock"),
+    stateDir: join(folder, "state"),
+    ipv4: `172.30.${index}.${number}`,
+    ipv6: `fd72:30:${index.toString(16)}::${number.toString(16)}`,
+    podCidr4: `10.${64 + index}.${number}.0/24`,
+    podCidr6: `fd00:10:${(64 + index).toString(16)}:${number.toString(16)}::/64`,
+  };
+}

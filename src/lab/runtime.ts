@@ -1,0 +1,53 @@
+/** Where the programs of this package are: bundles when it was built, sources through tsx in a working copy that was not. */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { LabError } from "./errors.ts";
+
+const programs = {
+  agent: { built: "bin/tandem-agent.js", bundle: "dist/tandem-agent.js", source: "src/agent/main.ts" },
+  cli: { built: "bin/tandem.js", bundle: "dist/tandem.js", source: "src/cli/main.ts" },
+  injector: { built: "dist/tandem-injector.js", bundle: "dist/tandem-injector.js", source: "src/lab/injector/main.ts" },
+  podServer: {
+    built: "dist/tandem-pod-server.js",
+    bundle: "dist/tandem-pod-server.js",
+    source: "src/lab/pod-server.ts",
+  },
+};
+
+/** The folder of package.json. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) {
+    const parent = dirname(folder);
+    if (parent === folder)
+      throw new LabError(
+        "LAB_ROOT",
+        import.meta.url,
+        "not inside the package",
+        "run it from an installation or a clone",
+      );
+    folder = parent;
+  }
+  return folder;
+}
+
+/** How to start one of our programs. TANDEM_LAB_SOURCE=1 takes the sources although bundles exist. */
+export function program(name: keyof typeof programs): readonly string[] {
+  const root = packageRoot();
+  const { built, bundle, source } = programs[name];
+  if (existsSync(join(root, bundle)) && process.env.TANDEM_LAB_SOURCE !== "1")
+    return [process.execPath, join(root, built)];
+  // By path: the daemon's working folder is not the package's.
+  return [process.execPath, "--import", join(root, "node_modules/tsx/dist/loader.mjs"), join(root, source)];
+}
+
+/** @throws LabError LAB_CNI when it was not built */
+export function cniBinary(): string {
+  const root = packageRoot();
+  const places = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"].map((place) => join(root, place));
+  const found = places.find((place) => existsSync(place));
+  if (found === undefined)
+    throw new LabError("LAB_CNI", places.join(" or "), "the CNI plugin is not there", "npm run build:addon");
+  return found;
+}
