@@ -71,7 +71,7 @@ export const torAs = 65000;
  * @throws LabError LAB_NAME
  */
 export function checkLabName(name: string): string {
-  if (!/^[a-z][a-z0-9]{0,23}$/.test(name)) {
+  if (!/^[a-z][a-z0-9]{0,23}$/.test(name) || name === "index") {
     throw new LabError(
       "LAB_NAME",
       `lab ${JSON.stringify(name)}`,
@@ -107,7 +107,7 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
   const { name, index } = record;
   const folder = join(labsFolder, name);
   const cgroup = join(cgroupRoot, `tandem-${name}`);
-  const hex = (n: number) => n.toString(16);
+  const site = hex(index + 1);
   return {
     name,
     index,
@@ -120,12 +120,12 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
       folder: join(folder, "tor"),
       cgroup: join(cgroup, "tor"),
       ipv4: `172.30.${index}.254`,
-      ipv6: `fd72:30:${hex(index)}::fe`,
+      ipv6: `fd72:30:${site}::fe`,
       external4: `198.18.${index}.1`,
-      external6: `2001:db8:${hex(index)}::1`,
+      external6: `2001:db8:${site}::1`,
     },
     externalPrefix4: `198.18.${index}.0/24`,
-    externalPrefix6: `2001:db8:${hex(index)}::/64`,
+    externalPrefix6: `2001:db8:${site}::/64`,
     servicePrefix4: `10.${128 + index}.0.0/16`,
     servicePrefix6: `fd00:10:${hex(128 + index)}::/112`,
     nodes: Array.from({ length: record.nodes }, (_, i) => planNode(name, index, i + 1, folder, cgroup)),
@@ -134,9 +134,14 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
       netns: `tandem-${name}-x-${external}`,
       cgroup: join(cgroup, "external", external),
       ipv4: `198.18.${index}.${10 + i}`,
-      ipv6: `2001:db8:${hex(index)}::${hex(16 + i)}`,
+      ipv6: `2001:db8:${site}::${hex(16 + i)}`,
     })),
   };
+}
+
+/** Groups of IPv6 addresses; never 0 where it is used, since that has another canonical text. */
+function hex(n: number): string {
+  return n.toString(16);
 }
 
 function planNode(lab: string, index: number, number: number, labFolder: string, labCgroup: string): NodePlan {
@@ -151,8 +156,8 @@ function planNode(lab: string, index: number, number: number, labFolder: string,
     socket: join(folder, "agent.sock"),
     stateDir: join(folder, "state"),
     ipv4: `172.30.${index}.${number}`,
-    ipv6: `fd72:30:${index.toString(16)}::${number.toString(16)}`,
+    ipv6: `fd72:30:${hex(index + 1)}::${hex(number)}`,
     podCidr4: `10.${64 + index}.${number}.0/24`,
-    podCidr6: `fd00:10:${(64 + index).toString(16)}:${number.toString(16)}::/64`,
+    podCidr6: `fd00:10:${hex(64 + index)}:${hex(number)}::/64`,
   };
 }

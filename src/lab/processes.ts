@@ -24,7 +24,7 @@ export interface DaemonOptions {
   readonly log: string;
   readonly pidFile: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Wait until the daemon writes to file descriptor 3, which it does when it serves. */
+  /** Wait until the daemon writes to the file descriptor that TANDEM_READY_FD names, which it does when it serves. */
   readonly awaitReady?: boolean;
 }
 
@@ -60,7 +60,7 @@ export async function startDaemon(options: DaemonOptions): Promise<ProcessRecord
   const child = spawn(file, args, {
     detached: true,
     cwd: "/",
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, ...options.env, ...(options.awaitReady ? { TANDEM_READY_FD: "3" } : {}) },
     stdio: options.awaitReady ? ["ignore", log, log, "pipe"] : ["ignore", log, log],
   });
   closeSync(log);

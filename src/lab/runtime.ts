@@ -42,12 +42,18 @@ export function program(name: keyof typeof programs): readonly string[] {
   return [process.execPath, "--import", join(root, "node_modules/tsx/dist/loader.mjs"), join(root, source)];
 }
 
+const cniPlaces = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"];
+
+/** null when it was not built. */
+export function findCniBinary(): string | null {
+  const root = packageRoot();
+  return cniPlaces.map((place) => join(root, place)).find((place) => existsSync(place)) ?? null;
+}
+
 /** @throws LabError LAB_CNI when it was not built */
 export function cniBinary(): string {
-  const root = packageRoot();
-  const places = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"].map((place) => join(root, place));
-  const found = places.find((place) => existsSync(place));
-  if (found === undefined)
-    throw new LabError("LAB_CNI", places.join(" or "), "the CNI plugin is not there", "npm run build:addon");
+  const found = findCniBinary();
+  if (found === null)
+    throw new LabError("LAB_CNI", cniPlaces.join(" or "), "the CNI plugin is not there", "npm run build:addon");
   return found;
 }

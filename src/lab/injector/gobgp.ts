@@ -77,7 +77,6 @@ export class GobgpClient {
   }
 }
 
-// biome-ignore lint/suspicious/useAwait: the transport wants an async iterable
 async function* once<T>(value: T): AsyncIterable<T> {
   yield value;
 }

@@ -1,0 +1,136 @@
+/** `tandem lab …` */
+import { type Command, InvalidArgumentError } from "commander";
+import { agentLog } from "./agents.ts";
+import { LabError } from "./errors.ts";
+import { Lab } from "./lab.ts";
+import { labNames } from "./records.ts";
+import { runAttached } from "./run.ts";
+import { formatStatus } from "./status.ts";
+
+interface Named {
+  readonly name: string;
+}
+
+export function registerLabCommands(program: Command): void {
+  const lab = program
+    .command("lab")
+    .description("A cluster on this machine: nodes and pods as network namespaces, routed by BGP");
+  const command = (usage: string, description: string) =>
+    lab.command(usage).description(description).option("--name <name>", "which lab", "demo");
+
+  command("up", "make a lab and wait until its pods run and every node has every route")
+    .option("--nodes <n>", "number of nodes", positive, 3)
+    .option("-f, --filename <path...>", "manifests to apply: files or folders", [])
+    .option("--external <name...>", "hosts behind the top-of-rack router", ["client"])
+    .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
+    .option("--no-agents", "nodes and BGP only")
+    .action(
+      guard(async (options: Named & UpOptions) => {
+        const { name, nodes, filename, external, gracefulRestart, agents } = options;
+        const progress = (text: string) => process.stderr.write(`${text}\n`);
+        const made = await Lab.up({
+          name,
+          nodes,
+          manifests: filename,
+          externals: external,
+          gracefulRestart,
+          agents,
+          progress,
+        });
+        process.stdout.write(`${formatStatus(await made.status())}\n`);
+      }),
+    );
+  command("apply", "make the lab hold what these manifests say")
+    .requiredOption("-f, --filename <path...>", "files or folders")
+    .action(
+      guard(async ({ name, filename }: Named & { filename: string[] }) => (await Lab.open(name)).apply(filename)),
+    );
+  command("delete", "delete what these manifests name")
+    .requiredOption("-f, --filename <path...>", "files or folders")
+    .action(
+      guard(async ({ name, filename }: Named & { filename: string[] }) => (await Lab.open(name)).delete(filename)),
+    );
+  command("exec <target> <command...>", "run a command in NAMESPACE/POD, node/NAME, external/NAME or tor").action(
+    guard(async (target: string, words: string[], { name }: Named) => {
+      process.exitCode = await runAttached(await (await Lab.open(name)).commandIn(target, words));
+    }),
+  );
+  command("agent <node> <args...>", "run tandem against the agent of a node: lab agent node-1 -- status").action(
+    guard(async (node: string, args: string[], { name }: Named) => {
+      process.exitCode = await runAttached((await Lab.open(name)).agentCommand(node, args));
+    }),
+  );
+  command("status", "nodes, pods, services and externals with addresses, namespaces and BGP sessions")
+    .option("--json", "as JSON", false)
+    .action(
+      guard(async ({ name, json }: Named & { json: boolean }) => {
+        const status = await (await Lab.open(name)).status();
+        process.stdout.write(`${json ? JSON.stringify(status, null, 2) : formatStatus(status)}\n`);
+      }),
+    );
+  command("list", "names of the labs on this machine").action(
+    guard(async () => void process.stdout.write((await labNames()).map((name) => `${name}\n`).join(""))),
+  );
+  command("logs <node>", "the log of a node's agent")
+    .option("--follow", "go on", false)
+    .action(
+      guard(async (node: string, { name, follow }: Named & { follow: boolean }) => {
+        const file = agentLog((await Lab.open(name)).node(node));
+        process.exitCode = await runAttached(["tail", "-n", "+1", ...(follow ? ["-F"] : []), file]);
+      }),
+    );
+  command("restart-agent <node>", "stop a node's agent in order, start it, wait until it is ready").action(
+    guard(async (node: string, { name }: Named) => {
+      const opened = await Lab.open(name);
+      await opened.stopAgent(node);
+      await opened.startAgent(node);
+    }),
+  );
+  command("kill-agent <node>", "kill -9 a node's agent; restart-agent brings it back").action(
+    guard(async (node: string, { name }: Named) => void (await (await Lab.open(name)).stopAgent(node, "SIGKILL"))),
+  );
+  command("kill-bgp <node>", "kill -9 what plays kube-router on a node: the others lose their routes to it").action(
+    guard(async (node: string, { name }: Named) => (await Lab.open(name)).stopBgp(node)),
+  );
+  command("start-bgp <node>", "start it again and wait until every route is back").action(
+    guard(async (node: string, { name }: Named) => {
+      const opened = await Lab.open(name);
+      await opened.startBgp(node);
+      await opened.waitForRoutes();
+    }),
+  );
+  command("down", "remove a lab, whatever is left of it")
+    .option("--all", "every lab of this machine", false)
+    .action(
+      guard(async ({ name, all }: Named & { all: boolean }) => {
+        for (const each of all ? await labNames() : [name]) await Lab.down(each);
+      }),
+    );
+}
+
+interface UpOptions {
+  readonly nodes: number;
+  readonly filename: string[];
+  readonly external: string[];
+  readonly gracefulRestart: boolean;
+  readonly agents: boolean;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError("not a number of at least 1");
+  return value;
+}
+
+/** A failure that the lab explains ends with its text and exit code 1, not with a stack. */
+function guard<A extends unknown[]>(action: (...args: A) => Promise<void>): (...args: A) => Promise<void> {
+  return async (...args) => {
+    try {
+      await action(...args);
+    } catch (error) {
+      if (!(error instanceof LabError)) throw error;
+      process.stderr.write(`${error.message}\n`);
+      process.exitCode = 1;
+    }
+  };
+}

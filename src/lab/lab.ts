@@ -1,0 +1,219 @@
+/** A lab as its users see it: `tandem lab` and the end-to-end tests are thin layers over this. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as agents from "./agents.ts";
+import * as bgp from "./bgp.ts";
+import { findCgroupRoot, makeCgroup } from "./cgroups.ts";
+import { Cluster } from "./cluster.ts";
+import { LabError } from "./errors.ts";
+import { type KubeObject, readManifests } from "./objects.ts";
+import { checkLabName, type LabPlan, maxNodes, type NodePlan, planLab } from "./plan.ts";
+import { podKey, podPlace, type PodPlace } from "./pods.ts";
+import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
+import { inside, run, type RunOptions, type RunResult } from "./run.ts";
+import { program } from "./runtime.ts";
+import { type LabStatus, labStatus } from "./status.ts";
+import { destroyLab } from "./teardown.ts";
+import { buildTopology, systemCgroup } from "./topology.ts";
+
+export interface LabOptions {
+  /** 1-24 of a-z0-9. */
+  readonly name: string;
+  /** 1-100, default 3. */
+  readonly nodes?: number;
+  /** External hosts behind the top of rack, default one: "client". */
+  readonly externals?: readonly string[];
+  /** Files or folders to apply when the nodes are ready. */
+  readonly manifests?: readonly string[];
+  /** False: nodes and BGP only. */
+  readonly agents?: boolean;
+  /** Further keys of every agent's configuration. */
+  readonly agent?: Readonly<Record<string, unknown>>;
+  readonly gracefulRestart?: boolean;
+  /** Told what happens, a line per step. */
+  readonly progress?: (text: string) => void;
+}
+
+export class Lab {
+  readonly plan: LabPlan;
+  readonly #stored: StoredLab;
+
+  private constructor(stored: StoredLab, plan: LabPlan) {
+    this.#stored = stored;
+    this.plan = plan;
+  }
+
+  /** Brings a lab up: returns when agents are ready, pods run and every node has every route. What failed is left to be looked at. */
+  static async up(options: LabOptions): Promise<Lab> {
+    if (process.getuid?.() !== 0) throw new LabError("LAB_ROOT", "tandem lab", "needs root", "sudo tandem lab up");
+    const nodes = options.nodes ?? 3;
+    if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes) {
+      throw new LabError("LAB_NODES", `--nodes ${nodes}`, `not a number of nodes (1-${maxNodes})`, "");
+    }
+    const objects = await readManifests(options.manifests ?? []);
+    const stored = await claimLab({
+      name: checkLabName(options.name),
+      nodes,
+      externals: options.externals ?? ["client"],
+      gracefulRestart: options.gracefulRestart ?? false,
+      agent: options.agent ?? {},
+    });
+    const lab = new Lab(stored, planLab(stored, await findCgroupRoot()));
+    await withLock(`lab-${stored.name}`, () => lab.#build(objects, options));
+    return lab;
+  }
+
+  /** @throws LabError LAB_UNKNOWN when no lab of that name is up */
+  static async open(name: string): Promise<Lab> {
+    const stored = await readStoredLab(checkLabName(name));
+    if (stored === null) throw new LabError("LAB_UNKNOWN", `lab ${name}`, "is not up", `tandem lab up --name ${name}`);
+    return new Lab(stored, planLab(stored, await findCgroupRoot()));
+  }
+
+  /** Removes everything of the lab, whatever is left of it. Idempotent. */
+  static down(name: string): Promise<void> {
+    return withLock(`lab-${checkLabName(name)}`, () => destroyLab(name));
+  }
+
+  get name(): string {
+    return this.plan.name;
+  }
+
+  async #build(objects: readonly KubeObject[], options: LabOptions): Promise<void> {
+    const progress = options.progress ?? (() => {});
+    const { plan } = this;
+    progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${plan.tor.netns}`);
+    await buildTopology(plan);
+    await mkdir(plan.manifests, { recursive: true });
+    const cluster = await Cluster.open(plan);
+    await cluster.putNodes();
+    await bgp.startTor(plan, this.#stored);
+    for (const node of plan.nodes) await bgp.startNodeBgp(plan, node, this.#stored);
+    if (options.agents !== false) {
+      for (const node of plan.nodes) await agents.startAgent(plan, node, this.#stored.agent);
+      progress("waiting for the agents");
+      for (const node of plan.nodes) await agents.waitForAgent(node);
+    }
+    if (objects.length > 0) {
+      progress(`applying ${objects.length} objects`);
+      await cluster.apply(objects);
+    }
+    progress("waiting for BGP");
+    await this.waitForRoutes();
+  }
+
+  async apply(manifests: readonly string[]): Promise<void> {
+    await this.applyObjects(await readManifests(manifests));
+  }
+
+  /** Objects that `checkObject` has seen. */
+  async applyObjects(objects: readonly KubeObject[]): Promise<void> {
+    await this.#changing((cluster) => cluster.apply(objects));
+  }
+
+  async delete(manifests: readonly string[]): Promise<void> {
+    await this.deleteObjects(await readManifests(manifests));
+  }
+
+  async deleteObjects(objects: readonly KubeObject[]): Promise<void> {
+    await this.#changing((cluster) => cluster.delete(objects));
+  }
+
+  #changing(work: (cluster: Cluster) => Promise<void>): Promise<void> {
+    return withLock(`lab-${this.name}`, async () => work(await Cluster.open(this.plan)));
+  }
+
+  /** @throws LabError LAB_UNKNOWN */
+  node(name: string): NodePlan {
+    const node = this.plan.nodes.find((candidate) => candidate.name === name);
+    if (node !== undefined) return node;
+    const names = this.plan.nodes.map((n) => n.name).join(", ");
+    throw new LabError("LAB_UNKNOWN", `node ${name}`, `not in lab ${this.name}`, `it has ${names}`);
+  }
+
+  /** Where "NAMESPACE/POD", "node/NAME", "external/NAME" or "tor" runs its processes. @throws LabError LAB_UNKNOWN */
+  async place(target: string): Promise<PodPlace> {
+    const [kind = "", name = ""] = target.split("/");
+    if (target === "tor") return this.plan.tor;
+    if (kind === "node") return { netns: this.node(name).netns, cgroup: systemCgroup(this.node(name)) };
+    const external = this.plan.externals.find((candidate) => kind === "external" && candidate.name === name);
+    if (external !== undefined) return external;
+    const pod = (await Cluster.open(this.plan)).pods().find((candidate) => podKey(candidate) === target);
+    if (pod !== undefined) return podPlace(this.plan, pod);
+    throw new LabError(
+      "LAB_UNKNOWN",
+      target,
+      `not in lab ${this.name}`,
+      "NAMESPACE/POD, node/NAME, external/NAME or tor",
+    );
+  }
+
+  /** Command line that runs `command` in the target's network namespace and cgroup. */
+  async commandIn(target: string, command: readonly string[]): Promise<readonly string[]> {
+    const place = await this.place(target);
+    await makeCgroup(place.cgroup);
+    return inside(place, command);
+  }
+
+  async exec(target: string, command: readonly string[], options?: RunOptions): Promise<RunResult> {
+    return run(await this.commandIn(target, command), options);
+  }
+
+  /** Command line of the `tandem` command against that node's agent. */
+  agentCommand(nodeName: string, args: readonly string[]): readonly string[] {
+    const node = this.node(nodeName);
+    return ["env", `TANDEM_SOCKET=${node.socket}`, `TANDEM_BPFFS=${node.bpffs}`, ...program("cli"), ...args];
+  }
+
+  agent(nodeName: string, args: readonly string[], options?: RunOptions): Promise<RunResult> {
+    return run(this.agentCommand(nodeName, args), options);
+  }
+
+  async stopAgent(nodeName: string, signal: NodeJS.Signals = "SIGTERM"): Promise<boolean> {
+    return agents.stopAgent(this.node(nodeName), signal);
+  }
+
+  /** Starts it and waits until it is ready. */
+  async startAgent(nodeName: string): Promise<void> {
+    const node = this.node(nodeName);
+    if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#stored.agent);
+    await agents.waitForAgent(node);
+  }
+
+  agentStatus(nodeName: string): Promise<unknown> {
+    return agents.agentGet(this.node(nodeName), "/v1/status");
+  }
+
+  /** Ends what plays kube-router on that node: with SIGKILL its routes stay, and the other nodes lose theirs to it. */
+  stopBgp(nodeName: string, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    return bgp.stopNodeBgp(this.node(nodeName), signal);
+  }
+
+  async startBgp(nodeName: string): Promise<void> {
+    await bgp.startNodeBgp(this.plan, this.node(nodeName), this.#stored);
+  }
+
+  /** Until every node and the top of rack have every route that BGP should bring. */
+  waitForRoutes(timeoutMs?: number): Promise<void> {
+    return bgp.waitForRoutes(this.plan, timeoutMs);
+  }
+
+  /** Polls until it gives true. @throws LabError LAB_TIMEOUT naming what was waited for */
+  async until(what: string, condition: () => Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (!(await condition())) {
+      if (Date.now() > deadline)
+        throw new LabError("LAB_TIMEOUT", `lab ${this.name}`, `not within ${timeoutMs} ms: ${what}`, "");
+      await sleep(100);
+    }
+  }
+
+  async status(): Promise<LabStatus> {
+    return labStatus(this.plan, await Cluster.open(this.plan));
+  }
+
+  logFile(nodeName: string): string {
+    return join(this.node(nodeName).folder, "agent.log");
+  }
+}

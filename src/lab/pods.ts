@@ -1,0 +1,147 @@
+/** What kubelet and a container runtime do for a pod: its network namespace, the call of the CNI plugin, its processes. */
+import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { destroyCgroup, makeCgroup } from "./cgroups.ts";
+import { LabError } from "./errors.ts";
+import type { Pod } from "./objects.ts";
+import { type LabPlan, type NodePlan, netnsPath, podCgroup, podNetns } from "./plan.ts";
+import { startDaemon } from "./processes.ts";
+import { inside, ipBatch, run } from "./run.ts";
+import { cniBinary, program } from "./runtime.ts";
+import { systemCgroup } from "./topology.ts";
+
+export interface PodPlace {
+  readonly netns: string;
+  readonly cgroup: string;
+}
+
+const cniResult = z.looseObject({ ips: z.array(z.looseObject({ address: z.string() })) });
+
+/** @throws LabError LAB_NODE when its manifest names a node that the lab does not have */
+export function nodeOf(lab: LabPlan, pod: Pod): NodePlan {
+  const node = lab.nodes.find(({ name }) => name === pod.spec.nodeName);
+  if (node !== undefined) return node;
+  const names = lab.nodes.map(({ name }) => name).join(", ");
+  throw new LabError(
+    "LAB_NODE",
+    `Pod ${podKey(pod)}`,
+    `spec.nodeName: no node ${pod.spec.nodeName}`,
+    `the lab has ${names}`,
+  );
+}
+
+export function podKey(pod: Pod): string {
+  return `${pod.metadata.namespace}/${pod.metadata.name}`;
+}
+
+export function podPlace(lab: LabPlan, pod: Pod): PodPlace {
+  const node = nodeOf(lab, pod);
+  const { namespace = "default", name } = pod.metadata;
+  return {
+    netns: pod.spec.hostNetwork === true ? node.netns : podNetns(lab.name, namespace, name),
+    cgroup: podCgroup(node, namespace, name),
+  };
+}
+
+/** Makes namespace and cgroup and has the CNI plugin wire them. Gives the addresses, without length. */
+export async function createSandbox(lab: LabPlan, pod: Pod): Promise<readonly string[]> {
+  const node = nodeOf(lab, pod);
+  const { netns, cgroup } = podPlace(lab, pod);
+  await makeCgroup(cgroup);
+  if (pod.spec.hostNetwork === true) return [node.ipv4, node.ipv6];
+  await ipBatch(null, [`netns add ${netns}`]);
+  await ipBatch(netns, ["link set lo up"]);
+  const parsed = cniResult.safeParse(await callCni(lab, pod, "ADD"));
+  if (!parsed.success) throw new LabError("LAB_CNI", `Pod ${podKey(pod)}`, "ADD gave no addresses", "");
+  return parsed.data.ips.map(({ address }) => address.replace(/\/.*/, ""));
+}
+
+/** Ends the pod's processes, has the plugin undo its work, removes namespace and cgroup. Idempotent. */
+export async function destroySandbox(lab: LabPlan, pod: Pod): Promise<void> {
+  const { netns, cgroup } = podPlace(lab, pod);
+  await destroyCgroup(cgroup);
+  if (pod.spec.hostNetwork === true) return;
+  await callCni(lab, pod, "DEL");
+  await run(["ip", "netns", "del", netns]);
+}
+
+/** Starts each container's command, and one server for the ports of those without. Returns when that server listens. */
+export async function startProcesses(lab: LabPlan, pod: Pod): Promise<void> {
+  const node = nodeOf(lab, pod);
+  const place = podPlace(lab, pod);
+  const file = (name: string) =>
+    join(dirname(podLog(lab, pod)), `${pod.metadata.namespace}_${pod.metadata.name}.${name}.pid`);
+  await mkdir(join(node.folder, "pods"), { recursive: true });
+  const log = podLog(lab, pod);
+  for (const { name, command, args, env } of pod.spec.containers) {
+    if (command === undefined) continue;
+    await startDaemon({
+      ...place,
+      command: [...command, ...(args ?? [])],
+      env: Object.fromEntries((env ?? []).map((variable) => [variable.name, variable.value ?? ""])),
+      log,
+      pidFile: file(name),
+    });
+  }
+  const served = pod.spec.containers.filter(({ command }) => command === undefined);
+  if (served.length === 0) return;
+  const ports = served.flatMap((container) => container.ports ?? []).filter(({ protocol }) => protocol !== "SCTP");
+  await startDaemon({
+    ...place,
+    command: [
+      ...program("podServer"),
+      podKey(pod),
+      ...ports.map((p) => `${p.protocol.toLowerCase()}:${p.containerPort}`),
+    ],
+    log,
+    pidFile: file("server"),
+    awaitReady: true,
+  });
+}
+
+export function podLog(lab: LabPlan, pod: Pod): string {
+  return join(nodeOf(lab, pod).folder, "pods", `${pod.metadata.namespace}_${pod.metadata.name}.log`);
+}
+
+/** A new pod of an old name has another one: the uid is part of it. */
+function containerId(lab: LabPlan, pod: Pod): string {
+  return createHash("sha256")
+    .update(`${lab.name}/${podKey(pod)}/${pod.metadata.uid}`)
+    .digest("hex");
+}
+
+async function callCni(lab: LabPlan, pod: Pod, command: "ADD" | "DEL"): Promise<unknown> {
+  const node = nodeOf(lab, pod);
+  const { namespace, name, uid } = pod.metadata;
+  const binary = cniBinary();
+  const id = containerId(lab, pod);
+  const config = {
+    cniVersion: "1.1.0",
+    name: "tandem",
+    type: "tandem-cni",
+    socket: node.socket,
+    stateDir: node.stateDir,
+  };
+  const { code, stdout, stderr } = await run(inside({ netns: node.netns, cgroup: systemCgroup(node) }, [binary]), {
+    input: JSON.stringify(config),
+    env: {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: id,
+      CNI_NETNS: netnsPath(podPlace(lab, pod).netns),
+      CNI_IFNAME: "eth0",
+      CNI_PATH: dirname(binary),
+      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name};K8S_POD_INFRA_CONTAINER_ID=${id};K8S_POD_UID=${uid}`,
+    },
+  });
+  if (code !== 0) {
+    throw new LabError(
+      "LAB_CNI",
+      `Pod ${podKey(pod)}`,
+      `${command} on ${node.name}: ${(stdout || stderr).trim()}`,
+      `read ${node.folder}/agent.log`,
+    );
+  }
+  return stdout.trim() === "" ? null : JSON.parse(stdout);
+}
