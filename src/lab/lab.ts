@@ -7,7 +7,7 @@ import * as bgp from "./bgp.ts";
 import { findCgroupRoot, makeCgroup } from "./cgroups.ts";
 import { Cluster } from "./cluster.ts";
 import { LabError } from "./errors.ts";
-import { type KubeObject, readManifests } from "./objects.ts";
+import { checkObject, type KubeObject, readManifests } from "./objects.ts";
 import { checkLabName, type LabPlan, maxNodes, type NodePlan, planLab } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
@@ -26,6 +26,8 @@ export interface LabOptions {
   readonly externals?: readonly string[];
   /** Files or folders to apply when the nodes are ready. */
   readonly manifests?: readonly string[];
+  /** Objects to apply with them. */
+  readonly objects?: readonly unknown[];
   /** False: nodes and BGP only. */
   readonly agents?: boolean;
   /** Further keys of every agent's configuration. */
@@ -51,7 +53,7 @@ export class Lab {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes) {
       throw new LabError("LAB_NODES", `--nodes ${nodes}`, `not a number of nodes (1-${maxNodes})`, "");
     }
-    const objects = await readManifests(options.manifests ?? []);
+    const objects = [...(await readManifests(options.manifests ?? [])), ...checkObjects(options.objects ?? [])];
     const stored = await claimLab({
       name: checkLabName(options.name),
       nodes,
@@ -107,17 +109,19 @@ export class Lab {
     await this.applyObjects(await readManifests(manifests));
   }
 
-  /** Objects that `checkObject` has seen. */
-  async applyObjects(objects: readonly KubeObject[]): Promise<void> {
-    await this.#changing((cluster) => cluster.apply(objects));
+  /** @throws LabError LAB_MANIFEST before anything is applied */
+  async applyObjects(objects: readonly unknown[]): Promise<void> {
+    const checked = checkObjects(objects);
+    await this.#changing((cluster) => cluster.apply(checked));
   }
 
   async delete(manifests: readonly string[]): Promise<void> {
     await this.deleteObjects(await readManifests(manifests));
   }
 
-  async deleteObjects(objects: readonly KubeObject[]): Promise<void> {
-    await this.#changing((cluster) => cluster.delete(objects));
+  async deleteObjects(objects: readonly unknown[]): Promise<void> {
+    const checked = checkObjects(objects);
+    await this.#changing((cluster) => cluster.delete(checked));
   }
 
   #changing(work: (cluster: Cluster) => Promise<void>): Promise<void> {
@@ -216,4 +220,8 @@ export class Lab {
   logFile(nodeName: string): string {
     return join(this.node(nodeName).folder, "agent.log");
   }
+}
+
+function checkObjects(objects: readonly unknown[]): readonly KubeObject[] {
+  return objects.map((object, i) => checkObject(object, `object ${i + 1}`));
 }

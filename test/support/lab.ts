@@ -1,0 +1,91 @@
+/** A lab for one end-to-end test: of its own name, taken down whatever happens, its logs shown when the test fails. */
+import { readFile } from "node:fs/promises";
+import type { ExecutionContext } from "ava";
+import { Lab, type LabOptions } from "../../src/lab/lab.ts";
+
+let count = 0;
+
+/** Unique among the test processes of this machine. */
+export function labName(): string {
+  return `t${process.pid.toString(36)}x${count++}`;
+}
+
+/** Brings a lab up, runs `work`, takes it down. Defaults: two nodes, one external client, agents on. */
+export async function withLab(
+  t: ExecutionContext,
+  options: Omit<LabOptions, "name">,
+  work: (lab: Lab) => Promise<void>,
+): Promise<void> {
+  t.timeout(240_000);
+  const name = labName();
+  t.teardown(() => Lab.down(name));
+  try {
+    await work(await Lab.up({ nodes: 2, ...options, name }));
+  } catch (error) {
+    await showLogs(t, name);
+    throw error;
+  }
+}
+
+async function showLogs(t: ExecutionContext, name: string): Promise<void> {
+  const lab = await Lab.open(name).catch(() => null);
+  for (const node of lab?.plan.nodes ?? []) {
+    const log = await readFile(`${node.folder}/agent.log`, "utf8").catch(() => "");
+    if (log !== "") t.log(`${node.name}:\n${log.trimEnd().split("\n").slice(-15).join("\n")}`);
+  }
+}
+
+/** A pod object with the given labels; ports get the lab's small server unless there is a command. */
+export function pod(
+  name: string,
+  options: {
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly node?: string;
+    readonly ports?: readonly (number | { readonly containerPort: number; readonly protocol: "TCP" | "UDP" })[];
+    readonly command?: readonly string[];
+    readonly hostNetwork?: boolean;
+  } = {},
+): object {
+  const { namespace = "default", labels = { app: name }, node, ports = [8080], command, hostNetwork } = options;
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels },
+    spec: {
+      ...(node && { nodeName: node }),
+      ...(hostNetwork && { hostNetwork }),
+      containers: [
+        {
+          name: "main",
+          image: "lab",
+          ...(command && { command }),
+          ports: ports.map((port) => (typeof port === "number" ? { containerPort: port } : port)),
+        },
+      ],
+    },
+  };
+}
+
+/** The pod's address of that family. */
+export async function podAddress(lab: Lab, name: string, family: 4 | 6 = 4): Promise<string> {
+  const { pods } = await lab.status();
+  const found = pods
+    .find((p) => `${p.namespace}/${p.name}` === name)
+    ?.addresses.find((address) => address.includes(":") === (family === 6));
+  if (found === undefined) throw new Error(`pod ${name} has no IPv${family} address`);
+  return found;
+}
+
+/** One HTTP request from `from`; the answer's text, or null when there is none within `seconds`. */
+export async function fetchFrom(
+  lab: Lab,
+  from: string,
+  address: string,
+  port: number,
+  seconds = 2,
+): Promise<string | null> {
+  const host = address.includes(":") ? `[${address}]` : address;
+  const { code, stdout } = await lab.exec(from, ["curl", "-sg", "-m", String(seconds), `http://${host}:${port}/`]);
+  return code === 0 ? stdout.trim() : null;
+}
