@@ -65,6 +65,9 @@ MAP(settings, BPF_MAP_TYPE_ARRAY, __u32, struct settings, 1, 0);
 /* Events without room in the ring. */
 MAP(events_lost, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 1, 0);
 
+/* Records of drops that this CPU may still make in this second. */
+MAP(drop_budget, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_budget, 1, 0);
+
 /* Drops, verdicts and traces to the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -375,6 +375,12 @@ struct settings {
 };
 ASSERT_SIZE(struct settings, 8);
 
+struct drop_budget {
+	__u32 second;
+	__u32 used;
+};
+ASSERT_SIZE(struct drop_budget, 8);
+
 /* events_lost (per CPU array, one entry): records for which the ring had no room. */
 
 #endif

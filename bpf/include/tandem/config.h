@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Settings that the agent writes into .rodata before a program is loaded: what a kernel offers and what a node wants is
+ * known then, and the verifier drops the branches that are not taken. */
+#ifndef TANDEM_CONFIG_H
+#define TANDEM_CONFIG_H
+
+#include "types.h"
+
+/* 1: bpf_redirect_peer delivers into the pod (5.10+); 0: to the host side's egress, where to_pod sees the packet again. */
+const volatile __u32 config_redirect_peer = 1;
+/* What a pod that reaches itself through its service sees as the client. Link-local, so that it never leaves the node. */
+const volatile __u8 config_loopback_ipv4[4] = {169, 254, 42, 1};
+const volatile __u8 config_loopback_ipv6[16] = {0xfd, 0x74, 0x61, 0x6e, 0x64, 0x65, 0x6d, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+/* Seconds without a packet after which a conntrack entry counts as absent. The agent's sweep uses the same values. */
+const volatile __u32 config_timeout_tcp_opening = 60;
+const volatile __u32 config_timeout_tcp_established = 21600;
+const volatile __u32 config_timeout_tcp_closing = 10;
+const volatile __u32 config_timeout_udp_unreplied = 30;
+const volatile __u32 config_timeout_udp_replied = 180;
+const volatile __u32 config_timeout_icmp = 60;
+const volatile __u32 config_timeout_other = 600;
+
+/* Packets that a Tandem program of this node has judged already carry this mark in skb->mark; to_network lets them pass. */
+#define MARK_MASK 0x0f00
+#define MARK_JUDGED 0x0d00
+
+#endif

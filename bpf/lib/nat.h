@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Rewrites an address and port in a packet, checksums kept right (RFC 1624), and in its `struct packet`. */
+#ifndef TANDEM_LIB_NAT_H
+#define TANDEM_LIB_NAT_H
+
+#include "packet.h"
+
+static __always_inline int l4_checksum_offset(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return offsetof(struct tcphdr, check);
+	case IPPROTO_UDP:
+		return offsetof(struct udphdr, check);
+	case IPPROTO_ICMPV6:
+		return offsetof(struct icmp6hdr, icmp6_cksum);
+	default: /* ICMP has no pseudo header; SCTP's CRC covers no address */
+		return -1;
+	}
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+enum nat_end { NAT_SOURCE, NAT_DESTINATION };
+
+/* SCTP ports are not rewritten (its CRC32c covers them): only addresses are. port 0 leaves the port. */
+static __always_inline int rewrite(struct __sk_buff *skb, struct packet *packet, enum nat_end end,
+				   const struct address *address, __be16 port, const bool v6)
+{
+	struct address *current = end == NAT_SOURCE ? &packet->source : &packet->destination;
+	__be16 *current_port = end == NAT_SOURCE ? &packet->source_port : &packet->destination_port;
+	int checksum = l4_checksum_offset(packet->protocol);
+	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	bool later = packet->flags & PACKET_LATER_FRAGMENT;
+	__u32 field;
+
+	if (v6) {
+		__s64 difference = bpf_csum_diff((__be32 *)current->bytes, 16, (__be32 *)address->bytes, 16, 0);
+
+		if (checksum >= 0 && !later &&
+		    bpf_l4_csum_replace(skb, packet->l4 + checksum, 0, difference, BPF_F_PSEUDO_HDR | flags))
+			return REASON_NAT_FAILED;
+		field = packet->l3 + (end == NAT_SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+		if (bpf_skb_store_bytes(skb, field, address->bytes, 16, 0))
+			return REASON_NAT_FAILED;
+	} else {
+		__be32 from = *ipv4_of(current), to = *ipv4_of((struct address *)address);
+
+		if (checksum >= 0 && !later &&
+		    bpf_l4_csum_replace(skb, packet->l4 + checksum, from, to, BPF_F_PSEUDO_HDR | flags | 4))
+			return REASON_NAT_FAILED;
+		if (bpf_l3_csum_replace(skb, packet->l3 + offsetof(struct iphdr, check), from, to, 4))
+			return REASON_NAT_FAILED;
+		field = packet->l3 + (end == NAT_SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+		if (bpf_skb_store_bytes(skb, field, &to, 4, 0))
+			return REASON_NAT_FAILED;
+	}
+	*current = *address;
+	if (has_ports(packet->protocol) && port && port != *current_port) {
+		field = packet->l4 + (end == NAT_SOURCE ? offsetof(struct udphdr, source) : offsetof(struct udphdr, dest));
+		if (!later) {
+			if (checksum >= 0 &&
+			    bpf_l4_csum_replace(skb, packet->l4 + checksum, *current_port, port, flags | 2))
+				return REASON_NAT_FAILED;
+			if (bpf_skb_store_bytes(skb, field, &port, 2, 0))
+				return REASON_NAT_FAILED;
+		}
+		*current_port = port;
+	}
+	return 0;
+}
+
+#endif

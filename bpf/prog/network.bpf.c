@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The node's uplinks and tunnel devices: what arrives for a pod (from_network, ingress), and a last look at what leaves
+ * (to_network, egress). */
+#include <tandem/config.h>
+#include <tandem/maps.h>
+#include "../lib/conntrack.h"
+#include "../lib/deliver.h"
+#include "../lib/fragment.h"
+#include "../lib/icmp.h"
+#include "../lib/service.h"
+
+static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v6)
+{
+	struct context context = {.packet.l3 = l3};
+	struct packet *packet = &context.packet;
+	struct endpoint *pod;
+	bool related = false;
+	__u32 reason = (v6 ? parse6(skb, packet) : parse4(skb, packet));
+
+	/* what is not for a pod of this node is the stack's to judge, malformed or not */
+	pod = bpf_map_lookup_elem(&endpoint_addr, &packet->destination);
+	if (!pod)
+		return TC_ACT_OK;
+	if (reason)
+		goto dropped;
+	if (pod->flags & ENDPOINT_CLOSED) {
+		reason = REASON_NOT_READY;
+		goto dropped;
+	}
+	/* our own pods' packets do not come in from outside */
+	if (bpf_map_lookup_elem(&endpoint_addr, &packet->source)) {
+		reason = REASON_SPOOFED_ADDRESS;
+		goto dropped;
+	}
+	reason = resolve_fragment(packet);
+	if (reason)
+		goto dropped;
+	if (packet->flags & PACKET_ICMP_ERROR)
+		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
+	if (!related) {
+		reason = v6 ? track6(skb, &context, NULL, pod) : track4(skb, &context, NULL, pod);
+		if (!reason)
+			reason = v6 ? translate_back6(skb, &context) : translate_back4(skb, &context);
+		if (reason)
+			goto dropped;
+	}
+	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
+	return deliver_local(skb, packet, pod, true, v6);
+
+dropped:
+	return drop(skb, packet, reason, DIRECTION_INGRESS, pod);
+}
+
+/* 14 with an Ethernet header, 0 on kube-router's tun-*. */
+static __always_inline __u32 l3_offset(struct __sk_buff *skb)
+{
+	struct device_key key = {.ifindex = skb->ifindex};
+	struct device *known = bpf_map_lookup_elem(&device, &key);
+
+	return known && known->flags & DEVICE_L3 ? 0 : ETH_LENGTH;
+}
+
+SEC("tc")
+int from_network(struct __sk_buff *skb)
+{
+	__u32 l3 = l3_offset(skb);
+
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return arrives(skb, l3, false);
+	case bpf_htons(ETH_P_IPV6):
+		return arrives(skb, l3, true);
+	default:
+		return TC_ACT_OK;
+	}
+}
+
+/* Nothing leaves for a service address: the fabric would route it back to a node, and so on in a loop. The socket hook or
+ * from_pod translated what they could; the rest is traffic that nobody can answer. */
+static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6)
+{
+	struct packet packet = {.l3 = l3};
+
+	if ((v6 ? parse6(skb, &packet) : parse4(skb, &packet)) || packet.flags & PACKET_LATER_FRAGMENT || !has_ports(packet.protocol))
+		return TC_ACT_OK;
+	if (find_service(&packet.destination, packet.destination_port, packet.protocol, v6))
+		return drop(skb, &packet, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int to_network(struct __sk_buff *skb)
+{
+	if ((skb->mark & MARK_MASK) == MARK_JUDGED)
+		return TC_ACT_OK;
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return leaves(skb, l3_offset(skb), false);
+	case bpf_htons(ETH_P_IPV6):
+		return leaves(skb, l3_offset(skb), true);
+	default:
+		return TC_ACT_OK;
+	}
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
