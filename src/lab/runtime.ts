@@ -44,8 +44,9 @@ export function program(name: keyof typeof programs): readonly string[] {
 
 const cniPlaces = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"];
 
-/** null when it was not built. */
+/** TANDEM_CNI names another one. null when there is none. */
 export function findCniBinary(): string | null {
+  if (process.env.TANDEM_CNI !== undefined) return process.env.TANDEM_CNI;
   const root = packageRoot();
   return cniPlaces.map((place) => join(root, place)).find((place) => existsSync(place)) ?? null;
 }
