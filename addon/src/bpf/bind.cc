@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bpf half of the binding: JavaScript values in, JavaScript values out.
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "bpf/bind.h"
+#include "bpf/kernel.h"
+#include "napi/work.h"
+
+namespace tandem {
+namespace {
+
+using Napi::CallbackInfo;
+using Napi::Env;
+using Napi::Object;
+using Napi::Value;
+
+Object map_info(Env env, const Map& map, uint32_t handle) {
+  Object info = Object::New(env);
+  info.Set("name", map.name);
+  info.Set("handle", handle);
+  info.Set("type", map.type);
+  info.Set("keySize", map.key_size);
+  info.Set("valueSize", map.value_size);
+  info.Set("maxEntries", map.max_entries);
+  info.Set("flags", map.flags);
+  info.Set("id", map.id);
+  return info;
+}
+
+LoadRequest read_load_options(State& state, const Object& options) {
+  LoadRequest request;
+  request.path = to_string(options.Get("path"), "path");
+  request.pin_path = to_optional_string(options.Get("pinPath"), "pinPath");
+  auto rodata = to_array(options.Get("rodata"), "rodata");
+  for (uint32_t i = 0; i < rodata.Length(); i++) {
+    auto entry = to_object(rodata.Get(i), "rodata[]");
+    request.rodata.emplace_back(to_string(entry.Get("variable"), "rodata[].variable"), to_bytes(entry.Get("bytes"), "rodata[].bytes"));
+  }
+  auto sizes = to_array(options.Get("maxEntries"), "maxEntries");
+  for (uint32_t i = 0; i < sizes.Length(); i++) {
+    auto entry = to_object(sizes.Get(i), "maxEntries[]");
+    request.max_entries.emplace_back(to_string(entry.Get("map"), "maxEntries[].map"), to_u32(entry.Get("entries"), "maxEntries[].entries"));
+  }
+  auto skip = to_array(options.Get("skipPrograms"), "skipPrograms");
+  for (uint32_t i = 0; i < skip.Length(); i++) request.skip_programs.push_back(to_string(skip.Get(i), "skipPrograms[]"));
+  auto reuse = to_array(options.Get("reuseMaps"), "reuseMaps");
+  for (uint32_t i = 0; i < reuse.Length(); i++) {
+    auto entry = to_object(reuse.Get(i), "reuseMaps[]");
+    request.reuse_maps.emplace_back(to_string(entry.Get("map"), "reuseMaps[].map"), state.map(entry.Get("handle")));
+  }
+  return request;
+}
+
+Value load(const CallbackInfo& info) {
+  State* state = &State::of(info.Env());
+  LoadRequest request = read_load_options(*state, to_object(info[0], "options"));
+  return promise_of<LoadResult>(
+      info.Env(), [request = std::move(request)] { return load_object(request); },
+      [state](Env env, LoadResult& loaded) -> Value {
+        tandem::Object held;
+        auto programs = Napi::Array::New(env), maps = Napi::Array::New(env);
+        uint32_t at = 0;
+        for (const auto& program : loaded.programs) {
+          uint32_t handle = state->add(program);
+          held.programs.push_back(handle);
+          Object row = Object::New(env);
+          row.Set("name", program->name);
+          row.Set("type", program->type);
+          row.Set("handle", handle);
+          row.Set("id", program->id);
+          row.Set("instructions", program->instructions);
+          programs.Set(at++, row);
+        }
+        at = 0;
+        for (const auto& map : loaded.maps) {
+          uint32_t handle = state->add(map);
+          held.maps.push_back(handle);
+          maps.Set(at++, map_info(env, *map, handle));
+        }
+        Object result = Object::New(env);
+        result.Set("object", state->add(std::move(held)));
+        result.Set("programs", programs);
+        result.Set("maps", maps);
+        return result;
+      });
+}
+
+Value close_object(const CallbackInfo& info) {
+  State::of(info.Env()).close_object(info[0]);
+  return info.Env().Undefined();
+}
+
+Device read_device(const Value& value) {
+  auto object = to_object(value, "device");
+  return {to_u32(object.Get("index"), "device.index"), to_optional_string(object.Get("netns"), "device.netns")};
+}
+
+bool is_ingress(const Value& value) {
+  std::string hook = to_string(value, "hook");
+  if (hook != "ingress" && hook != "egress") bad_argument("hook must be ingress or egress");
+  return hook == "ingress";
+}
+
+bool is_tcx(const Value& value) {
+  std::string mode = to_string(value, "mode");
+  if (mode != "tcx" && mode != "clsact") bad_argument("mode must be tcx or clsact");
+  return mode == "tcx";
+}
+
+Value promise_of_word(Env env, std::function<const char*()> work) {
+  return promise_of<const char*>(
+      env, std::move(work), [](Env e, const char*& word) -> Value { return Napi::String::New(e, word); });
+}
+
+Value bind_attach_tc(const CallbackInfo& info) {
+  auto program = State::of(info.Env()).program(info[0]);
+  return promise_of_word(info.Env(), [program, device = read_device(info[1]), ingress = is_ingress(info[2]), tcx = is_tcx(info[3]),
+                                      pin = to_optional_string(info[4], "pin")] { return attach_tc(*program, device, ingress, tcx, pin); });
+}
+
+Value bind_detach_tc(const CallbackInfo& info) {
+  return promise_of_nothing(info.Env(), [device = read_device(info[0]), ingress = is_ingress(info[1]), tcx = is_tcx(info[2]),
+                                         pin = to_optional_string(info[3], "pin")] { detach_tc(device, ingress, tcx, pin); });
+}
+
+Value bind_attach_xdp(const CallbackInfo& info) {
+  auto program = State::of(info.Env()).program(info[0]);
+  return promise_of_word(info.Env(), [program, device = read_device(info[1]), native = to_string(info[2], "mode") == "native",
+                                      pin = to_optional_string(info[3], "pin")] { return attach_xdp(*program, device, native, pin); });
+}
+
+Value bind_attach_cgroup(const CallbackInfo& info) {
+  auto program = State::of(info.Env()).program(info[0]);
+  return promise_of_word(info.Env(), [program, path = to_string(info[1], "cgroup"), type = to_u32(info[2], "attachType"),
+                                      pin = to_optional_string(info[3], "pin")] { return attach_cgroup(*program, path, type, pin); });
+}
+
+Value bind_unpin(const CallbackInfo& info) {
+  return promise_of_nothing(info.Env(), [path = to_string(info[0], "path")] { remove_pin(path); });
+}
+
+Value bind_test_run(const CallbackInfo& info) {
+  auto program = State::of(info.Env()).program(info[0]);
+  bool with_context = !info[2].IsNull() && !info[2].IsUndefined();
+  return promise_of<TestRun>(
+      info.Env(),
+      [program, packet = to_bytes(info[1], "packet"), context = to_optional_bytes(info[2], "context"), repeat = to_u32(info[3], "repeat")] {
+        return test_run(*program, packet, context, repeat);
+      },
+      [with_context](Env env, TestRun& run) -> Value {
+        Object result = Object::New(env);
+        result.Set("retval", Napi::Number::New(env, static_cast<int32_t>(run.retval)));
+        result.Set("durationNs", run.duration);
+        result.Set("data", from_bytes(env, run.data));
+        result.Set("context", with_context ? from_bytes(env, run.context) : env.Null());
+        return result;
+      });
+}
+
+Value bind_probe(const CallbackInfo& info) {
+  return promise_of<std::vector<Feature>>(info.Env(), [] { return probe_features(); }, [](Env env, std::vector<Feature>& features) -> Value {
+    Object result = Object::New(env);
+    for (const auto& feature : features) {
+      Object row = Object::New(env);
+      row.Set("supported", feature.supported);
+      row.Set("detail", feature.detail);
+      result.Set(feature.name, row);
+    }
+    return result;
+  });
+}
+
+Value bind_mount(const CallbackInfo& info) {
+  return promise_of_word(info.Env(), [path = to_string(info[0], "path")] { return mount_bpffs(path); });
+}
+
+Value open_pinned(const CallbackInfo& info) {
+  std::string path = to_string(info[0], "path");
+  int fd = bpf_obj_get(path.c_str());
+  if (fd < 0) throw Failure(errno, "open pinned map", path);
+  auto map = describe_map(fd, path);
+  return map_info(info.Env(), *map, State::of(info.Env()).add(map));
+}
+
+Value close_map(const CallbackInfo& info) {
+  State::of(info.Env()).close_map(info[0]);
+  return info.Env().Undefined();
+}
+
+void add_members(Env env, Napi::Array& members, const btf* types, uint32_t id, const char* of) {
+  int resolved = btf__resolve_type(types, id);
+  if (resolved < 0) return;
+  const btf_type* type = btf__type_by_id(types, resolved);
+  if (!btf_is_struct(type)) return;
+  const btf_member* member = btf_members(type);
+  for (int i = 0; i < btf_vlen(type); i++, member++) {
+    Object row = Object::New(env);
+    row.Set("of", of);
+    row.Set("name", btf__name_by_offset(types, member->name_off));
+    row.Set("offsetBits", btf_member_bit_offset(type, i));
+    row.Set("sizeBits", Napi::Number::New(env, static_cast<double>(btf__resolve_size(types, member->type)) * 8));
+    members.Set(members.Length(), row);
+  }
+}
+
+std::string type_name(const btf* types, uint32_t id) {
+  int resolved = id ? btf__resolve_type(types, id) : -1;
+  return resolved < 0 ? "" : btf__name_by_offset(types, btf__type_by_id(types, resolved)->name_off);
+}
+
+Value map_btf(const CallbackInfo& info) {
+  Env env = info.Env();
+  auto map = State::of(env).map(info[0]);
+  bpf_map_info details{};
+  uint32_t length = sizeof(details);
+  if (bpf_obj_get_info_by_fd(map->fd.get(), &details, &length)) throw Failure(errno, "read map info of", map->name);
+  if (!details.btf_id) return env.Null();
+  std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_from_kernel_by_id(details.btf_id), btf__free);
+  if (!types) return env.Null();
+  Object result = Object::New(env);
+  auto members = Napi::Array::New(env);
+  add_members(env, members, types.get(), details.btf_key_type_id, "key");
+  add_members(env, members, types.get(), details.btf_value_type_id, "value");
+  result.Set("keyType", type_name(types.get(), details.btf_key_type_id));
+  result.Set("valueType", type_name(types.get(), details.btf_value_type_id));
+  result.Set("members", members);
+  return result;
+}
+
+Bytes sized(const Value& value, size_t size, const char* what) {
+  Bytes bytes = to_bytes(value, what);
+  if (bytes.size() != size) bad_argument(std::string(what) + " must be " + std::to_string(size) + " bytes, not " + std::to_string(bytes.size()));
+  return bytes;
+}
+
+Value map_lookup(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  Bytes key = sized(info[1], map->key_size, "key"), value(map->value_bytes());
+  if (bpf_map_lookup_elem(map->fd.get(), key.data(), value.data()) == 0) return from_bytes(info.Env(), value);
+  if (errno == ENOENT) return info.Env().Null();
+  throw Failure(errno, "read from map", map->name);
+}
+
+Value map_update(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  Bytes key = sized(info[1], map->key_size, "key"), value = sized(info[2], map->value_bytes(), "value");
+  if (bpf_map_update_elem(map->fd.get(), key.data(), value.data(), to_u32(info[3], "flags")))
+    throw Failure(errno, "write to map", map->name + " (" + std::to_string(map->max_entries) + " entries at most)");
+  return info.Env().Undefined();
+}
+
+Value map_delete(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  Bytes key = sized(info[1], map->key_size, "key");
+  if (bpf_map_delete_elem(map->fd.get(), key.data()) == 0) return Napi::Boolean::New(info.Env(), true);
+  if (errno == ENOENT) return Napi::Boolean::New(info.Env(), false);
+  throw Failure(errno, "delete from map", map->name);
+}
+
+Value batch_result(Env env, uint64_t& done) {
+  Object result = Object::New(env);
+  result.Set("done", Napi::Number::New(env, static_cast<double>(done)));
+  return result;
+}
+
+Value map_update_batch(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  uint32_t count = to_u32(info[3], "count");
+  Bytes keys = sized(info[1], size_t{count} * map->key_size, "keys");
+  Bytes values = sized(info[2], size_t{count} * map->value_bytes(), "values");
+  return promise_of<uint64_t>(
+      info.Env(), [map, count, keys = std::move(keys), values = std::move(values)] { return update_batch(*map, keys, values, count); },
+      batch_result);
+}
+
+Value map_delete_batch(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  uint32_t count = to_u32(info[2], "count");
+  Bytes keys = sized(info[1], size_t{count} * map->key_size, "keys");
+  return promise_of<uint64_t>(info.Env(), [map, count, keys = std::move(keys)] { return delete_batch(*map, keys, count); }, batch_result);
+}
+
+Value bind_dump(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  return promise_of<Dump>(info.Env(), [map] { return dump_map(*map); }, [](Env env, Dump& dump) -> Value {
+    Object result = Object::New(env);
+    result.Set("keys", from_bytes(env, dump.keys));
+    result.Set("values", from_bytes(env, dump.values));
+    result.Set("count", dump.count);
+    return result;
+  });
+}
+
+Value bind_sweep(const CallbackInfo& info) {
+  auto map = State::of(info.Env()).map(info[0]);
+  auto t = to_object(info[1], "timeouts");
+  auto seconds = [&](const char* name) { return to_u32(t.Get(name), name); };
+  Timeouts timeouts{seconds("tcpOpening"), seconds("tcpEstablished"), seconds("tcpClosing"), seconds("udpUnreplied"),
+                    seconds("udpReplied"), seconds("icmp"), seconds("other"), seconds("service")};
+  using Counts = std::pair<uint64_t, uint64_t>;
+  return promise_of<Counts>(info.Env(), [map, timeouts] { return sweep_conntrack(*map, timeouts); }, [](Env env, Counts& counts) -> Value {
+    Object result = Object::New(env);
+    result.Set("seen", Napi::Number::New(env, static_cast<double>(counts.first)));
+    result.Set("deleted", Napi::Number::New(env, static_cast<double>(counts.second)));
+    return result;
+  });
+}
+
+// A ring whose batches go to a JavaScript function. When JavaScript is slow, at most 64 batches wait; more are let go.
+class BoundRing : public Background {
+ public:
+  BoundRing(Env env, std::shared_ptr<Map> map, uint32_t record_size, uint32_t interval_ms, Napi::Function callback)
+      : function_(Napi::ThreadSafeFunction::New(env, callback, "ring", 64, 1)),
+        ring_(std::move(map), record_size, interval_ms, [this](Bytes records, uint32_t count) { deliver(std::move(records), count); }) {
+    function_.Unref(env);
+  }
+  ~BoundRing() override { stop(); }
+
+  void stop() override {
+    if (stopped_) return;
+    stopped_ = true;
+    ring_.stop();
+    function_.Release();
+  }
+
+ private:
+  void deliver(Bytes records, uint32_t count) {
+    auto* data = new std::pair<Bytes, uint32_t>(std::move(records), count);
+    auto status = function_.NonBlockingCall(data, [](Env env, Napi::Function callback, std::pair<Bytes, uint32_t>* batch) {
+      std::unique_ptr<std::pair<Bytes, uint32_t>> owned(batch);
+      if (env != nullptr) callback.Call({from_bytes(env, batch->first), Napi::Number::New(env, batch->second)});
+    });
+    if (status != napi_ok) delete data;
+  }
+
+  Napi::ThreadSafeFunction function_;
+  Ring ring_;
+  bool stopped_ = false;
+};
+
+Value open_ring(const CallbackInfo& info) {
+  auto& state = State::of(info.Env());
+  if (!info[3].IsFunction()) bad_argument("onBatch must be a function");
+  std::shared_ptr<Background> ring = std::make_shared<BoundRing>(info.Env(), state.map(info[0]), to_u32(info[1], "recordSize"),
+                                                                 to_u32(info[2], "intervalMs"), info[3].As<Napi::Function>());
+  return Napi::Number::New(info.Env(), state.add(ring));
+}
+
+}  // namespace
+
+Value close_background(const CallbackInfo& info) {
+  auto background = State::of(info.Env()).take_background(info[0], "ring or monitor");
+  return promise_of_nothing(info.Env(), [background] { background->stop(); });
+}
+
+void bind_bpf(Napi::Object exports) {
+  define<load>(exports, "loadObject");
+  define<close_object>(exports, "closeObject");
+  define<bind_attach_tc>(exports, "attachTc");
+  define<bind_detach_tc>(exports, "detachTc");
+  define<bind_attach_xdp>(exports, "attachXdp");
+  define<bind_attach_cgroup>(exports, "attachCgroup");
+  define<bind_unpin>(exports, "unpin");
+  define<bind_test_run>(exports, "testRun");
+  define<bind_probe>(exports, "probeFeatures");
+  define<bind_mount>(exports, "mountBpffs");
+  define<open_pinned>(exports, "openPinnedMap");
+  define<close_map>(exports, "closeMap");
+  define<map_btf>(exports, "mapBtf");
+  define<map_lookup>(exports, "mapLookup");
+  define<map_update>(exports, "mapUpdate");
+  define<map_delete>(exports, "mapDelete");
+  define<map_update_batch>(exports, "mapUpdateBatch");
+  define<map_delete_batch>(exports, "mapDeleteBatch");
+  define<bind_dump>(exports, "mapDump");
+  define<bind_sweep>(exports, "sweepConntrack");
+  define<open_ring>(exports, "openRing");
+  define<close_background>(exports, "closeRing");
+}
+
+}  // namespace tandem

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gives back the memory of flows that timed out. The kernel treats them as absent already; this is only housekeeping, so it
+// works in slices and never removes an entry that came back to life in between.
+#include <bpf/bpf.h>
+#include <linux/in.h>
+#include <tandem/types.h>
+#include <time.h>
+
+#include <cstring>
+
+#include "bpf/kernel.h"
+
+namespace tandem {
+namespace {
+
+uint32_t timeout_of(const ct_entry& entry, uint8_t protocol, const Timeouts& t) {
+  if (entry.flags & CT_SERVICE) return t.service;
+  switch (protocol) {
+    case IPPROTO_TCP:
+      if (entry.flags & CT_RST || (entry.flags & CT_FIN_INITIATOR && entry.flags & CT_FIN_RESPONDER)) return t.tcp_closing;
+      return entry.flags & CT_ESTABLISHED ? t.tcp_established : t.tcp_opening;
+    case IPPROTO_UDP:
+      return entry.flags & CT_REPLIED ? t.udp_replied : t.udp_unreplied;
+    case IPPROTO_ICMP:
+    case 58:  // ICMPv6
+      return t.icmp;
+    default:
+      return t.other;
+  }
+}
+
+bool is_idle(const ct_entry& entry, uint8_t protocol, const Timeouts& timeouts) {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  uint32_t seconds = now.tv_sec;
+  return seconds > entry.last_used && seconds - entry.last_used > timeout_of(entry, protocol, timeouts);
+}
+
+}  // namespace
+
+std::pair<uint64_t, uint64_t> sweep_conntrack(const Map& map, const Timeouts& timeouts) {
+  const bool v6 = map.key_size == sizeof(ct6_key);
+  if ((!v6 && map.key_size != sizeof(ct4_key)) || map.value_size != sizeof(ct_entry))
+    throw Failure(EINVAL, "sweep", map.name, "not a conntrack map");
+  const size_t protocol_at = v6 ? offsetof(ct6_key, protocol) : offsetof(ct4_key, protocol);
+  uint64_t deleted = 0;
+  Dump dump = dump_map(map);
+  for (uint32_t i = 0; i < dump.count; i++) {
+    const uint8_t* key = dump.keys.data() + size_t{i} * map.key_size;
+    ct_entry entry;
+    memcpy(&entry, dump.values.data() + size_t{i} * sizeof(entry), sizeof(entry));
+    if (!is_idle(entry, key[protocol_at], timeouts)) continue;
+    // the dump may be old by now
+    if (bpf_map_lookup_elem(map.fd.get(), key, &entry) || !is_idle(entry, key[protocol_at], timeouts)) continue;
+    if (bpf_map_delete_elem(map.fd.get(), key) == 0) deleted++;
+  }
+  return {dump.count, deleted};
+}
+
+}  // namespace tandem

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module: all functions of src/native/contract.ts, and what an environment holds open.
+#include <napi.h>
+
+#include "bpf/bind.h"
+#include "bpf/state.h"
+#include "napi/convert.h"
+#include "netlink/bind.h"
+#include "socket/bind.h"
+
+namespace tandem {
+namespace {
+
+uint32_t handle_of(const Napi::Value& value) { return to_u32(value, "handle"); }
+
+template <typename Table>
+auto find(Table& table, const Napi::Value& value, const char* what) {
+  auto at = table.find(handle_of(value));
+  if (at == table.end())
+    throw Failure(EBADF, "use handle", std::to_string(handle_of(value)), std::string("no open ") + what + " has this handle");
+  return at;
+}
+
+}  // namespace
+
+State& State::of(Napi::Env env) { return *env.GetInstanceData<State>(); }
+
+State::~State() {
+  for (auto& [handle, background] : backgrounds_) background->stop();
+}
+
+std::shared_ptr<Map> State::map(const Napi::Value& handle) { return find(maps_, handle, "map")->second; }
+std::shared_ptr<Program> State::program(const Napi::Value& handle) { return find(programs_, handle, "program")->second; }
+
+uint32_t State::add(std::shared_ptr<Map> map) {
+  maps_[next_] = std::move(map);
+  return next_++;
+}
+
+uint32_t State::add(std::shared_ptr<Program> program) {
+  programs_[next_] = std::move(program);
+  return next_++;
+}
+
+uint32_t State::add(Object object) {
+  objects_[next_] = std::move(object);
+  return next_++;
+}
+
+uint32_t State::add(std::shared_ptr<Background> background) {
+  backgrounds_[next_] = std::move(background);
+  return next_++;
+}
+
+void State::close_map(const Napi::Value& handle) { maps_.erase(find(maps_, handle, "map")); }
+
+void State::close_object(const Napi::Value& handle) {
+  auto at = find(objects_, handle, "object");
+  for (uint32_t program : at->second.programs) programs_.erase(program);
+  for (uint32_t map : at->second.maps) maps_.erase(map);
+  objects_.erase(at);
+}
+
+std::shared_ptr<Background> State::take_background(const Napi::Value& handle, const char* what) {
+  auto at = find(backgrounds_, handle, what);
+  auto background = at->second;
+  backgrounds_.erase(at);
+  return background;
+}
+
+}  // namespace tandem
+
+static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new tandem::State());
+  tandem::bind_bpf(exports);
+  tandem::bind_netlink(exports);
+  tandem::bind_socket(exports);
+  return exports;
+}
+
+NODE_API_MODULE(tandem, initialise)
