@@ -127,7 +127,9 @@ export class Cluster {
       const old = this.#store.get<Pod>(pod);
       const hash = controllers.specHash(pod);
       const annotations = { ...pod.metadata.annotations, [controllers.hashAnnotation]: hash };
-      if (old !== undefined && old.metadata.annotations?.[controllers.hashAnnotation] === hash) {
+      // One whose ADD or processes failed is tried again.
+      const runs = old?.status?.phase === "Running" && controllers.podReady(old);
+      if (old !== undefined && runs && old.metadata.annotations?.[controllers.hashAnnotation] === hash) {
         this.#store.put({ ...old, metadata: { ...pod.metadata, uid: old.metadata.uid, annotations } });
         continue;
       }
