@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import { Lab } from "../../src/lab/lab.ts";
 import { cgroupProcesses } from "../../src/lab/processes.ts";
-import { program } from "../../src/lab/runtime.ts";
 import { remains } from "../../src/lab/teardown.ts";
 import { labName, pod, withLab } from "../support/lab.ts";
 
@@ -59,7 +60,8 @@ test("lab down cleans up after a lab up that was killed half way", async (t) => 
     const name = labName();
     t.teardown(() => Lab.down(name));
     const script = `import { Lab } from ${JSON.stringify(new URL("../../src/lab/lab.ts", import.meta.url).href)}; await Lab.up({ name: ${JSON.stringify(name)}, nodes: 3, agents: false });`;
-    const file = `/tmp/${name}.mts`;
+    const file = join(tmpdir(), `${name}.mts`);
+    t.teardown(() => rm(file, { force: true }));
     await writeFile(file, script);
     const child = spawn(process.execPath, [...process.execArgv, file], { stdio: "ignore" });
     await sleep(300 + afterMs);
@@ -85,5 +87,4 @@ test("lab exec runs in the target's namespace and cgroup and passes exit code, i
     const outside = await lab.exec("external/client", ["sh", "-c", "kill -9 $$"]);
     t.is(outside.code, 137);
     await t.throwsAsync(lab.exec("default/nobody", ["true"]), { message: /LAB_UNKNOWN: default\/nobody/ });
-    t.true(program("cli").length >= 2);
   }));
