@@ -1,0 +1,67 @@
+/** Failures as CNI tells them to the runtime: a numeric code, a message that names the object, details that say what to do. */
+import { TandemError } from "../lib/errors.ts";
+
+/** Codes of the CNI specification (section 5 "Error"); 100 and above are ours and documented here. */
+export const cniCodes = {
+  incompatibleVersion: 1,
+  unknownContainer: 3,
+  invalidEnvironment: 4,
+  ioFailure: 5,
+  decodeFailure: 6,
+  invalidConfig: 7,
+  tryAgainLater: 11,
+  notAvailable: 50,
+  /** A requested address belongs to another pod. */
+  addressInUse: 100,
+  /** A requested address is outside of the node's pod CIDRs, or reserved. */
+  addressRefused: 101,
+  /** No free address or endpoint number is left on this node. */
+  exhausted: 102,
+  /** The kernel refused a part of the pod's network. */
+  kernel: 103,
+  /** ADD of an attachment that exists and differs. */
+  exists: 104,
+  /** CHECK found something else than ADD made. */
+  changed: 105,
+  internal: 999,
+} as const;
+
+export class CniError extends TandemError {
+  readonly cniCode: number;
+
+  constructor(options: {
+    readonly code: string;
+    readonly cniCode: number;
+    readonly object: string;
+    readonly message: string;
+    readonly remedy: string;
+    readonly cause?: unknown;
+  }) {
+    super(options);
+    this.name = "CniError";
+    this.cniCode = options.cniCode;
+  }
+}
+
+/** A call that cannot be understood: its environment or its network configuration is wrong. */
+export function badRequest(
+  cniCode: number,
+  object: string,
+  message: string,
+  remedy = "correct the network configuration or the runtime's call",
+): CniError {
+  return new CniError({ code: "CNI_REQUEST", cniCode, object, message, remedy });
+}
+
+/** The error object that the plugin prints. */
+export function errorOutput(cniVersion: string, error: unknown): string {
+  const { code, msg, details } =
+    error instanceof CniError
+      ? { code: error.cniCode, msg: error.message, details: error.remedy }
+      : {
+          code: cniCodes.internal,
+          msg: error instanceof Error ? error.message : String(error),
+          details: "the agent's log has more",
+        };
+  return `${JSON.stringify({ cniVersion, code, msg, details })}\n`;
+}

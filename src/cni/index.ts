@@ -1,0 +1,2 @@
+/** Address management and ADD, DEL, CHECK, GC and STATUS behind the agent's socket. */
+export { type CniOptions, CniService } from "./service.ts";
