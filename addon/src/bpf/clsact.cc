@@ -3,7 +3,9 @@
 // handle 1 is ours: setting it again replaces the program in place.
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
+#include <arpa/inet.h>
 #include <net/ethernet.h>
+#include <sys/socket.h>
 
 #include "bpf/kernel.h"
 #include "netlink/connection.h"

@@ -46,7 +46,7 @@ void set_rodata(bpf_object* object, const std::string& variable, const Bytes& va
     if (length >= 7 && strcmp(name + length - 7, ".rodata") == 0) rodata = map;
   }
   size_t size = 0;
-  auto* bytes = rodata ? static_cast<uint8_t*>(bpf_map__initial_value(rodata, &size)) : nullptr;
+  auto* bytes = rodata ? static_cast<uint8_t*>(const_cast<void*>(bpf_map__initial_value(rodata, &size))) : nullptr;
   if (section < 0 || !bytes) throw Failure(ENOENT, "set " + variable, path, "the object has no .rodata");
   const btf_type* type = btf__type_by_id(types, section);
   const btf_var_secinfo* info = btf_var_secinfos(type);

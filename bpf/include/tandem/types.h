@@ -10,7 +10,11 @@
 
 #include <linux/types.h>
 
+#ifdef __cplusplus
+#define ASSERT_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), #type " must be " #bytes " bytes")
+#else
 #define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " must be " #bytes " bytes")
+#endif
 
 /* An IPv6 address, or an IPv4 address as ::ffff:a.b.c.d. */
 struct address {

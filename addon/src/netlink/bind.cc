@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The netlink half of the binding.
+#include "netlink/bind.h"
+
+#include "bpf/bind.h"
+#include "napi/work.h"
+#include "netlink/monitor.h"
+#include "netlink/rows_js.h"
+#include "netns/netns.h"
+
+namespace tandem {
+namespace {
+
+using Napi::CallbackInfo;
+using Napi::Env;
+using Napi::Value;
+
+template <typename Row>
+Value rows_to_js(Env env, std::vector<Row>& rows) {
+  auto array = Napi::Array::New(env, rows.size());
+  for (uint32_t i = 0; i < rows.size(); i++) array.Set(i, to_js(env, rows[i]));
+  return array;
+}
+
+template <typename Row>
+Value list_in(const CallbackInfo& info, std::function<std::vector<Row>()> list) {
+  return promise_of<std::vector<Row>>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns"), list = std::move(list)] {
+        std::vector<Row> rows;
+        in_netns(netns, [&] { rows = list(); });
+        return rows;
+      },
+      rows_to_js<Row>);
+}
+
+Value links(const CallbackInfo& info) { return list_in<LinkRow>(info, list_links); }
+Value addresses(const CallbackInfo& info) { return list_in<AddressRow>(info, list_addresses); }
+Value rules(const CallbackInfo& info) { return list_in<RuleRow>(info, list_rules); }
+Value neighbours(const CallbackInfo& info) { return list_in<NeighbourRow>(info, list_neighbours); }
+
+uint32_t or_zero(const Value& value, const char* what) { return value.IsNull() || value.IsUndefined() ? 0 : to_u32(value, what); }
+
+Value routes(const CallbackInfo& info) {
+  auto filter = to_object(info[1], "filter");
+  uint32_t family = or_zero(filter.Get("family"), "family"), table = or_zero(filter.Get("table"), "table"),
+           protocol = or_zero(filter.Get("protocol"), "protocol");
+  return list_in<RouteRow>(info, [=] { return list_routes(static_cast<uint8_t>(family), table, static_cast<uint8_t>(protocol)); });
+}
+
+Value apply(const CallbackInfo& info) {
+  auto array = to_array(info[1], "changes");
+  auto messages = std::make_shared<std::vector<Message>>();
+  for (uint32_t i = 0; i < array.Length(); i++) messages->push_back(change_from_js(array.Get(i)));
+  return promise_of<std::vector<Reply>>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns"), messages] {
+        std::vector<Reply> replies;
+        in_netns(netns, [&] {
+          Connection netlink;
+          replies = netlink.request_all(*messages);
+        });
+        return replies;
+      },
+      [](Env env, std::vector<Reply>& replies) -> Value {
+        auto failures = Napi::Array::New(env);
+        for (uint32_t i = 0; i < replies.size(); i++) {
+          if (!replies[i].error) continue;
+          auto failure = Napi::Object::New(env);
+          failure.Set("at", i);
+          failure.Set("code", errno_name(replies[i].error));
+          failure.Set("errno", replies[i].error);
+          failure.Set("log", replies[i].text.empty() ? env.Null() : Value(Napi::String::New(env, replies[i].text)));
+          failures.Set(failures.Length(), failure);
+        }
+        return failures;
+      });
+}
+
+Value veth(const CallbackInfo& info) {
+  auto object = to_object(info[1], "request");
+  VethRequest request{to_string(object.Get("name"), "name"),
+                      to_string(object.Get("peerName"), "peerName"),
+                      to_string(object.Get("peerNetns"), "peerNetns"),
+                      to_string(object.Get("alias"), "alias"),
+                      to_u32(object.Get("mtu"), "mtu"),
+                      to_optional_bytes(object.Get("mac"), "mac"),
+                      to_optional_bytes(object.Get("peerMac"), "peerMac")};
+  using Pair = std::pair<uint32_t, uint32_t>;
+  return promise_of<Pair>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns"), request = std::move(request)] {
+        Pair made;
+        in_netns(netns, [&] { made = create_veth(request); });
+        return made;
+      },
+      [](Env env, Pair& made) -> Value {
+        auto result = Napi::Object::New(env);
+        result.Set("index", made.first);
+        result.Set("peerIndex", made.second);
+        return result;
+      });
+}
+
+class BoundMonitor : public Background {
+ public:
+  BoundMonitor(Env env, const std::string& netns, uint32_t groups, Napi::Function callback)
+      : function_(Napi::ThreadSafeFunction::New(env, callback, "netlink", 0, 1)),
+        monitor_(netns, groups, [this](std::vector<NetlinkEvent> events) { deliver(std::move(events)); }) {
+    function_.Unref(env);
+  }
+  ~BoundMonitor() override { stop(); }
+
+  void stop() override {
+    if (stopped_) return;
+    stopped_ = true;
+    monitor_.stop();
+    function_.Release();
+  }
+
+ private:
+  void deliver(std::vector<NetlinkEvent> events) {
+    auto* data = new std::vector<NetlinkEvent>(std::move(events));
+    auto status = function_.NonBlockingCall(data, [](Env env, Napi::Function callback, std::vector<NetlinkEvent>* batch) {
+      std::unique_ptr<std::vector<NetlinkEvent>> owned(batch);
+      if (env != nullptr) callback.Call({rows_to_js(env, *batch)});
+    });
+    if (status != napi_ok) delete data;
+  }
+
+  Napi::ThreadSafeFunction function_;
+  Monitor monitor_;
+  bool stopped_ = false;
+};
+
+uint32_t group_bits(const Napi::Array& names) {
+  uint32_t bits = 0;
+  for (uint32_t i = 0; i < names.Length(); i++) {
+    std::string name = to_string(names.Get(i), "groups[]");
+    if (name == "link")
+      bits |= RTMGRP_LINK;
+    else if (name == "address")
+      bits |= RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+    else if (name == "route")
+      bits |= RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+    else if (name == "rule")
+      bits |= RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1);
+    else if (name == "neighbour")
+      bits |= RTMGRP_NEIGH;
+    else
+      bad_argument("unknown netlink group " + name);
+  }
+  return bits;
+}
+
+Value open_monitor(const CallbackInfo& info) {
+  if (!info[2].IsFunction()) bad_argument("onEvents must be a function");
+  std::shared_ptr<Background> monitor = std::make_shared<BoundMonitor>(
+      info.Env(), to_optional_string(info[0], "netns"), group_bits(to_array(info[1], "groups")), info[2].As<Napi::Function>());
+  return Napi::Number::New(info.Env(), State::of(info.Env()).add(monitor));
+}
+
+}  // namespace
+
+void bind_netlink(Napi::Object exports) {
+  define<links>(exports, "links");
+  define<addresses>(exports, "addresses");
+  define<routes>(exports, "routes");
+  define<rules>(exports, "rules");
+  define<neighbours>(exports, "neighbours");
+  define<apply>(exports, "applyNetlink");
+  define<veth>(exports, "createVeth");
+  define<open_monitor>(exports, "openMonitor");
+  define<close_background>(exports, "closeMonitor");
+}
+
+}  // namespace tandem
