@@ -1,7 +1,7 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
  * GET /v1/status, /v1/endpoints[/ID], /v1/identities, /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
- * GET /v1/events (a stream of JSON lines: EventDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
+ * GET /v1/events?type=drop,verdict,flow&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
 import type { Problem } from "../model/status.ts";
@@ -14,15 +14,54 @@ export interface StatusDto {
   readonly started: string;
   readonly readyMs: number | null;
   readonly ready: boolean;
-  readonly kernel: { readonly release: string; readonly features: Readonly<Record<string, { readonly supported: boolean; readonly detail: string }>> };
-  readonly attach: { readonly mode: "tcx" | "clsact"; readonly endpoints: number; readonly uplinks: readonly string[]; readonly cgroup: string | null };
-  readonly sources: readonly { readonly name: string; readonly synced: boolean; readonly stale: boolean; readonly detail: string }[];
-  readonly addresses: readonly { readonly family: 4 | 6; readonly podCidr: string; readonly used: number; readonly size: number }[];
-  readonly counts: { readonly endpoints: number; readonly identities: number; readonly policies: number; readonly services: number; readonly backends: number };
+  readonly kernel: {
+    readonly release: string;
+    readonly features: Readonly<Record<string, { readonly supported: boolean; readonly detail: string }>>;
+  };
+  readonly attach: {
+    readonly mode: "tcx" | "clsact";
+    readonly endpoints: number;
+    readonly uplinks: readonly string[];
+    readonly cgroup: string | null;
+  };
+  readonly sources: readonly {
+    readonly name: string;
+    readonly synced: boolean;
+    readonly stale: boolean;
+    readonly detail: string;
+  }[];
+  readonly addresses: readonly {
+    readonly family: 4 | 6;
+    readonly podCidr: string;
+    readonly used: number;
+    readonly size: number;
+  }[];
+  readonly counts: {
+    readonly endpoints: number;
+    readonly identities: number;
+    readonly policies: number;
+    readonly services: number;
+    readonly backends: number;
+  };
   readonly maps: readonly { readonly name: string; readonly entries: number | null; readonly max: number }[];
-  readonly reconcilers: readonly { readonly name: string; readonly writes: number; readonly repaired: number; readonly failures: number; readonly lastError: string | null }[];
-  readonly drops: readonly { readonly reason: string; readonly direction: "ingress" | "egress"; readonly packets: number; readonly bytes: number }[];
-  readonly forwarded: readonly { readonly direction: "ingress" | "egress"; readonly packets: number; readonly bytes: number }[];
+  readonly reconcilers: readonly {
+    readonly name: string;
+    readonly writes: number;
+    readonly repaired: number;
+    readonly failures: number;
+    readonly lastError: string | null;
+  }[];
+  readonly drops: readonly {
+    readonly reason: string;
+    readonly direction: "ingress" | "egress";
+    readonly packets: number;
+    readonly bytes: number;
+  }[];
+  readonly forwarded: readonly {
+    readonly direction: "ingress" | "egress";
+    readonly packets: number;
+    readonly bytes: number;
+  }[];
   readonly routes: { readonly expected: number; readonly present: number; readonly missing: readonly string[] };
   readonly memory: { readonly rssBytes: number };
   readonly problems: readonly Problem[];
@@ -105,7 +144,13 @@ export interface PolicyMapDto {
   readonly set: number;
   readonly direction: "ingress" | "egress";
   readonly enforced: boolean;
-  readonly groups: readonly { readonly group: number; readonly action: "deny" | "allow" | "redirect"; readonly peers: readonly string[]; readonly ports: readonly string[]; readonly origins: readonly string[] }[];
+  readonly groups: readonly {
+    readonly group: number;
+    readonly action: "deny" | "allow" | "redirect";
+    readonly peers: readonly string[];
+    readonly ports: readonly string[];
+    readonly origins: readonly string[];
+  }[];
 }
 
 export interface EventDto {
@@ -115,10 +160,26 @@ export interface EventDto {
   readonly reason: string;
   readonly direction: "ingress" | "egress";
   readonly protocol: string;
-  readonly source: { readonly address: string; readonly port: number; readonly identity: number; readonly name: string };
-  readonly destination: { readonly address: string; readonly port: number; readonly identity: number; readonly name: string };
+  readonly source: {
+    readonly address: string;
+    readonly port: number;
+    readonly identity: number;
+    readonly name: string;
+  };
+  readonly destination: {
+    readonly address: string;
+    readonly port: number;
+    readonly identity: number;
+    readonly name: string;
+  };
   readonly rules: readonly string[];
   readonly bytes: number;
+}
+
+/** In the stream of events: so many did not reach this reader because it was slow. */
+export interface LostEventsDto {
+  readonly type: "lost";
+  readonly count: number;
 }
 
 export interface VersionDto {

@@ -1,0 +1,42 @@
+/** What the API asks of the agent; the agent implements it. Answers are the DTOs themselves. */
+import type {
+  CniRequest,
+  CniResponse,
+  CtDto,
+  EndpointDto,
+  EventDto,
+  IdentityDto,
+  IpcacheDto,
+  PolicyDto,
+  PolicyMapDto,
+  RouteDto,
+  ServiceDto,
+  StatusDto,
+  VersionDto,
+} from "./dto.ts";
+
+/** Each may be asked at any time, also while the agent starts; what is not known yet is empty. */
+export interface AgentQueries {
+  status(): Promise<StatusDto>;
+  version(): VersionDto;
+  endpoints(): readonly EndpointDto[];
+  identities(): readonly IdentityDto[];
+  policies(): readonly PolicyDto[];
+  services(): readonly ServiceDto[];
+  routes(): readonly RouteDto[];
+  conntrack(): Promise<readonly CtDto[]>;
+  ipcache(): Promise<readonly IpcacheDto[]>;
+  policyMaps(): Promise<readonly PolicyMapDto[]>;
+  serviceMaps(): Promise<readonly ServiceDto[]>;
+}
+
+/** Live events: batches as they come. */
+export interface EventFeed {
+  /** @returns the end of the subscription */
+  subscribe(listener: (events: readonly EventDto[]) => void): () => void;
+}
+
+export interface CniHandler {
+  /** @param signal aborted when the plugin went away before its answer */
+  handle(request: CniRequest, signal: AbortSignal): Promise<CniResponse>;
+}

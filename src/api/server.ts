@@ -1,0 +1,192 @@
+/**
+ * The agent's door: HTTP on a unix socket that only its owner may open (0600). It answers questions and takes CNI requests; it knows
+ * nothing itself. A request that fails is answered, never fatal.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { type CniRequest } from "./dto.ts";
+import { ApiError, errorBody } from "./errors.ts";
+import { parseFilter, streamEvents } from "./event-stream.ts";
+import type { AgentQueries, CniHandler, EventFeed } from "./queries.ts";
+import { type Match, Router } from "./router.ts";
+import { claimSocket, listenPrivately } from "./socket-file.ts";
+
+export interface ApiServerOptions {
+  /** Path of the unix socket; a stale file there is replaced. */
+  readonly socket: string;
+  readonly queries: AgentQueries;
+  readonly events: EventFeed;
+  readonly cni: CniHandler;
+  /** Uid of the process behind a connection, null where that cannot be known. */
+  readonly peerUid: (socket: Socket) => number | null;
+  /** Told of failures that are the agent's own. */
+  readonly onError: (error: unknown, request: string) => void;
+}
+
+/** Bytes of a CNI request: the configuration and prevResult of a chain are a few KB. */
+const bodyLimit = 1 << 20;
+/** ms to read a whole request. */
+const requestTimeoutMs = 10_000;
+/** ms that requests under way may still take when the server stops. */
+const graceMs = 1_000;
+
+type Handler = (request: IncomingMessage, response: ServerResponse, match: Match<Handler>) => Promise<void>;
+
+export class ApiServer {
+  readonly #options: ApiServerOptions;
+  readonly #server: Server;
+  readonly #router: Router<Handler>;
+  readonly #streams = new Set<() => void>();
+  readonly #stopping = new AbortController();
+
+  constructor(options: ApiServerOptions) {
+    this.#options = options;
+    this.#router = new Router(this.#routes());
+    this.#server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs });
+    this.#server.maxConnections = 512;
+    this.#server.on("request", (request, response) => void this.#serve(request, response));
+    this.#server.on("clientError", (_error, socket) => socket.destroy());
+  }
+
+  /** @throws TandemError AGENT_RUNNING when another agent answers there, API_SOCKET when the path cannot be used */
+  async start(): Promise<void> {
+    await claimSocket(this.#options.socket);
+    await listenPrivately(this.#server, this.#options.socket);
+  }
+
+  /** Ends streams, lets requests under way finish for a second, then cuts them; the socket file goes. */
+  async stop(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const end of this.#streams) end();
+    this.#server.closeIdleConnections();
+    const cut = setTimeout(() => {
+      this.#stopping.abort();
+      this.#server.closeAllConnections();
+    }, graceMs);
+    await closed;
+    clearTimeout(cut);
+  }
+
+  #routes() {
+    const { queries } = this.#options;
+    const get = (pattern: string, answer: (match: Match<Handler>) => unknown) => ({
+      method: "GET" as const,
+      pattern,
+      handler: async (_request: IncomingMessage, response: ServerResponse, match: Match<Handler>) =>
+        send(response, 200, JSON.stringify(await answer(match))),
+    });
+    return [
+      get("/v1/status", () => queries.status()),
+      get("/v1/version", () => queries.version()),
+      get("/v1/endpoints", () => queries.endpoints()),
+      get("/v1/endpoints/:id", ({ parameters }) => one("endpoint", parameters.id ?? "", queries.endpoints())),
+      get("/v1/identities", () => queries.identities()),
+      get("/v1/identities/:id", ({ parameters }) => one("identity", parameters.id ?? "", queries.identities())),
+      get("/v1/policies", () => queries.policies()),
+      get("/v1/services", () => queries.services()),
+      get("/v1/routes", () => queries.routes()),
+      get("/v1/bpf/ct", () => queries.conntrack()),
+      get("/v1/bpf/ipcache", () => queries.ipcache()),
+      get("/v1/bpf/policy", () => queries.policyMaps()),
+      get("/v1/bpf/services", () => queries.serviceMaps()),
+      {
+        method: "GET" as const,
+        pattern: "/v1/events",
+        handler: async (_request: IncomingMessage, response: ServerResponse, { query }: Match<Handler>) =>
+          this.#stream(query, response),
+      },
+      {
+        method: "POST" as const,
+        pattern: "/v1/cni",
+        handler: (request: IncomingMessage, response: ServerResponse) => this.#cni(request, response),
+      },
+    ];
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const method = request.method ?? "";
+    const target = request.url ?? "";
+    try {
+      const match = this.#router.find(method, target);
+      await match.handler(request, response, match);
+    } catch (error) {
+      const { status, text } = errorBody(error);
+      if (status >= 500) this.#options.onError(error, `${method} ${target}`);
+      if (response.headersSent) response.destroy();
+      else send(response, status, text);
+    }
+  }
+
+  #stream(query: URLSearchParams, response: ServerResponse): void {
+    const filter = parseFilter(query);
+    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    response.flushHeaders();
+    const end = streamEvents(this.#options.events, filter, response);
+    this.#streams.add(end);
+    response.on("close", () => this.#streams.delete(end));
+  }
+
+  async #cni(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const uid = this.#options.peerUid(request.socket);
+    if (uid !== null && uid !== 0) {
+      throw new ApiError(
+        403,
+        "NOT_ROOT",
+        `uid ${uid} may not change pods`,
+        "the container runtime runs the plugin as root",
+      );
+    }
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    const body = cniRequest(await readBody(request));
+    const answer = await this.#options.cni.handle(body, AbortSignal.any([gone.signal, this.#stopping.signal]));
+    if (!response.destroyed) send(response, 200, JSON.stringify(answer));
+  }
+}
+
+function send(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+  response.end(text);
+}
+
+function one<T extends { readonly id: number }>(kind: string, id: string, rows: readonly T[]): T {
+  const found = rows.find((row) => String(row.id) === id);
+  if (found !== undefined) return found;
+  throw new ApiError(
+    404,
+    "NOT_FOUND",
+    `there is no ${kind} ${id} on this node`,
+    `list what there is: tandem ${kind} list`,
+  );
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > bodyLimit) {
+      throw new ApiError(413, "BODY_TOO_LARGE", `the request is larger than ${bodyLimit} bytes`, "send less");
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+const cniFields = ["command", "containerId", "netns", "ifname", "args", "path", "config"] as const;
+
+function cniRequest(text: string): CniRequest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ApiError(400, "BAD_REQUEST", "the body is not JSON", "send a CniRequest");
+  }
+  const given = (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
+  const missing = cniFields.filter((field) => typeof given[field] !== "string");
+  if (missing.length > 0) {
+    const names = missing.join(", ");
+    throw new ApiError(400, "BAD_REQUEST", `these fields are not strings: ${names}`, "send a whole CniRequest");
+  }
+  return value as CniRequest;
+}

@@ -1,0 +1,67 @@
+/** `tandem bpf …`: what is really in the kernel's maps, decoded. */
+import type { Command } from "commander";
+import type { CtDto, IpcacheDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
+import { agentCommand, type CliContext } from "./context.ts";
+import { listCommand, serviceRow } from "./lists.ts";
+import { table } from "./table.ts";
+
+export function registerBpf(context: CliContext, program: Command): void {
+  const bpf = program.command("bpf").description("What is in the kernel's maps, decoded");
+  const list = (name: string, about: string) =>
+    agentCommand(bpf.command(name).description(about), "list", `every entry: ${about}`);
+
+  listCommand<CtDto>(context, list("ct", "conntrack: the flows that this node knows"), "/v1/bpf/ct", (rows) =>
+    table(
+      ["PROTO", "SOURCE", "DESTINATION", "STATE", "AGE", "IDLE", "NAT", "EGRESS REV", "INGRESS REV"],
+      rows.map((row) => [
+        row.protocol,
+        row.source,
+        row.destination,
+        row.state,
+        `${row.ageSeconds}s`,
+        `${row.idleSeconds}s`,
+        row.nat ?? "-",
+        row.egressRevision,
+        row.ingressRevision,
+      ]),
+    ),
+  );
+  listCommand<IpcacheDto>(context, list("ipcache", "addresses and their identities"), "/v1/bpf/ipcache", (rows) =>
+    table(
+      ["IP", "IDENTITY", "LABELS"],
+      rows.map((row) => [row.address, row.identity, row.labels.join(" ")]),
+    ),
+  );
+  listCommand<PolicyMapDto>(
+    context,
+    list("policy", "policy sets, one row per group of rules"),
+    "/v1/bpf/policy",
+    printPolicy,
+  );
+  listCommand<ServiceDto>(
+    context,
+    list("services", "service addresses and their backends"),
+    "/v1/bpf/services",
+    (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
+  );
+}
+
+function printPolicy(sets: readonly PolicyMapDto[]): string {
+  return table(
+    ["SET", "DIRECTION", "DEFAULT", "GROUP", "POLICY", "LABELS/IDENTITY", "PORT/PROTO", "RULES"],
+    sets.flatMap((set) => {
+      const fallback = set.enforced ? "deny" : "allow";
+      if (set.groups.length === 0) return [[set.set, set.direction, fallback, "-", "-", "-", "-", "-"]];
+      return set.groups.map((group) => [
+        set.set,
+        set.direction,
+        fallback,
+        group.group,
+        group.action,
+        group.peers.join("\n") || "ANY",
+        group.ports.join("\n") || "ANY",
+        group.origins.join("\n"),
+      ]);
+    }),
+  );
+}

@@ -1,0 +1,154 @@
+/** Commands that print one list of the agent: as JSON, or as columns under Cilium's headings where it has such a list. */
+import type { Command } from "commander";
+import type { EndpointDto, IdentityDto, PolicyDto, RouteDto, ServiceDto } from "../api/dto.ts";
+import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
+import { problemLines } from "./problems.ts";
+import { type CellInput, table } from "./table.ts";
+
+/** A command that asks one path for an array and prints it. */
+export function listCommand<T>(
+  context: CliContext,
+  command: Command,
+  path: string,
+  print: (rows: readonly T[]) => string,
+): void {
+  command.action(async (options: CommonOptions) => {
+    const rows = await clientOf(context, command).get<readonly T[]>(path);
+    if (options.json === true) printJson(context, rows);
+    else context.write(print(rows));
+  });
+}
+
+export function registerLists(context: CliContext, program: Command): void {
+  const red = painter(context, "red");
+  const green = painter(context, "green");
+
+  const endpoint = program.command("endpoint").description("Pods of this node as the datapath knows them");
+  listCommand<EndpointDto>(context, agentCommand(endpoint, "list", "every pod of this node"), "/v1/endpoints", (rows) =>
+    table(
+      endpointHeadings,
+      rows.map((row) => endpointRow(row, { good: green, bad: red })),
+    ),
+  );
+  const endpointGet = agentCommand(endpoint, "get <id>", "one pod of this node, by its endpoint number");
+  endpointGet.action(async (id: string) => {
+    printJson(context, await clientOf(context, endpointGet).get(`/v1/endpoints/${encodeURIComponent(id)}`));
+  });
+
+  const identity = program.command("identity").description("Sets of labels that policy speaks of, and their numbers");
+  listCommand<IdentityDto>(context, agentCommand(identity, "list", "every identity"), "/v1/identities", (rows) =>
+    table(
+      ["ID", "LABELS", "REFCOUNT"],
+      rows.map((row) => [row.id, row.labels.join("\n"), row.references]),
+    ),
+  );
+  const identityGet = agentCommand(identity, "get <id>", "one identity, by its number");
+  identityGet.action(async (id: string) => {
+    printJson(context, await clientOf(context, identityGet).get(`/v1/identities/${encodeURIComponent(id)}`));
+  });
+
+  registerPolicy(context, program);
+
+  const service = program.command("service").description("Services that this node balances");
+  listCommand<ServiceDto>(
+    context,
+    agentCommand(service, "list", "every service address and its backends"),
+    "/v1/services",
+    (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
+  );
+
+  const routes = agentCommand(program, "routes", "pod CIDRs of all nodes: next hops, and who brought the route");
+  listCommand<RouteDto>(context, routes, "/v1/routes", (rows) =>
+    table(
+      ["NODE", "POD CIDR", "STATE", "VIA", "DEVICE", "ORIGIN", "MTU", "SINCE"],
+      rows.map((row) => [
+        row.node,
+        row.podCidr,
+        row.local ? "local" : row.present ? { text: "present", paint: green } : { text: "missing", paint: red },
+        row.via.join("\n") || "-",
+        [...new Set(row.device)].join("\n") || "-",
+        row.origin || "-",
+        row.mtu ?? "-",
+        row.since ?? "-",
+      ]),
+    ),
+  );
+}
+
+function registerPolicy(context: CliContext, program: Command): void {
+  const policy = program.command("policy").description("Policies as this node understood them");
+  const get = agentCommand(policy, "get [name]", "all policies, or those named NAME or NAMESPACE/NAME").addHelpText(
+    "after",
+    "\nExamples:\n  tandem policy get\n  tandem policy get shop/api --json\n",
+  );
+  get.action(async (name: string | undefined, options: CommonOptions) => {
+    const all = await clientOf(context, get).get<readonly PolicyDto[]>("/v1/policies");
+    const rows = all.filter(
+      (row) => name === undefined || row.name === name || `${row.namespace}/${row.name}` === name,
+    );
+    if (name !== undefined && rows.length === 0) {
+      context.note(`there is no policy ${name} on this node\n`);
+      context.setExitCode(1);
+    }
+    if (options.json === true) return printJson(context, rows);
+    const problems = rows.flatMap((row) => row.problems);
+    context.write(
+      table(
+        ["KIND", "NAMESPACE", "NAME", "VALID", "ENDPOINTS"],
+        rows.map((row) => policyRow(context, row)),
+      ),
+    );
+    if (problems.length > 0) context.write(`\n${problemLines(context, problems)}`);
+  });
+}
+
+const endpointHeadings = [
+  "ENDPOINT",
+  "POLICY (ingress)\nENFORCEMENT",
+  "POLICY (egress)\nENFORCEMENT",
+  "IDENTITY",
+  "LABELS (source:key[=value])",
+  "IPv6",
+  "IPv4",
+  "STATUS",
+  "POD",
+];
+
+function endpointRow(
+  row: EndpointDto,
+  paint: { readonly good: (text: string) => string; readonly bad: (text: string) => string },
+): readonly CellInput[] {
+  return [
+    row.id,
+    enabled(row.enforcement.ingress),
+    enabled(row.enforcement.egress),
+    row.identity,
+    row.labels.join("\n"),
+    row.ipv6 ?? "",
+    row.ipv4 ?? "",
+    { text: row.state, paint: row.state === "ready" ? paint.good : paint.bad },
+    row.pod,
+  ];
+}
+
+const enabled = (value: boolean) => (value ? "Enabled" : "Disabled");
+
+export function serviceRow(row: ServiceDto): readonly CellInput[] {
+  const backends = row.backends.map((backend, at) => `${at + 1} => ${backend}/${row.protocol} (active)`);
+  return [
+    row.service,
+    `${row.frontend}/${row.protocol}`,
+    row.type,
+    backends.join("\n") || "none: connections are refused",
+  ];
+}
+
+function policyRow(context: CliContext, row: PolicyDto): readonly CellInput[] {
+  return [
+    row.kind,
+    row.namespace || "-",
+    row.name,
+    row.valid ? "True" : { text: "False", paint: painter(context, "red") },
+    row.endpoints.join(",") || "-",
+  ];
+}

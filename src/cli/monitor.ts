@@ -1,0 +1,54 @@
+/** `tandem monitor`: verdicts and drops as they happen, with names. */
+import { type Command, Option } from "commander";
+import type { EventDto, LostEventsDto } from "../api/dto.ts";
+import { agentCommand, type CliContext, clientOf, type CommonOptions, painter } from "./context.ts";
+
+interface MonitorOptions extends CommonOptions {
+  readonly type?: string[];
+  readonly from?: string;
+  readonly to?: string;
+}
+
+export function registerMonitor(context: CliContext, program: Command): void {
+  const command = agentCommand(program, "monitor", "verdicts and drops, live, until interrupted")
+    .addOption(new Option("-t, --type <type...>", "only these").choices(["drop", "verdict", "flow"]))
+    .option("--from <peer>", "only from this NAMESPACE/POD, NAMESPACE or address")
+    .option("--to <peer>", "only to this NAMESPACE/POD, NAMESPACE or address")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  tandem monitor --type drop\n  tandem monitor --from shop/web-0 --to shop\n  tandem monitor --json | jq .reason\n",
+    );
+  command.action(async (options: MonitorOptions) => {
+    const query = new URLSearchParams();
+    if (options.type !== undefined) query.set("type", options.type.join(","));
+    if (options.from !== undefined) query.set("from", options.from);
+    if (options.to !== undefined) query.set("to", options.to);
+    const path = `/v1/events${query.size === 0 ? "" : `?${query}`}`;
+    const client = clientOf(context, command);
+    try {
+      for await (const event of client.lines<EventDto | LostEventsDto>(path, context.signal)) {
+        context.write(options.json === true ? `${JSON.stringify(event)}\n` : eventLine(context, event));
+      }
+    } catch (error) {
+      if (!context.signal.aborted) throw error;
+    }
+    if (!context.signal.aborted) context.note(`the agent on ${client.socket} ended the stream\n`);
+  });
+}
+
+export function eventLine(context: CliContext, event: EventDto | LostEventsDto): string {
+  if (event.type === "lost")
+    return `${painter(context, "yellow")(`   lost ${event.count} events: this reader was too slow`)}\n`;
+  const mark = event.verdict === "denied" ? "xx" : event.verdict === "audit" ? "!!" : "->";
+  const paint = painter(context, event.verdict === "denied" ? "red" : event.verdict === "audit" ? "yellow" : "green");
+  const who = `${peerText(event.source)} -> ${peerText(event.destination)}`;
+  const identities = `identity ${event.source.identity}->${event.destination.identity}`;
+  const rules = event.rules.length === 0 ? "" : `, by ${event.rules.join(", ")}`;
+  const what = paint(`${mark} ${event.type} ${event.verdict}`);
+  return `${event.time} ${what} ${event.direction} ${who} ${event.protocol} ${event.bytes} B, ${identities}: ${event.reason}${rules}\n`;
+}
+
+function peerText({ address, port, name }: EventDto["source"]): string {
+  const text = port === 0 ? address : address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  return name === "" ? text : `${name} (${text})`;
+}

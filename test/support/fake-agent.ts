@@ -1,0 +1,118 @@
+/** An API server over made-up answers, for tests of the API and of the command line. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import type { CniRequest, CniResponse, EventDto, StatusDto } from "../../src/api/dto.ts";
+import type { AgentQueries } from "../../src/api/queries.ts";
+import { ApiServer, type ApiServerOptions } from "../../src/api/server.ts";
+
+export const status: StatusDto = {
+  ok: true,
+  node: "node-1",
+  version: "0.1.0",
+  started: "2026-01-02T03:04:05.000Z",
+  readyMs: 321,
+  ready: true,
+  kernel: { release: "6.18.0", features: { tcx: { supported: true, detail: "" } } },
+  attach: { mode: "tcx", endpoints: 2, uplinks: ["eth0"], cgroup: "/sys/fs/cgroup/tandem" },
+  sources: [{ name: "files", synced: true, stale: false, detail: "12 objects" }],
+  addresses: [{ family: 4, podCidr: "10.1.0.0/24", used: 2, size: 253 }],
+  counts: { endpoints: 2, identities: 3, policies: 1, services: 1, backends: 2 },
+  maps: [{ name: "ct4", entries: 7, max: 262_144 }],
+  reconcilers: [{ name: "endpoint", writes: 4, repaired: 0, failures: 0, lastError: null }],
+  drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 5, bytes: 300 }],
+  forwarded: [{ direction: "egress", packets: 100, bytes: 9000 }],
+  routes: { expected: 1, present: 1, missing: [] },
+  memory: { rssBytes: 61_000_000 },
+  problems: [],
+};
+
+const queries: AgentQueries = {
+  status: async () => status,
+  version: () => ({ version: "0.1.0", node: "node-1", kernel: "6.18.0" }),
+  endpoints: () => [
+    {
+      id: 7,
+      pod: "shop/web-0",
+      containerId: "c1",
+      ifname: "tdm1",
+      ifindex: 12,
+      ipv4: "10.1.0.2",
+      ipv6: "fd00::2",
+      identity: 256,
+      labels: ["k8s:app=web", "k8s:tier=front"],
+      state: "ready",
+      policyRevision: 3,
+      policySet: 1,
+      enforcement: { ingress: true, egress: false },
+    },
+  ],
+  identities: () => [{ id: 256, labels: ["k8s:app=web"], references: 1, reserved: false }],
+  policies: () => [],
+  services: () => [],
+  routes: () => [],
+  conntrack: async () => [],
+  ipcache: async () => [],
+  policyMaps: async () => [],
+  serviceMaps: async () => [],
+};
+
+export class FakeAgent {
+  readonly socket: string;
+  readonly server: ApiServer;
+  readonly errors: unknown[] = [];
+  listeners: ((events: readonly EventDto[]) => void)[] = [];
+
+  constructor(socket: string, overrides: FakeAgentOptions) {
+    this.socket = socket;
+    this.server = new ApiServer({
+      socket,
+      queries: { ...queries, ...overrides.queries },
+      events: {
+        subscribe: (listener) => {
+          this.listeners.push(listener);
+          return () => {
+            this.listeners = this.listeners.filter((other) => other !== listener);
+          };
+        },
+      },
+      cni: { handle: overrides.cni ?? (async () => ({ exitCode: 0, output: "{}" })) },
+      peerUid: overrides.peerUid ?? (() => 0),
+      onError: (error) => this.errors.push(error),
+    });
+  }
+}
+
+export interface FakeAgentOptions {
+  readonly queries?: Partial<AgentQueries>;
+  readonly cni?: (request: CniRequest, signal: AbortSignal) => Promise<CniResponse>;
+  readonly peerUid?: ApiServerOptions["peerUid"];
+}
+
+/** A folder of the test's own, removed with it. */
+export async function temporaryFolder(t: ExecutionContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export async function fakeAgent(t: ExecutionContext, overrides: FakeAgentOptions = {}): Promise<FakeAgent> {
+  const agent = new FakeAgent(join(await temporaryFolder(t), "agent.sock"), overrides);
+  await agent.server.start();
+  t.teardown(() => agent.server.stop());
+  return agent;
+}
+
+export const drop: EventDto = {
+  time: "2026-01-02T03:04:05.678Z",
+  type: "drop",
+  verdict: "denied",
+  reason: "policy: no rule allows it",
+  direction: "ingress",
+  protocol: "TCP",
+  source: { address: "10.1.0.2", port: 41_000, identity: 256, name: "shop/web-0" },
+  destination: { address: "10.1.0.3", port: 5432, identity: 257, name: "shop/db-0" },
+  rules: [],
+  bytes: 74,
+};

@@ -1,0 +1,44 @@
+import test from "ava";
+import { LocalIdentityAllocator, parseIdentityRecord } from "../../../src/agent/identity-allocator.ts";
+
+test("numbers start at 256 and a set of labels keeps its number over restarts", (t) => {
+  const first = new LocalIdentityAllocator(null);
+  t.is(first.numberFor("app=web"), 256);
+  t.is(first.numberFor("app=db"), 257);
+  t.is(first.numberFor("app=web"), 256);
+  const record = first.takeChanges();
+  t.is(first.takeChanges(), null, "nothing changed since");
+
+  const second = new LocalIdentityAllocator(parseIdentityRecord(JSON.stringify(record)));
+  t.is(second.numberFor("app=new"), 258);
+  t.is(second.numberFor("app=db"), 257);
+});
+
+test("a freed number goes back to its labels, and to others only when all are used up, the longest free first", (t) => {
+  const allocator = new LocalIdentityAllocator({
+    version: 1,
+    numbers: Object.fromEntries(Array.from({ length: 65_280 }, (_, i) => [`k${i}`, 256 + i])),
+    free: [],
+  });
+  t.throws(() => allocator.numberFor("one more"), { message: /all 65280 identity numbers are in use/ });
+  const inUse = (...gone: number[]) =>
+    new Set(Array.from({ length: 65_280 }, (_, i) => 256 + i).filter((n) => !gone.includes(n)));
+  allocator.retain(inUse(300));
+  allocator.retain(inUse(300, 260, 280));
+  t.is(allocator.numberFor("k4"), 260, "came back before it was needed");
+  t.is(allocator.numberFor("new"), 300);
+  t.is(allocator.numberFor("newer"), 280);
+});
+
+test("a record that is no record is not believed", (t) => {
+  for (const text of [
+    "",
+    "[]",
+    "null",
+    '{"version":2}',
+    '{"version":1,"numbers":{"a":256,"b":256},"free":[]}',
+    '{"version":1,"numbers":{"a":1},"free":[]}',
+  ]) {
+    t.is(parseIdentityRecord(text), null, text);
+  }
+});

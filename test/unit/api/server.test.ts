@@ -1,0 +1,154 @@
+import { stat, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { CniRequest } from "../../../src/api/dto.ts";
+import { FakeAgent, fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
+
+function deferred() {
+  let resolve = () => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve: () => resolve() };
+}
+
+interface Answer {
+  readonly code: number;
+  readonly body: unknown;
+}
+
+function ask(agent: FakeAgent, method: string, path: string, body = ""): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath: agent.socket, method, path, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () =>
+        resolve({ code: response.statusCode ?? 0, body: JSON.parse(Buffer.concat(chunks).toString()) as unknown }),
+      );
+    });
+    call.on("error", reject);
+    call.end(body);
+  });
+}
+
+const cniRequest: CniRequest = {
+  command: "ADD",
+  containerId: "c1",
+  netns: "/run/netns/x",
+  ifname: "eth0",
+  args: "",
+  path: "",
+  config: "{}",
+};
+
+const errorCode = (answer: Answer) => (answer.body as { readonly error?: { readonly code: string } }).error?.code;
+
+async function refuses(
+  t: ExecutionContext,
+  agent: FakeAgent,
+  call: [string, string, string?],
+  code: number,
+  error: string,
+) {
+  const answer = await ask(agent, ...call);
+  t.is(answer.code, code, call.join(" "));
+  t.is(errorCode(answer), error);
+}
+
+test("answers on a socket that only its owner may open", async (t) => {
+  const agent = await fakeAgent(t);
+  t.is((await stat(agent.socket)).mode & 0o777, 0o600);
+  t.deepEqual(await ask(agent, "GET", "/v1/status"), { code: 200, body: status });
+  t.like(await ask(agent, "GET", "/v1/endpoints/7"), { code: 200, body: { pod: "shop/web-0" } });
+});
+
+test("what cannot be answered is refused with a code, a message and a remedy", async (t) => {
+  const agent = await fakeAgent(t);
+  await refuses(t, agent, ["GET", "/v1/nothing"], 404, "NOT_FOUND");
+  await refuses(t, agent, ["GET", "/v1/endpoints/8"], 404, "NOT_FOUND");
+  await refuses(t, agent, ["DELETE", "/v1/status"], 405, "METHOD_NOT_ALLOWED");
+  await refuses(t, agent, ["GET", "/v1/endpoints/%zz"], 400, "BAD_REQUEST");
+  await refuses(t, agent, ["GET", "/v1/events?type=nothing"], 400, "BAD_REQUEST");
+  await refuses(t, agent, ["POST", "/v1/cni", "{"], 400, "BAD_REQUEST");
+  await refuses(t, agent, ["POST", "/v1/cni", "null"], 400, "BAD_REQUEST");
+  await refuses(t, agent, ["POST", "/v1/cni", JSON.stringify({ command: "ADD" })], 400, "BAD_REQUEST");
+  await refuses(t, agent, ["POST", "/v1/cni", "x".repeat((1 << 20) + 1)], 413, "BODY_TOO_LARGE");
+});
+
+test("a failing answer is the caller's error 500, and the next request is served", async (t) => {
+  const agent = await fakeAgent(t, {
+    queries: {
+      routes: () => {
+        throw new Error("no routes today");
+      },
+    },
+  });
+  await refuses(t, agent, ["GET", "/v1/routes"], 500, "INTERNAL");
+  t.is(agent.errors.length, 1);
+  t.is((await ask(agent, "GET", "/v1/status")).code, 200);
+});
+
+test("only root's CNI requests are taken", async (t) => {
+  const seen: CniRequest[] = [];
+  const cni = async (request: CniRequest) => {
+    seen.push(request);
+    return { exitCode: 0, output: "done" } as const;
+  };
+  const body = JSON.stringify(cniRequest);
+  const stranger = await fakeAgent(t, { cni, peerUid: () => 1000 });
+  await refuses(t, stranger, ["POST", "/v1/cni", body], 403, "NOT_ROOT");
+  t.deepEqual(seen, []);
+  const root = await fakeAgent(t, { cni });
+  t.deepEqual(await ask(root, "POST", "/v1/cni", body), { code: 200, body: { exitCode: 0, output: "done" } });
+  t.deepEqual(seen, [cniRequest]);
+});
+
+test("a plugin that goes away aborts its request", async (t) => {
+  const aborted = deferred();
+  const agent = await fakeAgent(t, {
+    cni: (_request, signal) => {
+      signal.addEventListener("abort", () => aborted.resolve());
+      call.destroy();
+      return aborted.promise.then(() => ({ exitCode: 1, output: "" }));
+    },
+  });
+  const call = request({ socketPath: agent.socket, method: "POST", path: "/v1/cni" });
+  call.on("error", () => undefined);
+  call.end(JSON.stringify(cniRequest));
+  await t.notThrowsAsync(aborted.promise);
+});
+
+test("stop does not wait longer than a second for a request under way", async (t) => {
+  const started = deferred();
+  const agent = await fakeAgent(t, {
+    cni: () => {
+      started.resolve();
+      return new Promise(() => undefined);
+    },
+  });
+  const answer = ask(agent, "POST", "/v1/cni", JSON.stringify(cniRequest));
+  answer.catch(() => undefined);
+  await started.promise;
+  const before = performance.now();
+  await agent.server.stop();
+  t.true(performance.now() - before < 2000);
+  await t.throwsAsync(answer);
+});
+
+test("a stale socket file is replaced, a live one and a plain file are not", async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, "agent.sock");
+  // A process that was killed leaves its file behind: closing the handle alone does the same.
+  const dead = createServer();
+  await new Promise<void>((resolve) => dead.listen(path, resolve));
+  const live = new FakeAgent(path, {});
+  await t.throwsAsync(live.server.start(), { message: /another agent answers/ });
+  await new Promise((resolve) => dead.close(resolve));
+
+  const file = join(folder, "file");
+  await writeFile(file, "");
+  await t.throwsAsync(new FakeAgent(file, {}).server.start(), { message: /not a socket/ });
+  await t.throwsAsync(new FakeAgent(join(folder, "x".repeat(120)), {}).server.start(), { message: /longer than 107/ });
+});

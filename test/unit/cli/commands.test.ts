@@ -1,0 +1,115 @@
+import { once } from "node:events";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { CliContext } from "../../../src/cli/context.ts";
+import { CliError } from "../../../src/cli/errors.ts";
+import { createProgram } from "../../../src/cli/program.ts";
+import type { StatusDto } from "../../../src/api/dto.ts";
+import { drop, fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
+
+interface Outcome {
+  readonly output: string;
+  readonly exitCode: number;
+}
+
+async function run(argv: readonly string[], overrides: Partial<CliContext> = {}): Promise<Outcome> {
+  let output = "";
+  let exitCode = 0;
+  const context: CliContext = {
+    write: (text) => {
+      output += text;
+    },
+    note: () => undefined,
+    setExitCode: (code) => {
+      exitCode = code;
+    },
+    env: {},
+    colour: false,
+    signal: new AbortController().signal,
+    ...overrides,
+  };
+  const program = await createProgram(context, argv);
+  await program.parseAsync([...argv], { from: "user" });
+  return { output, exitCode };
+}
+
+const answering = (t: ExecutionContext, answer: StatusDto) => fakeAgent(t, { queries: { status: async () => answer } });
+
+test("status of a healthy node exits with 0 and says so", async (t) => {
+  const { socket } = await fakeAgent(t);
+  const { output, exitCode } = await run(["status", "--socket", socket]);
+  t.is(exitCode, 0);
+  t.regex(output, /Agent:\s+Ok, ready in 321 ms/);
+  t.regex(output, /policy: no rule allows it\s+ingress\s+5\s+300/);
+});
+
+test("status of a degraded node exits with 1 and lists each problem with its remedy", async (t) => {
+  const problem = {
+    code: "POLICY_PORT_RANGE",
+    severity: "error",
+    object: "CiliumNetworkPolicy shop/api",
+    field: "spec.egress[0]",
+    message: "70000 is not a port",
+    remedy: "use 1-65535",
+  } as const;
+  const { socket } = await answering(t, { ...status, ok: false, problems: [problem] });
+  const { output, exitCode } = await run(["--socket", socket, "status"]);
+  t.is(exitCode, 1);
+  t.regex(
+    output,
+    /error POLICY_PORT_RANGE: CiliumNetworkPolicy shop\/api, spec.egress\[0\]: 70000 is not a port\n\s+use 1-65535/,
+  );
+});
+
+test("--json prints what the API answered", async (t) => {
+  const { socket } = await fakeAgent(t);
+  const { output } = await run(["status", "--json"], { env: { TANDEM_SOCKET: socket } });
+  t.deepEqual(JSON.parse(output), status);
+});
+
+test("an agent that is not there is exit code 2 and a message that names the socket", async (t) => {
+  const socket = join(await temporaryFolder(t), "none.sock");
+  const error = await t.throwsAsync(run(["status", "--socket", socket]), { instanceOf: CliError });
+  t.is(error.exitCode, 2);
+  t.is(error.code, "AGENT_UNREACHABLE");
+  t.true(error.message.includes(socket));
+});
+
+test("what the agent refuses is exit code 1 with the agent's own words", async (t) => {
+  const { socket } = await fakeAgent(t);
+  const error = await t.throwsAsync(run(["endpoint", "get", "99", "--socket", socket]), { instanceOf: CliError });
+  t.is(error.exitCode, 1);
+  t.regex(error.message, /there is no endpoint 99/);
+});
+
+test("endpoint list has Cilium's columns", async (t) => {
+  const { socket } = await fakeAgent(t);
+  const { output } = await run(["endpoint", "list", "--socket", socket]);
+  t.regex(output, /^ENDPOINT\s+POLICY \(ingress\)\s+POLICY \(egress\)\s+IDENTITY\s+LABELS/);
+  t.regex(output, /7\s+Enabled\s+Disabled\s+256\s+k8s:app=web\s+fd00::2\s+10.1.0.2\s+ready/);
+});
+
+test("monitor prints events as they come and ends when interrupted", async (t) => {
+  const agent = await fakeAgent(t);
+  const interrupted = new AbortController();
+  const seen = new EventTarget();
+  let output = "";
+  const write = (text: string) => {
+    output += text;
+    seen.dispatchEvent(new Event("line"));
+  };
+  const running = run(["monitor", "--type", "drop", "--socket", agent.socket], { write, signal: interrupted.signal });
+  while (agent.listeners.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const line = once(seen, "line");
+  for (const listener of agent.listeners) listener([drop, { ...drop, type: "verdict" }]);
+  await line;
+  interrupted.abort();
+  await running;
+  t.regex(output, /xx drop denied ingress shop\/web-0 \(10.1.0.2:41000\) -> shop\/db-0 \(10.1.0.3:5432\) TCP/);
+  t.notRegex(output, /verdict denied/);
+});
+
+test("version tells its own also without an agent", async (t) => {
+  const { output } = await run(["version", "--socket", join(await temporaryFolder(t), "none")]);
+  t.regex(output, /^tandem \d+\.\d+\.\d+\nagent: not reachable\n$/);
+});

@@ -1,0 +1,44 @@
+import test from "ava";
+import type { Logger } from "../../../src/model/logging.ts";
+import type { Problem } from "../../../src/model/status.ts";
+import { Conditions } from "../../../src/observe/conditions.ts";
+
+function recorder() {
+  const lines: string[] = [];
+  const log: Logger = {
+    debug: () => undefined,
+    info: (_fields, message) => lines.push(message),
+    warn: (_fields, message) => lines.push(`warn ${message}`),
+    error: (_fields, message) => lines.push(`error ${message}`),
+    child: () => log,
+  };
+  return { lines, log };
+}
+
+const problem = (object: string, severity: Problem["severity"] = "error"): Problem => ({
+  code: "BROKEN",
+  severity,
+  object,
+  field: "",
+  message: `${object} is broken`,
+  remedy: "mend it",
+});
+
+test("a topic's report replaces what it said before; each problem is logged when it comes and when it goes", (t) => {
+  const { lines, log } = recorder();
+  const conditions = new Conditions(log);
+  conditions.report("files", [problem("a", "warning"), problem("b")]);
+  conditions.report("files", [problem("b")]);
+  conditions.report("routes", [problem("c")]);
+  t.deepEqual(
+    conditions.problems().map(({ object }) => object),
+    ["b", "c"],
+  );
+  conditions.report("files", []);
+  conditions.report("files", []);
+  t.deepEqual(
+    conditions.problems().map(({ object }) => object),
+    ["c"],
+  );
+  t.deepEqual(lines, ["warn a is broken", "error b is broken", "mended", "error c is broken", "mended"]);
+});
