@@ -135,13 +135,34 @@ struct tracked {
 	__u32 reply;
 };
 
-/* All that is known of the packet at hand. It lives in the frame of the program, and the steps are functions of their own
- * (512 bytes of stack are shared by all frames of a call chain). */
+/* All that is known of the packet at hand. */
 struct context {
 	struct packet packet;
 	struct translation translated;
 	struct tracked tracked;
 };
+
+/* It lives in a map, not on the stack: frames stay below the 512 bytes that a call chain has, and the verifier, which does
+ * not follow what is stored in a map, need not walk the rest of the program once for every shape of headers (6.1 gave up
+ * at a million instructions). A tc program is not interrupted by another one on its CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct context);
+	__uint(max_entries, 1);
+} scratch SEC(".maps");
+
+static __always_inline struct context *begin(__u32 l3)
+{
+	__u32 zero = 0;
+	struct context *context = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (context) {
+		__builtin_memset(context, 0, sizeof(*context));
+		context->packet.l3 = l3;
+	}
+	return context;
+}
 
 /* Finds or opens the flow of a packet and judges the ends that live here (NULL: that end does not). Packets of both
  * directions are held to the current policy of the flow as its initiator opened it; what is denied is forgotten, so that

@@ -11,11 +11,16 @@
 
 static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v6)
 {
-	struct context context = {.packet.l3 = l3};
-	struct packet *packet = &context.packet;
+	struct context *context = begin(l3);
+	struct packet *packet;
 	struct endpoint *pod;
 	bool related = false;
-	__u32 reason = (v6 ? parse6(skb, packet) : parse4(skb, packet));
+	__u32 reason;
+
+	if (!context)
+		return TC_ACT_SHOT;
+	packet = &context->packet;
+	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
 
 	/* what is not for a pod of this node is the stack's to judge, malformed or not */
 	pod = bpf_map_lookup_elem(&endpoint_addr, &packet->destination);
@@ -38,9 +43,9 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	if (packet->flags & PACKET_ICMP_ERROR)
 		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
 	if (!related) {
-		reason = v6 ? track6(skb, &context, NULL, pod) : track4(skb, &context, NULL, pod);
+		reason = v6 ? track6(skb, context, NULL, pod) : track4(skb, context, NULL, pod);
 		if (!reason)
-			reason = v6 ? translate_back6(skb, &context) : translate_back4(skb, &context);
+			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
 		if (reason)
 			goto dropped;
 	}

@@ -30,12 +30,17 @@ static __always_inline bool owns(const struct endpoint *pod, const struct packet
 
 static __always_inline int pod_sends(struct __sk_buff *skb, const struct endpoint *pod, const bool v6)
 {
-	struct context context = {.packet.l3 = ETH_LENGTH};
-	struct packet *packet = &context.packet;
+	struct context *context = begin(ETH_LENGTH);
+	struct packet *packet;
 	struct endpoint *peer;
 	struct ipcache_value *node;
 	bool related = false;
-	__u32 reason = (v6 ? parse6(skb, packet) : parse4(skb, packet));
+	__u32 reason;
+
+	if (!context)
+		return TC_ACT_SHOT;
+	packet = &context->packet;
+	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
 
 	if (reason)
 		goto dropped;
@@ -49,11 +54,11 @@ static __always_inline int pod_sends(struct __sk_buff *skb, const struct endpoin
 	reason = resolve_fragment(packet);
 	if (reason)
 		goto dropped;
-	reason = v6 ? translate6(skb, &context) : translate4(skb, &context);
+	reason = v6 ? translate6(skb, context) : translate4(skb, context);
 	if (reason)
 		goto dropped;
 
-	peer = context.translated.flags & CT_LOOPBACK ? (struct endpoint *)pod : endpoint_at(&packet->destination);
+	peer = context->translated.flags & CT_LOOPBACK ? (struct endpoint *)pod : endpoint_at(&packet->destination);
 	if (peer && peer->flags & ENDPOINT_CLOSED) {
 		reason = REASON_NOT_READY;
 		goto dropped;
@@ -61,13 +66,13 @@ static __always_inline int pod_sends(struct __sk_buff *skb, const struct endpoin
 	if (packet->flags & PACKET_ICMP_ERROR)
 		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
 	if (!related) {
-		reason = v6 ? track6(skb, &context, pod, peer) : track4(skb, &context, pod, peer);
+		reason = v6 ? track6(skb, context, pod, peer) : track4(skb, context, pod, peer);
 		if (!reason)
-			reason = v6 ? translate_back6(skb, &context) : translate_back4(skb, &context);
+			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
 		if (reason)
 			goto dropped;
 	}
-	if (context.tracked.flags & CT_LOOPBACK)
+	if (context->tracked.flags & CT_LOOPBACK)
 		peer = (struct endpoint *)pod;
 
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
@@ -113,10 +118,15 @@ int from_pod(struct __sk_buff *skb)
 
 static __always_inline int stack_sends(struct __sk_buff *skb, const struct endpoint *pod, const bool v6)
 {
-	struct context context = {.packet.l3 = ETH_LENGTH};
-	struct packet *packet = &context.packet;
+	struct context *context = begin(ETH_LENGTH);
+	struct packet *packet;
 	bool related = false;
-	__u32 reason = (v6 ? parse6(skb, packet) : parse4(skb, packet));
+	__u32 reason;
+
+	if (!context)
+		return TC_ACT_SHOT;
+	packet = &context->packet;
+	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
 
 	if (reason)
 		goto dropped;
@@ -135,9 +145,9 @@ static __always_inline int stack_sends(struct __sk_buff *skb, const struct endpo
 	if (packet->flags & PACKET_ICMP_ERROR)
 		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
 	if (!related) {
-		reason = v6 ? track6(skb, &context, NULL, pod) : track4(skb, &context, NULL, pod);
+		reason = v6 ? track6(skb, context, NULL, pod) : track4(skb, context, NULL, pod);
 		if (!reason)
-			reason = v6 ? translate_back6(skb, &context) : translate_back4(skb, &context);
+			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
 		if (reason)
 			goto dropped;
 	}

@@ -1,1 +1,56 @@
-console.log("VM: hello " + process.version); console.log("1 passed, 0 failed");
+/**
+ * Runs inside of the VM that scripts/test-in-vm boots: an older kernel must accept every object, and the feature probes must
+ * say truly what it lacks. Prints each check and "N passed, N failed"; exit code 1 if one failed.
+ */
+import { release } from "node:os";
+import { join } from "node:path";
+import { loadNative, packageRoot } from "../../src/native/index.ts";
+
+const native = loadNative();
+let passed = 0;
+let failed = 0;
+
+async function check(title: string, body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+    passed++;
+    console.log(`ok ${title}`);
+  } catch (error) {
+    failed++;
+    console.log(`not ok ${title}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function expect(condition: boolean, message: string): void {
+  if (!condition) throw new Error(message);
+}
+
+const [major = 0, minor = 0] = release().split(".").map(Number);
+const newerThan = (a: number, b: number) => major > a || (major === a && minor >= b);
+console.log(`kernel ${release()}`);
+
+await check("probes say whether this kernel has TCX (6.6) and redirect_peer (5.10)", async () => {
+  const features = await native.probeFeatures();
+  for (const [name, { supported, detail }] of Object.entries(features))
+    console.log(`  ${name}: ${supported ? "yes" : `no (${detail})`}`);
+  expect(features.tcx?.supported === newerThan(6, 6), `tcx: ${JSON.stringify(features.tcx)}`);
+  expect(features.redirect_peer?.supported === newerThan(5, 10), `redirect_peer: ${JSON.stringify(features.redirect_peer)}`);
+});
+
+for (const name of ["pod", "network", "sock"]) {
+  await check(`the verifier accepts every program of ${name}.bpf.o`, async () => {
+    const loaded = await native.loadObject({
+      path: join(packageRoot(), `build/bpf/${name}.bpf.o`),
+      pinPath: null,
+      rodata: [],
+      maxEntries: [],
+      skipPrograms: [],
+      reuseMaps: [],
+    });
+    expect(loaded.programs.length > 0, "no programs were loaded");
+    native.closeObject(loaded.object);
+  });
+}
+
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
