@@ -114,7 +114,8 @@ int print_versions(const Settings &settings) {
 
 // The agent took nothing of the request: a deletion must not block the node, everything else is tried again.
 int without_agent(const Request &request, const Settings &settings, const std::string &problem) {
-  const std::string remedy = problem + "; start tandem-agent on this node, or set \"socket\" in the network configuration to its socket";
+  const std::string remedy =
+      problem + "; start tandem-agent on this node, or set \"socket\" in the network configuration to its socket";
   if (request.command == "DEL") {
     const std::string unkept = tandem::queue_delete(settings.state_dir, request);
     if (unkept.empty()) return 0;

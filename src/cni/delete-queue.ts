@@ -6,6 +6,7 @@ import { readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { CniRequest } from "../api/dto.ts";
+import { describe } from "./errors.ts";
 
 const schema = z.object({
   command: z.literal("DEL"),
@@ -46,7 +47,8 @@ export class DeleteQueue {
         await unlink(path);
         replayed++;
       } catch (error) {
-        problems.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+        if (isMissingFile(error)) continue; // another call did it at the same time
+        problems.push(`${path}: ${describe(error)}`);
       }
     }
     return { replayed, problems };
@@ -56,7 +58,7 @@ export class DeleteQueue {
     try {
       return (await readdir(this.#folder)).filter((name) => name.endsWith(".json") && !name.startsWith("."));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      if (isMissingFile(error)) return [];
       throw error;
     }
   }
@@ -69,4 +71,8 @@ function decode(text: string): CniRequest | null {
   } catch {
     return null;
   }
+}
+
+function isMissingFile(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error && "code" in error && error.code === "ENOENT";
 }

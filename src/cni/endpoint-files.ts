@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Address, parseAddress } from "../model/ip.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
+import { describe } from "./errors.ts";
 
 /** The table's row and what only DEL, CHECK and a restart need. */
 export interface EndpointRecord {
@@ -73,7 +74,7 @@ export class EndpointFiles {
         if (record.row.containerId !== containerId) throw new Error(`it is about container ${record.row.containerId}`);
         records.push(record);
       } catch (error) {
-        unreadable.push({ containerId, path, reason: error instanceof Error ? error.message : String(error) });
+        unreadable.push({ containerId, path, reason: describe(error) });
       }
     }
     return { records: records.sort((a, b) => a.created - b.created), unreadable };

@@ -1,5 +1,5 @@
 /** Failures as CNI tells them to the runtime: a numeric code, a message that names the object, details that say what to do. */
-import { TandemError } from "../lib/errors.ts";
+import { messageOf, TandemError } from "../lib/errors.ts";
 
 /** Codes of the CNI specification (section 5 "Error"); 100 and above are ours and documented here. */
 export const cniCodes = {
@@ -27,6 +27,7 @@ export const cniCodes = {
 } as const;
 
 export class CniError extends TandemError {
+  override readonly name = "CniError";
   readonly cniCode: number;
 
   constructor(options: {
@@ -38,7 +39,6 @@ export class CniError extends TandemError {
     readonly cause?: unknown;
   }) {
     super(options);
-    this.name = "CniError";
     this.cniCode = options.cniCode;
   }
 }
@@ -53,14 +53,19 @@ export function badRequest(
   return new CniError({ code: "CNI_REQUEST", cniCode, object, message, remedy });
 }
 
+/** "CNI_ADDRESS_IN_USE: Pod shop/api: the requested address …" */
+export function describe(error: unknown): string {
+  return error instanceof CniError ? `${error.code}: ${error.object}: ${error.message}` : messageOf(error);
+}
+
 /** The error object that the plugin prints. */
 export function errorOutput(cniVersion: string, error: unknown): string {
   const { code, msg, details } =
     error instanceof CniError
-      ? { code: error.cniCode, msg: error.message, details: error.remedy }
+      ? { code: error.cniCode, msg: describe(error), details: error.remedy }
       : {
           code: cniCodes.internal,
-          msg: error instanceof Error ? error.message : String(error),
+          msg: describe(error),
           details: "the agent's log has more",
         };
   return `${JSON.stringify({ cniVersion, code, msg, details })}\n`;

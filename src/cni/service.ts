@@ -15,7 +15,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { DeleteQueue } from "./delete-queue.ts";
 import { EndpointFiles, type EndpointRecord } from "./endpoint-files.ts";
 import { EndpointIds } from "./endpoint-ids.ts";
-import { badRequest, CniError, cniCodes, errorOutput } from "./errors.ts";
+import { badRequest, CniError, cniCodes, describe, errorOutput } from "./errors.ts";
 import { AddressPools, type AddressUsage } from "./ipam.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import {
@@ -114,8 +114,8 @@ export class CniService {
       return { exitCode: 0, output: await this.#dispatch(parseRequest(request), signal) };
     } catch (error) {
       const fields = { command: request.command, containerId: request.containerId, args: request.args };
-      if (error instanceof CniError) this.#options.log.warn({ ...fields, code: error.code }, error.message);
-      else this.#options.log.error({ ...fields, error: String(error) }, "CNI call failed");
+      if (error instanceof CniError) this.#options.log.warn({ ...fields, code: error.code }, describe(error));
+      else this.#options.log.error({ ...fields, error: describe(error) }, "CNI call failed");
       return { exitCode: 1, output: errorOutput(answerVersion(request.config), error) };
     }
   }
@@ -284,7 +284,7 @@ export class CniService {
     } catch (error) {
       // What is left stays known, address included, until a DEL or the next start removes it.
       this.#records.set(record.row.containerId, record);
-      this.#options.log.error({ pod: record.row.pod, error: String(error) }, "a failed ADD could not be undone");
+      this.#options.log.error({ pod: record.row.pod, error: describe(error) }, "a failed ADD could not be undone");
     }
   }
 

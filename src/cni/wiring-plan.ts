@@ -84,18 +84,18 @@ export function hostChanges(record: EndpointRecord): readonly NetlinkChange[] {
   ];
 }
 
-/** Settings of the host's end. Routes to a pod are asymmetric as soon as services are translated, hence no rp_filter. */
+/** Settings of the host's end, named with slashes because a device's name may hold dots. Routes to a pod are asymmetric as soon as services are translated, hence no rp_filter. */
 export function hostSysctls(record: EndpointRecord): readonly { readonly name: string; readonly value: string }[] {
   const device = record.hostDevice;
   const settings = [
-    { name: `net.ipv4.conf.${device}.rp_filter`, value: "0" },
-    { name: `net.ipv4.conf.${device}.forwarding`, value: "1" },
+    { name: `net/ipv4/conf/${device}/rp_filter`, value: "0" },
+    { name: `net/ipv4/conf/${device}/forwarding`, value: "1" },
   ];
   if (record.row.ipv6 !== null) {
     settings.push(
-      { name: `net.ipv6.conf.${device}.forwarding`, value: "1" },
+      { name: `net/ipv6/conf/${device}/forwarding`, value: "1" },
       // A pod must not be able to give its node routes.
-      { name: `net.ipv6.conf.${device}.accept_ra`, value: "0" },
+      { name: `net/ipv6/conf/${device}/accept_ra`, value: "0" },
     );
   }
   return settings;
@@ -105,9 +105,9 @@ export function podSysctls(record: EndpointRecord): readonly { readonly name: st
   if (record.row.ipv6 === null) return [];
   const { ifname } = record.row;
   return [
-    { name: `net.ipv6.conf.${ifname}.disable_ipv6`, value: "0" },
-    { name: `net.ipv6.conf.${ifname}.accept_dad`, value: "0" },
-    { name: `net.ipv6.conf.${ifname}.accept_ra`, value: "0" },
+    { name: `net/ipv6/conf/${ifname}/disable_ipv6`, value: "0" },
+    { name: `net/ipv6/conf/${ifname}/accept_dad`, value: "0" },
+    { name: `net/ipv6/conf/${ifname}/accept_ra`, value: "0" },
   ];
 }
 

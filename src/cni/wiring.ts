@@ -1,7 +1,7 @@
 /** Makes, compares and removes the network of one pod in the kernel. */
 import type { LinkRow, NativeBinding, NetlinkChange } from "../native/contract.ts";
 import type { EndpointRecord } from "./endpoint-files.ts";
-import { CniError, cniCodes } from "./errors.ts";
+import { CniError, cniCodes, describe } from "./errors.ts";
 import {
   addressesOf,
   aliasOf,
@@ -22,6 +22,9 @@ export async function createLink(
 ): Promise<{ readonly index: number; readonly peerIndex: number }> {
   const { row } = record;
   try {
+    const [own, pods] = await settleAll([native.netnsCookie(null), native.netnsCookie(row.netns)]);
+    // A default route to a gateway that nobody has would cut the node off.
+    if (own === pods) throw new Error(`CNI_NETNS ${row.netns} is the node's own network namespace`);
     return await native.createVeth(null, {
       name: record.hostDevice,
       peerName: row.ifname,
@@ -145,10 +148,6 @@ async function settleAll<T extends readonly unknown[]>(promises: { [K in keyof T
 
 function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-function describe(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function kernelError(record: EndpointRecord, message: string, cause: unknown): CniError {

@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import test from "ava";
 import { TestNode } from "./node.ts";
@@ -128,4 +129,28 @@ test("at most 256 deletions are kept; the next one is told to try again", async 
   for (const id of ids.slice(0, 256)) t.is((await node.call("DEL", "web", {}, { CNI_CONTAINERID: id })).code, 0);
   t.is((await node.call("DEL", "web", {}, { CNI_CONTAINERID: "c256" })).output.code, 11);
   t.is((await node.call("DEL", "web", {}, { CNI_CONTAINERID: "c0" })).code, 0);
+});
+
+test("an agent that does not answer in time, or with an error, is no success, and a DEL is kept all the same", async (t) => {
+  const node = await TestNode.create("slow");
+  t.teardown(() => node.remove());
+  let answer: string | null = null;
+  const server = createServer((request, response) => {
+    request.resume();
+    if (answer !== null) response.writeHead(503, { "transfer-encoding": "chunked" }).end(answer);
+  });
+  await new Promise<void>((resolve) => server.listen(node.socket, resolve));
+  t.teardown(() => server.close());
+  const config = { timeoutSeconds: 1 };
+  const add = await node.call("ADD", "web", config);
+  t.is(add.output.code, 11);
+  t.regex(add.output.details, /no answer in time/);
+  t.true(add.ms < 5000);
+  t.is((await node.call("DEL", "web", config)).code, 0);
+  t.is((await readdir(join(node.stateDir, "cni-deletes"))).length, 1);
+  answer = '{"error":{"code":"AGENT_STARTING"}}';
+  const refused = await node.call("ADD", "web", config);
+  t.is(refused.output.code, 11);
+  t.regex(refused.output.details, /AGENT_STARTING/);
+  t.is((await node.call("STATUS", "web", config)).output.code, 50);
 });

@@ -182,6 +182,7 @@ test("a call that cannot be understood is told what is wrong with it", async (t)
     [{ ...add("web"), containerId: "../etc" }, 4, /CNI_CONTAINERID|\.\.\/etc/],
     [{ ...add("web"), ifname: "a/b" }, 4, /a\/b/],
     [{ ...add("web"), netns: "web" }, 4, /absolute/],
+    [{ ...add("web"), netns: "/proc/1/ns/net" }, 103, /node's own network namespace/],
     [{ ...add("web"), config: "{" }, 6, /JSON/],
     [add("web", { config: { dns: { nameservers: "10.0.0.1" } } }), 7, /dns\.nameservers/],
     [add("web", { config: { prevResult: {} } }), 7, /prevResult/],

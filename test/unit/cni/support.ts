@@ -62,6 +62,7 @@ export class FakeKernel {
       addresses: async (netns) => [...this.at(netns).addresses],
       routes: async (netns) => [...this.at(netns).routes],
       writeSysctls: async () => undefined,
+      netnsCookie: async (netns) => BigInt(netns === null || netns === "/proc/1/ns/net" ? 0 : 1),
       createVeth: async (netns, request) => {
         if (this.#fails("veth")) throw new Error("create veth: EEXIST");
         const index = this.addLink(netns, { name: request.name, alias: request.alias, mtu: request.mtu }).index;
