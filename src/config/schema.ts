@@ -1,0 +1,48 @@
+/** Every setting: its type, default and meaning, in one schema that validates, documents and types. */
+import { z } from "zod";
+
+const timeouts = z
+  .strictObject({
+    tcpOpening: z.int().min(1).default(60),
+    tcpEstablished: z.int().min(1).default(21_600),
+    tcpClosing: z.int().min(1).default(10),
+    udpUnreplied: z.int().min(1).default(30),
+    udpReplied: z.int().min(1).default(180),
+    icmp: z.int().min(1).default(60),
+    other: z.int().min(1).default(600),
+    service: z.int().min(1).default(21_600),
+  })
+  .prefault({});
+
+export const configSchema = z.strictObject({
+  nodeName: z.string().min(1).describe("this node's name, as its Node object has it"),
+  manifests: z.string().default("/etc/tandem/manifests").describe("folder of Kubernetes manifests to follow"),
+  bpffs: z.string().default("/sys/fs/bpf/tandem").describe("bpffs folder of maps and links; mounted if it is none"),
+  cgroup: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("cgroup2 folder whose processes reach services at the socket; null: per packet only"),
+  stateDir: z.string().default("/var/lib/tandem").describe("folder of what must survive a reboot: endpoints, identity numbers"),
+  socket: z.string().default("/run/tandem/agent.sock").describe("unix socket of the API"),
+  objects: z.string().default("").describe("folder of the eBPF objects; empty: build/bpf of this package"),
+  uplinks: z
+    .array(z.string())
+    .default(["auto"])
+    .describe("devices to other nodes: names, globs, or auto (devices with a global address or a route of BGP)"),
+  ipv4: z.boolean().default(true).describe("give pods IPv4 addresses"),
+  ipv6: z.boolean().default(true).describe("give pods IPv6 addresses"),
+  tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
+  mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
+  podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),
+  traceFlows: z.boolean().default(false).describe("report the first packet of every flow, not only verdicts and drops"),
+  conntrackTimeouts: timeouts.describe("seconds without a packet after which a flow is forgotten"),
+  policyEnforcement: z
+    .enum(["default", "always", "never"])
+    .default("default")
+    .describe("default: pods that a policy selects; always: all pods; never: none"),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
+});
+
+export type AgentConfig = Readonly<z.infer<typeof configSchema>>;
+export type SettingName = keyof AgentConfig;
