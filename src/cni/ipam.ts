@@ -137,7 +137,7 @@ export class AddressPools {
   #next(cidr: Prefix): Address | null {
     const span = 1n << BigInt((cidr.family === 4 ? 32 : 128) - cidr.length);
     const base = toNumber(cidr.address);
-    const cursor = this.#cursors.get(cidr.text) ?? 0n;
+    const cursor = this.#cursors.get(cidr.text) ?? this.#newest(cidr, base);
     // Among this many consecutive candidates one is free, unless all are taken: each holder or reserved address takes one.
     const steps = Math.min(Number(span), this.#holders.size + 4);
     for (let step = 1n; step <= BigInt(steps); step++) {
@@ -147,6 +147,13 @@ export class AddressPools {
       if (!this.#holders.has(address.text)) return address;
     }
     return null;
+  }
+
+  /** Where to go on in a CIDR that became known after the addresses were claimed: an agent restores before it sees its Node. */
+  #newest(cidr: Prefix, base: bigint): bigint {
+    const inside = [...this.#holders.values()].filter(({ address }) => prefixContains(cidr, address));
+    const last = inside.at(-1);
+    return last === undefined ? 0n : toNumber(last.address) - base;
   }
 }
 

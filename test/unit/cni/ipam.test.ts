@@ -73,6 +73,15 @@ test("a freed address rests until all others were given", (t) => {
   t.is(pools.allocate("shop/c", [4], []).ipv4?.text, first.ipv4?.text);
 });
 
+test("addresses go on after the newest one of before a restart, though the CIDR is known later than the addresses", (t) => {
+  let cidrs: readonly ReturnType<typeof prefix>[] = [];
+  const pools = new AddressPools(() => cidrs);
+  const newest = parseAddress("10.7.1.40");
+  if (newest !== null) pools.claim(newest, "shop/a");
+  cidrs = [prefix("10.7.1.0/24")];
+  t.is(pools.allocate("shop/b", [4], []).ipv4?.text, "10.7.1.41");
+});
+
 test("an exhausted pool names its CIDRs, and a failing second family gives the first back", (t) => {
   const pools = new AddressPools(() => [prefix("10.7.1.0/24"), prefix("fd00::/126")]);
   pools.allocate("shop/a", families, []);
