@@ -1,49 +1,69 @@
 /**
  * Takes CNI requests from the moment the socket is there, and lets them through once the node can serve them: a kubelet that asks while
- * the agent restarts waits some seconds instead of failing.
+ * the agent restarts waits some seconds instead of failing. Deletions need the endpoints of before only; additions need to know
+ * the cluster (pod CIDRs, policies) too.
  */
 import type { CniRequest, CniResponse } from "../api/dto.ts";
 import type { CniHandler } from "../api/queries.ts";
 
-/** ms that a request waits for the agent; kubelet gives a sandbox minutes, runtimes about 30 s. */
-const patienceMs = 20_000;
+/** ms that a request waits for the agent. The plugin waits 30 s, up to 25 s of which an ADD needs for itself. */
+const defaultPatienceMs = 4_000;
 
 export class CniGate implements CniHandler {
-  #handler: CniHandler | null = null;
-  #open: (handler: CniHandler) => void = () => undefined;
-  readonly #opened: Promise<CniHandler>;
+  readonly #handler: CniHandler;
   readonly #patienceMs: number;
+  readonly #restored = new Latch();
+  readonly #synced = new Latch();
 
-  constructor(options: { readonly patienceMs?: number } = {}) {
-    this.#patienceMs = options.patienceMs ?? patienceMs;
-    this.#opened = new Promise((resolve) => {
-      this.#open = resolve;
-    });
+  constructor(handler: CniHandler, patienceMs: number = defaultPatienceMs) {
+    this.#handler = handler;
+    this.#patienceMs = patienceMs;
   }
 
-  open(handler: CniHandler): void {
-    this.#handler = handler;
-    this.#open(handler);
+  /** Endpoints of before are known: everything but ADD may pass. */
+  restored(): void {
+    this.#restored.open();
+  }
+
+  /** The cluster is known: everything may pass. */
+  synced(): void {
+    this.#synced.open();
   }
 
   async handle(request: CniRequest, signal: AbortSignal): Promise<CniResponse> {
-    const handler = this.#handler ?? (await this.#wait(signal));
-    return handler === null ? tryAgainLater(request) : handler.handle(request, signal);
+    const latch = request.command === "ADD" ? this.#synced : this.#restored;
+    if (await latch.wait(this.#patienceMs, signal)) {
+      return this.#handler.handle(request, signal);
+    }
+    return tryAgainLater(request);
+  }
+}
+
+/** Shut, then open for good. */
+class Latch {
+  #isOpen = false;
+  readonly #waiting = new Set<() => void>();
+
+  open(): void {
+    this.#isOpen = true;
+    for (const wake of this.#waiting) wake();
   }
 
-  #wait(signal: AbortSignal): Promise<CniHandler | null> {
-    return new Promise((resolve) => {
-      const give = () => resolve(null);
-      const timer = setTimeout(give, this.#patienceMs);
-      signal.addEventListener("abort", give, { once: true });
-      this.#opened
-        .then(resolve)
-        .finally(() => {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", give);
-        })
-        .catch(give);
+  /** True when it is open, false when time or the signal came first. */
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    if (this.#isOpen || signal.aborted) return this.#isOpen;
+    await new Promise<void>((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, timeoutMs);
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
     });
+    return this.#isOpen;
   }
 }
 

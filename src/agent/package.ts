@@ -1,18 +1,12 @@
-/** The package that this agent was started from: its version, and where its built objects are. */
+/** The package that this agent was started from: its version, and whether it was built. */
 import { access, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { TandemError } from "../lib/errors.ts";
+import { packageRoot } from "../native/index.ts";
 
 export async function packageVersion(): Promise<string> {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  for (;;) {
-    const text = await readFile(join(folder, "package.json"), "utf8").catch(() => null);
-    if (text !== null) return (JSON.parse(text) as { readonly version: string }).version;
-    const parent = dirname(folder);
-    if (parent === folder) return "unknown";
-    folder = parent;
-  }
+  const text = await readFile(join(packageRoot(), "package.json"), "utf8");
+  return (JSON.parse(text) as { readonly version: string }).version;
 }
 
 const objects = ["pod.bpf.o", "network.bpf.o", "sock.bpf.o"];

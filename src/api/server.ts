@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { type CniRequest } from "./dto.ts";
+import type { CniRequest } from "./dto.ts";
 import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
 import type { AgentQueries, CniHandler, EventFeed } from "./queries.ts";
@@ -37,7 +37,6 @@ export class ApiServer {
   readonly #server: Server;
   readonly #router: Router<Handler>;
   readonly #streams = new Set<() => void>();
-  readonly #stopping = new AbortController();
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
@@ -59,10 +58,7 @@ export class ApiServer {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const end of this.#streams) end();
     this.#server.closeIdleConnections();
-    const cut = setTimeout(() => {
-      this.#stopping.abort();
-      this.#server.closeAllConnections();
-    }, graceMs);
+    const cut = setTimeout(() => this.#server.closeAllConnections(), graceMs);
     await closed;
     clearTimeout(cut);
   }
@@ -139,7 +135,7 @@ export class ApiServer {
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const body = cniRequest(await readBody(request));
-    const answer = await this.#options.cni.handle(body, AbortSignal.any([gone.signal, this.#stopping.signal]));
+    const answer = await this.#options.cni.handle(body, gone.signal);
     if (!response.destroyed) send(response, 200, JSON.stringify(answer));
   }
 }

@@ -2,6 +2,7 @@
 import { CommanderError } from "commander";
 import type { CliContext } from "./context.ts";
 import { CliError } from "./errors.ts";
+import { TandemError } from "../lib/errors.ts";
 import { createProgram } from "./program.ts";
 
 const interrupted = new AbortController();
@@ -31,9 +32,9 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode;
-  } else if (error instanceof CliError) {
+  } else if (error instanceof CliError || error instanceof TandemError) {
     process.stderr.write(`tandem: ${error.code}: ${error.message}\n  ${error.remedy}\n`);
-    process.exitCode = error.exitCode;
+    process.exitCode = error instanceof CliError ? error.exitCode : 1;
   } else {
     process.stderr.write(`tandem: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
     process.exitCode = 1;

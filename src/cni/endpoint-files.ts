@@ -12,7 +12,6 @@ import { describe } from "./errors.ts";
 /** The table's row and what only DEL, CHECK and a restart need. */
 export interface EndpointRecord {
   readonly row: LocalEndpointRow;
-  readonly uid: string | null;
   /** `name` of the network configuration, for GC. */
   readonly network: string;
   readonly hostDevice: string;
@@ -130,10 +129,9 @@ function decode(text: string): EndpointRecord {
   const parsed = schema.safeParse(JSON.parse(text));
   if (!parsed.success)
     throw new Error(parsed.error.issues.map((one) => `${one.path.join(".")}: ${one.message}`).join("; "));
-  const { version: _version, uid, network, hostDevice, mtu, created, ...row } = parsed.data;
+  const { version: _version, network, hostDevice, mtu, created, ...row } = parsed.data;
   return {
     row: { ...row, ipv4: decodeAddress(row.ipv4), ipv6: decodeAddress(row.ipv6) },
-    uid,
     network,
     hostDevice,
     mtu,

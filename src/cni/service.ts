@@ -218,6 +218,7 @@ export class CniService {
     return {
       row: {
         pod: call.pod,
+        uid: call.uid,
         containerId: call.containerId,
         id,
         ifindex: 0,
@@ -227,7 +228,6 @@ export class CniService {
         podMac: macText(macFor(call.containerId, "pod")),
         hostMac: macText(macFor(call.containerId, "host")),
       },
-      uid: call.uid,
       network: call.network,
       hostDevice: hostDeviceName(call.containerId),
       mtu: config.podMtu ?? (uplinkMtus.length > 0 ? Math.min(...uplinkMtus) : fallbackMtu),

@@ -29,7 +29,12 @@ export interface CompiledDirection {
   /** The longest prefix carries all shorter ones' groups that hold. */
   readonly prefixes: readonly { readonly prefix: Prefix; readonly groups: Groups }[];
   /** bits: 0 every protocol; 8: every port of protocol; 8+n: n bits of port. The longest carries the shorter ones' groups. */
-  readonly ports: readonly { readonly protocol: number; readonly port: number; readonly bits: number; readonly groups: Groups }[];
+  readonly ports: readonly {
+    readonly protocol: number;
+    readonly port: number;
+    readonly bits: number;
+    readonly groups: Groups;
+  }[];
   /** Per group: which rules it came from, for `policy get` and the monitor ("NetworkPolicy shop/db ingress[0]"). */
   readonly origins: readonly (readonly string[])[];
 }

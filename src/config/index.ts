@@ -43,7 +43,10 @@ export function loadConfigWithSources({ argv, env, readFile }: ConfigInput): Loa
   const path = flags.get("config") ?? env.TANDEM_CONFIG;
   const file = path === undefined ? {} : readConfigFile(path, readFile);
   const raw: Record<string, unknown> = { ...file };
-  const sources = Object.fromEntries(names.map((name) => [name, name in file ? "file" : "default"])) as Record<SettingName, ConfigSource>;
+  const sources = Object.fromEntries(names.map((name) => [name, name in file ? "file" : "default"])) as Record<
+    SettingName,
+    ConfigSource
+  >;
   for (const name of names) {
     const variable = env[variableOf(name)];
     const flag = flags.get(kebab(name));
@@ -90,7 +93,18 @@ export interface SettingDescription {
 /** Every setting, for `tandem config --describe` and the documentation. */
 export function describeConfig(): readonly SettingDescription[] {
   const schema = z.toJSONSchema(configSchema, { io: "input" }) as {
-    readonly properties: Readonly<Record<string, { type?: string; enum?: readonly string[]; anyOf?: readonly { type?: string }[]; default?: unknown; description?: string }>>;
+    readonly properties: Readonly<
+      Record<
+        string,
+        {
+          type?: string;
+          enum?: readonly string[];
+          anyOf?: readonly { type?: string }[];
+          default?: unknown;
+          description?: string;
+        }
+      >
+    >;
   };
   return names.map((name) => {
     const property = schema.properties[name] ?? {};
@@ -139,7 +153,12 @@ function readFlags(argv: readonly string[]): ReadonlyMap<string, string> {
     }
     const value = inline ?? argv[++at];
     if (value === undefined) {
-      throw new ConfigError({ code: "CONFIG_FLAG", object: `--${name}`, message: `--${name} needs a value`, remedy: "--help lists all flags" });
+      throw new ConfigError({
+        code: "CONFIG_FLAG",
+        object: `--${name}`,
+        message: `--${name} needs a value`,
+        remedy: "--help lists all flags",
+      });
     }
     flags.set(name, value);
   }
@@ -159,10 +178,21 @@ function readText(name: SettingName, text: string): unknown {
   return text;
 }
 
-function describeIssue(issue: z.core.$ZodIssue, sources: Readonly<Record<string, ConfigSource>>, path: string | undefined): string {
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  sources: Readonly<Record<string, ConfigSource>>,
+  path: string | undefined,
+): string {
   const name = String(issue.path[0] ?? "");
   if (issue.code === "unrecognized_keys") return `${issue.keys.join(", ")}: no such setting`;
   const source = sources[name];
-  const where = source === "flag" ? ` (${flagOf(name)})` : source === "environment" ? ` (${variableOf(name)})` : source === "file" ? ` (${path})` : "";
+  const where =
+    source === "flag"
+      ? ` (${flagOf(name)})`
+      : source === "environment"
+        ? ` (${variableOf(name)})`
+        : source === "file"
+          ? ` (${path})`
+          : "";
   return `${issue.path.join(".")}${where}: ${source === "default" ? `is required (${flagOf(name)} or ${variableOf(name)})` : issue.message}`;
 }

@@ -23,7 +23,10 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe("cgroup2 folder whose processes reach services at the socket; null: per packet only"),
-  stateDir: z.string().default("/var/lib/tandem").describe("folder of what must survive a reboot: endpoints, identity numbers"),
+  stateDir: z
+    .string()
+    .default("/var/lib/tandem")
+    .describe("folder of what must survive a reboot: endpoints, identity numbers"),
   socket: z.string().default("/run/tandem/agent.sock").describe("unix socket of the API"),
   objects: z.string().default("").describe("folder of the eBPF objects; empty: build/bpf of this package"),
   uplinks: z

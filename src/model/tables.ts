@@ -74,7 +74,13 @@ export interface EndpointSliceRow {
   /** Label kubernetes.io/service-name. */
   readonly service: string;
   readonly family: 4 | 6;
-  readonly endpoints: readonly { readonly addresses: readonly Address[]; readonly ready: boolean; readonly serving: boolean; readonly terminating: boolean; readonly node: string | null }[];
+  readonly endpoints: readonly {
+    readonly addresses: readonly Address[];
+    readonly ready: boolean;
+    readonly serving: boolean;
+    readonly terminating: boolean;
+    readonly node: string | null;
+  }[];
   readonly ports: readonly { readonly name: string; readonly protocol: Protocol; readonly port: number }[];
 }
 
@@ -95,6 +101,8 @@ export interface PolicyRow {
 export interface LocalEndpointRow {
   /** "namespace/pod". */
   readonly pod: string;
+  /** Of the Pod object, null where the runtime did not say: a pod of the same name with another uid is another pod. */
+  readonly uid: string | null;
   readonly containerId: string;
   /** 1-65535, stable for the life of the endpoint. */
   readonly id: number;

@@ -46,7 +46,13 @@ export interface LoadOptions {
 
 export interface LoadedObject {
   readonly object: Handle;
-  readonly programs: readonly { readonly name: string; readonly type: number; readonly handle: Handle; readonly id: number; readonly instructions: number }[];
+  readonly programs: readonly {
+    readonly name: string;
+    readonly type: number;
+    readonly handle: Handle;
+    readonly id: number;
+    readonly instructions: number;
+  }[];
   readonly maps: readonly MapInfo[];
 }
 
@@ -165,12 +171,31 @@ export interface VethRequest {
 
 /** One change, many in a batch: netlink sends them in as few messages as fit. `replace` adds `NLM_F_REPLACE|CREATE`. */
 export type NetlinkChange =
-  | { readonly kind: "route"; readonly op: "add" | "replace" | "delete"; readonly route: RouteRow; readonly onlink: boolean }
-  | { readonly kind: "address"; readonly op: "add" | "replace" | "delete"; readonly address: AddressRow; readonly nodad: boolean }
+  | {
+      readonly kind: "route";
+      readonly op: "add" | "replace" | "delete";
+      readonly route: RouteRow;
+      readonly onlink: boolean;
+    }
+  | {
+      readonly kind: "address";
+      readonly op: "add" | "replace" | "delete";
+      readonly address: AddressRow;
+      readonly nodad: boolean;
+    }
   | { readonly kind: "rule"; readonly op: "add" | "delete"; readonly rule: RuleRow }
   | { readonly kind: "neighbour"; readonly op: "add" | "replace" | "delete"; readonly neighbour: NeighbourRow }
   | { readonly kind: "link"; readonly op: "delete"; readonly index: number }
-  | { readonly kind: "link"; readonly op: "set"; readonly index: number; readonly up: boolean | null; readonly mtu: number | null; readonly name: string | null; readonly master: number | null; readonly alias: string | null };
+  | {
+      readonly kind: "link";
+      readonly op: "set";
+      readonly index: number;
+      readonly up: boolean | null;
+      readonly mtu: number | null;
+      readonly name: string | null;
+      readonly master: number | null;
+      readonly alias: string | null;
+    };
 
 export interface NetlinkChangeFailure {
   /** Position in the batch. */
@@ -202,11 +227,32 @@ export interface NativeBinding {
   closeObject(object: Handle): void;
   /** Attaches to a device. With `pin` the link (tcx, xdp, cgroup) is pinned there: if a link is pinned already its program is
    * replaced atomically (BPF_LINK_UPDATE) and "updated" is returned. clsact filters are replaced in place. */
-  attachTc(program: Handle, device: { readonly index: number; readonly netns: string | null }, hook: "ingress" | "egress", mode: TcMode, pin: string | null): Promise<"attached" | "updated">;
-  detachTc(device: { readonly index: number; readonly netns: string | null }, hook: "ingress" | "egress", mode: TcMode, pin: string | null): Promise<void>;
-  attachXdp(program: Handle, device: { readonly index: number; readonly netns: string | null }, mode: "native" | "generic", pin: string | null): Promise<"attached" | "updated">;
+  attachTc(
+    program: Handle,
+    device: { readonly index: number; readonly netns: string | null },
+    hook: "ingress" | "egress",
+    mode: TcMode,
+    pin: string | null,
+  ): Promise<"attached" | "updated">;
+  detachTc(
+    device: { readonly index: number; readonly netns: string | null },
+    hook: "ingress" | "egress",
+    mode: TcMode,
+    pin: string | null,
+  ): Promise<void>;
+  attachXdp(
+    program: Handle,
+    device: { readonly index: number; readonly netns: string | null },
+    mode: "native" | "generic",
+    pin: string | null,
+  ): Promise<"attached" | "updated">;
   /** attachType: BPF_CGROUP_* number. */
-  attachCgroup(program: Handle, cgroup: string, attachType: number, pin: string | null): Promise<"attached" | "updated">;
+  attachCgroup(
+    program: Handle,
+    cgroup: string,
+    attachType: number,
+    pin: string | null,
+  ): Promise<"attached" | "updated">;
   /** Removes a pin (detaching a link whose last reference it was). Missing is not an error. */
   unpin(path: string): Promise<void>;
   /** Runs a program on a packet (BPF_PROG_TEST_RUN). context: bytes of struct __sk_buff or xdp_md, null for none. */
@@ -220,7 +266,18 @@ export interface NativeBinding {
   openPinnedMap(path: string): MapInfo;
   closeMap(map: Handle): void;
   /** The raw BTF type ids and sizes of a pinned map, for the layout check: null without BTF. */
-  mapBtf(map: Handle): { readonly keyType: string; readonly valueType: string; readonly members: readonly { readonly of: string; readonly name: string; readonly offsetBits: number; readonly sizeBits: number }[] } | null;
+  mapBtf(
+    map: Handle,
+  ): {
+    readonly keyType: string;
+    readonly valueType: string;
+    readonly members: readonly {
+      readonly of: string;
+      readonly name: string;
+      readonly offsetBits: number;
+      readonly sizeBits: number;
+    }[];
+  } | null;
   /** Value (per-CPU: all CPUs' values, each rounded up to 8 bytes, one after the other), or null. */
   mapLookup(map: Handle, key: Buffer): Buffer | null;
   /** flags: 0 any, 1 create only, 2 exist only. */
@@ -233,35 +290,67 @@ export interface NativeBinding {
   mapDump(map: Handle): Promise<{ readonly keys: Buffer; readonly values: Buffer; readonly count: number }>;
   /** Walks a conntrack map and deletes entries idle for longer than their state's time-out, in slices that yield;
    * `timeouts` in seconds. Off the event loop. */
-  sweepConntrack(map: Handle, timeouts: ConntrackTimeouts): Promise<{ readonly seen: number; readonly deleted: number }>;
+  sweepConntrack(
+    map: Handle,
+    timeouts: ConntrackTimeouts,
+  ): Promise<{ readonly seen: number; readonly deleted: number }>;
 
   /* ---- bpf: events ---- */
   /** Records of a ring buffer map, `recordSize` bytes each, end to end in one Buffer per call: at most each `intervalMs` or when the
    * kernel wakes the reader. */
-  openRing(map: Handle, recordSize: number, intervalMs: number, onBatch: (records: Buffer, count: number) => void): Handle;
+  openRing(
+    map: Handle,
+    recordSize: number,
+    intervalMs: number,
+    onBatch: (records: Buffer, count: number) => void,
+  ): Handle;
   closeRing(ring: Handle): Promise<void>;
 
   /* ---- netlink ---- */
   links(netns: string | null): Promise<readonly LinkRow[]>;
   addresses(netns: string | null): Promise<readonly AddressRow[]>;
   /** table null: all tables (local table included). */
-  routes(netns: string | null, filter: { readonly family: 4 | 6 | null; readonly table: number | null; readonly protocol: number | null }): Promise<readonly RouteRow[]>;
+  routes(
+    netns: string | null,
+    filter: { readonly family: 4 | 6 | null; readonly table: number | null; readonly protocol: number | null },
+  ): Promise<readonly RouteRow[]>;
   rules(netns: string | null): Promise<readonly RuleRow[]>;
   neighbours(netns: string | null): Promise<readonly NeighbourRow[]>;
   /** Applies all, in order, continuing after failures; returns the failures. */
   applyNetlink(netns: string | null, changes: readonly NetlinkChange[]): Promise<readonly NetlinkChangeFailure[]>;
-  createVeth(netns: string | null, request: VethRequest): Promise<{ readonly index: number; readonly peerIndex: number }>;
+  createVeth(
+    netns: string | null,
+    request: VethRequest,
+  ): Promise<{ readonly index: number; readonly peerIndex: number }>;
   /** Starts a monitor thread; events come in batches. */
-  openMonitor(netns: string | null, groups: readonly NetlinkGroup[], onEvents: (events: readonly NetlinkEvent[]) => void): Handle;
+  openMonitor(
+    netns: string | null,
+    groups: readonly NetlinkGroup[],
+    onEvents: (events: readonly NetlinkEvent[]) => void,
+  ): Handle;
   closeMonitor(monitor: Handle): Promise<void>;
 
   /* ---- namespaces, sockets, processes ---- */
   /** Cookie (SO_NETNS_COOKIE) of a network namespace. */
   netnsCookie(netns: string | null): Promise<bigint>;
   /** Sets sysctls inside a namespace: "net.ipv4.ip_forward" -> "1". */
-  writeSysctls(netns: string | null, values: readonly { readonly name: string; readonly value: string }[]): Promise<void>;
+  writeSysctls(
+    netns: string | null,
+    values: readonly { readonly name: string; readonly value: string }[],
+  ): Promise<void>;
   /** A listening or bound socket made inside a namespace, handed over as a descriptor for node:net / node:dgram. */
-  openSocket(netns: string | null, options: { readonly type: "tcp" | "udp"; readonly address: Buffer; readonly port: number; readonly transparent: boolean; readonly mark: number | null; readonly reusePort: boolean; readonly listen: number | null }): Promise<{ readonly fd: number; readonly port: number }>;
+  openSocket(
+    netns: string | null,
+    options: {
+      readonly type: "tcp" | "udp";
+      readonly address: Buffer;
+      readonly port: number;
+      readonly transparent: boolean;
+      readonly mark: number | null;
+      readonly reusePort: boolean;
+      readonly listen: number | null;
+    },
+  ): Promise<{ readonly fd: number; readonly port: number }>;
   setSocketMark(fd: number, mark: number): void;
   setTransparent(fd: number): void;
   /** SO_ORIGINAL_DST / the local address of a transparently accepted connection. */

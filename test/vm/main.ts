@@ -34,7 +34,10 @@ await check("probes say whether this kernel has TCX (6.6) and redirect_peer (5.1
   for (const [name, { supported, detail }] of Object.entries(features))
     console.log(`  ${name}: ${supported ? "yes" : `no (${detail})`}`);
   expect(features.tcx?.supported === newerThan(6, 6), `tcx: ${JSON.stringify(features.tcx)}`);
-  expect(features.redirect_peer?.supported === newerThan(5, 10), `redirect_peer: ${JSON.stringify(features.redirect_peer)}`);
+  expect(
+    features.redirect_peer?.supported === newerThan(5, 10),
+    `redirect_peer: ${JSON.stringify(features.redirect_peer)}`,
+  );
 });
 
 for (const name of ["pod", "network", "sock"]) {

@@ -23,13 +23,19 @@ const add: CniRequest = {
   config: '{"cniVersion":"0.4.0"}',
 };
 
-test("a CNI request waits for the agent, and is told to try again when that takes too long", async (t) => {
-  const gate = new CniGate({ patienceMs: 30 });
-  const late = await gate.handle(add, new AbortController().signal);
+test("CNI requests wait for the agent: deletions for the endpoints, additions for the cluster, none for ever", async (t) => {
+  const gate = new CniGate({ handle: async ({ command }) => ({ exitCode: 0, output: command }) }, 40);
+  const ask = (command: string) => gate.handle({ ...add, command }, new AbortController().signal);
+  const late = await ask("DEL");
   t.is(late.exitCode, 1);
   t.like(JSON.parse(late.output), { cniVersion: "0.4.0", code: 11 });
 
-  const waiting = gate.handle(add, new AbortController().signal);
-  gate.open({ handle: async () => ({ exitCode: 0, output: "added" }) });
-  t.deepEqual(await waiting, { exitCode: 0, output: "added" });
+  const deletion = ask("DEL");
+  gate.restored();
+  t.deepEqual(await deletion, { exitCode: 0, output: "DEL" });
+  t.is((await ask("ADD")).exitCode, 1);
+
+  const addition = ask("ADD");
+  gate.synced();
+  t.deepEqual(await addition, { exitCode: 0, output: "ADD" });
 });

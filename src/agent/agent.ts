@@ -1,0 +1,143 @@
+/**
+ * The agent as a whole: constructs every part, wires them, starts them in order. The kernel is left as it is whenever this process
+ * ends; a start finds what is there and changes only what differs.
+ *
+ * Order: the API first, so that status is answered while everything else starts; then the datapath on its pins; then the endpoints
+ * of before; then the sources; and only when each has seen everything once, the first computation. Until that one the kernel
+ * goes on with what the agent before had put there.
+ */
+import { release } from "node:os";
+import { ApiServer } from "../api/server.ts";
+import { CniService } from "../cni/index.ts";
+import { createComputation } from "../compute/index.ts";
+import type { AgentConfig } from "../config/index.ts";
+import { Datapath } from "../datapath/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Logger } from "../model/logging.ts";
+import { TableStore } from "../model/store.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import { Conditions } from "../observe/conditions.ts";
+import { FilesSource } from "../sources/files/index.ts";
+import { RoutesSource } from "../sources/routes/index.ts";
+import { Answers } from "./answers.ts";
+import { CniGate } from "./cni-gate.ts";
+import { ControlLoop } from "./control-loop.ts";
+import { LocalIdentityAllocator } from "./identity-allocator.ts";
+import { IdentityFile } from "./identity-file.ts";
+import { peerUidOf } from "./peer.ts";
+
+export interface AgentOptions {
+  readonly config: AgentConfig;
+  readonly version: string;
+  readonly native: NativeBinding;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #stopping = new AbortController();
+  #stopParts: (() => Promise<void>)[] = [];
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the node is ready: everything seen, computed and in the kernel. Rejects with what makes that impossible. */
+  async start(): Promise<void> {
+    const { config, version, native, log, clock } = this.#options;
+    const conditions = new Conditions(log);
+    const store = new TableStore();
+    const datapath = new Datapath({ native, config, log, clock, conditions });
+    const cni = new CniService({
+      native,
+      store,
+      config,
+      log,
+      clock,
+      ready: (pod, signal) => datapath.whenReady(pod, signal),
+      podCidrs: () => store.table("nodes").get(config.nodeName)?.podCidrs ?? [],
+    });
+    const gate = new CniGate(cni);
+    const shared = { native, config, store, conditions, log, clock };
+    const sources = {
+      files: new FilesSource({ ...shared, folder: config.manifests }),
+      routes: new RoutesSource(shared),
+    };
+    const identityFile = new IdentityFile(config.stateDir, conditions);
+    const allocator = new LocalIdentityAllocator(await identityFile.read());
+    const computation = createComputation({
+      nodeName: config.nodeName,
+      identities: allocator,
+      policyEnforcement: config.policyEnforcement,
+    });
+    const loop = new ControlLoop({
+      store,
+      compute: (snapshot) => computation.compute(snapshot),
+      apply: (desired) => datapath.apply(desired),
+      allocator,
+      identityFile,
+      conditions,
+      log,
+      clock,
+    });
+    const answers = new Answers({
+      config,
+      version,
+      kernel: release(),
+      store,
+      conditions,
+      datapath,
+      cni,
+      sources,
+      loop,
+    });
+    const api = new ApiServer({
+      socket: config.socket,
+      queries: answers,
+      events: answers.events,
+      cni: gate,
+      peerUid: peerUidOf(native),
+      onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
+    });
+
+    await this.#step(
+      () => api.start(),
+      () => api.stop(),
+    );
+    log.info({ node: config.nodeName, version, socket: config.socket }, "answering");
+    await this.#step(
+      () => datapath.start(),
+      () => datapath.close(),
+    );
+    datapath.onEvents((batch) => answers.publish(batch));
+    await this.#step(() => cni.restore());
+    gate.restored();
+    await this.#step(() => Promise.all(Object.values(sources).map((source) => source.start(this.#stopping.signal))));
+    gate.synced();
+    await this.#step(
+      () => loop.start(),
+      () => loop.stop(),
+    );
+    if (this.#stopping.signal.aborted) return;
+    answers.ready(performance.now());
+    log.info({ readyMs: Math.round(performance.now()) }, "ready");
+  }
+
+  /** Leaves the kernel alone. Each part stops within its own bound; the process has one for all. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    for (const stopPart of this.#stopParts.reverse()) await stopPart();
+  }
+
+  /** Starts a part, unless the agent is being stopped already. What a part says to being stopped while it starts is no failure. */
+  async #step(start: () => Promise<unknown>, stop?: () => Promise<void>): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    if (stop !== undefined) this.#stopParts.push(stop);
+    try {
+      await start();
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) throw error;
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Facts to kernel: whenever the tables changed, compute what should hold, write down new identity numbers, apply. Changes that come
+ * together are computed together; a failure is retried with a growing pause and shown until it is mended.
+ */
+import type { ComputeResult } from "../compute/index.ts";
+import type { DesiredState } from "../compute/desired.ts";
+import type { Clock } from "../lib/clock.ts";
+import { BoundedFrequencyRunner } from "../lib/runner.ts";
+import type { Logger } from "../model/logging.ts";
+import type { ConditionSink, Problem } from "../model/status.ts";
+import type { TableSnapshot, TableStore } from "../model/store.ts";
+import type { TableName } from "../model/tables.ts";
+import type { LocalIdentityAllocator } from "./identity-allocator.ts";
+import type { IdentityFile } from "./identity-file.ts";
+
+/** ms between two computations: long enough to take a burst of changes as one, short against a pod's start. */
+const minIntervalMs = 5;
+/** ms after which it all is compared again although nothing changed. */
+const maxIntervalMs = 60_000;
+
+/** Compute does not read these: they are for reports. Thousands of routes may change without any policy doing so. */
+const reportTables: ReadonlySet<TableName> = new Set<TableName>(["routes"]);
+
+export interface ControlLoopOptions {
+  readonly store: TableStore;
+  readonly compute: (snapshot: TableSnapshot) => ComputeResult;
+  readonly apply: (desired: DesiredState) => Promise<void>;
+  readonly allocator: LocalIdentityAllocator;
+  readonly identityFile: Pick<IdentityFile, "write">;
+  readonly conditions: ConditionSink;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+export class ControlLoop {
+  readonly #options: ControlLoopOptions;
+  readonly #runner: BoundedFrequencyRunner;
+  #unsubscribe: () => void = () => undefined;
+  #result: ComputeResult | null = null;
+  #settle: () => void = () => undefined;
+
+  constructor(options: ControlLoopOptions) {
+    this.#options = options;
+    this.#runner = new BoundedFrequencyRunner({
+      clock: options.clock,
+      minIntervalMs,
+      maxIntervalMs,
+      action: () => this.#supervised(),
+    });
+  }
+
+  /** Of the last computation; null before the first. */
+  get result(): ComputeResult | null {
+    return this.#result;
+  }
+
+  /** Follows the tables from now on. Resolves when a computation was applied for the first time, or with `stop`. */
+  async start(): Promise<void> {
+    const settled = new Promise<void>((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#unsubscribe = this.#options.store.onChange(({ table }) => {
+      if (!reportTables.has(table)) this.#runner.trigger();
+    });
+    this.#runner.trigger();
+    await settled;
+  }
+
+  async stop(): Promise<void> {
+    this.#unsubscribe();
+    this.#settle();
+    await this.#runner.stop();
+  }
+
+  /** The runner retries what rejects. */
+  async #supervised(): Promise<void> {
+    const { conditions } = this.#options;
+    try {
+      await this.#run();
+      conditions.report("control", []);
+      this.#settle();
+    } catch (error) {
+      conditions.report("control", [failure(error)]);
+      throw error;
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { store, compute, apply, allocator, identityFile, conditions } = this.#options;
+    const result = compute(store.snapshot());
+    conditions.report("compute", result.problems);
+    allocator.retain(new Set(result.identities.map(({ id }) => id)));
+    // Before the kernel learns of a number: a crash in between must not give it to somebody else.
+    const record = allocator.takeChanges();
+    if (record !== null) await identityFile.write(record);
+    this.#result = result;
+    await apply(result.desired);
+  }
+}
+
+function failure(error: unknown): Problem {
+  const known = error as { readonly code?: unknown; readonly object?: unknown; readonly remedy?: unknown };
+  return {
+    code: typeof known.code === "string" ? known.code : "APPLY_FAILED",
+    severity: "error",
+    object: typeof known.object === "string" ? known.object : "datapath",
+    field: "",
+    message: error instanceof Error ? error.message : String(error),
+    remedy: typeof known.remedy === "string" ? known.remedy : "it is tried again; the kernel goes on with what it has",
+  };
+}

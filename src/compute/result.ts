@@ -1,0 +1,58 @@
+/** What a computation answers, and what it asks of its surroundings. */
+import type { Problem } from "../model/status.ts";
+import type { TableSnapshot } from "../model/store.ts";
+import type { PolicyRow } from "../model/tables.ts";
+import type { DesiredState } from "./desired.ts";
+
+/** Gives sets of labels their numbers. The same key gets the same number as long as it is in use. */
+export interface IdentityAllocator {
+  /**
+   * @param key canonical text of the labels (`labelTexts` joined)
+   * @returns 256-65535
+   * @throws TandemError IDENTITIES_EXHAUSTED
+   */
+  numberFor(key: string): number;
+}
+
+export interface ComputationOptions {
+  /** Name of this node, as its Node object has it. */
+  readonly nodeName: string;
+  readonly identities: IdentityAllocator;
+  /** default: pods that a policy selects are closed; always: all pods; never: none. */
+  readonly policyEnforcement: "default" | "always" | "never";
+}
+
+export interface ComputedIdentity {
+  readonly id: number;
+  /** "k8s:key=value", sorted; reserved ones as Cilium writes them. */
+  readonly labels: readonly string[];
+  /** Pods of the cluster that have it. */
+  readonly references: number;
+  readonly reserved: boolean;
+}
+
+export interface ComputedPolicy {
+  readonly kind: PolicyRow["kind"];
+  readonly namespace: string;
+  readonly name: string;
+  readonly valid: boolean;
+  /** "namespace/name" of the pods that it selects, sorted. */
+  readonly pods: readonly string[];
+  readonly problems: readonly Problem[];
+}
+
+export interface ComputeResult {
+  readonly desired: DesiredState;
+  /** "namespace/name" -> identity. */
+  readonly identityOfPod: ReadonlyMap<string, number>;
+  /** In use, and the reserved ones; sorted by number. */
+  readonly identities: readonly ComputedIdentity[];
+  readonly policies: readonly ComputedPolicy[];
+  /** Of policies, services, pods and addresses: everything that could not be taken as it was written. */
+  readonly problems: readonly Problem[];
+}
+
+export interface Computation {
+  /** Pure but for what it remembers to be quick: a fresh computation gives the same answer for the same tables. */
+  compute(snapshot: TableSnapshot): ComputeResult;
+}

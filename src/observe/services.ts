@@ -1,0 +1,29 @@
+/** Service addresses with their backends, as compute wants them. */
+import type { ServiceDto } from "../api/dto.ts";
+import type { DesiredFrontend } from "../compute/desired.ts";
+import type { ServiceRow } from "../model/tables.ts";
+import { protocolName, socketText } from "./text.ts";
+
+export function serviceReport(
+  frontends: readonly DesiredFrontend[],
+  services: ReadonlyMap<string, ServiceRow>,
+): readonly ServiceDto[] {
+  return frontends.map((frontend) => ({
+    service: frontend.service,
+    type: frontendType(frontend, services),
+    frontend: socketText(frontend.address, frontend.port),
+    protocol: protocolName(frontend.protocol),
+    backends: frontend.backends.map(({ address, port }) => socketText(address, port)),
+  }));
+}
+
+/** Which of a service's kinds of address this one is. */
+export function frontendType(frontend: DesiredFrontend, services: ReadonlyMap<string, ServiceRow>): string {
+  const row = services.get(frontend.service.slice(0, frontend.service.lastIndexOf(":")));
+  const has = (addresses: ServiceRow["clusterIps"] | undefined) =>
+    addresses?.some(({ text }) => text === frontend.address.text) ?? false;
+  if (has(row?.clusterIps)) return "ClusterIP";
+  if (has(row?.externalIps)) return "ExternalIPs";
+  if (has(row?.loadBalancerIps)) return "LoadBalancer";
+  return frontend.external ? "NodePort" : "ClusterIP";
+}
