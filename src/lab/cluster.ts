@@ -9,7 +9,7 @@ import { LabError } from "./errors.ts";
 import { ObjectStore } from "./object-store.ts";
 import { type Deployment, type KubeObject, objectTitle, type Pod, type Service } from "./objects.ts";
 import type { LabPlan } from "./plan.ts";
-import { createSandbox, destroySandbox, nodeOf, startProcesses } from "./pods.ts";
+import { addressesAnnotation, createSandbox, destroySandbox, nodeOf, startProcesses } from "./pods.ts";
 
 /** Namespaces first, services last; pods are treated apart. */
 const order = ["Namespace", "Node"];
@@ -126,7 +126,12 @@ export class Cluster {
     for (const pod of pods) {
       const old = this.#store.get<Pod>(pod);
       const hash = controllers.specHash(pod);
-      const annotations = { ...pod.metadata.annotations, [controllers.hashAnnotation]: hash };
+      const wanted = controllers.podIps(pod).join(",");
+      const annotations = {
+        ...pod.metadata.annotations,
+        ...(wanted !== "" && { [addressesAnnotation]: wanted }),
+        [controllers.hashAnnotation]: hash,
+      };
       // One whose ADD or processes failed is tried again.
       const runs = old?.status?.phase === "Running" && controllers.podReady(old);
       if (old !== undefined && runs && old.metadata.annotations?.[controllers.hashAnnotation] === hash) {

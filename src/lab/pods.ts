@@ -12,6 +12,9 @@ import { inside, ipBatch, run } from "./run.ts";
 import { cniBinary, program } from "./runtime.ts";
 import { systemCgroup } from "./topology.ts";
 
+/** Addresses that the pod's manifest asks for, separated by commas: those of its `status.podIPs`. */
+export const addressesAnnotation = "tandem-lab/addresses";
+
 export interface PodPlace {
   readonly netns: string;
   readonly cgroup: string;
@@ -114,7 +117,8 @@ function containerId(lab: LabPlan, pod: Pod): string {
 
 async function callCni(lab: LabPlan, pod: Pod, command: "ADD" | "DEL"): Promise<unknown> {
   const node = nodeOf(lab, pod);
-  const { namespace, name, uid } = pod.metadata;
+  const { namespace, name, uid, annotations } = pod.metadata;
+  const requested = command === "ADD" ? annotations?.[addressesAnnotation] : undefined;
   const binary = cniBinary();
   const id = containerId(lab, pod);
   const config = {
@@ -132,7 +136,7 @@ async function callCni(lab: LabPlan, pod: Pod, command: "ADD" | "DEL"): Promise<
       CNI_NETNS: netnsPath(podPlace(lab, pod).netns),
       CNI_IFNAME: "eth0",
       CNI_PATH: dirname(binary),
-      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name};K8S_POD_INFRA_CONTAINER_ID=${id};K8S_POD_UID=${uid}`,
+      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name};K8S_POD_INFRA_CONTAINER_ID=${id};K8S_POD_UID=${uid}${requested === undefined ? "" : `;IP=${requested}`}`,
     },
   });
   if (code !== 0) {

@@ -1,7 +1,6 @@
 import test from "ava";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { StatusDto } from "../../src/api/dto.ts";
-import { fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, fetchFrom, flowFrom, pod, podAddress, withLab } from "../support/lab.ts";
 
 /** Only `client` may reach `server`, and that on one port. */
 const policy = {
@@ -11,7 +10,13 @@ const policy = {
   spec: {
     podSelector: { matchLabels: { app: "server" } },
     ingress: [
-      { from: [{ podSelector: { matchLabels: { app: "client" } } }], ports: [{ protocol: "TCP", port: 8080 }] },
+      {
+        from: [{ podSelector: { matchLabels: { app: "client" } } }],
+        ports: [
+          { protocol: "TCP", port: 8080 },
+          { protocol: "UDP", port: 9000 },
+        ],
+      },
     ],
   },
 };
@@ -31,7 +36,7 @@ test("kill -9 of the agents and their restart: running flows lose nothing, new c
     {
       nodes: 2,
       objects: [
-        pod("server", { node: "node-1" }),
+        pod("server", { node: "node-1", ports: [8080, { containerPort: 9000, protocol: "UDP" }] }),
         pod("client", { node: "node-2" }),
         pod("near", { node: "node-1", labels: { app: "client" } }),
         pod("stranger", { node: "node-2" }),
@@ -46,12 +51,18 @@ test("kill -9 of the agents and their restart: running flows lose nothing, new c
       });
       const before = (await agentStatus(lab, "node-1")).counts;
 
+      const seconds = 8;
       const load = [
-        lab.exec("default/client", connect(server, 8)),
-        lab.exec("default/client", connect(`[${server6}]`, 8)),
-        lab.exec("default/near", connect(server, 8)),
+        lab.exec("default/client", connect(server, seconds)),
+        lab.exec("default/client", connect(`[${server6}]`, seconds)),
+        lab.exec("default/near", connect(server, seconds)),
       ];
-      // A flow that lives through it all: UDP of a fixed port, so that a lost packet is a lost answer.
+      // Flows that live through it all. UDP has nobody who sends again: a lost packet is a lost answer.
+      const flows = [
+        flowFrom(lab, "default/client", { kind: "udp", address: server, port: 9000, seconds }),
+        flowFrom(lab, "default/near", { kind: "udp", address: server6, port: 9000, seconds }),
+        flowFrom(lab, "default/client", { kind: "tcp", address: server6, port: 8080, seconds }),
+      ];
       await sleep(1000);
       for (const node of ["node-1", "node-2"]) await lab.stopAgent(node, "SIGKILL");
       await sleep(1500);
@@ -63,14 +74,13 @@ test("kill -9 of the agents and their restart: running flows lose nothing, new c
         t.true(answered > 30, `only ${answered} connections were tried`);
         t.is(refused, 0);
       }
+      for (const flow of await Promise.all(flows)) {
+        t.true(flow.sent > 100, `only ${flow.sent} messages were sent`);
+        t.is(flow.answered, flow.sent);
+      }
       t.is(await fetchFrom(lab, "default/stranger", server, 8080, 1), null);
       const after = await agentStatus(lab, "node-1");
       t.deepEqual(after.counts, before);
       t.deepEqual(after.problems, []);
     },
   ));
-
-async function agentStatus(lab: Parameters<typeof fetchFrom>[0], node: string): Promise<StatusDto> {
-  const { stdout } = await lab.agent(node, ["status", "--json"]);
-  return JSON.parse(stdout) as StatusDto;
-}

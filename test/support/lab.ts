@@ -1,6 +1,7 @@
 /** A lab for one end-to-end test: of its own name, taken down whatever happens, its logs shown when the test fails. */
 import { readFile } from "node:fs/promises";
 import type { ExecutionContext } from "ava";
+import type { StatusDto } from "../../src/api/dto.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 
 let count = 0;
@@ -45,8 +46,10 @@ export function pod(
     readonly ports?: readonly (number | { readonly containerPort: number; readonly protocol: "TCP" | "UDP" })[];
     readonly command?: readonly string[];
     readonly hostNetwork?: boolean;
+    /** Addresses that it asks for. */
+    readonly addresses?: readonly string[];
   } = {},
-): object {
+): { readonly metadata: Readonly<Record<string, unknown>>; readonly [field: string]: unknown } {
   const { namespace = "default", labels = { app: name }, node, ports = [8080], command, hostNetwork } = options;
   return {
     apiVersion: "v1",
@@ -64,6 +67,7 @@ export function pod(
         },
       ],
     },
+    ...(options.addresses && { status: { podIPs: options.addresses.map((ip) => ({ ip })) } }),
   };
 }
 
@@ -88,4 +92,49 @@ export async function fetchFrom(
   const host = address.includes(":") ? `[${address}]` : address;
   const { code, stdout } = await lab.exec(from, ["curl", "-sg", "-m", String(seconds), `http://${host}:${port}/`]);
   return code === 0 ? stdout.trim() : null;
+}
+
+export interface FlowCount {
+  readonly sent: number;
+  readonly answered: number;
+  /** "namespace/pod" of who answered. */
+  readonly from: readonly string[];
+}
+
+/** One socket, a message each 20 ms for `seconds`: what test/support/flow.js counts. */
+export async function flowFrom(
+  lab: Lab,
+  from: string,
+  flow: { readonly kind: "tcp" | "udp"; readonly address: string; readonly port: number; readonly seconds: number },
+): Promise<FlowCount> {
+  const script = new URL("flow.js", import.meta.url).pathname;
+  const { kind, address, port, seconds } = flow;
+  const { stdout, stderr } = await lab.exec(from, [
+    process.execPath,
+    script,
+    kind,
+    address,
+    String(port),
+    String(seconds),
+  ]);
+  if (stdout === "") throw new Error(`no ${kind} flow from ${from} to ${address}: ${stderr}`);
+  return JSON.parse(stdout) as FlowCount;
+}
+
+/** `tandem status --json` of a node's agent. */
+export async function agentStatus(lab: Lab, node: string): Promise<StatusDto> {
+  const { stdout, stderr } = await lab.agent(node, ["status", "--json"]);
+  if (stdout === "") throw new Error(`${node}: ${stderr}`);
+  return JSON.parse(stdout) as StatusDto;
+}
+
+/** The name of the pod that answered, null when nobody did. */
+export async function answererOf(
+  lab: Lab,
+  from: string,
+  address: string,
+  port: number,
+  seconds = 2,
+): Promise<string | null> {
+  return (await fetchFrom(lab, from, address, port, seconds))?.split(" ")[0] ?? null;
 }

@@ -1,0 +1,199 @@
+import test from "ava";
+import type { Lab } from "../../src/lab/lab.ts";
+import { netnsPath } from "../../src/lab/plan.ts";
+import { run } from "../../src/lab/run.ts";
+import { agentStatus, answererOf, fetchFrom, flowFrom, pod, podAddress, withLab } from "../support/lab.ts";
+
+const backend = (name: string, node: string) =>
+  pod(name, { node, labels: { app: "backend" }, ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
+
+const service = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "backend", namespace: "default" },
+  spec: {
+    ipFamilyPolicy: "PreferDualStack",
+    selector: { app: "backend" },
+    ports: [
+      { name: "http", port: 80, targetPort: 8080 },
+      { name: "udp", port: 53, targetPort: 9000, protocol: "UDP" },
+    ],
+  },
+};
+
+async function serviceAddresses(lab: Lab): Promise<readonly string[]> {
+  const { services } = await lab.status();
+  const addresses = services.find(({ name }) => name === "backend")?.addresses ?? [];
+  if (addresses.length !== 2) throw new Error(`the service has ${addresses.join(" ") || "no addresses"}`);
+  return addresses;
+}
+
+/** Everybody who answers `count` connections, "none" for one that fails. */
+async function answerers(lab: Lab, from: string, address: string, count: number): Promise<ReadonlySet<string>> {
+  const host = address.includes(":") ? `[${address}]` : address;
+  const loop = `for i in $(seq ${count}); do curl -sg -m 2 http://${host}:80/ || echo none; done`;
+  const { stdout } = await lab.exec(from, ["sh", "-c", loop]);
+  return new Set(
+    stdout
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" ")[0] ?? ""),
+  );
+}
+
+/** In the pod's network namespace but in no cgroup of the node: the socket hook does not see it, packets are translated. */
+async function fetchWithoutHook(lab: Lab, podName: string, address: string): Promise<string | null> {
+  const { netns } = await lab.place(podName);
+  const host = address.includes(":") ? `[${address}]` : address;
+  const { code, stdout } = await run([
+    "nsenter",
+    `--net=${netnsPath(netns)}`,
+    "curl",
+    "-sg",
+    "-m",
+    "2",
+    `http://${host}:80/`,
+  ]);
+  return code === 0 ? stdout.trim() : null;
+}
+
+test("a service spreads over its backends of both families, for pods, nodes and pods of the host network", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 2,
+      objects: [
+        backend("a", "node-1"),
+        backend("b", "node-2"),
+        pod("client", { node: "node-1" }),
+        pod("host", { node: "node-2", hostNetwork: true, ports: [8111] }),
+        service,
+      ],
+    },
+    async (lab) => {
+      for (const address of await serviceAddresses(lab)) {
+        for (const from of ["default/client", "default/host"]) {
+          t.deepEqual(
+            await answerers(lab, from, address, 24),
+            new Set(["default/a", "default/b"]),
+            `${from} ${address}`,
+          );
+        }
+      }
+    },
+  ));
+
+test("what skips the socket hook is translated per packet, and sees the service's address in replies", (t) =>
+  withLab(
+    t,
+    { nodes: 2, objects: [backend("a", "node-1"), backend("b", "node-2"), pod("client", { node: "node-1" }), service] },
+    async (lab) => {
+      for (const address of await serviceAddresses(lab)) {
+        const seen = new Set<string>();
+        for (let i = 0; i < 16; i++)
+          seen.add((await fetchWithoutHook(lab, "default/client", address))?.split(" ")[0] ?? "none");
+        t.deepEqual([...seen].sort(), ["default/a", "default/b"], address);
+      }
+    },
+  ));
+
+test("a pod reaches itself through its own service, with the hook and without", (t) =>
+  withLab(t, { nodes: 1, objects: [backend("only", "node-1"), service] }, async (lab) => {
+    for (const address of await serviceAddresses(lab)) {
+      t.is(await answererOf(lab, "default/only", address, 80), "default/only");
+      t.regex((await fetchWithoutHook(lab, "default/only", address)) ?? "none", /^default\/only/);
+    }
+  }));
+
+test("UDP without connect: answers come from the service's address, of one backend per socket or more, none lost", (t) =>
+  withLab(
+    t,
+    { nodes: 2, objects: [backend("a", "node-1"), backend("b", "node-2"), pod("client", { node: "node-1" }), service] },
+    async (lab) => {
+      for (const address of await serviceAddresses(lab)) {
+        const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53, seconds: 1 });
+        t.true(flow.sent > 20);
+        t.is(flow.answered, flow.sent);
+      }
+      // recvfrom shows the service, not the backend.
+      const [address = ""] = await serviceAddresses(lab);
+      const script = `const s = require("dgram").createSocket("udp4"); s.on("message", (_, from) => { console.log(from.address + ":" + from.port); s.close(); }); s.send("x", 53, "${address}"); setTimeout(() => process.exit(1), 3000).unref();`;
+      const { stdout } = await lab.exec("default/client", [process.execPath, "-e", script]);
+      t.is(stdout.trim(), `${address}:53`);
+    },
+  ));
+
+test("getpeername shows the service; a service without backends refuses at once and says so", (t) =>
+  withLab(t, { nodes: 1, objects: [backend("a", "node-1"), pod("client"), service] }, async (lab) => {
+    const script =
+      'const s = require("net").connect(80, process.argv[1], () => { console.log(s.remoteAddress, s.remotePort); s.end(); });' +
+      's.on("error", (e) => { console.log(e.code); process.exit(1); });';
+    const dial = (address: string) => lab.exec("default/client", [process.execPath, "-e", script, address]);
+    for (const address of await serviceAddresses(lab)) {
+      const { stdout } = await dial(address);
+      t.is(stdout.trim(), `${address} 80`);
+    }
+    await lab.deleteObjects([backend("a", "node-1")]);
+    await lab.until("the backend is gone", async () => (await agentStatus(lab, "node-1")).counts.backends === 0);
+    for (const address of await serviceAddresses(lab)) {
+      const started = Date.now();
+      const { code, stdout } = await dial(address);
+      t.is(code, 1);
+      t.regex(stdout, /^(EPERM|ECONNREFUSED)/);
+      t.true(Date.now() - started < 2000, "not a time-out");
+      t.is(await fetchWithoutHook(lab, "default/client", address), null);
+    }
+  }));
+
+test("new connections follow the backends as they come and go; one that is open stays where it is", (t) =>
+  withLab(
+    t,
+    { nodes: 2, objects: [backend("a", "node-1"), pod("client", { node: "node-2" }), service] },
+    async (lab) => {
+      const [address = "", address6 = ""] = await serviceAddresses(lab);
+      const flow = flowFrom(lab, "default/client", { kind: "tcp", address, port: 80, seconds: 6 });
+      await lab.applyObjects([backend("b", "node-2"), backend("c", "node-1")]);
+      t.deepEqual(
+        await answerers(lab, "default/client", address6, 30),
+        new Set(["default/a", "default/b", "default/c"]),
+      );
+      await lab.deleteObjects([backend("b", "node-2")]);
+      t.deepEqual(await answerers(lab, "default/client", address, 20), new Set(["default/a", "default/c"]));
+      const { sent, answered, from } = await flow;
+      t.is(answered, sent);
+      t.deepEqual(from, ["default/a"]);
+    },
+  ));
+
+test("policy sees the backend, never the service's address", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 2,
+      objects: [
+        backend("a", "node-1"),
+        pod("client", { node: "node-2" }),
+        service,
+        {
+          apiVersion: "networking.k8s.io/v1",
+          kind: "NetworkPolicy",
+          metadata: { name: "client", namespace: "default" },
+          spec: {
+            podSelector: { matchLabels: { app: "client" } },
+            policyTypes: ["Egress"],
+            egress: [{ to: [{ podSelector: { matchLabels: { app: "backend" } } }], ports: [{ port: 8080 }] }],
+          },
+        },
+      ],
+    },
+    async (lab) => {
+      for (const address of await serviceAddresses(lab)) {
+        t.regex((await fetchFrom(lab, "default/client", address, 80)) ?? "none", /^default\/a/);
+        t.regex((await fetchWithoutHook(lab, "default/client", address)) ?? "none", /^default\/a/);
+      }
+      const [address = ""] = await serviceAddresses(lab);
+      const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53, seconds: 0.5 });
+      t.is(flow.answered, 0, "UDP is not allowed to the backend");
+      t.is(await answererOf(lab, "default/client", await podAddress(lab, "default/a"), 8080), "default/a");
+    },
+  ));
