@@ -3,7 +3,8 @@
  *
  * Conventions: `null` means not set and every key is always sent; handles are opaque numbers of this binding instance
  * (closing one twice is an error); bytes are Buffers; a promise is returned wherever the kernel may block, and the work
- * then runs off the event loop. Failures reject with a NativeFailure (below), never with a bare string.
+ * then runs off the event loop. Failures reject with a NativeFailure (below), never with a bare string; functions without a
+ * promise throw it. Numbers are whole and in range, bytes have the size that the object has: else EINVAL, nothing is cut or wrapped.
  * Addresses are raw bytes (4 or 16, network order). `netns` is a path (/run/netns/x, /proc/1/ns/net) or null for the
  * agent's own namespace; with a path the operation runs on a thread of its own inside that namespace.
  */
@@ -14,9 +15,9 @@ export interface NativeFailure extends Error {
   readonly code: string;
   /** errno number, 0 if none. */
   readonly errno: number;
-  /** The operation, in the words of an operator: "attach from_pod". */
+  /** The operation, in the words of an operator: "attach from_pod to". The message is operation, object, errno and log in one. */
   readonly operation: string;
-  /** The object it was done to: "tdm3f2a (ifindex 12)". */
+  /** The object it was done to: "tdm3f2a (ifindex 12)", "ct4 (262144 entries at most)". */
   readonly object: string;
   /** Verifier or extended-ack text, null if none. */
   readonly log: string | null;
@@ -38,7 +39,7 @@ export interface LoadOptions {
   readonly rodata: readonly RodataValue[];
   /** Other sizes than the object declares. */
   readonly maxEntries: readonly { readonly map: string; readonly entries: number }[];
-  /** Programs not to load (features the kernel lacks). */
+  /** Programs not to load (features the kernel lacks). Names that the object has not are passed over, in the next two as well. */
   readonly skipPrograms: readonly string[];
   /** Maps taken from another loaded object (name -> map handle) instead of created: how tests share maps without pins. */
   readonly reuseMaps: readonly { readonly map: string; readonly handle: Handle }[];
@@ -67,7 +68,10 @@ export interface MapInfo {
   readonly id: number;
 }
 
-/** Result of a batch of map writes: what was written before the first failure. */
+/**
+ * Result of a batch of map writes: how many entries, from the front, are as asked (deletes: gone, also those that were not there).
+ * Fewer than given: the next one failed; calling again from there rejects with the reason. Rejects at once if the first one fails.
+ */
 export interface BatchResult {
   readonly done: number;
 }
@@ -225,8 +229,10 @@ export interface NativeBinding {
   /* ---- bpf: objects, programs, links ---- */
   loadObject(options: LoadOptions): Promise<LoadedObject>;
   closeObject(object: Handle): void;
-  /** Attaches to a device. With `pin` the link (tcx, xdp, cgroup) is pinned there: if a link is pinned already its program is
-   * replaced atomically (BPF_LINK_UPDATE) and "updated" is returned. clsact filters are replaced in place. */
+  /** Attaches to a device. With `pin` the link (tcx, xdp, cgroup) is pinned there: if a link to this device and hook is pinned
+   * already its program is replaced atomically (BPF_LINK_UPDATE) and "updated" is returned; a pin whose device is gone or another
+   * one is replaced. Without a pin the link lives as long as this environment, and is replaced likewise. clsact filters are
+   * replaced in place. */
   attachTc(
     program: Handle,
     device: { readonly index: number; readonly netns: string | null },
@@ -255,20 +261,28 @@ export interface NativeBinding {
   ): Promise<"attached" | "updated">;
   /** Removes a pin (detaching a link whose last reference it was). Missing is not an error. */
   unpin(path: string): Promise<void>;
-  /** Runs a program on a packet (BPF_PROG_TEST_RUN). context: bytes of struct __sk_buff or xdp_md, null for none. */
-  testRun(program: Handle, packet: Buffer, context: Buffer | null, repeat: number): Promise<TestRunResult>;
-  /** Tries the features that the datapath chooses by: tcx, redirect_peer, redirect_neigh, fib_lookup, ringbuf, ktime_coarse, batch, cgroup_getpeername, … */
+  /** Runs a program on a packet (BPF_PROG_TEST_RUN). context: bytes of struct __sk_buff or xdp_md, null for none; the devices and
+   * routes that it names are those of `netns`. */
+  testRun(
+    program: Handle,
+    packet: Buffer,
+    context: Buffer | null,
+    repeat: number,
+    netns?: string | null,
+  ): Promise<TestRunResult>;
+  /** Tries the features that the datapath chooses by: tcx, btf (the kernel's own types), redirect_peer, redirect_neigh, fib_lookup,
+   * ktime_coarse, sk_assign, ringbuf, lru_hash, lpm_trie, batch (hash maps), batch_lpm, bpf_link_cgroup, cgroup_connect,
+   * cgroup_sendmsg, cgroup_recvmsg, cgroup_getpeername, xdp. Without privileges all are unsupported and `detail` says why. */
   probeFeatures(): Promise<Features>;
   /** Mounts bpffs on an existing folder unless it is one already. */
   mountBpffs(path: string): Promise<"mounted" | "present">;
 
   /* ---- bpf: maps ---- */
+  /** `name` is the pin's where that goes on from the kernel's, which is cut to 15 characters. */
   openPinnedMap(path: string): MapInfo;
   closeMap(map: Handle): void;
   /** The raw BTF type ids and sizes of a pinned map, for the layout check: null without BTF. */
-  mapBtf(
-    map: Handle,
-  ): {
+  mapBtf(map: Handle): {
     readonly keyType: string;
     readonly valueType: string;
     readonly members: readonly {
@@ -296,8 +310,9 @@ export interface NativeBinding {
   ): Promise<{ readonly seen: number; readonly deleted: number }>;
 
   /* ---- bpf: events ---- */
-  /** Records of a ring buffer map, `recordSize` bytes each, end to end in one Buffer per call: at most each `intervalMs` or when the
-   * kernel wakes the reader. */
+  /** Records of a ring buffer map, `recordSize` bytes each (others are passed over), end to end in one Buffer per call, at most 1024:
+   * each `intervalMs` or when the kernel wakes the reader. While 16 calls wait for JavaScript nothing is read, so the loss is
+   * where the program counts it. closeRing delivers what was read and then resolves; nothing is called after that. */
   openRing(
     map: Handle,
     recordSize: number,
@@ -322,23 +337,26 @@ export interface NativeBinding {
     netns: string | null,
     request: VethRequest,
   ): Promise<{ readonly index: number; readonly peerIndex: number }>;
-  /** Starts a monitor thread; events come in batches. */
+  /** Starts a monitor thread; events come in batches. An event says what is true of one row; after "resync" no event is older than it.
+   * `receiveBytes`: room for events that wait to be read, 4 MiB if not given (tests make it small to see an overrun). */
   openMonitor(
     netns: string | null,
     groups: readonly NetlinkGroup[],
     onEvents: (events: readonly NetlinkEvent[]) => void,
+    receiveBytes?: number | null,
   ): Handle;
   closeMonitor(monitor: Handle): Promise<void>;
 
   /* ---- namespaces, sockets, processes ---- */
   /** Cookie (SO_NETNS_COOKIE) of a network namespace. */
   netnsCookie(netns: string | null): Promise<bigint>;
-  /** Sets sysctls inside a namespace: "net.ipv4.ip_forward" -> "1". */
+  /** Sets sysctls inside a namespace: "net.ipv4.ip_forward" -> "1" (with "/" where a device's name has a dot). Stops at the first failure. */
   writeSysctls(
     netns: string | null,
     values: readonly { readonly name: string; readonly value: string }[],
   ): Promise<void>;
-  /** A listening or bound socket made inside a namespace, handed over as a descriptor for node:net / node:dgram. */
+  /** A listening or bound socket made inside a namespace, handed over as a descriptor for node:net / node:dgram. An IPv6 socket
+   * takes IPv6 only. */
   openSocket(
     netns: string | null,
     options: {
@@ -353,7 +371,7 @@ export interface NativeBinding {
   ): Promise<{ readonly fd: number; readonly port: number }>;
   setSocketMark(fd: number, mark: number): void;
   setTransparent(fd: number): void;
-  /** SO_ORIGINAL_DST / the local address of a transparently accepted connection. */
+  /** SO_ORIGINAL_DST / the local address of a transparently accepted connection. 4 bytes also on a dual-stack socket. */
   originalDestination(fd: number): { readonly address: Buffer; readonly port: number };
   closeFd(fd: number): void;
   /** Uid and pid of the peer of a unix socket (SO_PEERCRED). */

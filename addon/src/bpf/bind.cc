@@ -6,7 +6,9 @@
 
 #include "bpf/bind.h"
 #include "bpf/kernel.h"
+#include "napi/stream.h"
 #include "napi/work.h"
+#include "netns/netns.h"
 
 namespace tandem {
 namespace {
@@ -109,32 +111,72 @@ bool is_tcx(const Value& value) {
   return mode == "tcx";
 }
 
+bool is_native(const Value& value) {
+  std::string mode = to_string(value, "mode");
+  if (mode != "native" && mode != "generic") bad_argument("mode must be native or generic");
+  return mode == "native";
+}
+
 Value promise_of_word(Env env, std::function<const char*()> work) {
   return promise_of<const char*>(
       env, std::move(work), [](Env e, const char*& word) -> Value { return Napi::String::New(e, word); });
 }
 
+// Names what a link without a pin is attached to.
+std::string link_key(const Device& device, const std::string& hook) {
+  return hook + " " + std::to_string(device.index) + " " + device.netns;
+}
+
+// Attaches, and keeps the link if no pin does.
+Value promise_of_link(Env env, const std::string& key, const std::string& pin,
+                      std::function<Attached(const std::shared_ptr<Descriptor>& kept)> attach) {
+  State* state = &State::of(env);
+  auto kept = pin.empty() ? state->link(key) : nullptr;
+  return promise_of<Attached>(
+      env, [attach = std::move(attach), kept] { return attach(kept); },
+      [state, key](Env e, Attached& attached) -> Value {
+        if (attached.link) state->keep_link(key, attached.link);
+        return Napi::String::New(e, attached.word);
+      });
+}
+
 Value bind_attach_tc(const CallbackInfo& info) {
   auto program = State::of(info.Env()).program(info[0]);
-  return promise_of_word(info.Env(), [program, device = read_device(info[1]), ingress = is_ingress(info[2]), tcx = is_tcx(info[3]),
-                                      pin = to_optional_string(info[4], "pin")] { return attach_tc(*program, device, ingress, tcx, pin); });
+  Device device = read_device(info[1]);
+  const bool ingress = is_ingress(info[2]), tcx = is_tcx(info[3]);
+  std::string pin = to_optional_string(info[4], "pin");
+  return promise_of_link(info.Env(), link_key(device, ingress ? "tcx ingress" : "tcx egress"), pin,
+                         [=](const auto& kept) { return attach_tc(*program, device, ingress, tcx, pin, kept); });
 }
 
 Value bind_detach_tc(const CallbackInfo& info) {
-  return promise_of_nothing(info.Env(), [device = read_device(info[0]), ingress = is_ingress(info[1]), tcx = is_tcx(info[2]),
-                                         pin = to_optional_string(info[3], "pin")] { detach_tc(device, ingress, tcx, pin); });
+  Device device = read_device(info[0]);
+  const bool ingress = is_ingress(info[1]), tcx = is_tcx(info[2]);
+  std::string pin = to_optional_string(info[3], "pin");
+  if (tcx && pin.empty()) State::of(info.Env()).drop_link(link_key(device, ingress ? "tcx ingress" : "tcx egress"));
+  return promise_of_nothing(info.Env(), [=] {
+    if (tcx)
+      remove_pin(pin);
+    else
+      detach_clsact(device, ingress);
+  });
 }
 
 Value bind_attach_xdp(const CallbackInfo& info) {
   auto program = State::of(info.Env()).program(info[0]);
-  return promise_of_word(info.Env(), [program, device = read_device(info[1]), native = to_string(info[2], "mode") == "native",
-                                      pin = to_optional_string(info[3], "pin")] { return attach_xdp(*program, device, native, pin); });
+  Device device = read_device(info[1]);
+  const bool native = is_native(info[2]);
+  std::string pin = to_optional_string(info[3], "pin");
+  return promise_of_link(info.Env(), link_key(device, "xdp"), pin,
+                         [=](const auto& kept) { return attach_xdp(*program, device, native, pin, kept); });
 }
 
 Value bind_attach_cgroup(const CallbackInfo& info) {
   auto program = State::of(info.Env()).program(info[0]);
-  return promise_of_word(info.Env(), [program, path = to_string(info[1], "cgroup"), type = to_u32(info[2], "attachType"),
-                                      pin = to_optional_string(info[3], "pin")] { return attach_cgroup(*program, path, type, pin); });
+  std::string path = to_string(info[1], "cgroup"), pin = to_optional_string(info[3], "pin");
+  const uint32_t type = to_u32(info[2], "attachType");
+  return promise_of_link(info.Env(), "cgroup " + std::to_string(type) + " " + path, pin,
+                         [=](const auto& kept) { return attach_cgroup(*program, path, type, pin, kept); });
 }
 
 Value bind_unpin(const CallbackInfo& info) {
@@ -146,8 +188,11 @@ Value bind_test_run(const CallbackInfo& info) {
   bool with_context = !info[2].IsNull() && !info[2].IsUndefined();
   return promise_of<TestRun>(
       info.Env(),
-      [program, packet = to_bytes(info[1], "packet"), context = to_optional_bytes(info[2], "context"), repeat = to_u32(info[3], "repeat")] {
-        return test_run(*program, packet, context, repeat);
+      [program, packet = to_bytes(info[1], "packet"), context = to_optional_bytes(info[2], "context"), repeat = to_u32(info[3], "repeat"),
+       netns = to_optional_string(info[4], "netns")] {
+        TestRun run;
+        in_netns(netns, [&] { run = test_run(*program, packet, context, repeat); });
+        return run;
       },
       [with_context](Env env, TestRun& run) -> Value {
         Object result = Object::New(env);
@@ -181,6 +226,9 @@ Value open_pinned(const CallbackInfo& info) {
   int fd = bpf_obj_get(path.c_str());
   if (fd < 0) throw Failure(errno, "open pinned map", path);
   auto map = describe_map(fd, path);
+  // The kernel cuts names to 15 characters; the pin has the whole one.
+  std::string pinned = path.substr(path.rfind('/') + 1);
+  if (pinned.compare(0, map->name.size(), map->name) == 0) map->name = pinned;
   return map_info(info.Env(), *map, State::of(info.Env()).add(map));
 }
 
@@ -200,7 +248,8 @@ void add_members(Env env, Napi::Array& members, const btf* types, uint32_t id, c
     row.Set("of", of);
     row.Set("name", btf__name_by_offset(types, member->name_off));
     row.Set("offsetBits", btf_member_bit_offset(type, i));
-    row.Set("sizeBits", Napi::Number::New(env, static_cast<double>(btf__resolve_size(types, member->type)) * 8));
+    const uint32_t bits = btf_member_bitfield_size(type, i);
+    row.Set("sizeBits", Napi::Number::New(env, bits ? bits : static_cast<double>(btf__resolve_size(types, member->type)) * 8));
     members.Set(members.Length(), row);
   }
 }
@@ -308,76 +357,84 @@ Value bind_sweep(const CallbackInfo& info) {
   });
 }
 
-// A ring whose batches go to a JavaScript function. When JavaScript is slow, at most 64 batches wait; more are let go.
+// A ring whose batches go to a JavaScript function. At most 16 batches of 1024 records wait for it.
 class BoundRing : public Background {
  public:
   BoundRing(Env env, std::shared_ptr<Map> map, uint32_t record_size, uint32_t interval_ms, Napi::Function callback)
-      : function_(Napi::ThreadSafeFunction::New(env, callback, "ring", 64, 1)),
-        ring_(std::move(map), record_size, interval_ms, [this](Bytes records, uint32_t count) { deliver(std::move(records), count); }) {
-    function_.Unref(env);
+      : Background("ring"), stream_(std::make_shared<Stream<RingBatch>>(env, "ring", callback, 16, arguments)) {
+    try {
+      ring_ = std::make_unique<Ring>(std::move(map), record_size, interval_ms, stream_);
+    } catch (...) {
+      stream_->release();
+      throw;
+    }
   }
-  ~BoundRing() override { stop(); }
 
-  void stop() override {
-    if (stopped_) return;
-    stopped_ = true;
-    ring_.stop();
-    function_.Release();
-  }
+  void stop() override { ring_->stop(); }
+  void close(Env env) override { stream_->close(env); }
+  void release() override { stream_->release(); }
 
  private:
-  void deliver(Bytes records, uint32_t count) {
-    auto* data = new std::pair<Bytes, uint32_t>(std::move(records), count);
-    auto status = function_.NonBlockingCall(data, [](Env env, Napi::Function callback, std::pair<Bytes, uint32_t>* batch) {
-      std::unique_ptr<std::pair<Bytes, uint32_t>> owned(batch);
-      if (env != nullptr) callback.Call({from_bytes(env, batch->first), Napi::Number::New(env, batch->second)});
-    });
-    if (status != napi_ok) delete data;
+  static std::vector<napi_value> arguments(Env env, RingBatch& batch) {
+    return {from_bytes(env, batch.records), Napi::Number::New(env, batch.count)};
   }
 
-  Napi::ThreadSafeFunction function_;
-  Ring ring_;
-  bool stopped_ = false;
+  std::shared_ptr<Stream<RingBatch>> stream_;
+  std::unique_ptr<Ring> ring_;
 };
 
 Value open_ring(const CallbackInfo& info) {
   auto& state = State::of(info.Env());
-  if (!info[3].IsFunction()) bad_argument("onBatch must be a function");
-  std::shared_ptr<Background> ring = std::make_shared<BoundRing>(info.Env(), state.map(info[0]), to_u32(info[1], "recordSize"),
-                                                                 to_u32(info[2], "intervalMs"), info[3].As<Napi::Function>());
-  return Napi::Number::New(info.Env(), state.add(ring));
+  auto map = state.map(info[0]);
+  uint32_t record_size = to_u32(info[1], "recordSize"), interval = to_u32(info[2], "intervalMs", INT32_MAX);
+  if (record_size == 0) bad_argument("recordSize must not be 0");
+  auto ring = std::make_shared<BoundRing>(info.Env(), map, record_size, interval, to_function(info[3], "onBatch"));
+  return Napi::Number::New(info.Env(), state.add(std::shared_ptr<Background>(std::move(ring))));
 }
+
+Value close_ring(const CallbackInfo& info) { return close_background(info, "ring"); }
 
 }  // namespace
 
-Value close_background(const CallbackInfo& info) {
-  auto background = State::of(info.Env()).take_background(info[0], "ring or monitor");
-  return promise_of_nothing(info.Env(), [background] { background->stop(); });
+Value close_background(const CallbackInfo& info, const char* kind) {
+  auto background = State::of(info.Env()).take_background(info[0], kind);
+  return promise_of<int>(
+      info.Env(), [background] { background->stop(); return 0; },
+      [background](Env env, int&) -> Value {
+        try {
+          background->close(env);
+        } catch (...) {  // the receiver threw: told to whoever closes
+          background->release();
+          throw;
+        }
+        background->release();
+        return env.Undefined();
+      });
 }
 
 void bind_bpf(Napi::Object exports) {
-  define<load>(exports, "loadObject");
+  define_async<load>(exports, "loadObject");
   define<close_object>(exports, "closeObject");
-  define<bind_attach_tc>(exports, "attachTc");
-  define<bind_detach_tc>(exports, "detachTc");
-  define<bind_attach_xdp>(exports, "attachXdp");
-  define<bind_attach_cgroup>(exports, "attachCgroup");
-  define<bind_unpin>(exports, "unpin");
-  define<bind_test_run>(exports, "testRun");
-  define<bind_probe>(exports, "probeFeatures");
-  define<bind_mount>(exports, "mountBpffs");
+  define_async<bind_attach_tc>(exports, "attachTc");
+  define_async<bind_detach_tc>(exports, "detachTc");
+  define_async<bind_attach_xdp>(exports, "attachXdp");
+  define_async<bind_attach_cgroup>(exports, "attachCgroup");
+  define_async<bind_unpin>(exports, "unpin");
+  define_async<bind_test_run>(exports, "testRun");
+  define_async<bind_probe>(exports, "probeFeatures");
+  define_async<bind_mount>(exports, "mountBpffs");
   define<open_pinned>(exports, "openPinnedMap");
   define<close_map>(exports, "closeMap");
   define<map_btf>(exports, "mapBtf");
   define<map_lookup>(exports, "mapLookup");
   define<map_update>(exports, "mapUpdate");
   define<map_delete>(exports, "mapDelete");
-  define<map_update_batch>(exports, "mapUpdateBatch");
-  define<map_delete_batch>(exports, "mapDeleteBatch");
-  define<bind_dump>(exports, "mapDump");
-  define<bind_sweep>(exports, "sweepConntrack");
+  define_async<map_update_batch>(exports, "mapUpdateBatch");
+  define_async<map_delete_batch>(exports, "mapDeleteBatch");
+  define_async<bind_dump>(exports, "mapDump");
+  define_async<bind_sweep>(exports, "sweepConntrack");
   define<open_ring>(exports, "openRing");
-  define<close_background>(exports, "closeRing");
+  define_async<close_ring>(exports, "closeRing");
 }
 
 }  // namespace tandem

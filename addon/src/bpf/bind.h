@@ -6,7 +6,7 @@
 namespace tandem {
 
 void bind_bpf(Napi::Object exports);
-// closeRing and closeMonitor: stops the thread off the event loop.
-Napi::Value close_background(const Napi::CallbackInfo& info);
+// closeRing and closeMonitor: stops the thread off the event loop; what it had read is delivered before the promise is settled.
+Napi::Value close_background(const Napi::CallbackInfo& info, const char* kind);
 
 }  // namespace tandem

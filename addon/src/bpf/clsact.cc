@@ -27,7 +27,7 @@ tcmsg filter_of(uint32_t ifindex, bool ingress) {
 
 }  // namespace
 
-void clsact_attach(uint32_t ifindex, bool ingress, int program_fd, const std::string& name, const std::string& object) {
+const char* clsact_attach(uint32_t ifindex, bool ingress, int program_fd, const std::string& name, const std::string& object) {
   Connection netlink;
   Message qdisc(RTM_NEWQDISC, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
   tcmsg root{};
@@ -38,18 +38,23 @@ void clsact_attach(uint32_t ifindex, bool ingress, int program_fd, const std::st
   qdisc.body(root);
   qdisc.attribute_string(TCA_KIND, "clsact");
   Reply reply = netlink.request(qdisc);
-  if (reply.error && reply.error != EEXIST) throw Failure(reply.error, object + ": add clsact", "", reply.text);
+  if (reply.error && reply.error != EEXIST) throw Failure(reply.error, "add clsact to", object, reply.text);
 
-  Message filter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE);
-  filter.body(filter_of(ifindex, ingress));
-  filter.attribute_string(TCA_KIND, "bpf");
-  size_t options = filter.open(TCA_OPTIONS | NLA_F_NESTED);
-  filter.attribute_u32(TCA_BPF_FD, program_fd);
-  filter.attribute_string(TCA_BPF_NAME, name);
-  filter.attribute_u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
-  filter.close(options);
-  reply = netlink.request(filter);
-  if (reply.error) throw Failure(reply.error, object, "", reply.text);
+  // A new filter first, so that the answer says which it was.
+  for (uint16_t flag : {NLM_F_EXCL, NLM_F_REPLACE}) {
+    Message filter(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | flag);
+    filter.body(filter_of(ifindex, ingress));
+    filter.attribute_string(TCA_KIND, "bpf");
+    size_t options = filter.open(TCA_OPTIONS | NLA_F_NESTED);
+    filter.attribute_u32(TCA_BPF_FD, program_fd);
+    filter.attribute_string(TCA_BPF_NAME, name);
+    filter.attribute_u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+    filter.close(options);
+    reply = netlink.request(filter);
+    if (!reply.error) return flag == NLM_F_EXCL ? "attached" : "updated";
+    if (reply.error != EEXIST || flag == NLM_F_REPLACE) break;
+  }
+  throw Failure(reply.error, "attach " + name + " to", object, reply.text);
 }
 
 void clsact_detach(uint32_t ifindex, bool ingress, const std::string& object) {

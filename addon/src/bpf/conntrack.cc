@@ -5,6 +5,7 @@
 #include <linux/in.h>
 #include <tandem/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -43,18 +44,21 @@ std::pair<uint64_t, uint64_t> sweep_conntrack(const Map& map, const Timeouts& ti
   if ((!v6 && map.key_size != sizeof(ct4_key)) || map.value_size != sizeof(ct_entry))
     throw Failure(EINVAL, "sweep", map.name, "not a conntrack map");
   const size_t protocol_at = v6 ? offsetof(ct6_key, protocol) : offsetof(ct4_key, protocol);
-  uint64_t deleted = 0;
-  Dump dump = dump_map(map);
-  for (uint32_t i = 0; i < dump.count; i++) {
-    const uint8_t* key = dump.keys.data() + size_t{i} * map.key_size;
-    ct_entry entry;
-    memcpy(&entry, dump.values.data() + size_t{i} * sizeof(entry), sizeof(entry));
-    if (!is_idle(entry, key[protocol_at], timeouts)) continue;
-    // the dump may be old by now
-    if (bpf_map_lookup_elem(map.fd.get(), key, &entry) || !is_idle(entry, key[protocol_at], timeouts)) continue;
-    if (bpf_map_delete_elem(map.fd.get(), key) == 0) deleted++;
-  }
-  return {dump.count, deleted};
+  uint64_t seen = 0, deleted = 0;
+  walk_map(map, [&](const uint8_t* keys, const uint8_t* values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+      const uint8_t* key = keys + i * map.key_size;
+      ct_entry entry;
+      memcpy(&entry, values + i * sizeof(entry), sizeof(entry));
+      if (!is_idle(entry, key[protocol_at], timeouts)) continue;
+      // the slice may be old by now
+      if (bpf_map_lookup_elem(map.fd.get(), key, &entry) || !is_idle(entry, key[protocol_at], timeouts)) continue;
+      if (bpf_map_delete_elem(map.fd.get(), key) == 0) deleted++;
+    }
+    seen += count;
+    usleep(500);  // packets and others first
+  });
+  return {seen, deleted};
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 
 #include "bpf/state.h"
 #include "napi/convert.h"
+#include "napi/sink.h"
 
 namespace tandem {
 
@@ -33,19 +34,24 @@ struct Device {
   std::string netns;
 };
 
-// "attached" or "updated"; see contract.ts.
-const char* attach_link(const Program& program, uint32_t attach_type, int target_fd, uint32_t target_ifindex, uint32_t flags,
-                        const std::string& pin, const std::string& object);
-const char* attach_tc(const Program& program, const Device& device, bool ingress, bool tcx, const std::string& pin);
-void detach_tc(const Device& device, bool ingress, bool tcx, const std::string& pin);
-const char* attach_xdp(const Program& program, const Device& device, bool native, const std::string& pin);
-const char* attach_cgroup(const Program& program, const std::string& path, uint32_t attach_type, const std::string& pin);
+struct Attached {
+  const char* word;  // "attached" or "updated"; see contract.ts
+  std::shared_ptr<Descriptor> link;  // to be kept open: a link without a pin
+};
+// pin: path, or empty. kept: the link that this attached before without a pin, or nullptr.
+Attached attach_tc(const Program& program, const Device& device, bool ingress, bool tcx, const std::string& pin,
+                   const std::shared_ptr<Descriptor>& kept);
+void detach_clsact(const Device& device, bool ingress);
+Attached attach_xdp(const Program& program, const Device& device, bool native, const std::string& pin,
+                    const std::shared_ptr<Descriptor>& kept);
+Attached attach_cgroup(const Program& program, const std::string& path, uint32_t attach_type, const std::string& pin,
+                       const std::shared_ptr<Descriptor>& kept);
 void remove_pin(const std::string& path);
 const char* mount_bpffs(const std::string& path);
 std::string device_text(const Device& device);
 
 // clsact: cls_bpf in direct-action mode, priority 1, handle 1, by rtnetlink.
-void clsact_attach(uint32_t ifindex, bool ingress, int program_fd, const std::string& name, const std::string& object);
+const char* clsact_attach(uint32_t ifindex, bool ingress, int program_fd, const std::string& name, const std::string& object);
 void clsact_detach(uint32_t ifindex, bool ingress, const std::string& object);
 
 struct TestRun {
@@ -56,6 +62,11 @@ TestRun test_run(const Program& program, const Bytes& packet, const Bytes& conte
 
 uint64_t update_batch(const Map& map, const Bytes& keys, const Bytes& values, uint32_t count);
 uint64_t delete_batch(const Map& map, const Bytes& keys, uint32_t count);
+// Calls `each` with slices of entries that lie end to end. Entries that come or go meanwhile may be missed; of tries (LPM) and
+// arrays some may come twice.
+using Slice = std::function<void(const uint8_t* keys, const uint8_t* values, size_t count)>;
+void walk_map(const Map& map, const Slice& each);
+// All entries, none twice.
 struct Dump {
   Bytes keys, values;
   uint32_t count = 0;
@@ -74,13 +85,17 @@ struct Feature {
 };
 std::vector<Feature> probe_features();
 
-// Blocks; calls back on its own thread with batches of fixed-size records until stopped.
-class Ring : public Background {
+struct RingBatch {
+  Bytes records;  // `count` of them, end to end
+  uint32_t count = 0;
+};
+
+// Reads a ring buffer map of records of one size on a thread of its own until it is stopped.
+class Ring {
  public:
-  using Batch = std::function<void(Bytes records, uint32_t count)>;
-  Ring(std::shared_ptr<Map> map, uint32_t record_size, uint32_t interval_ms, Batch on_batch);
-  ~Ring() override;
-  void stop() override;
+  Ring(std::shared_ptr<Map> map, uint32_t record_size, uint32_t interval_ms, std::shared_ptr<Sink<RingBatch>> sink);
+  ~Ring();
+  void stop();
 
  private:
   struct Inner;

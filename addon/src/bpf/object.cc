@@ -18,9 +18,17 @@ thread_local std::string* libbpf_log = nullptr;
 
 int collect(enum libbpf_print_level level, const char* format, va_list arguments) {
   if (!libbpf_log || level == LIBBPF_DEBUG) return 0;
-  char line[1 << 16];
-  int length = vsnprintf(line, sizeof(line), format, arguments);
-  if (length > 0) libbpf_log->append(line, std::min<size_t>(length, sizeof(line) - 1));
+  va_list again;
+  va_copy(again, arguments);
+  int length = vsnprintf(nullptr, 0, format, again);
+  va_end(again);
+  if (length <= 0) return length;
+  // A verifier's log comes as one line of up to 16 MiB; its end tells what is wrong.
+  constexpr size_t most = 1 << 20;
+  std::string line(length + 1, '\0');
+  vsnprintf(line.data(), line.size(), format, arguments);
+  line.pop_back();
+  libbpf_log->append(line, line.size() > most ? line.size() - most : 0);
   return length;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Feature probes: each is a tiny program or call that really tries the thing. Versions are never asked: distributions backport.
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <net/if.h>
@@ -22,20 +23,34 @@ int load(bpf_prog_type type, const std::vector<bpf_insn>& instructions, bpf_atta
   return bpf_prog_load(type, "probe", "Dual BSD/GPL", instructions.data(), instructions.size(), &options);
 }
 
-// A helper that the kernel lacks is refused with "invalid func"; anything else means that it is known.
-Feature helper(const std::string& name, bpf_prog_type type, enum bpf_func_id id) {
-  int result = libbpf_probe_bpf_helper(type, id, nullptr);
-  return {name, result == 1, result == 1 ? "" : result == 0 ? "this kernel has no such helper" : strerror(-result)};
+Feature result_of(const std::string& name, bool supported, const std::string& action) {
+  return {name, supported, supported ? "" : action + ": " + strerror(errno)};
 }
 
-Feature map_type(const std::string& name, bpf_map_type type) {
-  int result = libbpf_probe_bpf_map_type(type, nullptr);
-  return {name, result == 1, result == 1 ? "" : result == 0 ? "this kernel has no such map type" : strerror(-result)};
+// A program that calls the helper. A kernel that lacks it refuses it as "invalid func" or "unknown func"; one that has it
+// dislikes the arguments that are missing here, which is as good as a yes.
+Feature helper(const std::string& name, bpf_prog_type type, enum bpf_func_id id) {
+  const bpf_insn call{BPF_JMP | BPF_CALL, 0, 0, 0, id};
+  const std::vector<bpf_insn> code{call, mov_imm(0, 0), leave()};
+  char log[4096] = "";
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .log_level = 1, .log_size = sizeof(log), .log_buf = log);
+  Descriptor program(bpf_prog_load(type, "probe", "Dual BSD/GPL", code.data(), code.size(), &options));
+  if (program.get() >= 0) return {name, true, ""};
+  const int error = errno;
+  if (strstr(log, "invalid func ") || strstr(log, "unknown func ")) return {name, false, "this kernel has no such helper"};
+  // without a log the verifier did not get to look at it
+  return log[0] ? Feature{name, true, ""} : Feature{name, false, std::string("load a program: ") + strerror(error)};
+}
+
+Feature map_type(const std::string& name, bpf_map_type type, uint32_t key, uint32_t value, uint32_t entries, uint32_t flags = 0) {
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
+  Descriptor map(bpf_map_create(type, "probe", key, value, entries, &options));
+  return result_of(name, map.get() >= 0, "create a map");
 }
 
 Feature program_type(const std::string& name, bpf_prog_type type, const std::vector<bpf_insn>& code, bpf_attach_type expected) {
   Descriptor program(load(type, code, expected));
-  return {name, program.get() >= 0, program.get() >= 0 ? "" : strerror(errno)};
+  return result_of(name, program.get() >= 0, "load a program");
 }
 
 // BPF_LINK_CREATE of TCX on an interface that cannot exist: a kernel with TCX looks for the device (ENODEV), one without
@@ -52,32 +67,66 @@ Feature tcx() {
   return {"tcx", false, std::string("BPF_LINK_CREATE: ") + strerror(errno)};
 }
 
-Feature map_batch() {
+Feature batch_hash() {
   Descriptor map(bpf_map_create(BPF_MAP_TYPE_HASH, "probe", 4, 4, 4, nullptr));
+  if (map.get() < 0) return result_of("batch", false, "create a map");
   uint32_t keys[2] = {1, 2}, values[2] = {3, 4}, count = 2;
   LIBBPF_OPTS(bpf_map_batch_opts, options);
-  if (map.get() < 0 || bpf_map_update_batch(map.get(), keys, values, &count, &options))
-    return {"map_batch", false, strerror(errno)};
-  return {"map_batch", true, ""};
+  return result_of("batch", bpf_map_update_batch(map.get(), keys, values, &count, &options) == 0, "BPF_MAP_UPDATE_BATCH");
+}
+
+Feature batch_lpm() {
+  LIBBPF_OPTS(bpf_map_create_opts, create, .map_flags = BPF_F_NO_PREALLOC);
+  Descriptor map(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "probe", 8, 4, 4, &create));
+  if (map.get() < 0) return result_of("batch_lpm", false, "create a map");
+  const uint32_t keys[2][2] = {{8, 1}, {8, 2}};
+  uint32_t values[2] = {3, 4}, count = 2;
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  return result_of("batch_lpm", bpf_map_update_batch(map.get(), keys, values, &count, &options) == 0, "BPF_MAP_UPDATE_BATCH");
+}
+
+// The kernel's own types, by which CO-RE objects are fitted to it.
+Feature kernel_btf() {
+  std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_vmlinux_btf(), btf__free);
+  return result_of("btf", types != nullptr, "/sys/kernel/btf/vmlinux");
+}
+
+// BPF_LINK_CREATE with a descriptor that is no cgroup: a kernel with such links looks at it (EBADF), one without refuses the
+// command or the program's type (EINVAL).
+Feature cgroup_link(const std::vector<bpf_insn>& allow) {
+  Descriptor program(load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, allow, BPF_CGROUP_INET4_CONNECT));
+  if (program.get() < 0) return result_of("bpf_link_cgroup", false, "load a program");
+  Descriptor link(bpf_link_create(program.get(), program.get(), BPF_CGROUP_INET4_CONNECT, nullptr));
+  return result_of("bpf_link_cgroup", link.get() >= 0 || errno == EBADF, "BPF_LINK_CREATE");
+}
+
+Feature sock_addr(const std::string& name, bpf_attach_type hook, const std::vector<bpf_insn>& allow) {
+  return program_type(name, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, allow, hook);
 }
 
 }  // namespace
 
 std::vector<Feature> probe_features() {
   const std::vector<bpf_insn> allow{mov_imm(0, 1), leave()};
+  constexpr uint32_t page = 4096;
   return {
       tcx(),
+      kernel_btf(),
       helper("redirect_peer", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_redirect_peer),
       helper("redirect_neigh", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_redirect_neigh),
       helper("fib_lookup", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_fib_lookup),
       helper("ktime_coarse", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_ktime_get_coarse_ns),
       helper("sk_assign", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_sk_assign),
-      map_type("ringbuf", BPF_MAP_TYPE_RINGBUF),
-      map_type("lru_hash", BPF_MAP_TYPE_LRU_HASH),
-      map_type("lpm_trie", BPF_MAP_TYPE_LPM_TRIE),
-      map_batch(),
-      program_type("cgroup_connect", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, allow, BPF_CGROUP_INET4_CONNECT),
-      program_type("cgroup_getpeername", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, allow, BPF_CGROUP_INET4_GETPEERNAME),
+      map_type("ringbuf", BPF_MAP_TYPE_RINGBUF, 0, 0, page),
+      map_type("lru_hash", BPF_MAP_TYPE_LRU_HASH, 4, 4, 4),
+      map_type("lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, 4, 4, BPF_F_NO_PREALLOC),
+      batch_hash(),
+      batch_lpm(),
+      cgroup_link(allow),
+      sock_addr("cgroup_connect", BPF_CGROUP_INET4_CONNECT, allow),
+      sock_addr("cgroup_sendmsg", BPF_CGROUP_UDP4_SENDMSG, allow),
+      sock_addr("cgroup_recvmsg", BPF_CGROUP_UDP4_RECVMSG, allow),
+      sock_addr("cgroup_getpeername", BPF_CGROUP_INET4_GETPEERNAME, allow),
       program_type("xdp", BPF_PROG_TYPE_XDP, {mov_imm(0, 2), leave()}, static_cast<bpf_attach_type>(0)),
   };
 }

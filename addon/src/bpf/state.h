@@ -53,12 +53,17 @@ struct Object {
 
 // Something that runs in the background until it is stopped: a ring reader, a netlink monitor.
 struct Background {
+  explicit Background(const char* kind) : kind(kind) {}
   virtual ~Background() = default;
-  virtual void stop() = 0;  // returns when the thread is gone
+  virtual void stop() = 0;                  // any thread; returns when the thread is gone
+  virtual void close(Napi::Env env) = 0;    // JavaScript thread, after stop(): what is left is delivered
+  virtual void release() = 0;               // JavaScript thread, after stop(): nothing is delivered any more
+  const char* const kind;                   // "ring" or "monitor": a handle of the other kind is refused
 };
 
 class State {
  public:
+  explicit State(Napi::Env env) : env_(env) {}
   static State& of(Napi::Env env);
   ~State();
 
@@ -70,14 +75,22 @@ class State {
   uint32_t add(std::shared_ptr<Background> background);
   void close_map(const Napi::Value& handle);
   void close_object(const Napi::Value& handle);
-  std::shared_ptr<Background> take_background(const Napi::Value& handle, const char* what);
+  // Out of the table and out of the environment's care: the caller stops, then closes and releases it.
+  std::shared_ptr<Background> take_background(const Napi::Value& handle, const char* kind);
+
+  // Links without a pin, by what they are attached to: they live until they are detached or the environment goes.
+  std::shared_ptr<Descriptor> link(const std::string& key) const;
+  void keep_link(const std::string& key, std::shared_ptr<Descriptor> link) { links_[key] = std::move(link); }
+  void drop_link(const std::string& key) { links_.erase(key); }
 
  private:
+  const Napi::Env env_;
   uint32_t next_ = 1;
   std::map<uint32_t, std::shared_ptr<Map>> maps_;
   std::map<uint32_t, std::shared_ptr<Program>> programs_;
   std::map<uint32_t, Object> objects_;
   std::map<uint32_t, std::shared_ptr<Background>> backgrounds_;
+  std::map<std::string, std::shared_ptr<Descriptor>> links_;
 };
 
 // Fills a Map from its descriptor (BPF_OBJ_GET_INFO_BY_FD).

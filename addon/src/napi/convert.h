@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,9 +27,20 @@ inline std::string to_optional_string(const Napi::Value& value, const char* what
   return value.IsNull() || value.IsUndefined() ? "" : to_string(value, what);
 }
 
-inline uint32_t to_u32(const Napi::Value& value, const char* what) {
+// A whole number from 0 to `most`. Nothing is rounded, wrapped or cut: 70000 is not port 4464.
+inline uint32_t to_u32(const Napi::Value& value, const char* what, uint32_t most = UINT32_MAX) {
   if (!value.IsNumber()) bad_argument(std::string(what) + " must be a number");
-  return value.As<Napi::Number>().Uint32Value();
+  double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number >= 0 && number <= most) || number != std::floor(number))
+    bad_argument(std::string(what) + " must be a whole number from 0 to " + std::to_string(most));
+  return static_cast<uint32_t>(number);
+}
+
+inline int to_fd(const Napi::Value& value) { return static_cast<int>(to_u32(value, "descriptor", INT32_MAX)); }
+
+inline Napi::Function to_function(const Napi::Value& value, const char* what) {
+  if (!value.IsFunction()) bad_argument(std::string(what) + " must be a function");
+  return value.As<Napi::Function>();
 }
 
 inline bool to_bool(const Napi::Value& value, const char* what) {
@@ -37,7 +49,8 @@ inline bool to_bool(const Napi::Value& value, const char* what) {
 }
 
 inline Bytes to_bytes(const Napi::Value& value, const char* what) {
-  if (!value.IsTypedArray()) bad_argument(std::string(what) + " must be a Buffer or Uint8Array");
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    bad_argument(std::string(what) + " must be a Buffer or Uint8Array");
   auto array = value.As<Napi::Uint8Array>();
   return Bytes(array.Data(), array.Data() + array.ByteLength());
 }

@@ -6,9 +6,12 @@
 namespace tandem {
 namespace {
 
+// strerror for those that only the kernel knows by name.
+std::string errno_text(int error) { return error == 524 ? "Operation not supported by this kind of object" : strerror(error); }
+
 std::string describe(int error, const std::string& operation, const std::string& object, const std::string& log) {
   std::string text = operation + (object.empty() ? "" : (operation.empty() ? "" : " ") + object) + ": " + errno_name(error) + " (" +
-                     strerror(error) + ")";
+                     errno_text(error) + ")";
   if (log.empty()) return text;
   // The last lines of a verifier log tell what it disliked; the whole log is in .log.
   size_t from = log.size();

@@ -43,6 +43,8 @@ class Worker : public Napi::AsyncWorker {
     }
     try {
       deferred_.Resolve(convert_(Env(), *result_));
+    } catch (const Failure& failure) {
+      deferred_.Reject(to_javascript(Env(), failure).Value());
     } catch (const Napi::Error& error) {
       deferred_.Reject(error.Value());
     }
@@ -71,19 +73,46 @@ inline Napi::Value promise_of_nothing(Napi::Env env, std::function<void()> work)
       env, [work = std::move(work)] { work(); return 0; }, [](Napi::Env e, int&) { return e.Undefined(); });
 }
 
-// Wraps a function of the binding: failures become JavaScript errors.
-template <Napi::Value (*function)(const Napi::CallbackInfo&)>
-Napi::Value guarded(const Napi::CallbackInfo& info) {
+using BindingFunction = Napi::Value (*)(const Napi::CallbackInfo&);
+
+// The one converter of C++ exceptions at the boundary: calls `on_error` with a JavaScript error for whatever was thrown.
+template <BindingFunction function, typename OnError>
+Napi::Value guarded(const Napi::CallbackInfo& info, OnError on_error) {
   try {
     return function(info);
   } catch (const Failure& failure) {
-    throw to_javascript(info.Env(), failure);
+    return on_error(to_javascript(info.Env(), failure));
+  } catch (const Napi::Error& error) {
+    return on_error(error);
+  } catch (const std::exception& error) {
+    return on_error(to_javascript(info.Env(), Failure(EIO, "internal error", error.what())));
   }
 }
 
-template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+template <BindingFunction function>
+Napi::Value throwing(const Napi::CallbackInfo& info) {
+  return guarded<function>(info, [](const Napi::Error& error) -> Napi::Value { throw error; });
+}
+
+template <BindingFunction function>
+Napi::Value rejecting(const Napi::CallbackInfo& info) {
+  return guarded<function>(info, [&](const Napi::Error& error) -> Napi::Value {
+    auto deferred = Napi::Promise::Deferred::New(info.Env());
+    deferred.Reject(error.Value());
+    return deferred.Promise();
+  });
+}
+
+// A function that returns at once and throws its failures.
+template <BindingFunction function>
 void define(Napi::Object exports, const char* name) {
-  exports.Set(name, Napi::Function::New<guarded<function>>(exports.Env(), name));
+  exports.Set(name, Napi::Function::New<throwing<function>>(exports.Env(), name));
+}
+
+// A function that returns a promise: all of its failures, refused arguments too, are rejections.
+template <BindingFunction function>
+void define_async(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<rejecting<function>>(exports.Env(), name));
 }
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 #include "netlink/bind.h"
 
 #include "bpf/bind.h"
+#include "napi/stream.h"
 #include "napi/work.h"
 #include "netlink/monitor.h"
 #include "netlink/rows_js.h"
@@ -104,33 +105,25 @@ Value veth(const CallbackInfo& info) {
 
 class BoundMonitor : public Background {
  public:
-  BoundMonitor(Env env, const std::string& netns, uint32_t groups, Napi::Function callback)
-      : function_(Napi::ThreadSafeFunction::New(env, callback, "netlink", 0, 1)),
-        monitor_(netns, groups, [this](std::vector<NetlinkEvent> events) { deliver(std::move(events)); }) {
-    function_.Unref(env);
+  BoundMonitor(Env env, const std::string& netns, uint32_t groups, uint32_t receive_bytes, Napi::Function callback)
+      : Background("monitor"), stream_(std::make_shared<Stream<Monitor::Events>>(env, "netlink", callback, 64, arguments)) {
+    try {
+      monitor_ = std::make_unique<Monitor>(netns, groups, receive_bytes, stream_);
+    } catch (...) {
+      stream_->release();
+      throw;
+    }
   }
-  ~BoundMonitor() override { stop(); }
 
-  void stop() override {
-    if (stopped_) return;
-    stopped_ = true;
-    monitor_.stop();
-    function_.Release();
-  }
+  void stop() override { monitor_->stop(); }
+  void close(Env env) override { stream_->close(env); }
+  void release() override { stream_->release(); }
 
  private:
-  void deliver(std::vector<NetlinkEvent> events) {
-    auto* data = new std::vector<NetlinkEvent>(std::move(events));
-    auto status = function_.NonBlockingCall(data, [](Env env, Napi::Function callback, std::vector<NetlinkEvent>* batch) {
-      std::unique_ptr<std::vector<NetlinkEvent>> owned(batch);
-      if (env != nullptr) callback.Call({rows_to_js(env, *batch)});
-    });
-    if (status != napi_ok) delete data;
-  }
+  static std::vector<napi_value> arguments(Env env, Monitor::Events& events) { return {rows_to_js(env, events)}; }
 
-  Napi::ThreadSafeFunction function_;
-  Monitor monitor_;
-  bool stopped_ = false;
+  std::shared_ptr<Stream<Monitor::Events>> stream_;
+  std::unique_ptr<Monitor> monitor_;
 };
 
 uint32_t group_bits(const Napi::Array& names) {
@@ -154,24 +147,28 @@ uint32_t group_bits(const Napi::Array& names) {
 }
 
 Value open_monitor(const CallbackInfo& info) {
-  if (!info[2].IsFunction()) bad_argument("onEvents must be a function");
-  std::shared_ptr<Background> monitor = std::make_shared<BoundMonitor>(
-      info.Env(), to_optional_string(info[0], "netns"), group_bits(to_array(info[1], "groups")), info[2].As<Napi::Function>());
-  return Napi::Number::New(info.Env(), State::of(info.Env()).add(monitor));
+  constexpr uint32_t usual_bytes = 4 << 20;
+  bool given = info.Length() > 3 && !info[3].IsNull() && !info[3].IsUndefined();
+  auto monitor = std::make_shared<BoundMonitor>(info.Env(), to_optional_string(info[0], "netns"), group_bits(to_array(info[1], "groups")),
+                                                given ? to_u32(info[3], "receiveBytes", 1 << 30) : usual_bytes,
+                                                to_function(info[2], "onEvents"));
+  return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(monitor))));
 }
+
+Value close_monitor(const CallbackInfo& info) { return close_background(info, "monitor"); }
 
 }  // namespace
 
 void bind_netlink(Napi::Object exports) {
-  define<links>(exports, "links");
-  define<addresses>(exports, "addresses");
-  define<routes>(exports, "routes");
-  define<rules>(exports, "rules");
-  define<neighbours>(exports, "neighbours");
-  define<apply>(exports, "applyNetlink");
-  define<veth>(exports, "createVeth");
+  define_async<links>(exports, "links");
+  define_async<addresses>(exports, "addresses");
+  define_async<routes>(exports, "routes");
+  define_async<rules>(exports, "rules");
+  define_async<neighbours>(exports, "neighbours");
+  define_async<apply>(exports, "applyNetlink");
+  define_async<veth>(exports, "createVeth");
   define<open_monitor>(exports, "openMonitor");
-  define<close_background>(exports, "closeMonitor");
+  define_async<close_monitor>(exports, "closeMonitor");
 }
 
 }  // namespace tandem

@@ -28,6 +28,7 @@ class Message {
   void attribute_string(uint16_t type, const std::string& value) { attribute(type, value.c_str(), value.size() + 1); }
   size_t open(uint16_t type);  // a nested attribute; give the result to close()
   void close(size_t at);
+  size_t size() const { return bytes_.size(); }
   const Bytes& finish(uint32_t sequence);
 
  private:
@@ -56,20 +57,26 @@ struct Reply {
 
 class Connection {
  public:
-  explicit Connection(uint32_t groups = 0);
+  // groups: RTMGRP_* bits to listen to. receive_bytes: room for messages that wait to be read.
+  explicit Connection(uint32_t groups = 0, uint32_t receive_bytes = 4 << 20);
   int fd() const { return fd_.get(); }
   // One request, one acknowledgement.
   Reply request(Message& message);
   // Many requests in as few system calls as fit; a reply each, in order.
   std::vector<Reply> request_all(std::vector<Message>& messages);
   // A dump; starts over when it was interrupted by a change (NLM_F_DUMP_INTR). `reset` runs before each try.
-  void dump(Message& message, const std::function<void()>& reset, const std::function<void(const nlmsghdr*)>& each);
-  // Reads once what is there; false: events were lost (ENOBUFS). Throws on other errors.
-  bool receive(const std::function<void(const nlmsghdr*)>& each);
+  // `what`: the objects' name in errors.
+  void dump(const char* what, Message& message, const std::function<void()>& reset, const std::function<void(const nlmsghdr*)>& each);
+  // overrun: messages were lost (ENOBUFS); older ones may still wait behind it.
+  enum class Received { messages, overrun, nothing };
+  // Reads one datagram. wait: until there is one, else `nothing` when there is none. Throws on other errors.
+  Received receive(const std::function<void(const nlmsghdr*)>& each, bool wait);
+  // After an overrun: lets go of everything that waited then, so that what is read next is newer than a list made after this.
+  void discard();
 
  private:
   Descriptor fd_;
-  uint32_t sequence_ = 0;
+  uint32_t sequence_ = 0, receive_bytes_;
   Bytes buffer_;
 };
 

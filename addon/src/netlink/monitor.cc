@@ -13,7 +13,7 @@ namespace tandem {
 
 struct Monitor::Inner {
   std::unique_ptr<Connection> connection;
-  OnEvents on_events;
+  std::shared_ptr<Sink<Events>> sink;
   Descriptor wake{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::thread thread;
 
@@ -42,33 +42,47 @@ struct Monitor::Inner {
     }
   }
 
+  // Waits for messages, or for room if there is none. False: stop.
+  bool wait() {
+    const bool room = sink->has_room();
+    pollfd fds[3] = {{wake.get(), POLLIN, 0}, {sink->room_fd(), POLLIN, 0}, {room ? connection->fd() : -1, POLLIN, 0}};
+    while (poll(fds, 3, -1) < 0 && errno == EINTR) {
+    }
+    uint64_t count;
+    if (fds[1].revents) (void)!::read(sink->room_fd(), &count, sizeof(count));
+    return !fds[0].revents;
+  }
+
   void run() {
-    on_events({NetlinkEvent{}});
-    pollfd fds[2] = {{connection->fd(), POLLIN, 0}, {wake.get(), POLLIN, 0}};
-    for (;;) {
-      if (poll(fds, 2, -1) < 0 && errno != EINTR) return;
-      if (fds[1].revents) return;
-      std::vector<NetlinkEvent> events;
-      bool resync = false;
-      // what is there already goes into one batch
-      do {
-        try {
-          resync |= !connection->receive([&](const nlmsghdr* header) { read(events, header); });
-        } catch (const Failure&) {
-          resync = true;  // the socket stays usable; the receiver lists again
+    constexpr size_t most_events = 1024;
+    sink->push({NetlinkEvent{}});
+    while (wait()) {
+      Events events;
+      try {
+        // what is there already goes into one batch
+        while (sink->has_room() && events.size() < most_events) {
+          auto received = connection->receive([&](const nlmsghdr* header) { read(events, header); }, false);
+          if (received == Connection::Received::nothing) break;
+          if (received == Connection::Received::messages) continue;
+          // Events that are older than the lost ones must not follow the resync: they would undo what is then listed.
+          connection->discard();
+          events = {NetlinkEvent{}};
           break;
         }
-      } while (events.size() < 4096 && poll(fds, 1, 0) > 0);
-      if (resync) events = {NetlinkEvent{}};
-      if (!events.empty()) on_events(std::move(events));
+      } catch (const Failure&) {
+        events = {NetlinkEvent{}};  // no error that we know of: list again, and not in a tight loop
+        usleep(100'000);
+      }
+      if (!events.empty()) sink->push(std::move(events));
     }
   }
 };
 
-Monitor::Monitor(std::string netns, uint32_t groups, OnEvents on_events) : inner_(std::make_unique<Inner>()) {
+Monitor::Monitor(const std::string& netns, uint32_t groups, uint32_t receive_bytes, std::shared_ptr<Sink<Events>> sink)
+    : inner_(std::make_unique<Inner>()) {
   // A socket stays in the namespace where it was made, so the thread need not.
-  in_netns(netns, [&] { inner_->connection = std::make_unique<Connection>(groups); });
-  inner_->on_events = std::move(on_events);
+  in_netns(netns, [&] { inner_->connection = std::make_unique<Connection>(groups, receive_bytes); });
+  inner_->sink = std::move(sink);
   inner_->thread = std::thread([inner = inner_.get()] { inner->run(); });
 }
 

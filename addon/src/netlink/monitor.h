@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bpf/state.h"
+#include "napi/sink.h"
 #include "netlink/rows.h"
 
 namespace tandem {
@@ -19,13 +20,13 @@ struct NetlinkEvent {
   std::variant<std::monostate, LinkRow, AddressRow, RouteRow, RuleRow, NeighbourRow> row;
 };
 
-class Monitor : public Background {
+class Monitor {
  public:
-  using OnEvents = std::function<void(std::vector<NetlinkEvent>)>;
+  using Events = std::vector<NetlinkEvent>;
   // groups: RTMGRP_* bits. The first batch holds a resync.
-  Monitor(std::string netns, uint32_t groups, OnEvents on_events);
-  ~Monitor() override;
-  void stop() override;
+  Monitor(const std::string& netns, uint32_t groups, uint32_t receive_bytes, std::shared_ptr<Sink<Events>> sink);
+  ~Monitor();
+  void stop();
 
  private:
   struct Inner;

@@ -36,12 +36,12 @@ Bytes gateway_of(const Attributes& attributes) {
 }
 
 template <typename Body, typename Row>
-std::vector<Row> list(uint16_t type, const Body& body, std::optional<Row> (*read)(const nlmsghdr*)) {
+std::vector<Row> list(const char* what, uint16_t type, const Body& body, std::optional<Row> (*read)(const nlmsghdr*)) {
   Connection netlink;
   Message message(type, NLM_F_DUMP);
   message.body(body);
   std::vector<Row> rows;
-  netlink.dump(message, [&] { rows.clear(); }, [&](const nlmsghdr* header) {
+  netlink.dump(what, message, [&] { rows.clear(); }, [&](const nlmsghdr* header) {
     if (auto row = read(header)) rows.push_back(std::move(*row));
   });
   return rows;
@@ -148,15 +148,15 @@ std::optional<NeighbourRow> read_neighbour(const nlmsghdr* header) {
   return row;
 }
 
-std::vector<LinkRow> list_links() { return list(RTM_GETLINK, ifinfomsg{}, read_link); }
-std::vector<AddressRow> list_addresses() { return list(RTM_GETADDR, ifaddrmsg{}, read_address); }
-std::vector<NeighbourRow> list_neighbours() { return list(RTM_GETNEIGH, ndmsg{}, read_neighbour); }
-std::vector<RuleRow> list_rules() { return list(RTM_GETRULE, fib_rule_hdr{}, read_rule); }
+std::vector<LinkRow> list_links() { return list("links", RTM_GETLINK, ifinfomsg{}, read_link); }
+std::vector<AddressRow> list_addresses() { return list("addresses", RTM_GETADDR, ifaddrmsg{}, read_address); }
+std::vector<NeighbourRow> list_neighbours() { return list("neighbours", RTM_GETNEIGH, ndmsg{}, read_neighbour); }
+std::vector<RuleRow> list_rules() { return list("rules", RTM_GETRULE, fib_rule_hdr{}, read_rule); }
 
 std::vector<RouteRow> list_routes(uint8_t family, uint32_t table, uint8_t protocol) {
   rtmsg body{};
   body.rtm_family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC;
-  std::vector<RouteRow> rows = list(RTM_GETROUTE, body, read_route), kept;
+  std::vector<RouteRow> rows = list("routes", RTM_GETROUTE, body, read_route), kept;
   for (auto& row : rows)
     if ((!table || row.table == table) && (!protocol || row.protocol == protocol)) kept.push_back(std::move(row));
   return kept;

@@ -45,6 +45,7 @@ socklen_t make_address(const Bytes& address, uint16_t port, sockaddr_storage& ou
   return sizeof(v6);
 }
 
+// An IPv4 peer of a dual-stack socket (::ffff:a.b.c.d) is an IPv4 address.
 std::pair<Bytes, uint16_t> split_address(const sockaddr_storage& from) {
   if (from.ss_family == AF_INET) {
     const auto& v4 = reinterpret_cast<const sockaddr_in&>(from);
@@ -53,17 +54,25 @@ std::pair<Bytes, uint16_t> split_address(const sockaddr_storage& from) {
   }
   const auto& v6 = reinterpret_cast<const sockaddr_in6&>(from);
   const auto* raw = reinterpret_cast<const uint8_t*>(&v6.sin6_addr);
-  return {Bytes(raw, raw + 16), ntohs(v6.sin6_port)};
+  return {Bytes(raw + (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) ? 12 : 0), raw + 16), ntohs(v6.sin6_port)};
 }
 
 void set_option(int fd, int level, int option, int value, const char* name) {
   if (setsockopt(fd, level, option, &value, sizeof(value))) throw Failure(errno, std::string("set ") + name + " on", "socket " + std::to_string(fd));
 }
 
-void make_transparent(int fd) {
+std::string socket_text(int fd) { return "socket " + std::to_string(fd); }
+
+// AF_*; Failure when it is no socket.
+int domain_of(int fd, const char* operation) {
   int family = 0;
   socklen_t length = sizeof(family);
-  getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length)) throw Failure(errno, operation, socket_text(fd));
+  return family;
+}
+
+void make_transparent(int fd) {
+  int family = domain_of(fd, "set IP_TRANSPARENT on");
   if (family == AF_INET6) set_option(fd, SOL_IPV6, IPV6_TRANSPARENT, 1, "IPV6_TRANSPARENT");
   set_option(fd, SOL_IP, IP_TRANSPARENT, 1, "IP_TRANSPARENT");
 }
@@ -81,31 +90,41 @@ std::pair<int, uint16_t> open_one(const SocketRequest& request) {
   Descriptor fd(socket(address.ss_family, (request.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd.get() < 0) throw Failure(errno, "open", request.tcp ? "TCP socket" : "UDP socket");
   set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR");
+  // One family a socket: what listens on :: leaves 0.0.0.0 to another.
+  if (address.ss_family == AF_INET6) set_option(fd.get(), SOL_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY");
   if (request.reuse_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT");
   if (request.transparent) make_transparent(fd.get());
   if (request.mark >= 0) set_option(fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(request.mark), "SO_MARK");
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length)) {
-    char text[INET6_ADDRSTRLEN] = "?";
-    inet_ntop(address.ss_family, request.address.data(), text, sizeof(text));
-    throw Failure(errno, "bind", std::string(text) + " port " + std::to_string(request.port));
-  }
-  if (request.listen >= 0 && listen(fd.get(), static_cast<int>(request.listen))) throw Failure(errno, "listen on", "socket");
+  char text[INET6_ADDRSTRLEN] = "?";
+  inet_ntop(address.ss_family, request.address.data(), text, sizeof(text));
+  const std::string object = (request.tcp ? "TCP " : "UDP ") + std::string(text) + " port " + std::to_string(request.port);
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length)) throw Failure(errno, "bind", object);
+  if (request.listen >= 0 && listen(fd.get(), static_cast<int>(request.listen))) throw Failure(errno, "listen on", object);
   length = sizeof(address);
-  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length)) throw Failure(errno, "read address of", "socket");
+  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length)) throw Failure(errno, "read address of", object);
   return {fd.release(), split_address(address).second};
 }
 
-int64_t optional_number(const Value& value, const char* what) { return value.IsNull() || value.IsUndefined() ? -1 : to_u32(value, what); }
+int64_t optional_number(const Value& value, const char* what, uint32_t most) {
+  return value.IsNull() || value.IsUndefined() ? -1 : int64_t{to_u32(value, what, most)};
+}
+
+bool is_tcp(const Value& value) {
+  std::string type = to_string(value, "type");
+  if (type != "tcp" && type != "udp") bad_argument("type must be tcp or udp");
+  return type == "tcp";
+}
 
 Value open_socket(const CallbackInfo& info) {
   auto options = to_object(info[1], "options");
-  SocketRequest request{to_string(options.Get("type"), "type") == "tcp",
+  SocketRequest request{is_tcp(options.Get("type")),
                         to_bool(options.Get("transparent"), "transparent"),
                         to_bool(options.Get("reusePort"), "reusePort"),
                         to_bytes(options.Get("address"), "address"),
-                        static_cast<uint16_t>(to_u32(options.Get("port"), "port")),
-                        optional_number(options.Get("mark"), "mark"),
-                        optional_number(options.Get("listen"), "listen")};
+                        static_cast<uint16_t>(to_u32(options.Get("port"), "port", UINT16_MAX)),
+                        optional_number(options.Get("mark"), "mark", UINT32_MAX),
+                        optional_number(options.Get("listen"), "listen", INT32_MAX)};
+  if (request.address.size() != 4 && request.address.size() != 16) bad_argument("address must be 4 or 16 bytes");
   using Opened = std::pair<int, uint16_t>;
   return promise_of<Opened>(
       info.Env(),
@@ -123,24 +142,29 @@ Value open_socket(const CallbackInfo& info) {
 }
 
 Value set_mark(const CallbackInfo& info) {
-  set_option(static_cast<int>(to_u32(info[0], "fd")), SOL_SOCKET, SO_MARK, static_cast<int>(to_u32(info[1], "mark")), "SO_MARK");
+  set_option(to_fd(info[0]), SOL_SOCKET, SO_MARK, static_cast<int>(to_u32(info[1], "mark")), "SO_MARK");
   return info.Env().Undefined();
 }
 
 Value set_transparent(const CallbackInfo& info) {
-  make_transparent(static_cast<int>(to_u32(info[0], "fd")));
+  make_transparent(to_fd(info[0]));
   return info.Env().Undefined();
 }
 
+constexpr int ip6t_so_original_dst = 80;  // linux/netfilter_ipv6/ip6_tables.h
+
 Value original_destination(const CallbackInfo& info) {
-  int fd = static_cast<int>(to_u32(info[0], "fd"));
-  sockaddr_storage address{};
-  socklen_t length = sizeof(address);
-  // A NAT rule keeps it for SO_ORIGINAL_DST; a transparent socket has it as its own address.
-  if (getsockopt(fd, SOL_IP, SO_ORIGINAL_DST, &address, &length)) {
-    length = sizeof(address);
-    if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length)) throw Failure(errno, "read original destination of", "socket " + std::to_string(fd));
-  }
+  const int fd = to_fd(info[0]);
+  const char* operation = "read original destination of";
+  const int family = domain_of(fd, operation);
+  if (family != AF_INET && family != AF_INET6) throw Failure(EAFNOSUPPORT, operation, socket_text(fd));
+  sockaddr_storage own{}, address{};
+  socklen_t length = sizeof(own);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length)) throw Failure(errno, operation, socket_text(fd));
+  const bool v6 = family == AF_INET6 && split_address(own).first.size() == 16;
+  // A NAT rule keeps it for SO_ORIGINAL_DST; a transparently accepted connection has it as its own address.
+  length = sizeof(address);
+  if (getsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? ip6t_so_original_dst : SO_ORIGINAL_DST, &address, &length)) address = own;
   auto [bytes, port] = split_address(address);
   auto result = Napi::Object::New(info.Env());
   result.Set("address", from_bytes(info.Env(), bytes));
@@ -149,15 +173,19 @@ Value original_destination(const CallbackInfo& info) {
 }
 
 Value close_fd(const CallbackInfo& info) {
-  if (close(static_cast<int>(to_u32(info[0], "fd")))) throw Failure(errno, "close", "descriptor");
+  const int fd = to_fd(info[0]);
+  if (close(fd)) throw Failure(errno, "close", "descriptor " + std::to_string(fd));
   return info.Env().Undefined();
 }
 
 Value peer_credentials(const CallbackInfo& info) {
+  const int fd = to_fd(info[0]);
+  const char* operation = "read credentials of";
+  // other families answer with pid 0 and an uid that nobody has
+  if (domain_of(fd, operation) != AF_UNIX) throw Failure(EAFNOSUPPORT, operation, socket_text(fd), "it is not a unix socket");
   ucred credentials{};
   socklen_t length = sizeof(credentials);
-  if (getsockopt(static_cast<int>(to_u32(info[0], "fd")), SOL_SOCKET, SO_PEERCRED, &credentials, &length))
-    throw Failure(errno, "read credentials of", "unix socket");
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length)) throw Failure(errno, operation, socket_text(fd));
   auto result = Napi::Object::New(info.Env());
   result.Set("pid", credentials.pid);
   result.Set("uid", credentials.uid);
@@ -205,14 +233,14 @@ Value write_sysctls(const CallbackInfo& info) {
 }  // namespace
 
 void bind_socket(Napi::Object exports) {
-  define<open_socket>(exports, "openSocket");
+  define_async<open_socket>(exports, "openSocket");
   define<set_mark>(exports, "setSocketMark");
   define<set_transparent>(exports, "setTransparent");
   define<original_destination>(exports, "originalDestination");
   define<close_fd>(exports, "closeFd");
   define<peer_credentials>(exports, "peerCredentials");
-  define<netns_cookie>(exports, "netnsCookie");
-  define<write_sysctls>(exports, "writeSysctls");
+  define_async<netns_cookie>(exports, "netnsCookie");
+  define_async<write_sysctls>(exports, "writeSysctls");
 }
 
 }  // namespace tandem
