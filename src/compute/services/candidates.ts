@@ -1,0 +1,130 @@
+/**
+ * The frontends that one service asks for: each of its addresses with each of its ports. Whether it gets them is decided where all
+ * services meet (`frontend-table.ts`).
+ */
+import type { Address } from "../../model/ip.ts";
+import type { Problem, Severity } from "../../model/status.ts";
+import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
+import type { DesiredFrontend } from "../desired.ts";
+import type { BackendsOf } from "./backends.ts";
+
+const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
+
+/** In this order they win where two services want the same: nobody takes over a cluster address by naming it as his own. */
+export const kinds = ["clusterIPs", "loadBalancer", "externalIPs", "nodePort"] as const;
+
+export interface Candidate {
+  /** Address, port and protocol: what can be had once. */
+  readonly key: string;
+  /** "namespace/name" of the service. */
+  readonly service: string;
+  readonly kind: (typeof kinds)[number];
+  /** "10.96.0.1 port 80/TCP", "node port 30080/TCP". */
+  readonly what: string;
+  readonly field: string;
+  readonly frontend: DesiredFrontend;
+}
+
+/** Addresses of nodes, as far as they matter to services. */
+export interface NodeAddresses {
+  /** Of this node: node ports are there. */
+  readonly own: readonly Address[];
+  /** Address text -> name of the node that has it. */
+  readonly nodeOf: ReadonlyMap<string, string>;
+}
+
+export interface Candidates {
+  /** Each key once. */
+  readonly candidates: readonly Candidate[];
+  readonly problems: readonly Problem[];
+}
+
+const none: Candidates = { candidates: [], problems: [] };
+
+export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, nodes: NodeAddresses): Candidates {
+  // A headless service has no address, also not those that it lists: kube-proxy does the same.
+  if (service.type === "ExternalName" || service.clusterIps.length === 0) return none;
+  const key = `${service.namespace}/${service.name}`;
+  const problems: Problem[] = [];
+  const report = (severity: Severity, code: string, field: string, message: string, remedy: string) =>
+    problems.push({ code, severity, object: `Service ${key}`, field, message, remedy });
+  const ports = distinctPorts(service, report);
+  const candidates = new Map<string, Candidate>();
+  const add = (kind: Candidate["kind"], address: Address, port: ServicePort, number: number) => {
+    const protocol = protocolNumbers[port.protocol];
+    const candidate = candidateKey(address, number, protocol);
+    if (candidates.has(candidate)) return;
+    const what =
+      kind === "nodePort" ? `node port ${number}/${port.protocol}` : `${address.text} port ${number}/${port.protocol}`;
+    const frontend: DesiredFrontend = {
+      address,
+      port: number,
+      protocol,
+      external: kind !== "clusterIPs",
+      affinitySeconds: service.affinitySeconds,
+      backends: backendsOf(port, address.family),
+      service: `${key}:${port.port}`,
+    };
+    candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });
+  };
+  for (const address of service.clusterIps) {
+    const node = nodes.nodeOf.get(address.text);
+    if (node === undefined) for (const port of ports) add("clusterIPs", address, port, port.port);
+    else {
+      const message = `${address.text} is an address of Node ${node}; the service is not served there`;
+      report("error", "SERVICE_NODE_ADDRESS", "spec.clusterIPs", message, "give the service an address of its own");
+    }
+  }
+  const outside: readonly (readonly [Candidate["kind"], readonly Address[]])[] = [
+    ["loadBalancer", service.type === "LoadBalancer" ? service.loadBalancerIps : []],
+    ["externalIPs", service.externalIps],
+  ];
+  for (const [kind, addresses] of outside) {
+    const seen = new Set<string>();
+    for (const address of addresses) {
+      if (seen.has(address.text)) {
+        const message = `${address.text} is listed twice`;
+        report("warning", "SERVICE_DUPLICATE_ADDRESS", fieldOf(kind), message, "list it once");
+        continue;
+      }
+      seen.add(address.text);
+      const node = nodes.nodeOf.get(address.text);
+      if (node !== undefined && kind === "externalIPs") {
+        const message = `${address.text} is an address of Node ${node}: its own servers lose the ports of this service`;
+        const remedy = "use an address that no node has, or a node port";
+        report("warning", "SERVICE_NODE_ADDRESS", fieldOf(kind), message, remedy);
+      }
+      for (const port of ports) add(kind, address, port, port.port);
+    }
+  }
+  if (service.type === "NodePort" || service.type === "LoadBalancer") {
+    const families = new Set(service.clusterIps.map(({ family }) => family));
+    for (const address of nodes.own) {
+      if (!families.has(address.family)) continue;
+      for (const port of ports) if (port.nodePort !== null) add("nodePort", address, port, port.nodePort);
+    }
+  }
+  return { candidates: [...candidates.values()], problems };
+}
+
+export function candidateKey(address: Address, port: number, protocol: number): string {
+  return `${address.text} ${port} ${protocol}`;
+}
+
+function fieldOf(kind: Candidate["kind"]): string {
+  if (kind === "loadBalancer") return "status.loadBalancer";
+  return kind === "nodePort" ? "spec.ports" : `spec.${kind}`;
+}
+
+function distinctPorts(
+  service: ServiceRow,
+  report: (severity: Severity, code: string, field: string, message: string, remedy: string) => void,
+): readonly ServicePort[] {
+  const seen = new Set<string>();
+  return service.ports.filter(({ port, protocol }, i) => {
+    const text = `${port}/${protocol}`;
+    if (!seen.has(text)) return seen.add(text);
+    report("error", "SERVICE_DUPLICATE_PORT", `spec.ports[${i}]`, `port ${text} is listed twice`, "list it once");
+    return false;
+  });
+}

@@ -1,0 +1,181 @@
+/**
+ * Services to frontends: every address of a service with each of its ports, and who answers there. Pure; what is remembered only
+ * saves work, and a fresh computation gives the same answer for the same tables.
+ *
+ * Cost of a change: rows are compared by identity, and only services that a changed row concerns are worked out again. A service
+ * is concerned by its own row, its EndpointSlices, and, if it has no slices, the pods that it selects.
+ */
+import { mapChanges } from "../../lib/map-diff.ts";
+import { compareText } from "../../model/labels.ts";
+import type { Problem } from "../../model/status.ts";
+import { equalRows, type TableSnapshot } from "../../model/store.ts";
+import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
+import type { DesiredFrontend } from "../desired.ts";
+import { podBackends, sliceBackends, targetPort } from "./backends.ts";
+import { type Candidate, type Candidates, type NodeAddresses, serviceCandidates } from "./candidates.ts";
+import { FrontendTable } from "./frontend-table.ts";
+import { hasLabels, PodIndex } from "./pod-index.ts";
+
+export type ServiceTables = Pick<TableSnapshot, "services" | "endpointSlices" | "pods" | "nodes">;
+
+export interface FrontendOptions {
+  /** Node ports are on the addresses of this one. */
+  readonly nodeName: string;
+}
+
+export interface FrontendResult {
+  /** By address, port and protocol; a service that nobody answers for has its frontends with no backends. */
+  readonly frontends: readonly DesiredFrontend[];
+  readonly problems: readonly Problem[];
+}
+
+export type ComputeFrontends = (tables: ServiceTables, options: FrontendOptions) => FrontendResult;
+
+/** Remembers the last tables, so that the next ones cost what changed. The result is the same object if nothing did. */
+export function createFrontends(): ComputeFrontends {
+  const memory = new Frontends();
+  return (tables, options) => memory.compute(tables, options);
+}
+
+/** From nothing. */
+export const computeFrontends: ComputeFrontends = (tables, options) => createFrontends()(tables, options);
+
+/** So many changed pods at once that asking each service whether it selects one costs more than working it out. */
+const manyPods = 64;
+
+class Frontends {
+  #tables: ServiceTables = { services: new Map(), endpointSlices: new Map(), pods: new Map(), nodes: new Map() };
+  #nodes: NodeAddresses = { own: [], nodeOf: new Map() };
+  readonly #pods = new PodIndex();
+  /** Slices by service, by key. */
+  readonly #slices = new Map<string, Map<string, EndpointSliceRow>>();
+  /** Services that live by their selector. */
+  readonly #podBacked = new Map<string, ServiceRow>();
+  readonly #candidates = new Map<string, readonly Candidate[]>();
+  readonly #problems = new Map<string, readonly Problem[]>();
+  readonly #table = new FrontendTable();
+  #result: FrontendResult = { frontends: [], problems: [] };
+
+  compute(tables: ServiceTables, { nodeName }: FrontendOptions): FrontendResult {
+    const dirty = new Set<string>();
+    this.#takePods(mapChanges(this.#tables.pods, tables.pods), dirty);
+    for (const { key, before, after } of mapChanges(this.#tables.endpointSlices, tables.endpointSlices)) {
+      if (before !== undefined) this.#changeSlice(key, before, null, dirty);
+      if (after !== undefined) this.#changeSlice(key, after, after, dirty);
+    }
+    for (const { key } of mapChanges(this.#tables.services, tables.services)) dirty.add(key);
+    const nodes = nodeAddresses(tables.nodes, nodeName);
+    if (!equalRows(nodes.own, this.#nodes.own) || !equalMaps(nodes.nodeOf, this.#nodes.nodeOf)) {
+      this.#nodes = nodes;
+      for (const key of tables.services.keys()) dirty.add(key);
+    }
+    this.#tables = tables;
+    if (dirty.size === 0) return this.#result;
+    for (const key of dirty) this.#update(key, tables.services.get(key));
+    this.#result = {
+      frontends: this.#table.frontends(),
+      problems: [...[...this.#problems.values()].flat(), ...this.#table.problems()].sort(compareProblems),
+    };
+    return this.#result;
+  }
+
+  #takePods(
+    changes: readonly { key: string; before: PodRow | undefined; after: PodRow | undefined }[],
+    dirty: Set<string>,
+  ): void {
+    for (const { key, before, after } of changes) {
+      this.#pods.change(key, before, after);
+      if (changes.length > manyPods) continue;
+      for (const [service, row] of this.#podBacked) {
+        const concerned = [before, after].some(
+          (pod) => pod?.namespace === row.namespace && hasLabels(pod, row.selector ?? {}),
+        );
+        if (concerned) dirty.add(service);
+      }
+    }
+    if (changes.length > manyPods) for (const service of this.#podBacked.keys()) dirty.add(service);
+  }
+
+  #changeSlice(
+    key: string,
+    { namespace, service }: EndpointSliceRow,
+    row: EndpointSliceRow | null,
+    dirty: Set<string>,
+  ): void {
+    const owner = `${namespace}/${service}`;
+    dirty.add(owner);
+    const slices = this.#slices.get(owner) ?? new Map<string, EndpointSliceRow>();
+    if (row === null) slices.delete(key);
+    else slices.set(key, row);
+    if (slices.size === 0) this.#slices.delete(owner);
+    else this.#slices.set(owner, slices);
+  }
+
+  #update(key: string, service: ServiceRow | undefined): void {
+    const { candidates, problems } = this.#workOut(key, service);
+    const before = this.#candidates.get(key) ?? [];
+    const after = candidates.map((candidate) => keepFrontend(candidate, before));
+    this.#table.change(before, after);
+    if (after.length === 0) this.#candidates.delete(key);
+    else this.#candidates.set(key, after);
+    if (problems.length === 0) this.#problems.delete(key);
+    else this.#problems.set(key, problems);
+  }
+
+  #workOut(key: string, service: ServiceRow | undefined): Candidates {
+    this.#podBacked.delete(key);
+    if (service === undefined) return { candidates: [], problems: [] };
+    const slices = this.#slices.get(key);
+    if (slices !== undefined) return serviceCandidates(service, sliceBackends([...slices.values()]), this.#nodes);
+    if (service.selector === null) return serviceCandidates(service, () => [], this.#nodes);
+    this.#podBacked.set(key, service);
+    const pods = this.#pods.select(service.namespace, service.selector);
+    const { candidates, problems } = serviceCandidates(service, podBackends(service, pods), this.#nodes);
+    return { candidates, problems: candidates.length === 0 ? problems : [...problems, ...unknownPorts(service, pods)] };
+  }
+}
+
+/** The frontend of before where it is equal, so that who follows may compare by identity. */
+function keepFrontend(candidate: Candidate, before: readonly Candidate[]): Candidate {
+  const old = before.find(({ key }) => key === candidate.key);
+  return old !== undefined && equalRows(old.frontend, candidate.frontend)
+    ? { ...candidate, frontend: old.frontend }
+    : candidate;
+}
+
+function unknownPorts(service: ServiceRow, pods: readonly PodRow[]): readonly Problem[] {
+  if (pods.length === 0) return [];
+  return service.ports.flatMap((port, i): readonly Problem[] => {
+    if (typeof port.targetPort === "number" || pods.some((pod) => targetPort(pod, port) !== null)) return [];
+    return [
+      {
+        code: "SERVICE_TARGET_PORT",
+        severity: "warning",
+        object: `Service ${service.namespace}/${service.name}`,
+        field: `spec.ports[${i}].targetPort`,
+        message: `none of the ${pods.length} selected pods has a ${port.protocol} port named ${port.targetPort}`,
+        remedy: "name a container's port like this, or write its number here",
+      },
+    ];
+  });
+}
+
+function nodeAddresses(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeAddresses {
+  const nodeOf = new Map<string, string>();
+  for (const { name, addresses } of [...nodes.values()].sort((a, b) => compareText(b.name, a.name))) {
+    for (const { text } of addresses) nodeOf.set(text, name);
+  }
+  return { own: nodes.get(nodeName)?.addresses ?? [], nodeOf };
+}
+
+function equalMaps(left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): boolean {
+  return left.size === right.size && [...left].every(([key, value]) => right.get(key) === value);
+}
+
+function compareProblems(left: Problem, right: Problem): number {
+  return (
+    compareText(left.object, right.object) ||
+    compareText(left.field, right.field) ||
+    compareText(left.message, right.message)
+  );
+}
