@@ -2,7 +2,7 @@
  * The agent as a whole: constructs every part, wires them, starts them in order. The kernel is left as it is whenever this process
  * ends; a start finds what is there and changes only what differs.
  *
- * Order: the API first, so that status is answered while everything else starts; then the datapath on its pins; then the endpoints
+ * Order: the lock, so that there is one agent; the API next, so that status is answered while everything else starts; then the datapath on its pins; then the endpoints
  * of before; then the sources; and only when each has seen everything once, the first computation. Until that one the kernel
  * goes on with what the agent before had put there.
  */
@@ -24,6 +24,7 @@ import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { LocalIdentityAllocator } from "./identity-allocator.ts";
 import { IdentityFile } from "./identity-file.ts";
+import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
 
 export interface AgentOptions {
@@ -37,14 +38,29 @@ export interface AgentOptions {
 export class Agent {
   readonly #options: AgentOptions;
   readonly #stopping = new AbortController();
-  #stopParts: (() => Promise<void>)[] = [];
+  readonly #stopParts: (() => Promise<void>)[] = [];
 
   constructor(options: AgentOptions) {
     this.#options = options;
   }
 
-  /** Resolves when the node is ready: everything seen, computed and in the kernel. Rejects with what makes that impossible. */
+  /** Resolves when the node is ready: everything seen, computed and in the kernel. Rejects with what makes that impossible, stopped. */
   async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Leaves the kernel alone. Each part stops within its own bound; the process has one for all. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    for (const stopPart of this.#stopParts.splice(0).reverse()) await stopPart();
+  }
+
+  async #start(): Promise<void> {
     const { config, version, native, log, clock } = this.#options;
     const conditions = new Conditions(log);
     const store = new TableStore();
@@ -91,6 +107,8 @@ export class Agent {
       cni,
       sources,
       loop,
+      clock,
+      monotonicNs: () => process.hrtime.bigint(),
     });
     const api = new ApiServer({
       socket: config.socket,
@@ -101,6 +119,13 @@ export class Agent {
       onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
     });
 
+    for (const folder of [config.bpffs, config.stateDir]) {
+      const lock = new AgentLock(folder, { pid: process.pid, socket: config.socket });
+      await this.#step(
+        () => lock.take(),
+        () => lock.release(),
+      );
+    }
     await this.#step(
       () => api.start(),
       () => api.stop(),
@@ -120,14 +145,9 @@ export class Agent {
       () => loop.stop(),
     );
     if (this.#stopping.signal.aborted) return;
-    answers.ready(performance.now());
-    log.info({ readyMs: Math.round(performance.now()) }, "ready");
-  }
-
-  /** Leaves the kernel alone. Each part stops within its own bound; the process has one for all. */
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    for (const stopPart of this.#stopParts.reverse()) await stopPart();
+    const readyMs = clock.monotonicMs();
+    answers.ready(readyMs);
+    log.info({ readyMs: Math.round(readyMs) }, "ready");
   }
 
   /** Starts a part, unless the agent is being stopped already. What a part says to being stopped while it starts is no failure. */

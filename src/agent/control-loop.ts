@@ -2,7 +2,7 @@
  * Facts to kernel: whenever the tables changed, compute what should hold, write down new identity numbers, apply. Changes that come
  * together are computed together; a failure is retried with a growing pause and shown until it is mended.
  */
-import type { ComputeResult } from "../compute/index.ts";
+import type { ComputeResult } from "../compute/result.ts";
 import type { DesiredState } from "../compute/desired.ts";
 import type { Clock } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";

@@ -1,12 +1,13 @@
 /** Passes events of the datapath to whoever listens; nothing is decoded or named while nobody does. */
 import type { EventDto } from "../api/dto.ts";
 import type { EventFeed } from "../api/queries.ts";
+import type { DatapathEvent, EventBatch } from "../datapath/report.ts";
 
-export class EventHub<E> implements EventFeed {
-  readonly #describe: (batch: readonly E[]) => readonly EventDto[];
+export class EventHub implements EventFeed {
+  readonly #describe: (events: readonly DatapathEvent[]) => readonly EventDto[];
   readonly #listeners = new Set<(events: readonly EventDto[]) => void>();
 
-  constructor(describe: (batch: readonly E[]) => readonly EventDto[]) {
+  constructor(describe: (events: readonly DatapathEvent[]) => readonly EventDto[]) {
     this.#describe = describe;
   }
 
@@ -17,9 +18,9 @@ export class EventHub<E> implements EventFeed {
     return () => this.#listeners.delete(own);
   }
 
-  publish(batch: readonly E[]): void {
-    if (this.#listeners.size === 0) return;
-    const events = this.#describe(batch);
+  publish(batch: EventBatch): void {
+    if (this.#listeners.size === 0 || batch.count === 0) return;
+    const events = this.#describe(batch.decode());
     for (const listener of this.#listeners) listener(events);
   }
 }

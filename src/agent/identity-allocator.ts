@@ -2,7 +2,7 @@
  * Numbers of identities for one node that has nobody to ask. Conntrack entries and pinned maps outlive the agent, so a set of labels
  * keeps its number over restarts, and the number of one that is gone is given to another as late as possible.
  */
-import type { IdentityAllocator } from "../compute/index.ts";
+import type { IdentityAllocator } from "../compute/result.ts";
 import { TandemError } from "../lib/errors.ts";
 
 /** Numbers below are reserved (Cilium's). */

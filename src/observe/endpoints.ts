@@ -1,6 +1,6 @@
 /** The pods of this node: what the CNI made, what compute wants for it, and what is in the kernel. */
 import type { EndpointDto } from "../api/dto.ts";
-import type { ComputeResult } from "../compute/index.ts";
+import type { ComputeResult } from "../compute/result.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
 
 export interface EndpointKernelState {

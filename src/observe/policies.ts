@@ -1,6 +1,6 @@
 /** Policies as compute understood them, with the endpoints of this node that each selects. */
 import type { PolicyDto } from "../api/dto.ts";
-import type { ComputeResult } from "../compute/index.ts";
+import type { ComputeResult } from "../compute/result.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
 
 export function policyReport(result: ComputeResult, local: Iterable<LocalEndpointRow>): readonly PolicyDto[] {

@@ -1,7 +1,7 @@
 /** Which pod CIDRs this node should reach, and which it does: through whom, on what device, and who wrote the route. */
-import type { RouteDto } from "../api/dto.ts";
-import { type Prefix, prefixContainsPrefix } from "../model/ip.ts";
-import type { NodeRow, RouteFactRow } from "../model/tables.ts";
+import type { RouteDto, StatusDto } from "../api/dto.ts";
+import { makePrefix, type Prefix } from "../model/ip.ts";
+import type { NodeRow, RouteFactRow, UplinkRow } from "../model/tables.ts";
 
 /** Names of rtnetlink's protocols (linux/rtnetlink.h, /etc/iproute2/rt_protos); 17 is kube-router's, 158 ours. */
 const origins: Readonly<Record<number, string>> = {
@@ -25,39 +25,74 @@ const origins: Readonly<Record<number, string>> = {
 
 export const originOf = (protocol: number): string => origins[protocol] ?? `protocol ${protocol}`;
 
-/** One row per pod CIDR of every node, the own ones marked local; sorted by node. */
-export function routeReport(
-  nodes: ReadonlyMap<string, NodeRow>,
-  routes: ReadonlyMap<string, RouteFactRow>,
-  nodeName: string,
-): readonly RouteDto[] {
-  const facts = [...routes.values()];
-  return [...nodes.values()]
-    .sort((a, b) => a.name.localeCompare(b.name))
-    .flatMap((node) => node.podCidrs.map((cidr) => routeRow(node.name, cidr, node.name === nodeName, facts)));
+export interface RouteTables {
+  readonly nodes: ReadonlyMap<string, NodeRow>;
+  /** By prefix text. */
+  readonly routes: ReadonlyMap<string, RouteFactRow>;
+  /** By ifindex. */
+  readonly uplinks: ReadonlyMap<string, UplinkRow>;
 }
 
-function routeRow(node: string, cidr: Prefix, local: boolean, facts: readonly RouteFactRow[]): RouteDto {
-  const route = local ? undefined : bestRoute(cidr, facts);
+/** One row per pod CIDR of every node, the own ones marked local; sorted by node. */
+export function routeReport(tables: RouteTables, nodeName: string): readonly RouteDto[] {
+  const bestRoute = finder(tables.routes);
+  return [...tables.nodes.values()]
+    .sort((a, b) => compareText(a.name, b.name))
+    .flatMap(({ name, podCidrs }) =>
+      podCidrs.map((cidr): RouteDto => {
+        const local = name === nodeName;
+        const route = local ? undefined : bestRoute(cidr);
+        return { node: name, podCidr: cidr.text, local, ...routeOf(route, tables.uplinks) };
+      }),
+    );
+}
+
+/** Nodes differ in names by a number at their end. */
+const { compare: compareText } = new Intl.Collator("en", { numeric: true });
+
+function routeOf(
+  route: RouteFactRow | undefined,
+  uplinks: RouteTables["uplinks"],
+): Omit<RouteDto, "node" | "podCidr" | "local"> {
+  if (route === undefined) return { present: false, via: [], device: [], origin: "", since: null, mtu: null };
+  const { nextHops, protocol, since } = route;
+  const mtus = nextHops.flatMap(({ ifindex }) => uplinks.get(String(ifindex))?.mtu ?? []);
   return {
-    node,
-    podCidr: cidr.text,
-    present: route !== undefined,
-    local,
-    via: route?.nextHops.flatMap(({ gateway }) => (gateway === null ? [] : [gateway.text])) ?? [],
-    device: route?.nextHops.map(({ device }) => device) ?? [],
-    origin: route === undefined ? "" : originOf(route.protocol),
-    since: route === undefined ? null : new Date(route.since).toISOString(),
-    mtu: route?.mtu ?? null,
+    // A route that says "unreachable" is one that leads nowhere.
+    present: nextHops.length > 0,
+    via: nextHops.flatMap(({ gateway }) => (gateway === null ? [] : [gateway.text])),
+    device: nextHops.map(({ device }) => device),
+    origin: originOf(protocol),
+    since: new Date(since).toISOString(),
+    mtu: route.mtu ?? (mtus.length === 0 ? null : Math.min(...mtus)),
   };
 }
 
-/** The longest prefix that covers the CIDR, then the lowest metric. A default route is not a route to pods. */
-function bestRoute(cidr: Prefix, facts: readonly RouteFactRow[]): RouteFactRow | undefined {
-  return facts
-    .filter(
-      ({ destination, nextHops }) =>
-        destination.length > 0 && nextHops.length > 0 && prefixContainsPrefix(destination, cidr),
-    )
-    .sort((a, b) => b.destination.length - a.destination.length || a.metric - b.metric)[0];
+/** Finds the longest prefix that covers a CIDR, by asking for each length that there is. A default route is not a route to pods. */
+function finder(routes: RouteTables["routes"]): (cidr: Prefix) => RouteFactRow | undefined {
+  const lengths = { 4: new Set<number>(), 6: new Set<number>() };
+  for (const { destination } of routes.values()) lengths[destination.family].add(destination.length);
+  const longestFirst = {
+    4: [...lengths[4]].filter((length) => length > 0).sort((a, b) => b - a),
+    6: [...lengths[6]].filter((length) => length > 0).sort((a, b) => b - a),
+  };
+  return (cidr) => {
+    for (const length of longestFirst[cidr.family]) {
+      if (length > cidr.length) continue;
+      const found = routes.get(makePrefix(cidr.address, length).text);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+}
+
+/** How many pod CIDRs of other nodes can be reached. @param families those that pods have here */
+export function routeSummary(rows: readonly RouteDto[], families: ReadonlySet<4 | 6>): StatusDto["routes"] {
+  const expected = rows.filter(({ local, podCidr }) => !local && families.has(podCidr.includes(":") ? 6 : 4));
+  const missing = expected.filter(({ present }) => !present);
+  return {
+    expected: expected.length,
+    present: expected.length - missing.length,
+    missing: missing.map(({ node, podCidr }) => `${podCidr} (${node})`),
+  };
 }

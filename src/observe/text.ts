@@ -22,3 +22,26 @@ export const protocolName = (number: number): string => protocols[number] ?? Str
 export function socketText(address: Address, port: number): string {
   return address.family === 4 ? `${address.text}:${port}` : `[${address.text}]:${port}`;
 }
+
+const portBits = 16;
+const protocolBits = 8;
+
+/**
+ * What an entry of a port map covers: "ANY", "TCP", "80/TCP", "8000-8063/TCP".
+ * @param entry bits: 0 every protocol; 8 every port of protocol; 8+n the first n bits of port
+ */
+export function portsText({
+  protocol,
+  port,
+  bits,
+}: {
+  readonly protocol: number;
+  readonly port: number;
+  readonly bits: number;
+}): string {
+  if (bits === 0) return "ANY";
+  const name = protocolName(protocol);
+  if (bits <= protocolBits) return name;
+  const last = port + 2 ** (portBits - (bits - protocolBits)) - 1;
+  return `${last === port ? port : `${port}-${last}`}/${name}`;
+}

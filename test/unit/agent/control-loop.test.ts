@@ -1,7 +1,7 @@
 import test from "ava";
 import { ControlLoop } from "../../../src/agent/control-loop.ts";
 import { type IdentityRecord, LocalIdentityAllocator } from "../../../src/agent/identity-allocator.ts";
-import type { ComputeResult } from "../../../src/compute/index.ts";
+import type { ComputeResult } from "../../../src/compute/result.ts";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import type { Problem } from "../../../src/model/status.ts";

@@ -1,0 +1,201 @@
+/**
+ * Answers what the API asks, from what each part of the agent knows. Everything may be asked at any time, also while the agent starts;
+ * what a part does not know yet is empty.
+ */
+import type {
+  CtDto,
+  EndpointDto,
+  EventDto,
+  IdentityDto,
+  IpcacheDto,
+  PolicyDto,
+  PolicyMapDto,
+  RouteDto,
+  ServiceDto,
+  StatusDto,
+  VersionDto,
+} from "../api/dto.ts";
+import type { AgentQueries, EventFeed } from "../api/queries.ts";
+import type { ComputeResult } from "../compute/result.ts";
+import type { AgentConfig } from "../config/index.ts";
+import type {
+  DatapathEvent,
+  DatapathReport,
+  EndpointState,
+  EventBatch,
+  KernelFlow,
+  KernelIdentity,
+  KernelPolicySet,
+  KernelService,
+  TrafficCount,
+} from "../datapath/report.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Problem } from "../model/status.ts";
+import type { TableStore } from "../model/store.ts";
+import { endpointReport } from "../observe/endpoints.ts";
+import { eventReport } from "../observe/events.ts";
+import {
+  flowReport,
+  identityOfAddress,
+  kernelServiceReport,
+  type LabelsOf,
+  policySetReport,
+} from "../observe/kernel.ts";
+import { type NameOf, namesOf } from "../observe/names.ts";
+import { policyReport } from "../observe/policies.ts";
+import { routeReport, routeSummary } from "../observe/routes.ts";
+import { serviceReport } from "../observe/services.ts";
+import { statusReport } from "../observe/status.ts";
+import { EventHub } from "./event-hub.ts";
+
+/** What the datapath tells of itself and of the kernel. */
+export interface DatapathAnswers {
+  report(): Promise<DatapathReport>;
+  traffic(): readonly TrafficCount[];
+  endpointState(id: number): EndpointState | null;
+  conntrack(): Promise<readonly KernelFlow[]>;
+  identities(): Promise<readonly KernelIdentity[]>;
+  policySets(): Promise<readonly KernelPolicySet[]>;
+  services(): Promise<readonly KernelService[]>;
+}
+
+export interface AnswersOptions {
+  readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6">;
+  readonly version: string;
+  /** Release of the kernel. */
+  readonly kernel: string;
+  readonly store: TableStore;
+  readonly conditions: { problems(): readonly Problem[] };
+  readonly datapath: DatapathAnswers;
+  readonly cni: { addresses(): StatusDto["addresses"] };
+  readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
+  readonly loop: { readonly result: ComputeResult | null };
+  readonly clock: Pick<Clock, "now" | "monotonicMs">;
+  /** CLOCK_MONOTONIC. */
+  readonly monotonicNs: () => bigint;
+}
+
+export class Answers implements AgentQueries {
+  readonly #options: AnswersOptions;
+  readonly #hub = new EventHub((events) => this.#describe(events));
+  readonly #started: number;
+  #readyMs: number | null = null;
+  #names: { readonly from: readonly unknown[]; readonly nameOf: NameOf } | null = null;
+  #labels: { readonly from: ComputeResult; readonly labelsOf: LabelsOf } | null = null;
+
+  constructor(options: AnswersOptions) {
+    this.#options = options;
+    // The monotonic clock began with the process.
+    this.#started = options.clock.now() - options.clock.monotonicMs();
+  }
+
+  get events(): EventFeed {
+    return this.#hub;
+  }
+
+  publish(batch: EventBatch): void {
+    this.#hub.publish(batch);
+  }
+
+  /** @param ms from the start of the process */
+  ready(ms: number): void {
+    this.#readyMs = ms;
+  }
+
+  async status(): Promise<StatusDto> {
+    const { config, version, kernel, store, conditions, datapath, cni, sources, loop } = this.#options;
+    const report = await datapath.report();
+    const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
+    return statusReport({
+      node: config.nodeName,
+      version,
+      kernel,
+      started: this.#started,
+      readyMs: this.#readyMs,
+      sources: Object.values(sources).map((source) => source.status()),
+      addresses: cni.addresses(),
+      endpoints: store.table("localEndpoints").size,
+      result: loop.result,
+      datapath: report,
+      traffic: datapath.traffic(),
+      routes: routeSummary(this.routes(), families),
+      rssBytes: process.memoryUsage.rss(),
+      problems: conditions.problems(),
+    });
+  }
+
+  version(): VersionDto {
+    const { version, config, kernel } = this.#options;
+    return { version, node: config.nodeName, kernel };
+  }
+
+  endpoints(): readonly EndpointDto[] {
+    const { store, loop, datapath } = this.#options;
+    return endpointReport(store.table("localEndpoints").values(), loop.result, (id) => datapath.endpointState(id));
+  }
+
+  identities(): readonly IdentityDto[] {
+    return this.#options.loop.result?.identities ?? [];
+  }
+
+  policies(): readonly PolicyDto[] {
+    const { loop, store } = this.#options;
+    return loop.result === null ? [] : policyReport(loop.result, store.table("localEndpoints").values());
+  }
+
+  services(): readonly ServiceDto[] {
+    const { loop, store } = this.#options;
+    return serviceReport(loop.result?.desired.frontends ?? [], store.table("services"));
+  }
+
+  routes(): readonly RouteDto[] {
+    const { store, config } = this.#options;
+    const [nodes, routes, uplinks] = [store.table("nodes"), store.table("routes"), store.table("uplinks")];
+    return routeReport({ nodes, routes, uplinks }, config.nodeName);
+  }
+
+  async conntrack(): Promise<readonly CtDto[]> {
+    return (await this.#options.datapath.conntrack()).map(flowReport);
+  }
+
+  async ipcache(): Promise<readonly IpcacheDto[]> {
+    const labelsOf = this.#labelsOf();
+    return (await this.#options.datapath.identities()).map((entry) => identityOfAddress(entry, labelsOf));
+  }
+
+  async policyMaps(): Promise<readonly PolicyMapDto[]> {
+    const labelsOf = this.#labelsOf();
+    return (await this.#options.datapath.policySets()).map((set) => policySetReport(set, labelsOf));
+  }
+
+  async serviceMaps(): Promise<readonly ServiceDto[]> {
+    const { datapath, loop, store } = this.#options;
+    const frontends = loop.result?.desired.frontends ?? [];
+    return kernelServiceReport(await datapath.services(), frontends, store.table("services"));
+  }
+
+  #describe(events: readonly DatapathEvent[]): readonly EventDto[] {
+    const { clock, monotonicNs } = this.#options;
+    return eventReport(events, this.#nameOf(), { monotonicNs: monotonicNs(), wallMs: clock.now() });
+  }
+
+  /** Built anew when a table that it reads has changed: a snapshot of an unchanged table is the same object. */
+  #nameOf(): NameOf {
+    const { pods, nodes, services } = this.#options.store.snapshot();
+    const from = [pods, nodes, services];
+    if (this.#names === null || from.some((table, at) => table !== this.#names?.from[at])) {
+      this.#names = { from, nameOf: namesOf({ pods, nodes, services }) };
+    }
+    return this.#names.nameOf;
+  }
+
+  #labelsOf(): LabelsOf {
+    const { result } = this.#options.loop;
+    if (result === null) return () => [];
+    if (this.#labels?.from !== result) {
+      const labels = new Map(result.identities.map(({ id, labels: own }) => [id, own]));
+      this.#labels = { from: result, labelsOf: (identity) => labels.get(identity) ?? [] };
+    }
+    return this.#labels.labelsOf;
+  }
+}

@@ -1,0 +1,78 @@
+/** What is really in the kernel's maps, in the API's words. */
+import type { CtDto, IpcacheDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
+import type { DesiredFrontend } from "../compute/desired.ts";
+import type {
+  Endpoint,
+  KernelFlow,
+  KernelGroup,
+  KernelIdentity,
+  KernelPolicySet,
+  KernelService,
+} from "../datapath/report.ts";
+import type { ServiceRow } from "../model/tables.ts";
+import { frontendType } from "./services.ts";
+import { portsText, protocolName, socketText } from "./text.ts";
+
+export type LabelsOf = (identity: number) => readonly string[];
+
+export function flowReport(flow: KernelFlow): CtDto {
+  return {
+    family: flow.family,
+    protocol: protocolName(flow.protocol),
+    source: textOf(flow.source),
+    destination: textOf(flow.destination),
+    state: flow.state,
+    idleSeconds: flow.idleSeconds,
+    ageSeconds: flow.ageSeconds,
+    nat: flow.nat === null ? null : textOf(flow.nat),
+    egressRevision: flow.egressRevision,
+    ingressRevision: flow.ingressRevision,
+  };
+}
+
+export function identityOfAddress({ address, identity }: KernelIdentity, labelsOf: LabelsOf): IpcacheDto {
+  return { address: address.text, identity, labels: labelsOf(identity) };
+}
+
+export function policySetReport(set: KernelPolicySet, labelsOf: LabelsOf): PolicyMapDto {
+  return {
+    set: set.set,
+    direction: set.direction,
+    enforced: set.enforced,
+    groups: set.groups.map((group) => ({
+      group: group.group,
+      action: group.action,
+      peers: peersOf(group, labelsOf),
+      ports: group.ports.map(portsText),
+      origins: group.origins,
+    })),
+  };
+}
+
+/** @param frontends those that compute wants, which know the names of their services */
+export function kernelServiceReport(
+  kernel: readonly KernelService[],
+  frontends: readonly DesiredFrontend[],
+  services: ReadonlyMap<string, ServiceRow>,
+): readonly ServiceDto[] {
+  const known = new Map(frontends.map((frontend) => [frontendKey(frontend, frontend.protocol), frontend]));
+  return kernel.map(({ frontend, protocol, backends }) => {
+    const wanted = known.get(frontendKey(frontend, protocol));
+    return {
+      service: wanted?.service ?? "",
+      type: wanted === undefined ? "" : frontendType(wanted, services),
+      frontend: textOf(frontend),
+      protocol: protocolName(protocol),
+      backends: backends.map(textOf),
+    };
+  });
+}
+
+const textOf = ({ address, port }: Endpoint): string => socketText(address, port);
+
+const frontendKey = ({ address, port }: Endpoint, protocol: number): string => `${address.text} ${port} ${protocol}`;
+
+function peersOf({ identities, prefixes }: KernelGroup, labelsOf: LabelsOf): readonly string[] {
+  const named = identities.map((identity) => (identity === 0 ? "ANY" : [identity, ...labelsOf(identity)].join(" ")));
+  return [...named, ...prefixes.map(({ text }) => text)];
+}

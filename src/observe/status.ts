@@ -1,0 +1,87 @@
+/** Whether a node is well, and all that one wants to know when it is not. */
+import type { StatusDto } from "../api/dto.ts";
+import type { ComputeResult } from "../compute/result.ts";
+import type { DatapathReport, TrafficCount } from "../datapath/report.ts";
+import { reasonText } from "../model/reasons.gen.ts";
+import type { Problem } from "../model/status.ts";
+
+export interface StatusParts {
+  readonly node: string;
+  readonly version: string;
+  readonly kernel: string;
+  /** ms since the epoch. */
+  readonly started: number;
+  /** ms from start to ready; null: not yet. */
+  readonly readyMs: number | null;
+  readonly sources: StatusDto["sources"];
+  readonly addresses: StatusDto["addresses"];
+  readonly endpoints: number;
+  /** Of the last computation; null before the first. */
+  readonly result: ComputeResult | null;
+  readonly datapath: DatapathReport;
+  readonly traffic: readonly TrafficCount[];
+  readonly routes: StatusDto["routes"];
+  readonly rssBytes: number;
+  readonly problems: readonly Problem[];
+}
+
+export function statusReport(parts: StatusParts): StatusDto {
+  const { datapath, traffic } = parts;
+  return {
+    ok: isWell(parts),
+    node: parts.node,
+    version: parts.version,
+    started: new Date(parts.started).toISOString(),
+    readyMs: parts.readyMs === null ? null : Math.round(parts.readyMs),
+    ready: parts.readyMs !== null,
+    kernel: { release: parts.kernel, features: datapath.features },
+    attach: {
+      mode: datapath.mode,
+      endpoints: datapath.attachedEndpoints,
+      uplinks: datapath.attachedUplinks,
+      cgroup: datapath.cgroup,
+    },
+    sources: parts.sources,
+    addresses: parts.addresses,
+    counts: { endpoints: parts.endpoints, ...countsOf(parts.result) },
+    maps: datapath.maps,
+    reconcilers: datapath.reconcilers,
+    drops: traffic
+      .filter(({ reason, packets }) => reason !== forwarded && packets > 0)
+      .map(({ reason, direction, packets, bytes }) => ({ reason: reasonText(reason), direction, packets, bytes })),
+    forwarded: traffic
+      .filter(({ reason, packets }) => reason === forwarded && packets > 0)
+      .map(({ direction, packets, bytes }) => ({ direction, packets, bytes })),
+    routes: parts.routes,
+    memory: { rssBytes: parts.rssBytes },
+    problems: parts.problems,
+  };
+}
+
+/** Number of reasons.h. */
+const forwarded = 0;
+
+/** Warnings are no reason to page anybody; a pod CIDR without route is. */
+function isWell({ readyMs, problems, sources, routes }: StatusParts): boolean {
+  return (
+    readyMs !== null &&
+    problems.every(({ severity }) => severity !== "error") &&
+    sources.every(({ stale }) => !stale) &&
+    routes.missing.length === 0
+  );
+}
+
+/** Identities of pods, without the reserved ones; backends that several services share count once. */
+function countsOf(result: ComputeResult | null): Omit<StatusDto["counts"], "endpoints"> {
+  if (result === null) return { identities: 0, policies: 0, services: 0, backends: 0 };
+  const { frontends } = result.desired;
+  const backends = new Set(
+    frontends.flatMap(({ protocol, backends: own }) => own.map((b) => `${protocol} ${b.address.text} ${b.port}`)),
+  );
+  return {
+    identities: result.identities.filter(({ reserved }) => !reserved).length,
+    policies: result.policies.length,
+    services: frontends.length,
+    backends: backends.size,
+  };
+}

@@ -1,0 +1,331 @@
+import test from "ava";
+import { Answers, type AnswersOptions, type DatapathAnswers } from "../../../src/agent/answers.ts";
+import type { EventDto } from "../../../src/api/dto.ts";
+import type { ComputeResult } from "../../../src/compute/result.ts";
+import type { DatapathEvent, DatapathReport, Endpoint } from "../../../src/datapath/report.ts";
+import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../src/model/ip.ts";
+import type { Problem } from "../../../src/model/status.ts";
+import { TableStore } from "../../../src/model/store.ts";
+import type { LocalEndpointRow } from "../../../src/model/tables.ts";
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === null) throw new Error(text);
+  return parsed;
+}
+
+function prefix(text: string): Prefix {
+  const parsed = parsePrefix(text);
+  if (parsed === null) throw new Error(text);
+  return parsed;
+}
+
+const socket = (text: string, port: number): Endpoint => ({ address: address(text), port });
+
+const report: DatapathReport = {
+  features: { tcx: { supported: true, detail: "" } },
+  mode: "tcx",
+  attachedEndpoints: 1,
+  attachedUplinks: ["eth0"],
+  cgroup: null,
+  reconcilers: [{ name: "ipcache", writes: 3, repaired: 0, failures: 0, lastError: null }],
+  maps: [{ name: "ct4", entries: null, max: 10 }],
+};
+
+const datapath: DatapathAnswers = {
+  report: async () => report,
+  traffic: () => [
+    { reason: 0, direction: "egress", packets: 9, bytes: 900 },
+    { reason: 0, direction: "ingress", packets: 0, bytes: 0 },
+    { reason: 1, direction: "ingress", packets: 2, bytes: 120 },
+  ],
+  endpointState: (id) => (id === 7 ? { state: "ready", policyRevision: 4, policySet: 2 } : null),
+  conntrack: async () => [
+    {
+      family: 6,
+      protocol: 6,
+      source: socket("fd00::2", 41_000),
+      destination: socket("fd00::10", 80),
+      state: "established",
+      idleSeconds: 1,
+      ageSeconds: 5,
+      nat: socket("fd00::3", 8080),
+      egressRevision: 4,
+      ingressRevision: 0,
+    },
+  ],
+  identities: async () => [
+    { address: address("10.0.1.2"), identity: 256 },
+    { address: address("10.0.9.9"), identity: 999 },
+  ],
+  policySets: async () => [
+    {
+      set: 2,
+      direction: "ingress",
+      enforced: true,
+      groups: [
+        {
+          group: 0,
+          action: "allow",
+          identities: [0, 256],
+          prefixes: [prefix("192.0.2.0/24")],
+          ports: [{ protocol: 6, port: 80, bits: 24 }],
+          origins: ["NetworkPolicy shop/api ingress[0]"],
+        },
+      ],
+    },
+  ],
+  services: async () => [
+    { frontend: socket("10.96.0.1", 80), protocol: 6, backends: [socket("10.0.1.2", 8080)] },
+    { frontend: socket("10.96.0.9", 80), protocol: 6, backends: [] },
+  ],
+};
+
+const endpoint: LocalEndpointRow = {
+  pod: "shop/web-0",
+  uid: "u",
+  containerId: "c1",
+  id: 7,
+  ifindex: 12,
+  ifname: "tdm1",
+  netns: "/run/netns/x",
+  ipv4: address("10.0.1.2"),
+  ipv6: null,
+  podMac: "",
+  hostMac: "",
+};
+
+const result: ComputeResult = {
+  desired: {
+    identities: [],
+    clusterPrefixes: [],
+    endpoints: [{ row: endpoint, identity: 256, set: "256", audit: false }],
+    sets: [],
+    frontends: ["10.96.0.1", "198.51.100.1"].map((text) => ({
+      address: address(text),
+      port: 80,
+      protocol: 6,
+      external: text.startsWith("198"),
+      affinitySeconds: null,
+      backends: [socket("10.0.1.2", 8080)],
+      service: "shop/web:http",
+    })),
+    uplinks: [],
+  },
+  identityOfPod: new Map([["shop/web-0", 256]]),
+  identities: [
+    { id: 1, labels: ["reserved:host"], references: 0, reserved: true },
+    { id: 256, labels: ["k8s:app=web"], references: 1, reserved: false },
+  ],
+  policies: [
+    { kind: "NetworkPolicy", namespace: "shop", name: "api", valid: true, pods: ["shop/web-0"], problems: [] },
+  ],
+  problems: [],
+};
+
+function tables(): TableStore {
+  const store = new TableStore();
+  store.upsert("localEndpoints", "c1", endpoint);
+  store.upsert("nodes", "n1", { name: "n1", labels: {}, addresses: [], podCidrs: [prefix("10.0.1.0/24")] });
+  store.upsert("nodes", "n2", {
+    name: "n2",
+    labels: {},
+    addresses: [address("192.0.2.2")],
+    podCidrs: [prefix("10.0.2.0/24")],
+  });
+  const nextHops = [{ gateway: address("192.0.2.2"), ifindex: 2, device: "eth0" }];
+  store.upsert("routes", "10.0.2.0/24", {
+    destination: prefix("10.0.2.0/24"),
+    protocol: 17,
+    nextHops,
+    metric: 0,
+    mtu: null,
+    since: 0,
+  });
+  store.upsert("services", "shop/web", {
+    namespace: "shop",
+    name: "web",
+    type: "ClusterIP",
+    clusterIps: [address("10.96.0.1")],
+    externalIps: [address("198.51.100.1")],
+    loadBalancerIps: [],
+    ports: [],
+    selector: null,
+    affinitySeconds: null,
+    publishNotReady: false,
+    labels: {},
+  });
+  return store;
+}
+
+function answers(overrides: Partial<AnswersOptions> = {}): Answers {
+  return new Answers({
+    config: { nodeName: "n1", ipv4: true, ipv6: true },
+    version: "0.1.0",
+    kernel: "6.18.0",
+    store: tables(),
+    conditions: { problems: () => [] },
+    datapath,
+    cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }] },
+    sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
+    loop: { result },
+    clock: { now: () => 100_000, monotonicMs: () => 400 },
+    monotonicNs: () => 5_000_000_000n,
+    ...overrides,
+  });
+}
+
+test("the status of a ready node: counts, traffic, routes, and ok", async (t) => {
+  const made = answers();
+  made.ready(321.4);
+  t.like(await made.status(), {
+    ok: true,
+    ready: true,
+    readyMs: 321,
+    started: new Date(99_600).toISOString(),
+    attach: { mode: "tcx", endpoints: 1, uplinks: ["eth0"], cgroup: null },
+    counts: { endpoints: 1, identities: 1, policies: 1, services: 2, backends: 1 },
+    drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 2, bytes: 120 }],
+    forwarded: [{ direction: "egress", packets: 9, bytes: 900 }],
+    routes: { expected: 1, present: 1, missing: [] },
+  });
+});
+
+test("a node is not ok before it is ready, with an error, a stale source or a missing route; a warning is no reason", async (t) => {
+  const problem = (severity: Problem["severity"]): Problem => ({
+    code: "X",
+    severity,
+    object: "o",
+    field: "",
+    message: "m",
+    remedy: "r",
+  });
+  const unreachable = tables();
+  unreachable.delete("routes", "10.0.2.0/24");
+  const stale = { files: { status: () => ({ name: "files", synced: true, stale: true, detail: "" }) } };
+  const cases: readonly [string, Partial<AnswersOptions>, boolean][] = [
+    ["nothing", {}, true],
+    ["warning", { conditions: { problems: () => [problem("warning")] } }, true],
+    ["error", { conditions: { problems: () => [problem("error")] } }, false],
+    ["stale", { sources: stale }, false],
+    ["route", { store: unreachable }, false],
+  ];
+  for (const [name, overrides, ok] of cases) {
+    const made = answers(overrides);
+    t.is((await made.status()).ok, false, "not ready");
+    made.ready(1);
+    t.is((await made.status()).ok, ok, name);
+  }
+});
+
+test("before the first computation everything is empty, and answered", async (t) => {
+  const made = answers({ loop: { result: null } });
+  t.like(await made.status(), { ok: false, ready: false, readyMs: null, counts: { policies: 0, services: 0 } });
+  t.deepEqual([made.identities(), made.policies(), made.services()], [[], [], []]);
+  t.like(made.endpoints()[0], { id: 7, identity: 0, state: "ready" });
+  t.deepEqual((await made.ipcache())[0], { address: "10.0.1.2", identity: 256, labels: [] });
+});
+
+test("endpoints, policies and services join what compute wants with what the kernel has", (t) => {
+  const made = answers();
+  t.like(made.endpoints()[0], { pod: "shop/web-0", identity: 256, labels: ["k8s:app=web"], policySet: 2 });
+  t.like(made.policies()[0], { name: "api", endpoints: [7] });
+  t.deepEqual(
+    made.services().map(({ type, frontend }) => [type, frontend]),
+    [
+      ["ClusterIP", "10.96.0.1:80"],
+      ["ExternalIPs", "198.51.100.1:80"],
+    ],
+  );
+});
+
+test("what is in the kernel is told with names where there are any", async (t) => {
+  const made = answers();
+  t.like((await made.conntrack())[0], { protocol: "TCP", source: "[fd00::2]:41000", nat: "[fd00::3]:8080" });
+  t.deepEqual(
+    (await made.ipcache()).map(({ labels }) => labels),
+    [["k8s:app=web"], []],
+  );
+  t.like((await made.policyMaps())[0]?.groups[0], {
+    peers: ["ANY", "256 k8s:app=web", "192.0.2.0/24"],
+    ports: ["80/TCP"],
+  });
+  t.deepEqual(
+    (await made.serviceMaps()).map(({ service, type, backends }) => [service, type, backends]),
+    [
+      ["shop/web:http", "ClusterIP", ["10.0.1.2:8080"]],
+      ["", "", []],
+    ],
+  );
+});
+
+const denied: DatapathEvent = {
+  timeNs: 4_000_000_000n,
+  type: "drop",
+  reason: 1,
+  direction: "ingress",
+  protocol: 6,
+  allowed: false,
+  audit: false,
+  reply: false,
+  source: socket("10.0.2.9", 41_000),
+  destination: socket("10.0.1.2", 80),
+  sourceIdentity: 300,
+  destinationIdentity: 256,
+  ifindex: 2,
+  endpoint: 7,
+  rules: [],
+  length: 74,
+};
+
+test("events are decoded only while somebody listens, and told with names and wall time", (t) => {
+  const store = tables();
+  const made = answers({ store });
+  let decoded = 0;
+  const batch = (...events: readonly DatapathEvent[]) => ({
+    count: events.length,
+    decode: () => {
+      decoded++;
+      return events;
+    },
+  });
+  made.publish(batch(denied));
+  t.is(decoded, 0);
+
+  const seen: EventDto[] = [];
+  const end = made.events.subscribe((events) => seen.push(...events));
+  made.publish(batch(denied, { ...denied, type: "verdict", allowed: true, audit: true }));
+  store.upsert("pods", "shop/web-0", {
+    namespace: "shop",
+    name: "web-0",
+    uid: "u",
+    labels: {},
+    node: "n1",
+    serviceAccount: "",
+    hostNetwork: false,
+    addresses: [address("10.0.1.2")],
+    ports: [],
+    phase: "Running",
+    ready: true,
+  });
+  made.publish(batch({ ...denied, type: "verdict", allowed: true, reason: 0 }));
+  end();
+  made.publish(batch(denied));
+  t.is(decoded, 2);
+  t.like(seen[0], {
+    time: new Date(99_000).toISOString(),
+    verdict: "denied",
+    reason: "policy: no rule allows it",
+    protocol: "TCP",
+    bytes: 74,
+  });
+  t.deepEqual(seen[0]?.destination, { address: "10.0.1.2", port: 80, identity: 256, name: "" });
+  t.deepEqual(
+    seen.map(({ verdict, destination }) => [verdict, destination.name]),
+    [
+      ["denied", ""],
+      ["audit", ""],
+      ["allowed", "shop/web-0"],
+    ],
+  );
+});
