@@ -3,8 +3,10 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { NativeBinding } from "./contract.ts";
-import { NativeError, toNativeError } from "./errors.ts";
+import type { Handle, NativeBinding, NetlinkGroup } from "./contract.ts";
+import { badArgument, NativeError, toNativeError } from "./errors.ts";
+import { packChanges } from "./netlink-changes.ts";
+import { readAddress, readEvents, readLink, readNeighbour, readRoute, readRows, readRule } from "./netlink-rows.ts";
 
 export type * from "./contract.ts";
 export { NativeError };
@@ -27,14 +29,15 @@ export function packageRoot(): string {
 export function loadNative(path?: string): NativeBinding {
   const file = path ?? process.env.TANDEM_ADDON ?? join(packageRoot(), "build/addon/Release/tandem.node");
   if (!existsSync(file)) throw new Error(`the addon is not built: ${file} is missing; run npm run build:addon`);
-  const raw = createRequire(import.meta.url)(file) as Record<string, (...args: unknown[]) => unknown>;
-  const wrapped: Record<string, (...args: unknown[]) => unknown> = {};
-  for (const [name, call] of Object.entries(raw)) wrapped[name] = typed(call);
-  return wrapped as unknown as NativeBinding;
+  const raw = createRequire(import.meta.url)(file) as Record<string, Call>;
+  const typedCalls = Object.fromEntries(Object.entries(raw).map(([name, call]) => [name, typed(call)]));
+  return { ...typedCalls, ...netlinkCalls(typedCalls as unknown as PackedNetlink) } as unknown as NativeBinding;
 }
 
+type Call = (...args: unknown[]) => unknown;
+
 /** The same function, with failures as NativeError, thrown or rejected. */
-function typed(call: (...args: unknown[]) => unknown): (...args: unknown[]) => unknown {
+function typed(call: Call): Call {
   return (...args) => {
     try {
       const result = call(...args);
@@ -45,5 +48,40 @@ function typed(call: (...args: unknown[]) => unknown): (...args: unknown[]) => u
     } catch (error) {
       throw toNativeError(error);
     }
+  };
+}
+
+type Netlink = Pick<
+  NativeBinding,
+  "links" | "addresses" | "routes" | "rules" | "neighbours" | "applyNetlink" | "openMonitor"
+>;
+
+/** What the addon really takes and gives for these: bytes. */
+type PackedNetlink = {
+  readonly [Name in "links" | "addresses" | "routes" | "rules" | "neighbours"]: (
+    ...args: Parameters<NativeBinding[Name]>
+  ) => Promise<Buffer>;
+} & {
+  applyNetlink(netns: string | null, changes: Buffer): ReturnType<NativeBinding["applyNetlink"]>;
+  openMonitor(
+    netns: string | null,
+    groups: readonly NetlinkGroup[],
+    onEvents: (events: Buffer) => void,
+    receiveBytes: number | null,
+  ): Handle;
+};
+
+function netlinkCalls(raw: PackedNetlink): Netlink {
+  return {
+    links: async (netns) => readRows(await raw.links(netns), readLink),
+    addresses: async (netns) => readRows(await raw.addresses(netns), readAddress),
+    routes: async (netns, filter) => readRows(await raw.routes(netns, filter), readRoute),
+    rules: async (netns) => readRows(await raw.rules(netns), readRule),
+    neighbours: async (netns) => readRows(await raw.neighbours(netns), readNeighbour),
+    applyNetlink: async (netns, changes) => raw.applyNetlink(netns, packChanges(changes)),
+    openMonitor: (netns, groups, onEvents, receiveBytes = null) => {
+      if (typeof onEvents !== "function") badArgument("onEvents must be a function");
+      return raw.openMonitor(netns, groups, (events) => onEvents(readEvents(events)), receiveBytes);
+    },
   };
 }

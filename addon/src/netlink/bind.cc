@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The netlink half of the binding.
+// The netlink half of the binding. Rows and changes cross as bytes (packed.h).
 #include "netlink/bind.h"
 
 #include "bpf/bind.h"
 #include "napi/stream.h"
 #include "napi/work.h"
 #include "netlink/monitor.h"
-#include "netlink/rows_js.h"
+#include "netlink/packed.h"
 #include "netns/netns.h"
 
 namespace tandem {
@@ -16,23 +16,18 @@ using Napi::CallbackInfo;
 using Napi::Env;
 using Napi::Value;
 
-template <typename Row>
-Value rows_to_js(Env env, std::vector<Row>& rows) {
-  auto array = Napi::Array::New(env, rows.size());
-  for (uint32_t i = 0; i < rows.size(); i++) array.Set(i, to_js(env, rows[i]));
-  return array;
-}
+Value bytes_to_js(Env env, Bytes& bytes) { return from_bytes(env, bytes); }
 
 template <typename Row>
 Value list_in(const CallbackInfo& info, std::function<std::vector<Row>()> list) {
-  return promise_of<std::vector<Row>>(
+  return promise_of<Bytes>(
       info.Env(),
       [netns = to_optional_string(info[0], "netns"), list = std::move(list)] {
-        std::vector<Row> rows;
-        in_netns(netns, [&] { rows = list(); });
-        return rows;
+        Bytes packed;
+        in_netns(netns, [&] { packed = pack(list()); });
+        return packed;
       },
-      rows_to_js<Row>);
+      bytes_to_js);
 }
 
 Value links(const CallbackInfo& info) { return list_in<LinkRow>(info, list_links); }
@@ -50,16 +45,14 @@ Value routes(const CallbackInfo& info) {
 }
 
 Value apply(const CallbackInfo& info) {
-  auto array = to_array(info[1], "changes");
-  auto messages = std::make_shared<std::vector<Message>>();
-  for (uint32_t i = 0; i < array.Length(); i++) messages->push_back(change_from_js(array.Get(i)));
   return promise_of<std::vector<Reply>>(
       info.Env(),
-      [netns = to_optional_string(info[0], "netns"), messages] {
+      [netns = to_optional_string(info[0], "netns"), packed = to_bytes(info[1], "changes")] {
+        std::vector<Message> messages = unpack_changes(packed);
         std::vector<Reply> replies;
         in_netns(netns, [&] {
           Connection netlink;
-          replies = netlink.request_all(*messages);
+          replies = netlink.request_all(messages);
         });
         return replies;
       },
@@ -120,7 +113,7 @@ class BoundMonitor : public Background {
   void release() override { stream_->release(); }
 
  private:
-  static std::vector<napi_value> arguments(Env env, Monitor::Events& events) { return {rows_to_js(env, events)}; }
+  static std::vector<napi_value> arguments(Env env, Monitor::Events& events) { return {from_bytes(env, pack(events))}; }
 
   std::shared_ptr<Stream<Monitor::Events>> stream_;
   std::unique_ptr<Monitor> monitor_;

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "netns/netns.h"
@@ -39,13 +38,11 @@ void write_gateway(Message& message, uint8_t family, const Bytes& gateway) {
     message.attribute(RTA_GATEWAY, gateway);
     return;
   }
-  struct {
-    uint16_t family;
-    uint8_t address[16];
-  } via{gateway.size() == 4 ? uint16_t{AF_INET} : uint16_t{AF_INET6}, {}};
-  size_t length = std::min(gateway.size(), sizeof(via.address));
-  memcpy(via.address, gateway.data(), length);
-  message.attribute(RTA_VIA, &via, sizeof(via.family) + length);
+  const uint16_t via = gateway.size() == 4 ? AF_INET : AF_INET6;
+  Bytes value(sizeof(via) + gateway.size());
+  memcpy(value.data(), &via, sizeof(via));
+  memcpy(value.data() + sizeof(via), gateway.data(), gateway.size());
+  message.attribute(RTA_VIA, value);
 }
 
 }  // namespace
@@ -74,22 +71,18 @@ Message write_route(Op op, const RouteRow& route, bool onlink) {
     write_gateway(message, route.family, route.next_hops[0].gateway);
     if (route.next_hops[0].index) message.attribute_u32(RTA_OIF, route.next_hops[0].index);
   } else if (route.next_hops.size() > 1) {
-    Bytes hops;
+    size_t multipath = message.open(RTA_MULTIPATH);
     for (const auto& next : route.next_hops) {
       rtnexthop hop{};
-      hop.rtnh_len = sizeof(hop) + (next.gateway.empty() ? 0 : RTA_SPACE(next.gateway.size()));
       hop.rtnh_hops = static_cast<uint8_t>(next.weight ? next.weight - 1 : 0);
       hop.rtnh_ifindex = static_cast<int>(next.index);
       hop.rtnh_flags = onlink ? RTNH_F_ONLINK : 0;
-      const auto* raw = reinterpret_cast<const uint8_t*>(&hop);
-      hops.insert(hops.end(), raw, raw + sizeof(hop));
-      if (next.gateway.empty()) continue;
-      rtattr gateway{static_cast<uint16_t>(RTA_LENGTH(next.gateway.size())), RTA_GATEWAY};
-      raw = reinterpret_cast<const uint8_t*>(&gateway);
-      hops.insert(hops.end(), raw, raw + sizeof(gateway));
-      hops.insert(hops.end(), next.gateway.begin(), next.gateway.end());
+      size_t at = message.size();
+      message.body(hop);
+      write_gateway(message, route.family, next.gateway);
+      message.close(at);  // rtnh_len is where an attribute has its length
     }
-    message.attribute(RTA_MULTIPATH, hops);
+    message.close(multipath);
   }
   return message;
 }
@@ -104,7 +97,8 @@ Message write_address(Op op, const AddressRow& address, bool nodad) {
   message.body(body);
   message.attribute(IFA_LOCAL, address.address);
   message.attribute(IFA_ADDRESS, address.address);
-  uint32_t flags = nodad ? IFA_F_NODAD : 0;
+  // those that a user may set; the rest is the kernel's to say
+  uint32_t flags = (nodad ? IFA_F_NODAD : 0) | (address.flags & (IFA_F_NODAD | IFA_F_NOPREFIXROUTE | IFA_F_OPTIMISTIC | IFA_F_HOMEADDRESS));
   if (flags) message.attribute_u32(IFA_FLAGS, flags);
   return message;
 }
@@ -197,7 +191,11 @@ std::pair<uint32_t, uint32_t> create_veth(const VethRequest& request) {
     change.alias = request.alias;
     Message alias = write_link(change);
     reply = netlink.request(alias);
-    if (reply.error) throw Failure(reply.error, "set alias of", request.name, reply.text);
+    if (reply.error) {
+      Message undo = delete_link(index);
+      netlink.request(undo);
+      throw Failure(reply.error, "set alias of", request.name, reply.text);
+    }
   }
   return {index, peer_index};
 }

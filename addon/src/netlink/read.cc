@@ -40,6 +40,7 @@ std::vector<Row> list(const char* what, uint16_t type, const Body& body, std::op
   Connection netlink;
   Message message(type, NLM_F_DUMP);
   message.body(body);
+  if (type == RTM_GETLINK) message.attribute_u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   std::vector<Row> rows;
   netlink.dump(what, message, [&] { rows.clear(); }, [&](const nlmsghdr* header) {
     if (auto row = read(header)) rows.push_back(std::move(*row));
@@ -61,11 +62,12 @@ std::optional<LinkRow> read_link(const nlmsghdr* header) {
   row.alias = attributes.string(IFLA_IFALIAS);
   row.mtu = attributes.u32(IFLA_MTU, 0);
   row.master = attributes.u32(IFLA_MASTER, 0);
-  row.peer_index = attributes.u32(IFLA_LINK, 0);
   row.address = attributes.bytes(IFLA_ADDRESS);
   Bytes operstate = attributes.bytes(IFLA_OPERSTATE);
   row.operstate = operstate.empty() ? 0 : operstate[0];
   if (const rtattr* info = attributes.find(IFLA_LINKINFO)) row.kind = Attributes(RTA_DATA(info), RTA_PAYLOAD(info)).string(IFLA_INFO_KIND);
+  // of other kinds (vlan, macvlan) it is the device below
+  if (row.kind == "veth" || row.kind == "netkit") row.peer_index = attributes.u32(IFLA_LINK, 0);
   return row;
 }
 
@@ -103,6 +105,8 @@ std::optional<RouteRow> read_route(const nlmsghdr* header) {
     uint32_t mtu = Attributes(RTA_DATA(metrics), RTA_PAYLOAD(metrics)).u32(RTAX_MTU, 0);
     if (mtu) row.mtu = mtu;
   }
+  // IPv6 shows the loopback device for routes that deliver to none.
+  if (row.type == RTN_BLACKHOLE || row.type == RTN_UNREACHABLE || row.type == RTN_PROHIBIT || row.type == RTN_THROW) return row;
   if (const rtattr* multipath = attributes.find(RTA_MULTIPATH)) {
     auto* hop = static_cast<const rtnexthop*>(RTA_DATA(multipath));
     int left = static_cast<int>(RTA_PAYLOAD(multipath));
@@ -155,6 +159,7 @@ std::vector<RuleRow> list_rules() { return list("rules", RTM_GETRULE, fib_rule_h
 
 std::vector<RouteRow> list_routes(uint8_t family, uint32_t table, uint8_t protocol) {
   rtmsg body{};
+  body.rtm_protocol = protocol;  // strict checking: the kernel filters
   body.rtm_family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC;
   std::vector<RouteRow> rows = list("routes", RTM_GETROUTE, body, read_route), kept;
   for (auto& row : rows)
