@@ -1,0 +1,193 @@
+/**
+ * Programs on devices: from_pod and to_pod on the host side of each pod's veth, from_network and to_network on each uplink. With TCX
+ * a link is pinned as `<program>-<ifindex>`: by that name a restarted agent knows its own, and gives each the new program
+ * atomically. With clsact the filter of priority 1, handle 1 is ours; the maps say on which devices. While the agent is away
+ * programs stay where they are; a link of a device that went away has detached itself and only its pin is left.
+ *
+ * A device is taken off a pod's programs only when it is gone: while the veth still exists its packets must go on being judged (and,
+ * without an endpoint, dropped), or a pod that is being deleted would be without policy for its last moments.
+ */
+import { DeltaTracker } from "../lib/delta-tracker.ts";
+import { messageOf } from "../lib/errors.ts";
+import type { Problem } from "../model/status.ts";
+import type { NativeBinding, TcMode } from "../native/contract.ts";
+import { isNativeFailure } from "../native/errors.ts";
+import type { LoadedProgram } from "./load.ts";
+import { Counters } from "./map-table.ts";
+import type { Pins } from "./pins.ts";
+
+const hooks = {
+  from_pod: "ingress",
+  to_pod: "egress",
+  from_network: "ingress",
+  to_network: "egress",
+} as const;
+type ProgramName = keyof typeof hooks;
+
+const programsOf = { pod: ["from_pod", "to_pod"], uplink: ["from_network", "to_network"] } as const;
+export type DeviceKind = keyof typeof programsOf;
+
+export interface Device {
+  readonly kind: DeviceKind;
+  readonly ifindex: number;
+  /** For messages. */
+  readonly name: string;
+}
+
+type AttachNative = Pick<NativeBinding, "attachTc" | "detachTc" | "unpin" | "links">;
+
+export interface AttachOptions {
+  readonly native: AttachNative;
+  readonly pins: Pins;
+  readonly mode: TcMode;
+  readonly program: (name: string) => LoadedProgram;
+}
+
+export class Attachments {
+  readonly counters = new Counters();
+  readonly #options: AttachOptions;
+  /** "<program>-<ifindex>" -> id of the program. */
+  readonly #tracker = new DeltaTracker<number>((left, right) => left === right);
+
+  constructor(options: AttachOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Gives everything that is attached the programs of this version, and removes what belongs to no device.
+   * @param known devices of which the maps tell, for clsact
+   */
+  async replaceAll(known: readonly Device[]): Promise<readonly Problem[]> {
+    const { native, pins, mode } = this.#options;
+    const present = new Set((await native.links(null)).map(({ index }) => index));
+    const problems: Problem[] = [];
+    const names = mode === "clsact" ? known.flatMap((device) => linkNames(device)) : [];
+    for (const name of await pins.linkNames()) {
+      const parsed = parseLinkName(name);
+      if (parsed === null) continue;
+      if (!present.has(parsed.ifindex)) await native.unpin(pins.linkPath(name));
+      else if (!names.includes(name)) names.push(name);
+    }
+    for (const name of names) {
+      const parsed = parseLinkName(name);
+      if (parsed === null || !present.has(parsed.ifindex)) continue;
+      try {
+        await this.#attach(name);
+      } catch (error) {
+        this.counters.failed(error);
+        problems.push(attachProblem(name, `ifindex ${parsed.ifindex}`, error));
+      }
+    }
+    return problems;
+  }
+
+  /** Attaches to what has no program yet. A device whose programs cannot be attached is a problem, the others go on. */
+  async attach(devices: readonly Device[]): Promise<readonly Problem[]> {
+    const wanted = new Map<string, number>();
+    const deviceNames = new Map<string, string>();
+    for (const device of devices) {
+      for (const name of linkNames(device)) {
+        wanted.set(name, this.#options.program(programOf(name)).id);
+        deviceNames.set(name, device.name);
+      }
+    }
+    this.#tracker.replaceDesired(wanted);
+    const pending = this.#tracker.pendingUpdates();
+    const problems: Problem[] = [];
+    await Promise.all(
+      pending.map(async ([name]) => {
+        try {
+          await this.#attach(name);
+          this.counters.writes++;
+        } catch (error) {
+          this.counters.failed(error);
+          problems.push(attachProblem(name, deviceNames.get(name) ?? name, error));
+        }
+      }),
+    );
+    return problems;
+  }
+
+  /** Removes the programs of devices that are no uplinks any more, and the pins of pods' devices that are gone. */
+  async detach(): Promise<void> {
+    const pending = this.#tracker.pendingDeletions();
+    if (pending.length === 0) return;
+    const { native, pins, mode } = this.#options;
+    const present = new Set((await native.links(null)).map(({ index }) => index));
+    for (const name of pending) {
+      const parsed = parseLinkName(name);
+      if (parsed === null) continue;
+      const { program, ifindex } = parsed;
+      if (present.has(ifindex)) {
+        if (program === "from_pod" || program === "to_pod") continue;
+        await native.detachTc({ index: ifindex, netns: null }, hooks[program], mode, pins.linkPath(name));
+      } else {
+        await native.unpin(pins.linkPath(name));
+      }
+      this.#tracker.deleteActual(name);
+      this.counters.writes++;
+    }
+  }
+
+  /**
+   * What somebody else removed is forgotten, so that the next `attach` puts it back. With clsact nothing tells of a filter that is
+   * gone; setting it again in place does no harm.
+   * @returns how many links were missing
+   */
+  async verify(): Promise<number> {
+    const { pins, mode } = this.#options;
+    if (mode === "clsact") {
+      for (const name of this.#tracker.actual.keys())
+        await this.#attach(name).catch((error) => this.counters.failed(error));
+      return 0;
+    }
+    const pinned = await pins.linkNames();
+    const missing = [...this.#tracker.actual.keys()].filter((name) => !pinned.has(name));
+    for (const name of missing) this.#tracker.deleteActual(name);
+    return missing.length;
+  }
+
+  isAttached(kind: DeviceKind, ifindex: number): boolean {
+    return programsOf[kind].every((program) => this.#tracker.actual.has(`${program}-${ifindex}`));
+  }
+
+  /** Both of a device's programs are this version's: known to the tracker as attached. */
+  async #attach(name: string): Promise<void> {
+    const { native, pins, mode, program } = this.#options;
+    const parsed = parseLinkName(name);
+    if (parsed === null) throw new Error(`${name} is not the name of a link`);
+    const { handle, id } = program(parsed.program);
+    const device = { index: parsed.ifindex, netns: null };
+    await native.attachTc(handle, device, hooks[parsed.program], mode, pins.linkPath(name));
+    // A link of the other mode would judge every packet twice.
+    if (mode === "clsact") await native.unpin(pins.linkPath(name));
+    this.#tracker.setActual(name, id);
+  }
+}
+
+function linkNames({ kind, ifindex }: Device): readonly string[] {
+  return programsOf[kind].map((program) => `${program}-${ifindex}`);
+}
+
+function programOf(name: string): string {
+  return name.slice(0, name.lastIndexOf("-"));
+}
+
+function parseLinkName(name: string): { readonly program: ProgramName; readonly ifindex: number } | null {
+  const [, program = "", ifindex = ""] = /^([a-z_]+)-(\d+)$/.exec(name) ?? [];
+  return Object.hasOwn(hooks, program) ? { program: program as ProgramName, ifindex: Number(ifindex) } : null;
+}
+
+function attachProblem(name: string, device: string, error: unknown): Problem {
+  const gone = isNativeFailure(error) && error.code === "ENODEV";
+  return {
+    code: "ATTACH_FAILED",
+    severity: gone ? "warning" : "error",
+    object: device,
+    field: programOf(name),
+    message: gone ? "the device is gone" : messageOf(error),
+    remedy: gone
+      ? "nothing, if its pod is being deleted; else delete the pod so that it is made anew"
+      : "it is tried again with the next change; until then the pod stays closed",
+  };
+}

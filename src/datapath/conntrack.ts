@@ -1,0 +1,129 @@
+/**
+ * Housekeeping of conntrack: entries of flows that timed out are removed, on a timer and off the event loop; nothing else of these maps is
+ * written from here. The programs treat timed-out entries as absent by themselves, so without an agent only memory grows, and the
+ * maps, being LRU, bound that.
+ */
+import { type Address, addressFromBytes, fromMappedBytes } from "../model/ip.ts";
+import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
+import { type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry } from "../native/layouts.gen.ts";
+import { addressOfNumber } from "./addresses.ts";
+import type { Endpoint, KernelFlow } from "./report.ts";
+
+type ConntrackNative = Pick<NativeBinding, "mapDump" | "sweepConntrack">;
+
+/** Protocol numbers of IANA. */
+const tcp = 6;
+
+export class Conntrack {
+  readonly #native: ConntrackNative;
+  readonly #maps: readonly { readonly family: 4 | 6; readonly map: MapInfo }[];
+  readonly #timeouts: ConntrackTimeouts;
+  readonly #nowSeconds: () => number;
+  /** Entries after the last sweep, by map name. */
+  readonly entries = new Map<string, number>();
+
+  /** @param nowSeconds CLOCK_MONOTONIC, as the programs use it */
+  constructor(
+    native: ConntrackNative,
+    maps: { readonly ct4: MapInfo; readonly ct6: MapInfo },
+    timeouts: ConntrackTimeouts,
+    nowSeconds: () => number,
+  ) {
+    this.#native = native;
+    this.#maps = [
+      { family: 4, map: maps.ct4 },
+      { family: 6, map: maps.ct6 },
+    ];
+    this.#timeouts = timeouts;
+    this.#nowSeconds = nowSeconds;
+  }
+
+  async sweep(): Promise<void> {
+    for (const { map } of this.#maps) {
+      const { seen, deleted } = await this.#native.sweepConntrack(map.handle, this.#timeouts);
+      this.entries.set(map.name, seen - deleted);
+    }
+  }
+
+  /** The highest policy revision and service table that some flow remembers: neither may be given again with another meaning. */
+  async highest(): Promise<{ readonly revision: number; readonly table: number }> {
+    let revision = 0;
+    let table = 0;
+    for (const { map } of this.#maps) {
+      const { values, count } = await this.#native.mapDump(map.handle);
+      this.entries.set(map.name, count);
+      for (let index = 0; index < count; index++) {
+        const entry = ctEntry.decode(values, index * ctEntry.size);
+        revision = Math.max(revision, entry.egressRevision, entry.ingressRevision);
+        table = Math.max(table, entry.natId);
+      }
+    }
+    return { revision, table };
+  }
+
+  async flows(): Promise<readonly KernelFlow[]> {
+    const now = this.#nowSeconds();
+    const flows: KernelFlow[] = [];
+    for (const { family, map } of this.#maps) {
+      const { keys, values, count } = await this.#native.mapDump(map.handle);
+      for (let index = 0; index < count; index++) {
+        const entry = ctEntry.decode(values, index * ctEntry.size);
+        flows.push(flowOf(family, keys, index * map.keySize, entry, now));
+      }
+    }
+    return flows;
+  }
+}
+
+function flowOf(family: 4 | 6, keys: Buffer, offset: number, entry: CtEntry, now: number): KernelFlow {
+  const { low, high, protocol } = family === 4 ? ends4(keys, offset) : ends6(keys, offset);
+  const initiatorLow = (entry.flags & CtFlags.initiatorLow) !== 0;
+  const translated = (entry.flags & (CtFlags.nat | CtFlags.service)) !== 0;
+  return {
+    family,
+    protocol,
+    source: initiatorLow ? low : high,
+    destination: initiatorLow ? high : low,
+    state: stateOf(entry.flags, protocol),
+    idleSeconds: Math.max(0, now - entry.lastUsed),
+    ageSeconds: Math.max(0, now - entry.created),
+    nat: translated ? { address: natAddress(family, entry), port: entry.natPort } : null,
+    egressRevision: entry.egressRevision,
+    ingressRevision: entry.ingressRevision,
+  };
+}
+
+type Ends = { readonly low: Endpoint; readonly high: Endpoint; readonly protocol: number };
+
+function ends4(keys: Buffer, offset: number): Ends {
+  const key = ct4Key.decode(keys, offset);
+  return {
+    low: { address: addressOfNumber(key.lowAddress), port: key.lowPort },
+    high: { address: addressOfNumber(key.highAddress), port: key.highPort },
+    protocol: key.protocol,
+  };
+}
+
+function ends6(keys: Buffer, offset: number): Ends {
+  const key = ct6Key.decode(keys, offset);
+  return {
+    low: { address: addressFromBytes(key.lowAddress), port: key.lowPort },
+    high: { address: addressFromBytes(key.highAddress), port: key.highPort },
+    protocol: key.protocol,
+  };
+}
+
+/** The last four bytes are the address of an IPv4 flow, whether or not the rest says so. */
+function natAddress(family: 4 | 6, { natAddress: bytes }: CtEntry): Address {
+  return family === 4 ? addressFromBytes(bytes.subarray(12)) : fromMappedBytes(bytes);
+}
+
+function stateOf(flags: number, protocol: number): string {
+  const has = (flag: number) => (flags & flag) !== 0;
+  if (has(CtFlags.service)) return "service";
+  if (protocol === tcp) {
+    if (has(CtFlags.rst) || (has(CtFlags.finInitiator) && has(CtFlags.finResponder))) return "closing";
+    return has(CtFlags.established) ? "established" : "opening";
+  }
+  return has(CtFlags.replied) ? "replied" : "unreplied";
+}

@@ -1,0 +1,295 @@
+/**
+ * The datapath as the agent sees it: owns maps, programs and links of this node. It may end at any moment: what the kernel forwards never
+ * waits for it, and the next start reads what is pinned and changes only what differs.
+ */
+import type { AgentConfig } from "../config/index.ts";
+import type { DesiredState } from "../compute/desired.ts";
+import type { Clock } from "../lib/clock.ts";
+import { messageOf, TandemError } from "../lib/errors.ts";
+import type { Logger } from "../model/logging.ts";
+import type { ConditionSink, Problem } from "../model/status.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
+import { Conntrack } from "./conntrack.ts";
+import { EventRing } from "./events.ts";
+import { type Capabilities, chooseCapabilities } from "./features.ts";
+import { readIdentities, readPolicySets, readServices } from "./kernel-views.ts";
+import { LoadedObjects } from "./load.ts";
+import { Periodic } from "./periodic.ts";
+import { Pins } from "./pins.ts";
+import { policyMaps } from "./policy-encode.ts";
+import { ReadyWaiters } from "./ready-waiters.ts";
+import { Reconciler } from "./reconcile.ts";
+import type {
+  DatapathReport,
+  EndpointState,
+  EventBatch,
+  KernelFlow,
+  KernelIdentity,
+  KernelPolicySet,
+  KernelService,
+  TrafficCount,
+} from "./report.ts";
+import { readLostEvents, readTraffic } from "./traffic.ts";
+
+/** ms between two sweeps of conntrack: the shortest of its time-outs is of this order. */
+const sweepIntervalMs = 20_000;
+/** ms between two comparisons of what is in the kernel with what was written there. */
+const verifyIntervalMs = 60_000;
+
+export interface DatapathOptions {
+  readonly native: NativeBinding;
+  readonly config: AgentConfig;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly conditions: ConditionSink;
+}
+
+/** What there is once it has started. */
+interface Running {
+  readonly capabilities: Capabilities;
+  readonly objects: LoadedObjects;
+  readonly reconciler: Reconciler;
+  readonly conntrack: Conntrack;
+}
+
+export class Datapath {
+  readonly #options: DatapathOptions;
+  readonly #events: EventRing;
+  readonly #waiters = new ReadyWaiters();
+  readonly #timers: readonly Periodic[];
+  #running: Running | null = null;
+  #desired: DesiredState | null = null;
+  #startProblems: readonly Problem[] = [];
+  #queue: Promise<unknown> = Promise.resolve();
+  #lostEvents = 0;
+  #closed = false;
+
+  constructor(options: DatapathOptions) {
+    this.#options = options;
+    const { native, clock } = options;
+    this.#events = new EventRing(native, (set, direction, group) => {
+      return this.#running?.reconciler.sets.compiledOf(set)?.[direction].origins[group] ?? [];
+    });
+    this.#timers = [
+      new Periodic(clock, sweepIntervalMs, () => this.#supervised("sweep of conntrack", () => this.#sweep())),
+      new Periodic(clock, verifyIntervalMs, () => this.#supervised("comparison with the kernel", () => this.verify())),
+    ];
+  }
+
+  /**
+   * Takes over what is pinned and brings this version's programs in.
+   * @throws TandemError KERNEL_FEATURE_MISSING, BPFFS_UNAVAILABLE, LAYOUT_CHANGED, LOAD_FAILED: nothing was changed then
+   */
+  async start(): Promise<void> {
+    await this.#exclusive(async () => {
+      const { native, config, log, conditions } = this.#options;
+      const capabilities = chooseCapabilities(await native.probeFeatures(), config.tcMode);
+      const pins = new Pins(config.bpffs);
+      await pins.prepare(native);
+      const objects = new LoadedObjects({ native, config, capabilities, pins, log });
+      try {
+        await objects.load();
+        const conntrack = new Conntrack(
+          native,
+          { ct4: objects.map("ct4"), ct6: objects.map("ct6") },
+          config.conntrackTimeouts,
+          () => Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000),
+        );
+        const reconciler = new Reconciler({ native, config, capabilities, pins, objects, log });
+        const problems = await reconciler.takeOver(conntrack);
+        await objects.finish();
+        for (const [, counters] of reconciler.counters()) counters.repaired = 0; // the first reading repaired nothing
+        this.#running = { capabilities, objects, reconciler, conntrack };
+        this.#startProblems = objects.problems;
+        conditions.report("datapath", [...objects.problems, ...problems]);
+      } catch (error) {
+        objects.close();
+        throw error;
+      }
+      this.#events.open(objects.map("events"));
+      for (const timer of this.#timers) timer.start();
+      log.info(
+        { mode: capabilities.mode, redirectPeer: capabilities.redirectPeer, bpffs: config.bpffs },
+        "datapath loaded",
+      );
+    });
+  }
+
+  /** Leaves the kernel exactly as it is. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#timers.map((timer) => timer.stop()));
+    await this.#queue.catch(() => undefined);
+    await this.#events.close();
+    this.#running?.objects.close();
+    this.#running = null;
+  }
+
+  /** Makes the kernel hold this. What could not be written is a condition and tried again with the next call. */
+  async apply(desired: DesiredState): Promise<void> {
+    await this.#exclusive(async () => {
+      if (this.#closed) return;
+      this.#desired = desired;
+      await this.#reconcile(desired);
+    });
+  }
+
+  /** Compares the kernel with what was written, and repairs. The timer calls it. */
+  async verify(): Promise<void> {
+    await this.#exclusive(async () => {
+      const desired = this.#desired;
+      if (this.#closed || desired === null) return;
+      if (await this.#must().reconciler.verify()) await this.#reconcile(desired);
+    });
+  }
+
+  /**
+   * Resolves when that pod of this node is open in the kernel with the policy of the last `apply`; rejects when aborted.
+   * @param pod "namespace/name"
+   * @param ifindex the very endpoint that is meant, where several of one name may follow each other; null: all that there are
+   */
+  async whenReady(pod: string, signal: AbortSignal, ifindex: number | null = null): Promise<void> {
+    await this.#waiters.wait(() => this.#isReady(pod, ifindex), signal);
+  }
+
+  /** Batches of the event ring from now on. */
+  onEvents(listener: (batch: EventBatch) => void): void {
+    this.#events.listen(listener);
+  }
+
+  async report(): Promise<DatapathReport> {
+    if (this.#running === null) {
+      const { tcMode } = this.#options.config;
+      const mode = tcMode === "clsact" ? "clsact" : "tcx";
+      return { features: {}, mode, attachedEndpoints: 0, attachedUplinks: [], cgroup: null, reconcilers: [], maps: [] };
+    }
+    const { capabilities, reconciler } = this.#running;
+    const { attachments } = reconciler;
+    const { endpoints = [], uplinks = [] } = this.#desired ?? {};
+    return {
+      features: capabilities.features,
+      mode: capabilities.mode,
+      attachedEndpoints: endpoints.filter(({ row }) => attachments.isAttached("pod", row.ifindex)).length,
+      attachedUplinks: uplinks
+        .filter(({ ifindex }) => attachments.isAttached("uplink", ifindex))
+        .map(({ name }) => name),
+      cgroup: reconciler.socket.cgroup,
+      reconcilers: reconciler.counters().map(([name, { writes, repaired, failures, lastError }]) => ({
+        name,
+        writes,
+        repaired,
+        failures,
+        lastError,
+      })),
+      maps: this.#mapSizes(this.#running),
+    };
+  }
+
+  /** Since the maps were made; empty before the start. */
+  traffic(): readonly TrafficCount[] {
+    const running = this.#running;
+    return running === null ? [] : readTraffic(this.#options.native, running.objects.map("metrics"));
+  }
+
+  /** null: the kernel has no endpoint of that number. */
+  endpointState(id: number): EndpointState | null {
+    return this.#running?.reconciler.endpoints.stateOf(id) ?? null;
+  }
+
+  async conntrack(): Promise<readonly KernelFlow[]> {
+    return this.#running?.conntrack.flows() ?? [];
+  }
+
+  async identities(): Promise<readonly KernelIdentity[]> {
+    const running = this.#running;
+    return running === null ? [] : readIdentities(this.#options.native, (name) => running.objects.map(name));
+  }
+
+  async policySets(): Promise<readonly KernelPolicySet[]> {
+    const running = this.#running;
+    if (running === null) return [];
+    const { objects, reconciler } = running;
+    return readPolicySets(
+      this.#options.native,
+      (name) => objects.map(name),
+      (set) => reconciler.sets.compiledOf(set),
+    );
+  }
+
+  async services(): Promise<readonly KernelService[]> {
+    const running = this.#running;
+    return running === null ? [] : readServices(this.#options.native, (name) => running.objects.map(name));
+  }
+
+  async #reconcile(desired: DesiredState): Promise<void> {
+    const problems = await this.#must().reconciler.apply(desired);
+    this.#options.conditions.report("datapath", [...this.#startProblems, ...problems]);
+    await this.#waiters.wake();
+  }
+
+  async #isReady(pod: string, ifindex: number | null): Promise<boolean> {
+    const devices = this.#running?.reconciler.endpoints.readyDevices(pod) ?? null;
+    if (devices === null) return false;
+    if (ifindex !== null) return devices.includes(ifindex);
+    // The last update may still tell of a pod of the same name whose device is gone: that one is not meant.
+    const present = new Set((await this.#options.native.links(null)).map(({ index }) => index));
+    return devices.every((index) => present.has(index));
+  }
+
+  async #sweep(): Promise<void> {
+    const { log, native } = this.#options;
+    const { conntrack, objects } = this.#must();
+    await conntrack.sweep();
+    const lost = readLostEvents(native, objects.map("events_lost"));
+    if (lost > this.#lostEvents) log.warn({ lost: lost - this.#lostEvents }, "events were lost: the ring was full");
+    this.#lostEvents = lost;
+  }
+
+  #mapSizes({ objects, reconciler, conntrack }: Running): DatapathReport["maps"] {
+    const entries = new Map<string, number>(conntrack.entries);
+    const { endpoints, devices, identities, services, sets } = reconciler;
+    for (const table of [
+      endpoints.devices,
+      endpoints.addresses,
+      devices.table,
+      ...identities.tables,
+      ...services.tables,
+    ]) {
+      entries.set(table.map.name, table.actual.size);
+    }
+    for (const name of policyMaps) entries.set(name, sets.entries(name));
+    entries.set("service_backend", services.backendSlots);
+    return (Object.keys(mapLayouts) as MapName[]).map((name) => ({
+      name,
+      entries: entries.get(name) ?? null,
+      max: objects.map(name).maxEntries,
+    }));
+  }
+
+  /** One at a time: two updates at once would undo each other. */
+  async #exclusive(action: () => Promise<void>): Promise<void> {
+    const turn = this.#queue.then(action, action);
+    this.#queue = turn.catch(() => undefined);
+    await turn;
+  }
+
+  /** What timers do: a failure is told and tried again at the next turn. */
+  async #supervised(name: string, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      this.#options.log.error({ error: messageOf(error) }, `${name} failed`);
+    }
+  }
+
+  #must(): Running {
+    if (this.#running !== null) return this.#running;
+    throw new TandemError({
+      code: "DATAPATH_NOT_STARTED",
+      object: "datapath",
+      message: "the datapath has not started",
+      remedy: "see why its start failed",
+    });
+  }
+}

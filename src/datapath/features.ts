@@ -1,0 +1,50 @@
+/** What this kernel offers, and what the datapath chooses by it. Every probe really tried the thing; versions are never asked. */
+import type { AgentConfig } from "../config/index.ts";
+import { TandemError } from "../lib/errors.ts";
+import type { Features, TcMode } from "../native/contract.ts";
+
+export interface Capabilities {
+  readonly features: Features;
+  readonly mode: TcMode;
+  /** bpf_redirect_peer delivers into pods. */
+  readonly redirectPeer: boolean;
+  /** Sockets can be asked for their peer's name (getpeername hooks). */
+  readonly peerNames: boolean;
+}
+
+/** Without one of these no program can be loaded. The kernel is the first upstream one that has it. */
+const required: readonly { readonly name: string; readonly text: string; readonly kernel: string }[] = [
+  { name: "lru_hash", text: "LRU hash maps (conntrack)", kernel: "4.10" },
+  { name: "lpm_trie", text: "LPM tries (prefixes and ports of policies)", kernel: "4.11" },
+  { name: "fib_lookup", text: "bpf_fib_lookup (routes)", kernel: "4.18" },
+  { name: "ringbuf", text: "ring buffers (events)", kernel: "5.8" },
+  { name: "redirect_neigh", text: "bpf_redirect_neigh (delivery to other nodes)", kernel: "5.10" },
+];
+
+/** @throws TandemError KERNEL_FEATURE_MISSING */
+export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMode"]): Capabilities {
+  const has = (name: string) => features[name]?.supported === true;
+  const missing = required.filter(({ name }) => !has(name));
+  const needed = [...missing, ...(tcMode === "tcx" && !has("tcx") ? [tcxWanted] : [])];
+  if (needed.length > 0) {
+    throw new TandemError({
+      code: "KERNEL_FEATURE_MISSING",
+      object: "kernel",
+      message: needed
+        .map(({ name, text, kernel }) => {
+          const detail = features[name]?.detail ?? "";
+          return `${text} are missing${detail === "" ? "" : ` (${detail})`}: Linux ${kernel} has them`;
+        })
+        .join("; "),
+      remedy: missing.length > 0 ? "use a newer kernel; Tandem needs Linux 5.10" : "set tcMode to auto or clsact",
+    });
+  }
+  return {
+    features,
+    mode: tcMode === "auto" ? (has("tcx") ? "tcx" : "clsact") : tcMode,
+    redirectPeer: has("redirect_peer"),
+    peerNames: has("cgroup_getpeername"),
+  };
+}
+
+const tcxWanted = { name: "tcx", text: "TCX links (setting tcMode)", kernel: "6.6" } as const;

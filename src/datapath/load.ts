@@ -1,0 +1,229 @@
+/**
+ * Loads the objects on the pinned maps: same maps, new programs. A map whose size was changed in the settings is replaced by a new one
+ * with the same entries; a map that only counts, or that heals by itself, is made anew when its layout changed; with any other
+ * change of layout the start fails, and the kernel goes on with what it has.
+ *
+ * A replaced map is pinned as `NAME-old` until every program uses the new one (`finish`), so that a crash on the way loses nothing.
+ */
+import { join } from "node:path";
+import type { AgentConfig } from "../config/index.ts";
+import { messageOf, TandemError } from "../lib/errors.ts";
+import type { Logger } from "../model/logging.ts";
+import type { Problem } from "../model/status.ts";
+import type { Handle, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
+import { u32 } from "../native/layout.ts";
+import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
+import type { Capabilities } from "./features.ts";
+import { layoutChanged, layoutDifference } from "./layout-check.ts";
+import { keyText, readEntries, writeEntries } from "./map-table.ts";
+import type { Pins } from "./pins.ts";
+
+export interface LoadedProgram {
+  readonly name: string;
+  readonly handle: Handle;
+  readonly id: number;
+}
+
+/** Map types whose size is a choice: hash, LRU hash, LPM trie. */
+const resizable: ReadonlySet<number> = new Set([1, 9, 11]);
+/** May be lost: counters, settings that are written at start, ports of fragments on their way, events. */
+const disposable: ReadonlySet<MapName> = new Set([
+  "metrics",
+  "events_lost",
+  "drop_budget",
+  "settings",
+  "fragment",
+  "events",
+]);
+
+const mapNames = Object.keys(mapLayouts) as MapName[];
+const isMapName = (name: string): name is MapName => Object.hasOwn(mapLayouts, name);
+
+export interface LoadOptions {
+  readonly native: NativeBinding;
+  readonly config: AgentConfig;
+  readonly capabilities: Capabilities;
+  readonly pins: Pins;
+  readonly log: Logger;
+}
+
+export class LoadedObjects {
+  readonly #options: LoadOptions;
+  readonly #objects: Handle[] = [];
+  readonly #programs = new Map<string, LoadedProgram>();
+  readonly #maps = new Map<MapName, MapInfo>();
+  /** Maps that are being replaced. */
+  readonly #replaced = new Map<MapName, MapInfo>();
+  readonly problems: Problem[] = [];
+
+  constructor(options: LoadOptions) {
+    this.#options = options;
+  }
+
+  /** @throws TandemError LAYOUT_CHANGED, LOAD_FAILED */
+  async load(): Promise<void> {
+    const { capabilities } = this.#options;
+    const sizes = await this.#prepareMaps();
+    const noPeerNames = capabilities.peerNames ? [] : ["sock_getpeername4", "sock_getpeername6"];
+    await this.#loadObject("pod", sizes, this.#rodata(), []);
+    await this.#loadObject("network", sizes, this.#rodata(), []);
+    await this.#loadObject("sock", sizes, [], noPeerNames);
+    for (const [name, old] of this.#replaced) await this.#copy(name, old);
+  }
+
+  program(name: string): LoadedProgram {
+    const program = this.#programs.get(name);
+    if (program === undefined) throw new Error(`no object has a program ${name}`);
+    return program;
+  }
+
+  map(name: MapName): MapInfo {
+    const map = this.#maps.get(name);
+    if (map === undefined) throw new Error(`no object has a map ${name}`);
+    return map;
+  }
+
+  /** Every attached program uses the new maps now: what came into the old ones meanwhile is taken over, then they go. */
+  async finish(): Promise<void> {
+    const { native, pins } = this.#options;
+    for (const [name, old] of this.#replaced) {
+      await this.#copy(name, old);
+      native.closeMap(old.handle);
+      await native.unpin(pins.mapPath(oldName(name)));
+    }
+    this.#replaced.clear();
+  }
+
+  /** What is attached stays attached, what is pinned stays pinned. */
+  close(): void {
+    for (const object of this.#objects.splice(0)) this.#options.native.closeObject(object);
+  }
+
+  /** Checks what is pinned, moves aside what is to be replaced, and says which size each map is to have. */
+  async #prepareMaps(): Promise<ReadonlyMap<MapName, number>> {
+    const { native, config, pins, log } = this.#options;
+    const sizes = this.#wantedSizes();
+    for (const name of mapNames) {
+      const { layout } = mapLayouts[name];
+      const wanted = sizes.get(name) ?? layout.maxEntries;
+      if (await pins.hasMap(name)) {
+        const pinned = native.openPinnedMap(pins.mapPath(name));
+        const difference = layoutDifference(layout, pinned, native.mapBtf(pinned.handle));
+        native.closeMap(pinned.handle);
+        if (difference !== null && !disposable.has(name)) {
+          throw layoutChanged(pins.mapPath(name), config.bpffs, difference);
+        }
+        if (difference !== null || (pinned.maxEntries !== wanted && !resizable.has(layout.type))) {
+          log.warn({ map: name, difference }, "a pinned map of another layout is made anew");
+          await native.unpin(pins.mapPath(name));
+        } else if (pinned.maxEntries !== wanted) {
+          log.info({ map: name, from: pinned.maxEntries, to: wanted }, "a pinned map gets another size");
+          await this.#finishInterrupted(name);
+          await pins.renameMap(name, oldName(name));
+        }
+      }
+      if (await pins.hasMap(oldName(name))) this.#replaced.set(name, native.openPinnedMap(pins.mapPath(oldName(name))));
+    }
+    return sizes;
+  }
+
+  /** A replacement that a crash interrupted is completed before the next one begins. */
+  async #finishInterrupted(name: MapName): Promise<void> {
+    const { native, pins } = this.#options;
+    if (!(await pins.hasMap(oldName(name)))) return;
+    const old = native.openPinnedMap(pins.mapPath(oldName(name)));
+    const current = native.openPinnedMap(pins.mapPath(name));
+    await this.#copyEntries(name, old, current);
+    native.closeMap(old.handle);
+    native.closeMap(current.handle);
+    await native.unpin(pins.mapPath(oldName(name)));
+  }
+
+  #wantedSizes(): ReadonlyMap<MapName, number> {
+    const sizes = new Map<MapName, number>();
+    for (const [name, entries] of Object.entries(this.#options.config.mapSizes)) {
+      if (isMapName(name) && resizable.has(mapLayouts[name].layout.type)) {
+        sizes.set(name, entries);
+        continue;
+      }
+      this.problems.push({
+        code: "MAP_SIZE_UNKNOWN",
+        severity: "warning",
+        object: `mapSizes.${name}`,
+        field: "",
+        message: isMapName(name) ? "the size of this map cannot be chosen" : "there is no such map",
+        remedy: `maps with sizes: ${mapNames.filter((map) => resizable.has(mapLayouts[map].layout.type)).join(", ")}`,
+      });
+    }
+    return sizes;
+  }
+
+  #rodata(): readonly RodataValue[] {
+    const { config, capabilities } = this.#options;
+    const timeouts = config.conntrackTimeouts;
+    const value = (variable: string, number: number) => ({ variable: `config_${variable}`, bytes: u32.encode(number) });
+    return [
+      value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
+      value("timeout_tcp_opening", timeouts.tcpOpening),
+      value("timeout_tcp_established", timeouts.tcpEstablished),
+      value("timeout_tcp_closing", timeouts.tcpClosing),
+      value("timeout_udp_unreplied", timeouts.udpUnreplied),
+      value("timeout_udp_replied", timeouts.udpReplied),
+      value("timeout_icmp", timeouts.icmp),
+      value("timeout_other", timeouts.other),
+    ];
+  }
+
+  async #loadObject(
+    name: string,
+    sizes: ReadonlyMap<MapName, number>,
+    rodata: readonly RodataValue[],
+    skipPrograms: readonly string[],
+  ): Promise<void> {
+    const { native, config, pins } = this.#options;
+    const path = join(config.objects, `${name}.bpf.o`);
+    try {
+      const loaded = await native.loadObject({
+        path,
+        pinPath: pins.maps,
+        rodata,
+        maxEntries: [...sizes].map(([map, entries]) => ({ map, entries })),
+        skipPrograms,
+        reuseMaps: [],
+      });
+      this.#objects.push(loaded.object);
+      for (const program of loaded.programs) this.#programs.set(program.name, program);
+      for (const map of loaded.maps) if (isMapName(map.name)) this.#maps.set(map.name, map);
+    } catch (cause) {
+      const { log } = cause as { readonly log?: unknown };
+      const told = typeof log === "string" ? log.trim().split("\n").slice(-8).join("\n") : "";
+      throw new TandemError({
+        code: "LOAD_FAILED",
+        object: path,
+        message: `the kernel did not take the programs: ${messageOf(cause)}${told === "" ? "" : `\n${told}`}`,
+        remedy: "build the objects of this version (npm run build:bpf); if they are, report the kernel and this text",
+        cause,
+      });
+    }
+  }
+
+  async #copy(name: MapName, old: MapInfo): Promise<void> {
+    await this.#copyEntries(name, old, this.map(name));
+  }
+
+  /** Only what is not there yet: what the new map has is newer. */
+  async #copyEntries(name: MapName, from: MapInfo, to: MapInfo): Promise<void> {
+    const { native, log } = this.#options;
+    const there = new Set((await readEntries(native, to)).map(({ key }) => keyText(key)));
+    const missing = (await readEntries(native, from)).filter(({ key }) => !there.has(keyText(key)));
+    const failures = await writeEntries(native, to, missing, () => false);
+    if (missing.length > 0) {
+      log.info({ map: name, entries: missing.length - failures.size, left: failures.size }, "entries taken over");
+    }
+  }
+}
+
+/** bpffs allows no dots in names. */
+function oldName(name: MapName): string {
+  return `${name}-old`;
+}

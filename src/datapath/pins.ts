@@ -1,0 +1,103 @@
+/**
+ * The node's folder on bpffs: maps below `maps`, links below `links`. What is pinned there is ours by its place and name; nothing else
+ * lives in the folder. While the agent is away everything pinned goes on working.
+ */
+import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf, TandemError } from "../lib/errors.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import { errorCode } from "./problems.ts";
+
+/** Where distributions mount bpffs. */
+const systemBpffs = "/sys/fs/bpf";
+
+export class Pins {
+  readonly root: string;
+  readonly maps: string;
+  readonly links: string;
+
+  constructor(root: string) {
+    this.root = root;
+    this.maps = join(root, "maps");
+    this.links = join(root, "links");
+  }
+
+  mapPath(name: string): string {
+    return join(this.maps, name);
+  }
+
+  linkPath(name: string): string {
+    return join(this.links, name);
+  }
+
+  /**
+   * Makes the folders, and mounts bpffs where the place is none.
+   * @throws TandemError BPFFS_UNAVAILABLE
+   */
+  async prepare(native: Pick<NativeBinding, "mountBpffs">): Promise<void> {
+    try {
+      await this.#makeRoot(native);
+      await native.mountBpffs(this.root);
+      for (const folder of [this.maps, this.links]) await mkdir(folder, { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw new TandemError({
+        code: "BPFFS_UNAVAILABLE",
+        object: this.root,
+        message: `the folder for pinned maps and links cannot be used: ${messageOf(cause)}`,
+        remedy: `run as root with ${systemBpffs} mounted (mount -t bpf bpf ${systemBpffs}), or set bpffs to another folder`,
+        cause,
+      });
+    }
+  }
+
+  async #makeRoot(native: Pick<NativeBinding, "mountBpffs">): Promise<void> {
+    try {
+      await mkdir(this.root, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      // sysfs takes no folders: bpffs is not mounted yet
+      if (!this.root.startsWith(`${systemBpffs}/`) || !["EPERM", "ENOENT"].includes(errorCode(error))) throw error;
+      await native.mountBpffs(systemBpffs);
+      await mkdir(this.root, { recursive: true, mode: 0o700 });
+    }
+  }
+
+  /**
+   * A mark that outlives a crash: addresses are changing hands, and conntrack may keep verdicts of before. An agent that finds it lets
+   * every flow be judged again.
+   */
+  async markUnsettled(): Promise<void> {
+    await mkdir(this.#unsettled, { recursive: true });
+  }
+
+  async clearUnsettled(): Promise<void> {
+    await rm(this.#unsettled, { recursive: true, force: true });
+  }
+
+  async isUnsettled(): Promise<boolean> {
+    return exists(this.#unsettled);
+  }
+
+  get #unsettled(): string {
+    return join(this.root, "unsettled");
+  }
+
+  /** Names of pinned links. */
+  async linkNames(): Promise<ReadonlySet<string>> {
+    return new Set(await readdir(this.links));
+  }
+
+  async hasMap(name: string): Promise<boolean> {
+    return exists(this.mapPath(name));
+  }
+
+  async renameMap(from: string, to: string): Promise<void> {
+    await rename(this.mapPath(from), this.mapPath(to));
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,226 @@
+/**
+ * Desired state to kernel, in an order in which no packet sees half of a change:
+ *
+ *  1. settings
+ *  2. addresses and prefixes: who is who, before anybody is judged by it; addresses that nobody has go at once
+ *  3. new policy sets, whole, under new numbers that nobody uses yet
+ *  4. devices, then programs on them: a pod is never open on a device without its programs
+ *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together
+ *  6. services: new tables, then the switch
+ *  7. what nothing refers to any more: tables (within 6), programs, devices, sets
+ *
+ * An entry that cannot be written is a problem of its own, stays dirty for the next time, and holds up nothing else.
+ */
+import type { AgentConfig } from "../config/index.ts";
+import type { DesiredState } from "../compute/desired.ts";
+import type { Logger } from "../model/logging.ts";
+import type { Problem } from "../model/status.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import { EndpointFlags } from "../native/layouts.gen.ts";
+import { Attachments, type Device } from "./attachments.ts";
+import type { Conntrack } from "./conntrack.ts";
+import { DeviceReconciler } from "./devices.ts";
+import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpoints.ts";
+import type { Capabilities } from "./features.ts";
+import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
+import type { LoadedObjects } from "./load.ts";
+import type { Counters } from "./map-table.ts";
+import type { Pins } from "./pins.ts";
+import { PolicySetReconciler } from "./policy-sets.ts";
+import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
+import { ServiceReconciler } from "./services.ts";
+import { SettingsReconciler } from "./settings.ts";
+import { SocketHook } from "./socket-hook.ts";
+import { mayTakeAway } from "./stale-verdicts.ts";
+
+export interface ReconcilerOptions {
+  readonly native: NativeBinding;
+  readonly config: AgentConfig;
+  readonly capabilities: Capabilities;
+  readonly pins: Pins;
+  readonly objects: LoadedObjects;
+  readonly log: Logger;
+}
+
+export class Reconciler {
+  readonly settings: SettingsReconciler;
+  readonly devices: DeviceReconciler;
+  readonly identities: IdentityReconciler;
+  readonly sets: PolicySetReconciler;
+  readonly endpoints: EndpointReconciler;
+  readonly services: ServiceReconciler;
+  readonly attachments: Attachments;
+  readonly socket: SocketHook;
+  readonly #options: ReconcilerOptions;
+  /** Addresses that changed hands since all endpoints had a revision of afterwards. */
+  #changes: IdentityChange[] = [];
+  /** Not known which: every endpoint with a policy gets a new revision. */
+  #anyChange = false;
+  #socketProblems: readonly Problem[] = [];
+
+  constructor(options: ReconcilerOptions) {
+    const { native, config, capabilities, pins, objects } = options;
+    const map = objects.map.bind(objects);
+    const program = objects.program.bind(objects);
+    this.#options = options;
+    this.settings = new SettingsReconciler(native, map("settings"));
+    this.devices = new DeviceReconciler(native, map("device"));
+    this.identities = new IdentityReconciler(native, map);
+    this.sets = new PolicySetReconciler(native, map);
+    this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
+    this.services = new ServiceReconciler(native, map);
+    this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
+    this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
+  }
+
+  /** By name, for reports. */
+  counters(): readonly (readonly [string, Counters])[] {
+    return [
+      ["settings", this.settings.counters],
+      ["identities", this.identities.counters],
+      ["policy sets", this.sets.counters],
+      ["devices", this.devices.counters],
+      ["programs", this.attachments.counters],
+      ["endpoints", this.endpoints.counters],
+      ["services", this.services.counters],
+      ["socket", this.socket.counters],
+    ];
+  }
+
+  /** Takes over what is pinned: reads all maps and gives every attached link the programs of this version. */
+  async takeOver(conntrack: Conntrack): Promise<readonly Problem[]> {
+    await this.#read();
+    const { revision, table } = await conntrack.highest();
+    this.endpoints.reserveRevision(revision);
+    this.services.reserve(table);
+    this.#anyChange = await this.#options.pins.isUnsettled();
+    const known: Device[] = [
+      ...this.endpoints.known().map(({ ifindex }) => ({ kind: "pod", ifindex, name: `ifindex ${ifindex}` }) as const),
+      ...this.devices.known().map((ifindex) => ({ kind: "uplink", ifindex, name: `ifindex ${ifindex}` }) as const),
+    ];
+    const problems = await this.attachments.replaceAll(known);
+    this.#socketProblems = await this.socket.attach();
+    return [...problems, ...this.#socketProblems];
+  }
+
+  /** @returns what could not be done */
+  async apply(desired: DesiredState): Promise<readonly Problem[]> {
+    const { config, pins } = this.#options;
+    const failures: EntryFailure[] = [...(await this.settings.apply(config.traceFlows))];
+
+    if (this.identities.want(desired.identities, desired.clusterPrefixes)) await pins.markUnsettled();
+    const identities = await this.identities.write();
+    failures.push(...identities.failures);
+    this.#changes.push(...identities.addresses);
+    this.#anyChange ||= identities.prefixes;
+
+    const first = await this.#applyPolicies(desired);
+    failures.push(...(await this.services.apply(desired.frontends)));
+    await this.attachments.detach();
+    failures.push(...(await this.devices.remove()));
+    const room = await this.sets.remove(this.endpoints.usedSets());
+    // Old sets went last: where there was no room for new ones, there may be now.
+    const again = room && first.failures.some(({ error }) => isFull(error));
+    const policies = again ? await this.#applyPolicies(desired) : first;
+    if (again) await this.sets.remove(this.endpoints.usedSets());
+
+    if (policies.settled) {
+      this.#changes = [];
+      this.#anyChange = false;
+      await pins.clearUnsettled();
+    }
+    return [
+      ...this.#socketProblems,
+      ...entryProblems([...failures, ...policies.failures]),
+      ...policies.problems,
+      ...policies.heldBack.flatMap((each) => heldBackProblem(each)),
+    ];
+  }
+
+  /** Compares what is there with what was written. @returns true if something differed and has to be written again */
+  async verify(): Promise<boolean> {
+    const differing = await this.#read();
+    const links = await this.attachments.verify();
+    this.attachments.counters.repaired += links;
+    const sockets = await this.socket.verify();
+    this.socket.counters.repaired += sockets;
+    return differing + links > 0;
+  }
+
+  async #read(): Promise<number> {
+    let sum = 0;
+    const read = async (counters: Counters, reads: readonly (() => Promise<number>)[]) => {
+      for (const each of reads) {
+        const differing = await each();
+        counters.repaired += differing;
+        sum += differing;
+      }
+    };
+    const tables = this.identities.tables.map((table) => () => table.read());
+    await read(this.settings.counters, [() => this.settings.table.read()]);
+    await read(this.identities.counters, tables);
+    await read(this.sets.counters, [() => this.sets.read()]);
+    await read(this.devices.counters, [() => this.devices.table.read()]);
+    await read(this.endpoints.counters, [() => this.endpoints.read()]);
+    await read(this.services.counters, [() => this.services.read()]);
+    return sum;
+  }
+
+  /** Sets, devices, programs, endpoints. `settled`: every endpoint that should have another revision has it. */
+  async #applyPolicies(desired: DesiredState): Promise<{
+    readonly failures: readonly EntryFailure[];
+    readonly problems: readonly Problem[];
+    readonly heldBack: readonly HeldBack[];
+    readonly settled: boolean;
+  }> {
+    const sets = new Map(desired.sets.map((set) => [set.key, set]));
+    const used = new Set(desired.endpoints.flatMap(({ set }) => (set === null ? [] : (sets.get(set) ?? []))));
+    const failures = [...(await this.sets.write([...used].filter(({ refused }) => refused === null)))];
+    failures.push(...(await this.devices.write(desired.uplinks)));
+    const problems = await this.attachments.attach([
+      ...desired.uplinks.map(({ ifindex, name }) => ({ kind: "uplink", ifindex, name }) as const),
+      ...desired.endpoints.map(({ row }) => ({ kind: "pod", ifindex: row.ifindex, name: `Pod ${row.pod}` }) as const),
+    ]);
+    const context: EndpointContext = {
+      sets,
+      numberOf: (set) => this.sets.numberOf(set),
+      isAttached: (ifindex) => this.attachments.isAttached("pod", ifindex),
+      isStale: this.#staleness(),
+    };
+    const endpoints = await this.endpoints.apply(desired.endpoints, context);
+    failures.push(...endpoints.failures);
+    return { failures, problems, heldBack: endpoints.heldBack, settled: endpoints.failures.length === 0 };
+  }
+
+  #staleness(): EndpointContext["isStale"] {
+    const changes = this.#changes;
+    const bySet = new Map<number, boolean>();
+    return (number, flags) => {
+      if ((flags & (EndpointFlags.policyEgress | EndpointFlags.policyIngress)) === 0) return false;
+      if (this.#anyChange) return true;
+      if (changes.length === 0) return false;
+      const known = bySet.get(number);
+      if (known !== undefined) return known;
+      const compiled = this.sets.compiledOf(number);
+      const stale = compiled === null || mayTakeAway(compiled, changes);
+      bySet.set(number, stale);
+      return stale;
+    };
+  }
+}
+
+function heldBackProblem({ pod, kept, reason, detail }: HeldBack): readonly Problem[] {
+  // A pod that is not known yet is no fault; what could not be attached was told where it failed.
+  if (reason === "unknown" || reason === "not-attached") return [];
+  const now = kept ? "it keeps the policy that it had" : "it stays closed";
+  return [
+    {
+      code: reason === "refused" ? "POLICY_REFUSED" : "POLICY_NOT_WRITTEN",
+      severity: "error",
+      object: `Pod ${pod}`,
+      field: "",
+      message: `its policy is not in the kernel: ${detail}; ${now}`,
+      remedy: reason === "refused" ? "merge or remove rules that select this pod" : "see the problem of that map",
+    },
+  ];
+}
