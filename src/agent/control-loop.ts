@@ -18,6 +18,9 @@ const minIntervalMs = 5;
 /** ms after which it all is compared again although nothing changed. */
 const maxIntervalMs = 60_000;
 
+/** ms of rest after the dearest computations. */
+const longestRestMs = 1_000;
+
 /** Compute does not read these: they are for reports. Thousands of routes may change without any policy doing so. */
 const reportTables: ReadonlySet<TableName> = new Set<TableName>(["routes"]);
 
@@ -38,6 +41,7 @@ export class ControlLoop {
   #unsubscribe: () => void = () => undefined;
   #result: ComputeResult | null = null;
   #settle: () => void = () => undefined;
+  readonly #stopping = new AbortController();
 
   constructor(options: ControlLoopOptions) {
     this.#options = options;
@@ -69,25 +73,39 @@ export class ControlLoop {
   async stop(): Promise<void> {
     this.#unsubscribe();
     this.#settle();
+    this.#stopping.abort();
     await this.#runner.stop();
   }
 
   /** The runner retries what rejects. */
   async #supervised(): Promise<void> {
     const { conditions } = this.#options;
+    let computeMs = 0;
     try {
-      await this.#run();
+      computeMs = await this.#run();
       conditions.report("control", []);
       this.#settle();
     } catch (error) {
       conditions.report("control", [failure(error)]);
       throw error;
     }
+    await this.#rest(computeMs);
   }
 
-  async #run(): Promise<void> {
-    const { store, compute, apply, allocator, identityFile, conditions } = this.#options;
+  /** Computing blocks the event loop: at most half of the time goes there, so that the API and pods' starts are served in a storm of changes. */
+  async #rest(computeMs: number): Promise<void> {
+    if (computeMs <= minIntervalMs) return;
+    // Rejected by stop() only.
+    await this.#options.clock.sleep(Math.min(computeMs, longestRestMs), this.#stopping.signal).catch(() => undefined);
+  }
+
+  /** @returns ms that computing took */
+  async #run(): Promise<number> {
+    const { store, compute, apply, allocator, identityFile, conditions, clock, log } = this.#options;
+    const start = clock.monotonicMs();
+    const { revision } = store;
     const result = compute(store.snapshot());
+    const computeMs = clock.monotonicMs() - start;
     conditions.report("compute", result.problems);
     allocator.retain(new Set(result.identities.map(({ id }) => id)));
     // Before the kernel learns of a number: a crash in between must not give it to somebody else.
@@ -95,6 +113,9 @@ export class ControlLoop {
     if (record !== null) await identityFile.write(record);
     this.#result = result;
     await apply(result.desired);
+    const applyMs = clock.monotonicMs() - start - computeMs;
+    log.debug({ revision, computeMs: Math.round(computeMs), applyMs: Math.round(applyMs) }, "applied");
+    return computeMs;
   }
 }
 

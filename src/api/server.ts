@@ -9,6 +9,7 @@ import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
 import type { AgentQueries, CniHandler, EventFeed } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
+import { sendJson, sendText } from "./send-json.ts";
 import { claimSocket, listenPrivately } from "./socket-file.ts";
 
 export interface ApiServerOptions {
@@ -69,7 +70,7 @@ export class ApiServer {
       method: "GET" as const,
       pattern,
       handler: async (_request: IncomingMessage, response: ServerResponse, match: Match<Handler>) =>
-        send(response, 200, JSON.stringify(await answer(match))),
+        sendJson(response, await answer(match)),
     });
     return [
       get("/v1/status", () => queries.status()),
@@ -109,7 +110,7 @@ export class ApiServer {
       const { status, text } = errorBody(error);
       if (status >= 500) this.#options.onError(error, `${method} ${target}`);
       if (response.headersSent) response.destroy();
-      else send(response, status, text);
+      else sendText(response, status, text);
     }
   }
 
@@ -136,13 +137,8 @@ export class ApiServer {
     response.on("close", () => gone.abort());
     const body = cniRequest(await readBody(request));
     const answer = await this.#options.cni.handle(body, gone.signal);
-    if (!response.destroyed) send(response, 200, JSON.stringify(answer));
+    if (!response.destroyed) sendText(response, 200, JSON.stringify(answer));
   }
-}
-
-function send(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
-  response.end(text);
 }
 
 function one<T extends { readonly id: number }>(kind: string, id: string, rows: readonly T[]): T {

@@ -17,9 +17,12 @@ const gap = "   ";
 export function table(headings: readonly string[], rows: readonly (readonly CellInput[])[]): string {
   const all = [headings, ...rows].map((row) => row.map(cell));
   const lines = all.map((row) => row.map(({ text }) => text.split("\n")));
-  const widths = headings.map((_, column) =>
-    Math.max(...lines.flatMap((row) => (row[column] ?? []).map((line) => line.length))),
-  );
+  const widths = headings.map(() => 0);
+  for (const row of lines) {
+    for (const [column, cellLines] of row.entries()) {
+      for (const line of cellLines) widths[column] = Math.max(widths[column] ?? 0, line.length);
+    }
+  }
   return all.map((row, index) => printRow(row, lines[index] ?? [], widths)).join("");
 }
 

@@ -3,6 +3,7 @@ import { ControlLoop } from "../../../src/agent/control-loop.ts";
 import { type IdentityRecord, LocalIdentityAllocator } from "../../../src/agent/identity-allocator.ts";
 import type { ComputeResult } from "../../../src/compute/result.ts";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
+import { parsePrefix } from "../../../src/model/ip.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { TableStore } from "../../../src/model/store.ts";
@@ -26,7 +27,8 @@ function result(id: number): ComputeResult {
   };
 }
 
-function setUp(apply: () => Promise<void>) {
+/** @param computeMs how long a computation blocks */
+function setUp(apply: () => Promise<void>, computeMs = 0) {
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
@@ -36,6 +38,8 @@ function setUp(apply: () => Promise<void>) {
     allocator,
     compute: (snapshot) => {
       steps.push("compute");
+      const end = performance.now() + computeMs;
+      while (performance.now() < end);
       return result(allocator.numberFor(`namespaces=${snapshot.namespaces.size}`));
     },
     apply: async () => {
@@ -80,4 +84,29 @@ test("an apply that fails is a condition until a later one succeeds, and only th
   await loop.stop();
   t.deepEqual(reports.get("control"), []);
   t.is(steps.filter((step) => step === "apply").length, 3);
+});
+
+test("after a dear computation the loop rests as long: changes that never end do not take the event loop", async (t) => {
+  const { store, loop, steps } = setUp(async () => undefined, 30);
+  await loop.start();
+  const start = performance.now();
+  for (let i = 0; performance.now() - start < 400; i++) {
+    store.upsert("namespaces", "a", { name: "a", labels: { i: String(i) } });
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  const runs = steps.filter((step) => step === "compute").length;
+  await loop.stop();
+  t.true(runs >= 2, String(runs));
+  t.true(runs <= 1 + 400 / 60 + 1, String(runs));
+});
+
+test("routes that change are no reason to compute", async (t) => {
+  const { store, loop, steps } = setUp(async () => undefined);
+  await loop.start();
+  const destination = parsePrefix("10.0.0.0/24");
+  if (destination === null) return t.fail();
+  store.upsert("routes", "10.0.0.0/24", { destination, protocol: 17, nextHops: [], metric: 0, mtu: null, since: 0 });
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  await loop.stop();
+  t.is(steps.filter((step) => step === "compute").length, 1);
 });

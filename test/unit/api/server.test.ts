@@ -152,3 +152,36 @@ test("a stale socket file is replaced, a live one and a plain file are not", asy
   await t.throwsAsync(new FakeAgent(file, {}).server.start(), { message: /not a socket/ });
   await t.throwsAsync(new FakeAgent(join(folder, "x".repeat(120)), {}).server.start(), { message: /longer than 107/ });
 });
+
+test("a very long list is whole, and others are answered while it is written", async (t) => {
+  const row = { address: "10.0.0.1", identity: 256, labels: ["k8s:app=web"] };
+  const rows = Array.from({ length: 30_000 }, (_, i) => ({ ...row, identity: i }));
+  const agent = await fakeAgent(t, { queries: { ipcache: async () => rows } });
+  const order: string[] = [];
+  const long = ask(agent, "GET", "/v1/bpf/ipcache").then((answer) => {
+    order.push("long");
+    return answer;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const short = ask(agent, "GET", "/v1/version").then(() => order.push("short"));
+  t.is(JSON.stringify((await long).body), JSON.stringify(rows));
+  await short;
+  t.deepEqual(order, ["short", "long"]);
+});
+
+test("a reader that leaves in the middle of a long list is no failure", async (t) => {
+  const rows = Array.from({ length: 30_000 }, (_, identity) => ({ address: "10.0.0.1", identity, labels: [] }));
+  const agent = await fakeAgent(t, { queries: { ipcache: async () => rows } });
+  await new Promise<void>((resolve) => {
+    const call = request({ socketPath: agent.socket, path: "/v1/bpf/ipcache", agent: false }, (response) => {
+      response.once("data", () => {
+        call.destroy();
+        resolve();
+      });
+    });
+    call.on("error", () => undefined);
+    call.end();
+  });
+  t.is((await ask(agent, "GET", "/v1/version")).code, 200);
+  t.deepEqual(agent.errors, []);
+});

@@ -22,3 +22,11 @@ test("columns are as wide as their widest line, cells may have several lines, co
 });
 
 test("a list without rows has its headings", (t) => t.is(table(["A", "B"], []), "A   B\n"));
+
+test("a list may have very many rows", (t) => {
+  const text = table(
+    ["A", "B"],
+    Array.from({ length: 300_000 }, (_, i) => [i, "b"]),
+  );
+  t.is(text.split("\n").at(-2), "299999   b");
+});
