@@ -1,6 +1,6 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
- * GET /v1/status, /v1/endpoints[/ID], /v1/identities, /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
+ * GET /v1/status, /v1/endpoints[/ID|/NS%2FPOD], /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
  * GET /v1/events?type=drop,verdict,flow&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
@@ -14,6 +14,8 @@ export interface StatusDto {
   readonly started: string;
   readonly readyMs: number | null;
   readonly ready: boolean;
+  /** Counts changes of facts: the last one that was seen, and the last one that is in the kernel. */
+  readonly revision: { readonly facts: number; readonly applied: number };
   readonly kernel: {
     readonly release: string;
     readonly features: Readonly<Record<string, { readonly supported: boolean; readonly detail: string }>>;

@@ -76,9 +76,13 @@ export class ApiServer {
       get("/v1/status", () => queries.status()),
       get("/v1/version", () => queries.version()),
       get("/v1/endpoints", () => queries.endpoints()),
-      get("/v1/endpoints/:id", ({ parameters }) => one("endpoint", parameters.id ?? "", queries.endpoints())),
+      get("/v1/endpoints/:id", ({ parameters: { id = "" } }) =>
+        one("endpoint", id, queries.endpoints(), (row) => String(row.id) === id || row.pod === id),
+      ),
       get("/v1/identities", () => queries.identities()),
-      get("/v1/identities/:id", ({ parameters }) => one("identity", parameters.id ?? "", queries.identities())),
+      get("/v1/identities/:id", ({ parameters: { id = "" } }) =>
+        one("identity", id, queries.identities(), (row) => String(row.id) === id),
+      ),
       get("/v1/policies", () => queries.policies()),
       get("/v1/services", () => queries.services()),
       get("/v1/routes", () => queries.routes()),
@@ -141,8 +145,8 @@ export class ApiServer {
   }
 }
 
-function one<T extends { readonly id: number }>(kind: string, id: string, rows: readonly T[]): T {
-  const found = rows.find((row) => String(row.id) === id);
+function one<T>(kind: string, id: string, rows: readonly T[], isIt: (row: T) => boolean): T {
+  const found = rows.find(isIt);
   if (found !== undefined) return found;
   throw new ApiError(
     404,

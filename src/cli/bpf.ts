@@ -6,9 +6,8 @@ import { listCommand, serviceRow } from "./lists.ts";
 import { table } from "./table.ts";
 
 export function registerBpf(context: CliContext, program: Command): void {
-  const bpf = program.command("bpf").description("What is in the kernel's maps, decoded");
-  const list = (name: string, about: string) =>
-    agentCommand(bpf.command(name).description(about), "list", `every entry: ${about}`);
+  const bpf = program.command("bpf").description("what is in the kernel's maps, decoded");
+  const list = (name: string, about: string) => agentCommand(bpf.command(name).description(about), "list", about);
 
   listCommand<CtDto>(context, list("ct", "conntrack: the flows that this node knows"), "/v1/bpf/ct", (rows) =>
     table(

@@ -23,33 +23,37 @@ export function registerLists(context: CliContext, program: Command): void {
   const red = painter(context, "red");
   const green = painter(context, "green");
 
-  const endpoint = program.command("endpoint").description("Pods of this node as the datapath knows them");
+  const endpoint = program.command("endpoint").description("pods of this node as the datapath knows them");
   listCommand<EndpointDto>(context, agentCommand(endpoint, "list", "every pod of this node"), "/v1/endpoints", (rows) =>
     table(
       endpointHeadings,
       rows.map((row) => endpointRow(row, { good: green, bad: red })),
     ),
   );
-  const endpointGet = agentCommand(endpoint, "get <id>", "one pod of this node, by its endpoint number");
+  const endpointGet = agentCommand(
+    endpoint,
+    "get <endpoint>",
+    "one pod of this node as JSON, by endpoint number or NAMESPACE/POD",
+  );
   endpointGet.action(async (id: string) => {
     printJson(context, await clientOf(context, endpointGet).get(`/v1/endpoints/${encodeURIComponent(id)}`));
   });
 
-  const identity = program.command("identity").description("Sets of labels that policy speaks of, and their numbers");
+  const identity = program.command("identity").description("sets of labels that policy speaks of, and their numbers");
   listCommand<IdentityDto>(context, agentCommand(identity, "list", "every identity"), "/v1/identities", (rows) =>
     table(
       ["ID", "LABELS", "REFCOUNT"],
       rows.map((row) => [row.id, row.labels.join("\n"), row.references]),
     ),
   );
-  const identityGet = agentCommand(identity, "get <id>", "one identity, by its number");
+  const identityGet = agentCommand(identity, "get <id>", "one identity as JSON, by its number");
   identityGet.action(async (id: string) => {
     printJson(context, await clientOf(context, identityGet).get(`/v1/identities/${encodeURIComponent(id)}`));
   });
 
   registerPolicy(context, program);
 
-  const service = program.command("service").description("Services that this node balances");
+  const service = program.command("service").description("services that this node balances");
   listCommand<ServiceDto>(
     context,
     agentCommand(service, "list", "every service address and its backends"),
@@ -76,7 +80,7 @@ export function registerLists(context: CliContext, program: Command): void {
 }
 
 function registerPolicy(context: CliContext, program: Command): void {
-  const policy = program.command("policy").description("Policies as this node understood them");
+  const policy = program.command("policy").description("policies as this node understood them");
   const get = agentCommand(policy, "get [name]", "all policies, or those named NAME or NAMESPACE/NAME").addHelpText(
     "after",
     "\nExamples:\n  tandem policy get\n  tandem policy get shop/api --json\n",

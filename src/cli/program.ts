@@ -38,7 +38,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerVersion(context, program);
   registerAgent(context, program);
   if (firstWord(argv) === "lab") (await import("../lab/cli.ts")).registerLabCommands(program);
-  else program.command("lab").description("A cluster on this machine: nodes and pods as network namespaces");
+  else program.command("lab").description("a cluster on this machine: nodes and pods as network namespaces");
   return program;
 }
 

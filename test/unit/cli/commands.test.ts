@@ -82,6 +82,14 @@ test("what the agent refuses is exit code 1 with the agent's own words", async (
   t.regex(error.message, /there is no endpoint 99/);
 });
 
+test("endpoint get takes a number or a pod's name", async (t) => {
+  const { socket } = await fakeAgent(t);
+  for (const name of ["7", "shop/web-0"]) {
+    const { output } = await run(["endpoint", "get", name, "--socket", socket]);
+    t.like(JSON.parse(output), { id: 7, pod: "shop/web-0" });
+  }
+});
+
 test("endpoint list has Cilium's columns", async (t) => {
   const { socket } = await fakeAgent(t);
   const { output } = await run(["endpoint", "list", "--socket", socket]);
