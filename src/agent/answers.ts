@@ -69,7 +69,7 @@ export interface AnswersOptions {
   readonly datapath: DatapathAnswers;
   readonly cni: { addresses(): StatusDto["addresses"] };
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
-  readonly loop: { readonly result: ComputeResult | null };
+  readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
   readonly clock: Pick<Clock, "now" | "monotonicMs">;
   /** CLOCK_MONOTONIC. */
   readonly monotonicNs: () => bigint;
@@ -112,6 +112,7 @@ export class Answers implements AgentQueries {
       kernel,
       started: this.#started,
       readyMs: this.#readyMs,
+      revision: loop.revision,
       sources: Object.values(sources).map((source) => source.status()),
       addresses: cni.addresses(),
       endpoints: store.table("localEndpoints").size,

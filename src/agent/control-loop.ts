@@ -40,6 +40,8 @@ export class ControlLoop {
   readonly #runner: BoundedFrequencyRunner;
   #unsubscribe: () => void = () => undefined;
   #result: ComputeResult | null = null;
+  #facts = 0;
+  #applied = 0;
   #settle: () => void = () => undefined;
   readonly #stopping = new AbortController();
 
@@ -58,14 +60,22 @@ export class ControlLoop {
     return this.#result;
   }
 
+  /** Revision of the last change of tables that matters here, and of the tables that the kernel was given last. */
+  get revision(): { readonly facts: number; readonly applied: number } {
+    return { facts: this.#facts, applied: this.#applied };
+  }
+
   /** Follows the tables from now on. Resolves when a computation was applied for the first time, or with `stop`. */
   async start(): Promise<void> {
     const settled = new Promise<void>((resolve) => {
       this.#settle = resolve;
     });
-    this.#unsubscribe = this.#options.store.onChange(({ table }) => {
-      if (!reportTables.has(table)) this.#runner.trigger();
+    this.#unsubscribe = this.#options.store.onChange(({ table, revision }) => {
+      if (reportTables.has(table)) return;
+      this.#facts = revision;
+      this.#runner.trigger();
     });
+    this.#facts = this.#options.store.revision;
     this.#runner.trigger();
     await settled;
   }
@@ -113,6 +123,7 @@ export class ControlLoop {
     if (record !== null) await identityFile.write(record);
     this.#result = result;
     await apply(result.desired);
+    this.#applied = revision;
     const applyMs = clock.monotonicMs() - start - computeMs;
     log.debug({ revision, computeMs: Math.round(computeMs), applyMs: Math.round(applyMs) }, "applied");
     return computeMs;

@@ -13,6 +13,7 @@ export interface StatusParts {
   readonly started: number;
   /** ms from start to ready; null: not yet. */
   readonly readyMs: number | null;
+  readonly revision: StatusDto["revision"];
   readonly sources: StatusDto["sources"];
   readonly addresses: StatusDto["addresses"];
   readonly endpoints: number;
@@ -34,6 +35,7 @@ export function statusReport(parts: StatusParts): StatusDto {
     started: new Date(parts.started).toISOString(),
     readyMs: parts.readyMs === null ? null : Math.round(parts.readyMs),
     ready: parts.readyMs !== null,
+    revision: parts.revision,
     kernel: { release: parts.kernel, features: datapath.features },
     attach: {
       mode: datapath.mode,

@@ -14,6 +14,7 @@ export const status: StatusDto = {
   started: "2026-01-02T03:04:05.000Z",
   readyMs: 321,
   ready: true,
+  revision: { facts: 5, applied: 5 },
   kernel: { release: "6.18.0", features: { tcx: { supported: true, detail: "" } } },
   attach: { mode: "tcx", endpoints: 2, uplinks: ["eth0"], cgroup: "/sys/fs/cgroup/tandem" },
   sources: [{ name: "files", synced: true, stale: false, detail: "12 objects" }],

@@ -168,7 +168,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     datapath,
     cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }] },
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
-    loop: { result },
+    loop: { result, revision: { facts: 2, applied: 1 } },
     clock: { now: () => 100_000, monotonicMs: () => 400 },
     monotonicNs: () => 5_000_000_000n,
     ...overrides,
@@ -219,7 +219,7 @@ test("a node is not ok before it is ready, with an error, a stale source or a mi
 });
 
 test("before the first computation everything is empty, and answered", async (t) => {
-  const made = answers({ loop: { result: null } });
+  const made = answers({ loop: { result: null, revision: { facts: 0, applied: 0 } } });
   t.like(await made.status(), { ok: false, ready: false, readyMs: null, counts: { policies: 0, services: 0 } });
   t.deepEqual([made.identities(), made.policies(), made.services()], [[], [], []]);
   t.like(made.endpoints()[0], { id: 7, identity: 0, state: "ready" });

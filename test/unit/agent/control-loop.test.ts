@@ -110,3 +110,23 @@ test("routes that change are no reason to compute", async (t) => {
   await loop.stop();
   t.is(steps.filter((step) => step === "compute").length, 1);
 });
+
+test("the revision that is applied follows that of the facts when the kernel has it, and routes do not count", async (t) => {
+  let finish = () => {};
+  const gate = () => new Promise<void>((resolve) => (finish = resolve));
+  let waiting = Promise.resolve();
+  const { store, loop } = setUp(() => waiting);
+  await loop.start();
+  const { facts, applied } = loop.revision;
+  t.is(facts, applied);
+  waiting = gate();
+  store.upsert("namespaces", "shop", { name: "shop", labels: {} });
+  t.deepEqual(loop.revision, { facts: facts + 1, applied });
+  finish();
+  while (loop.revision.applied < facts + 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  const destination = parsePrefix("10.0.0.0/8");
+  if (destination === null) throw new Error("no prefix");
+  store.upsert("routes", "10.0.0.0/8", { destination, protocol: 17, nextHops: [], metric: 0, mtu: null, since: 0 });
+  t.is(loop.revision.facts, facts + 1);
+  await loop.stop();
+});
