@@ -1,0 +1,430 @@
+/**
+ * A node for its programs alone: a network namespace with the host sides of two pods, an uplink, a tunnel device and routes, the three
+ * objects loaded without pins, and maps that tests fill. Packets go through BPF_PROG_TEST_RUN, so nothing is sent: what a
+ * program says (its verdict), what it made of the packet and what it wrote into maps is all there is to see.
+ */
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Handle, NativeBinding, RodataValue } from "../../src/native/contract.ts";
+import { loadNative, packageRoot } from "../../src/native/index.ts";
+import {
+  CtFlags,
+  type CtEntry,
+  DeviceFlags,
+  EndpointFlags,
+  type Endpoint,
+  type Event,
+  event as eventCodec,
+  IpcacheFlags,
+} from "../../src/native/layouts.gen.ts";
+import { bytesOf, ethernet, frame, type IpOptions, isIpv6, type Macs, mac, type Transport } from "./packets.ts";
+import { type ParsedFrame, parseFrame, wrongChecksums } from "./packets-parse.ts";
+import { ipv4Number, Maps, mapped, putIdentity } from "./programs-maps.ts";
+
+const run = promisify(execFile);
+
+export type ProgramName = "from_pod" | "to_pod" | "from_network" | "to_network";
+
+/** What tc does with the packet: 0 goes on to the stack, 2 drops, 7 redirects. */
+export type Verdict = "stack" | "drop" | "redirect";
+const verdicts: Readonly<Record<number, Verdict>> = { 0: "stack", 2: "drop", 7: "redirect" };
+
+/** The people of the tables. Pods a and b live here, r on another node; w is outside; `new` is in a pod CIDR, unknown to ipcache. */
+export const who = {
+  a: { ipv4: "10.0.1.10", ipv6: "fd00:1::10", mac: mac("02:00:00:00:00:0a"), identity: 65_001 },
+  b: { ipv4: "10.0.1.11", ipv6: "fd00:1::11", mac: mac("02:00:00:00:00:0b"), identity: 65_002 },
+  r: { ipv4: "10.0.2.20", ipv6: "fd00:2::20", identity: 65_003 },
+  new: { ipv4: "10.0.2.99", ipv6: "fd00:2::99", identity: 3 },
+  host: { ipv4: "192.0.2.1", ipv6: "2001:db8:f::1", identity: 1 },
+  node2: { ipv4: "192.0.2.2", ipv6: "2001:db8:f::2", identity: 6 },
+  w: { ipv4: "198.51.100.7", ipv6: "2001:db8:99::7", identity: 2 },
+} as const;
+export type Someone = keyof typeof who;
+
+const hostMac = mac("02:00:00:00:01:00");
+const uplinkMac = mac("02:00:00:00:02:00");
+const routerMac = mac("02:00:00:00:02:fe");
+
+/** What a frame shows of one family at a time: tests run every row for both. */
+export type Family = "ipv4" | "ipv6";
+export const families: readonly Family[] = ["ipv4", "ipv6"];
+
+export interface RunResult {
+  readonly verdict: Verdict;
+  readonly frame: Buffer;
+  readonly parsed: ParsedFrame;
+  readonly mark: number;
+}
+
+export interface RunOptions {
+  readonly device?: DeviceName;
+  readonly mark?: number;
+  readonly gsoSize?: number;
+  readonly gsoSegments?: number;
+}
+
+export type DeviceName = "a" | "b" | "up" | "tun" | "other";
+
+/** enum of settings in .rodata, as 32-bit words. */
+export function rodata(values: Readonly<Record<string, number>>): readonly RodataValue[] {
+  return Object.entries(values).map(([variable, value]) => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(value);
+    return { variable, bytes };
+  });
+}
+
+let count = 0;
+
+export class ProgramNode {
+  readonly native: NativeBinding;
+  readonly maps: Maps;
+  readonly netns: string;
+  readonly index: Readonly<Record<DeviceName, number>>;
+  readonly #programs: ReadonlyMap<string, Handle>;
+  readonly #objects: readonly Handle[];
+  #ring: Handle | null = null;
+  readonly #events: Event[] = [];
+
+  private constructor(
+    native: NativeBinding,
+    netns: string,
+    index: Readonly<Record<DeviceName, number>>,
+    loaded: { objects: readonly Handle[]; programs: ReadonlyMap<string, Handle>; maps: ReadonlyMap<string, Handle> },
+  ) {
+    this.native = native;
+    this.netns = netns;
+    this.index = index;
+    this.maps = new Maps(native, loaded.maps);
+    this.#programs = loaded.programs;
+    this.#objects = loaded.objects;
+  }
+
+  /** Errors: those of ip(8) and of loading; what was made until then is removed. */
+  static async create(
+    settings: Readonly<Record<string, number>> = {},
+    sizes: Readonly<Record<string, number>> = {},
+    options: { readonly events: boolean } = { events: true },
+  ): Promise<ProgramNode> {
+    const netns = `tandem-prog-${process.pid}-${count++}`;
+    const native = loadNative();
+    await run("ip", ["netns", "add", netns]);
+    try {
+      const index = await makeDevices(native, netns);
+      const loaded = await loadObjects(native, rodata(settings), sizes);
+      const node = new ProgramNode(native, netns, index, loaded);
+      node.fill();
+      if (!options.events) return node;
+      node.#ring = native.openRing(node.maps.handle("events"), eventCodec.size, 2, (records, n) => {
+        for (let i = 0; i < n; i++) node.#events.push(eventCodec.decode(records, i * eventCodec.size));
+      });
+      return node;
+    } catch (error) {
+      await run("ip", ["netns", "del", netns]);
+      throw error;
+    }
+  }
+
+  /** Endpoints without policy, identities, cluster prefixes, devices. */
+  fill(): void {
+    this.maps.put("settings", 0, { trace: 0, dropEventsPerSecond: 0 });
+    this.putPod("a");
+    this.putPod("b");
+    for (const name of ["a", "b", "r", "node2"] as const) {
+      putIdentity(this.maps, who[name].ipv4, who[name].identity, name === "node2" ? IpcacheFlags.node : 0);
+      putIdentity(this.maps, who[name].ipv6, who[name].identity, name === "node2" ? IpcacheFlags.node : 0);
+    }
+    const here = IpcacheFlags.node | IpcacheFlags.localNode;
+    putIdentity(this.maps, who.host.ipv4, 1, here);
+    putIdentity(this.maps, who.host.ipv6, 1, here);
+    const unmanaged = { identity: 3, flags: 0 };
+    this.maps.put("cluster_prefix4", { prefixlen: 16, address: ipv4Number("10.0.0.0") }, unmanaged);
+    this.maps.put("cluster_prefix6", { prefixlen: 16, address: bytesOf("fd00::") }, unmanaged);
+    this.maps.put("device", { ifindex: this.index.up }, { flags: DeviceFlags.uplink, mtu: 1500 });
+    this.maps.put("device", { ifindex: this.index.tun }, { flags: DeviceFlags.uplink | DeviceFlags.l3, mtu: 1480 });
+  }
+
+  /** Writes pod a or b as an endpoint: open and without policy unless told otherwise. */
+  putPod(name: "a" | "b", changes: Partial<Endpoint> = {}): Endpoint {
+    const pod = who[name];
+    const value: Endpoint = {
+      ifindex: this.index[name],
+      identity: pod.identity,
+      policySet: 0,
+      policyRevision: 1,
+      flags: 0,
+      ipv4: ipv4Number(pod.ipv4),
+      ipv6: bytesOf(pod.ipv6),
+      podMac: pod.mac,
+      hostMac,
+      id: name === "a" ? 11 : 12,
+      ...changes,
+    };
+    this.maps.put("endpoint", { ifindex: this.index[name] }, value);
+    for (const address of [pod.ipv4, pod.ipv6]) this.maps.put("endpoint_addr", { address: mapped(address) }, value);
+    return value;
+  }
+
+  /** Puts pod under a policy set: both directions that the flags name. */
+  enforce(name: "a" | "b", directions: "egress" | "ingress" | "both", changes: Partial<Endpoint> = {}): Endpoint {
+    const egress = EndpointFlags.enforceEgress | EndpointFlags.policyEgress;
+    const ingress = EndpointFlags.enforceIngress | EndpointFlags.policyIngress;
+    const flags = directions === "egress" ? egress : directions === "ingress" ? ingress : egress | ingress;
+    return this.putPod(name, { policySet: name === "a" ? 1 : 2, flags, ...changes });
+  }
+
+  /** Forgets flows, fragments, services and policies, and puts everything else as it was at first. */
+  async reset(): Promise<void> {
+    await this.takeEvents();
+    await this.maps.clear("ct4", "ct6", "fragment", "service4", "service6", "service_backend", "policy_set");
+    await this.maps.clear(
+      "policy_peer",
+      "policy_prefix4",
+      "policy_prefix6",
+      "policy_port",
+      "endpoint",
+      "endpoint_addr",
+    );
+    await this.maps.clear("ipcache4", "ipcache6", "device", "cluster_prefix4", "cluster_prefix6", "sock_reverse");
+    this.fill();
+  }
+
+  async run(program: ProgramName, packet: Buffer, options: RunOptions = {}): Promise<RunResult> {
+    const handle = this.#programs.get(program);
+    if (handle === undefined) throw new Error(`${program} is not loaded`);
+    const usual: Readonly<Record<ProgramName, DeviceName>> = {
+      from_pod: "a",
+      to_pod: "a",
+      from_network: "up",
+      to_network: "up",
+    };
+    const index = this.index[options.device ?? usual[program]];
+    const context = Buffer.alloc(192); // struct __sk_buff; only these fields may be set
+    context.writeUInt32LE(options.mark ?? 0, 8);
+    context.writeUInt32LE(index, 36); // ingress_ifindex
+    context.writeUInt32LE(index, 40);
+    context.writeUInt32LE(options.gsoSegments ?? 0, 164);
+    context.writeUInt32LE(options.gsoSize ?? 0, 176);
+    const result = await this.native.testRun(handle, packet, context, 1, `/run/netns/${this.netns}`);
+    const verdict = verdicts[result.retval];
+    if (verdict === undefined) throw new Error(`${program} returned ${result.retval}`);
+    return {
+      verdict,
+      frame: result.data,
+      parsed: parseFrame(result.data),
+      mark: result.context?.readUInt32LE(8) ?? 0,
+    };
+  }
+
+  /** What pod a or b sends: from its own MAC and address. */
+  fromPod(name: "a" | "b", packet: Buffer, options: RunOptions = {}): Promise<RunResult> {
+    return this.run("from_pod", packet, { device: name, ...options });
+  }
+
+  /** Packets and bytes per "reason/direction" since the last call. */
+  takeMetrics(): ReadonlyMap<string, { readonly packets: number; readonly bytes: number }> {
+    const seen = new Map<string, { packets: number; bytes: number }>();
+    for (let index = 0; index < 64; index++) {
+      const values = this.maps.perCpu("metrics", index);
+      if (values.length === 0) break;
+      const packets = values.reduce((sum, value) => sum + Number(value.packets), 0);
+      const bytes = values.reduce((sum, value) => sum + Number(value.bytes), 0);
+      if (packets > 0) seen.set(`${index >> 1}/${index & 1 ? "ingress" : "egress"}`, { packets, bytes });
+      const zero = Buffer.alloc(values.length * 16);
+      const key = Buffer.alloc(4);
+      key.writeUInt32LE(index);
+      this.native.mapUpdate(this.maps.handle("metrics"), key, zero, 0);
+    }
+    return seen;
+  }
+
+  /** Events since the last call: waits until `expected` are there or 2 s are over, and a little longer for those that should not be. */
+  async takeEvents(expected = 0): Promise<readonly Event[]> {
+    const end = performance.now() + 2000;
+    while (this.#events.length < expected && performance.now() < end) await sleep(2);
+    await sleep(8);
+    return this.#events.splice(0);
+  }
+
+  /** Every flow of a family, services' choices included. */
+  async flows(family: Family): Promise<readonly Flow[]> {
+    if (family === "ipv4") {
+      return (await this.maps.entries("ct4")).map(({ key, value }) =>
+        describe(dotted(key.lowAddress), dotted(key.highAddress), key, value),
+      );
+    }
+    return (await this.maps.entries("ct6")).map(({ key, value }) =>
+      describe(textOf(key.lowAddress), textOf(key.highAddress), key, value),
+    );
+  }
+
+  /** Changes every flow of a family: time goes on, flags are set. */
+  async changeFlows(family: Family, change: (entry: CtEntry) => CtEntry): Promise<void> {
+    if (family === "ipv4")
+      for (const { key, value } of await this.maps.entries("ct4")) this.maps.put("ct4", key, change(value));
+    else for (const { key, value } of await this.maps.entries("ct6")) this.maps.put("ct6", key, change(value));
+  }
+
+  async remove(): Promise<void> {
+    if (this.#ring !== null) await this.native.closeRing(this.#ring);
+    for (const object of this.#objects) this.native.closeObject(object);
+    await run("ip", ["netns", "del", this.netns]);
+  }
+}
+
+export interface Flow {
+  readonly protocol: number;
+  /** "address:port" of who opened it, and of the other. */
+  readonly initiator: string;
+  readonly responder: string;
+  readonly flags: readonly string[];
+  readonly egressRevision: number;
+  readonly ingressRevision: number;
+  readonly nat: string | null;
+  readonly natId: number;
+}
+
+const dotted = (address: number) => [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
+const textOf = (bytes: Uint8Array) => parseFrame(textFrame(bytes)).ip?.source ?? "";
+const textFrame = (bytes: Uint8Array) => {
+  const packet = Buffer.alloc(40);
+  packet[0] = 0x60;
+  packet.set(bytes, 8);
+  return ethernet({ source: hostMac, destination: hostMac }, 0x86dd, packet);
+};
+
+function describe(
+  low: string,
+  high: string,
+  key: { readonly lowPort: number; readonly highPort: number; readonly protocol: number },
+  entry: CtEntry,
+): Flow {
+  const lowEnd = `${low}:${key.lowPort}`;
+  const highEnd = `${high}:${key.highPort}`;
+  const initiatorLow = (entry.flags & CtFlags.initiatorLow) !== 0;
+  const nat = textOf(entry.natAddress);
+  return {
+    protocol: key.protocol,
+    initiator: initiatorLow ? lowEnd : highEnd,
+    responder: initiatorLow ? highEnd : lowEnd,
+    flags: Object.entries(CtFlags)
+      .filter(([name, flag]) => name !== "initiatorLow" && (entry.flags & flag) !== 0)
+      .map(([name]) => name),
+    egressRevision: entry.egressRevision,
+    ingressRevision: entry.ingressRevision,
+    nat: entry.flags & (CtFlags.nat | CtFlags.service) ? `${nat.replace("::ffff:", "")}:${entry.natPort}` : null,
+    natId: entry.natId,
+  };
+}
+
+/** The frame by which `from` reaches the host side of its veth. */
+export function podFrame(
+  from: "a" | "b",
+  source: string,
+  destination: string,
+  transport: Transport,
+  options?: IpOptions,
+): Buffer {
+  return frame({ source: who[from].mac, destination: hostMac }, source, destination, transport, options);
+}
+
+/** A frame as the router sends it to this node. */
+export function wireFrame(source: string, destination: string, transport: Transport, options?: IpOptions): Buffer {
+  return frame(wireMacs, source, destination, transport, options);
+}
+
+/** A frame as the node's stack sends it to a pod. */
+export function stackFrame(
+  to: "a" | "b",
+  source: string,
+  destination: string,
+  transport: Transport,
+  options?: IpOptions,
+): Buffer {
+  return frame({ source: hostMac, destination: who[to].mac }, source, destination, transport, options);
+}
+
+export const wireMacs: Macs = { source: routerMac, destination: uplinkMac };
+export const podMacs = (name: "a" | "b"): Macs => ({ source: who[name].mac, destination: hostMac });
+export { hostMac, ipv4Number, isIpv6, wrongChecksums };
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+async function makeDevices(native: NativeBinding, netns: string): Promise<Readonly<Record<DeviceName, number>>> {
+  const commands = [
+    "link set lo up",
+    "link add name veth-a type veth peer name pod-a",
+    "link add name veth-b type veth peer name pod-b",
+    "link add name other type veth peer name other-peer",
+    "link add name uplink type veth peer name wire",
+    "tuntap add dev tun mode tun",
+    ...["veth-a", "pod-a", "veth-b", "pod-b", "uplink", "wire", "tun", "other", "other-peer"].map(
+      (n) => `link set ${n} up`,
+    ),
+    "addr add 192.0.2.1/24 dev uplink",
+    "addr add 2001:db8:f::1/64 dev uplink nodad",
+    "neigh add 192.0.2.2 lladdr 02:00:00:00:02:02 dev uplink nud permanent",
+    "neigh add 192.0.2.254 lladdr 02:00:00:00:02:fe dev uplink nud permanent",
+    "neigh add 2001:db8:f::2 lladdr 02:00:00:00:02:02 dev uplink nud permanent",
+    "neigh add 2001:db8:f::254 lladdr 02:00:00:00:02:fe dev uplink nud permanent",
+    "route add 10.0.2.0/24 via 192.0.2.2",
+    "route add fd00:2::/64 via 2001:db8:f::2",
+    "route add 10.0.3.0/24 dev tun",
+    "route add fd00:3::/64 dev tun",
+    "route add 10.0.4.0/24 via 192.0.2.2 mtu 1400",
+    "route add fd00:4::/64 via 2001:db8:f::2 mtu 1400",
+    "route add 10.0.5.0/24 via 192.0.2.77", // nobody answers there
+    "route add 203.0.113.0/24 dev other",
+    "route add 2001:db8:113::/64 dev other",
+    "route add unreachable 10.0.9.0/24",
+    "route add unreachable fd00:9::/64",
+    "route add default via 192.0.2.254",
+    "route add default via 2001:db8:f::254",
+  ];
+  await native.writeSysctls(`/run/netns/${netns}`, [
+    { name: "net.ipv4.ip_forward", value: "1" },
+    { name: "net.ipv6.conf.all.forwarding", value: "1" },
+    { name: "net.ipv6.conf.default.forwarding", value: "1" },
+  ]);
+  for (const command of commands) await run("ip", ["-n", netns, ...command.split(" ")]);
+  const links = await native.links(`/run/netns/${netns}`);
+  const indexOf = (name: string) => {
+    const found = links.find((link) => link.name === name);
+    if (found === undefined) throw new Error(`${name} was not made`);
+    return found.index;
+  };
+  return {
+    a: indexOf("veth-a"),
+    b: indexOf("veth-b"),
+    up: indexOf("uplink"),
+    tun: indexOf("tun"),
+    other: indexOf("other"),
+  };
+}
+
+async function loadObjects(
+  native: NativeBinding,
+  settings: readonly RodataValue[],
+  sizes: Readonly<Record<string, number>>,
+): Promise<{ objects: readonly Handle[]; programs: ReadonlyMap<string, Handle>; maps: ReadonlyMap<string, Handle> }> {
+  const maps = new Map<string, Handle>();
+  const programs = new Map<string, Handle>();
+  const objects: Handle[] = [];
+  const small: Readonly<Record<string, number>> = { ct4: 4096, ct6: 4096, fragment: 256, sock_reverse: 1024, ...sizes };
+  for (const name of ["pod", "network", "sock"]) {
+    const loaded = await native.loadObject({
+      path: join(packageRoot(), `build/bpf/${name}.bpf.o`),
+      pinPath: null,
+      rodata: name === "sock" ? [] : settings,
+      maxEntries: Object.entries(small).map(([map, entries]) => ({ map, entries })),
+      skipPrograms: [],
+      reuseMaps: [...maps].map(([map, handle]) => ({ map, handle })),
+    });
+    objects.push(loaded.object);
+    for (const program of loaded.programs) programs.set(program.name, program.handle);
+    for (const map of loaded.maps)
+      if (!map.name.includes(".") && map.name !== "scratch" && !maps.has(map.name)) maps.set(map.name, map.handle);
+  }
+  return { objects, programs, maps };
+}
