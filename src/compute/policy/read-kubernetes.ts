@@ -29,7 +29,7 @@ export function readNetworkPolicy(value: unknown, place: Place, namespace: strin
     subject: inNamespace(subject, namespace),
     isolates,
     rules: [...(isolates.ingress ? ingress : []), ...(isolates.egress ? egress : [])],
-    requires: { ingress: [], egress: [] },
+    requires: [],
   };
 }
 

@@ -67,14 +67,21 @@ export interface Rule {
   readonly origin: string;
 }
 
+/** A condition on the endpoint peers of other rules; it grants nothing. Those of deny rules narrow deny rules only, as Cilium does. */
+export interface Requires {
+  readonly direction: Direction;
+  readonly denies: boolean;
+  readonly selector: Selector;
+}
+
 /** One subject with its rules: a NetworkPolicy, or one of the specs of a Cilium policy. */
 export interface Spec {
   readonly subject: Selector;
   /** Directions that this one puts into default deny. */
   readonly isolates: { readonly ingress: boolean; readonly egress: boolean };
   readonly rules: readonly Rule[];
-  /** What endpoint peers of all Cilium policies of the subject must also match. */
-  readonly requires: { readonly ingress: readonly Selector[]; readonly egress: readonly Selector[] };
+  /** What endpoint peers of all Cilium policies of the subject must also match, in rules that allow and in rules that deny. */
+  readonly requires: readonly Requires[];
 }
 
 export interface ParsedPolicy {

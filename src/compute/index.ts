@@ -1,0 +1,196 @@
+/**
+ * Facts in, desired state out. Pure but for three memories: what was computed before (only to be quick: a fresh computation gives the
+ * same answer), the numbers of identities (the allocator's), and the last valid version of a policy that became invalid (`book.ts`).
+ */
+import { compareText } from "../model/labels.ts";
+import type { Problem } from "../model/status.ts";
+import type { TableSnapshot } from "../model/store.ts";
+import type { CompiledSet, DesiredEndpoint } from "./desired.ts";
+import { type AddressHolders, holdersOf, podOfEndpoint } from "./identity/addresses.ts";
+import { podCidrsOf } from "./identity/pod-cidrs.ts";
+import { PodIdentifier, type PodIdentities } from "./identity/pods.ts";
+import { identityNumbers, reservedIdentities } from "./identity/reserved.ts";
+import { memo } from "./memo.ts";
+import { PolicyBook, type PolicyInForce } from "./policy/book.ts";
+import { SelectorIndex } from "./policy/selector-index.ts";
+import { SetCompiler } from "./policy/sets.ts";
+import { endpointAddresses, hostBlock, type Surroundings } from "./policy/surroundings.ts";
+import type { Computation, ComputationOptions, ComputedIdentity, ComputedPolicy, ComputeResult } from "./result.ts";
+import { createFrontends } from "./services/index.ts";
+
+export type {
+  Computation,
+  ComputationOptions,
+  ComputedIdentity,
+  ComputedPolicy,
+  ComputeResult,
+  IdentityAllocator,
+} from "./result.ts";
+
+export function createComputation(options: ComputationOptions): Computation {
+  return new TableComputation(options);
+}
+
+class TableComputation implements Computation {
+  readonly #book = new PolicyBook();
+  readonly #selectors = new SelectorIndex();
+  readonly #sets: SetCompiler;
+  readonly #frontends = createFrontends();
+  readonly #nodeName: string;
+  readonly #pods: (
+    pods: TableSnapshot["pods"],
+    namespaces: TableSnapshot["namespaces"],
+    named: ReadonlySet<string>,
+  ) => PodIdentities;
+  readonly #policies = memo((rows: TableSnapshot["policies"]) => this.#book.read(rows));
+  readonly #named = memo((policies: readonly PolicyInForce[], services: TableSnapshot["services"]) =>
+    this.#book.namedKeys(policies, services),
+  );
+  readonly #cidrs = memo(podCidrsOf);
+  readonly #holders = memo(
+    (
+      pods: PodIdentities["pods"],
+      nodes: TableSnapshot["nodes"],
+      localEndpoints: TableSnapshot["localEndpoints"],
+    ): AddressHolders => holdersOf({ pods, nodes, localEndpoints, nodeName: this.#nodeName }),
+  );
+  readonly #surroundings = memo(
+    (
+      { identities }: PodIdentities,
+      holders: AddressHolders,
+      services: TableSnapshot["services"],
+      endpointSlices: TableSnapshot["endpointSlices"],
+    ) => makeSurroundings(this.#selectors, identities, holders, services, endpointSlices),
+  );
+
+  constructor({ nodeName, identities, policyEnforcement }: ComputationOptions) {
+    const identifier = new PodIdentifier(identities);
+    // Where a pod got no number, ask again: numbers become free without a change of the tables.
+    this.#pods = memo(
+      (pods, namespaces, named) => identifier.identify(pods, namespaces, named),
+      ({ problems }) => problems.length === 0,
+    );
+    this.#sets = new SetCompiler(policyEnforcement);
+    this.#nodeName = nodeName;
+  }
+
+  compute(snapshot: TableSnapshot): ComputeResult {
+    const { nodes, services, endpointSlices, localEndpoints, uplinks } = snapshot;
+    const policies = this.#policies(snapshot.policies);
+    const podIdentities = this.#pods(snapshot.pods, snapshot.namespaces, this.#named(policies, services));
+    const { pods, identities } = podIdentities;
+    const cidrs = this.#cidrs(nodes);
+    const holders = this.#holders(pods, nodes, localEndpoints);
+    const frontends = this.#frontends(
+      { services, endpointSlices, pods: snapshot.pods, nodes },
+      { nodeName: this.#nodeName },
+    );
+    this.#selectors.update(identities);
+    const surroundings = this.#surroundings(podIdentities, holders, services, endpointSlices);
+    const local = [...localEndpoints.values()].sort((a, b) => a.id - b.id || compareText(a.containerId, b.containerId));
+    const localFacts = local.map((row) => podOfEndpoint(row, pods));
+    const { sets, setOf } = this.#sets.compile(
+      localFacts.flatMap((fact) => fact ?? []),
+      policies,
+      surroundings,
+    );
+    const endpoints = local.map((row, index): DesiredEndpoint => {
+      const fact = localFacts[index] ?? null;
+      return {
+        row,
+        identity: fact?.identity ?? identityNumbers.init,
+        set: fact === null ? null : (setOf.get(fact.key) ?? null),
+        audit: false,
+      };
+    });
+    const computed = policies.map((policy) => this.#computedPolicy(policy, identities));
+    return {
+      desired: {
+        identities: holders.identities,
+        clusterPrefixes: cidrs.prefixes,
+        endpoints,
+        sets,
+        frontends: frontends.frontends,
+        uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
+      },
+      identityOfPod: new Map([...pods].map(([key, { identity }]) => [key, identity])),
+      identities: computedIdentities(identities),
+      policies: computed,
+      problems: sortProblems([
+        ...computed.flatMap((policy) => policy.problems),
+        ...podIdentities.problems,
+        ...cidrs.problems,
+        ...holders.problems,
+        ...frontends.problems,
+        ...sets.flatMap((set) => refusal(set)),
+      ]),
+    };
+  }
+
+  #computedPolicy(
+    { row, valid, specs, problems }: PolicyInForce,
+    identities: PodIdentities["identities"],
+  ): ComputedPolicy {
+    const selected = new Set(specs.flatMap(({ subject }) => this.#selectors.match(subject)));
+    const pods = [...selected].flatMap((id) => (identities.get(id)?.pods ?? []).map(({ key }) => key));
+    const { kind, namespace, name } = row;
+    return { kind, namespace, name, valid, pods: pods.sort(compareText), problems };
+  }
+}
+
+function makeSurroundings(
+  selectors: SelectorIndex,
+  identities: PodIdentities["identities"],
+  holders: AddressHolders,
+  services: TableSnapshot["services"],
+  endpointSlices: TableSnapshot["endpointSlices"],
+): Surroundings {
+  const podAddresses = new Set([...holders.addressesOf.values()].flat().map(({ text }) => text));
+  const endpoints = endpointAddresses(endpointSlices);
+  return {
+    selectors,
+    podsOf: (id) =>
+      (identities.get(id)?.pods ?? []).map(({ key, row }) => ({
+        ports: row.ports,
+        addresses: holders.addressesOf.get(key) ?? [],
+      })),
+    // A pod that the slice names stays a pod.
+    apiServer: (endpoints.get("default/kubernetes") ?? [])
+      .filter(({ text }) => !podAddresses.has(text))
+      .map((address) => hostBlock(address, false)),
+    services,
+    serviceBlocks: new Map([...endpoints].map(([name, each]) => [name, each.map((one) => hostBlock(one, true))])),
+  };
+}
+
+function computedIdentities(identities: PodIdentities["identities"]): readonly ComputedIdentity[] {
+  const reserved = reservedIdentities.map(({ id, labels }) => ({ id, labels, references: 0, reserved: true }));
+  const used = [...identities.values()].map(({ id, texts, pods }) => {
+    return { id, labels: texts, references: pods.length, reserved: false };
+  });
+  return [...reserved, ...used].sort((a, b) => a.id - b.id);
+}
+
+function refusal({ key, refused }: CompiledSet): readonly Problem[] {
+  if (refused === null) return [];
+  return [
+    {
+      code: "POLICY_TOO_MANY_GROUPS",
+      severity: "error",
+      object: `policy set ${key}`,
+      field: "",
+      message: `${refused}; its pods keep the last set that fitted, and are closed if there was none`,
+      remedy: "write fewer different lists of ports in the policies of these pods",
+    },
+  ];
+}
+
+function sortProblems(problems: readonly Problem[]): readonly Problem[] {
+  return [...problems].sort(
+    (a, b) =>
+      compareText(a.object, b.object) ||
+      compareText(a.field, b.field) ||
+      compareText(a.code, b.code) ||
+      compareText(a.message, b.message),
+  );
+}

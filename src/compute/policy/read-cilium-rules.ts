@@ -1,0 +1,201 @@
+/** The entries of ingress, egress, ingressDeny and egressDeny of a Cilium policy. */
+import { at, type Fields, type Place, readEach, readFields, refuse, warn } from "./fields.ts";
+import { demandFields, readAuthentication, readDemands, readNamePattern } from "./read-cilium-l7.ts";
+import { readEndpointPeer, readRequirement } from "./read-cilium-selector.ts";
+import { readServicePeer } from "./read-cilium-services.ts";
+import { checkCount, readEntity, readIcmps, readPortProtocol } from "./read-cilium-values.ts";
+import { readBlock, readPrefix } from "./read-values.ts";
+import type { Direction, Peer, Port, Requires, Rule } from "./rules.ts";
+
+export interface CiliumRuleScope {
+  /** Of the policy; null: clusterwide. */
+  readonly namespace: string | null;
+  readonly direction: Direction;
+  readonly denies: boolean;
+  /** "CiliumNetworkPolicy shop/api ingressDeny"; the entry's index is appended. */
+  readonly origin: string;
+}
+
+interface Read {
+  readonly rules: readonly Rule[];
+  readonly requires: readonly Requires[];
+}
+
+/** Ports with what is demanded of their traffic. */
+interface PortRule {
+  readonly ports: readonly Port[];
+  readonly l7: string;
+}
+
+export function readCiliumRules(value: unknown, place: Place, scope: CiliumRuleScope): Read {
+  let index = 0;
+  const entries = readEach(value, place, (entry, entryPlace) => {
+    const origin = `${scope.origin}[${index++}]`;
+    if (entry === null) refuse(entryPlace, "POLICY_TYPE", "the rule is empty", "write {} or remove it");
+    return readRule(entry, entryPlace, scope, origin);
+  });
+  return {
+    rules: (entries ?? []).flatMap(({ rules }) => rules),
+    requires: (entries ?? []).flatMap(({ requires }) => requires),
+  };
+}
+
+/** The names that the fields have in this direction. */
+function fieldNames({ direction, denies }: CiliumRuleScope): {
+  readonly side: "from" | "to";
+  readonly peers: readonly string[];
+  readonly known: readonly string[];
+} {
+  const side = direction === "ingress" ? "from" : "to";
+  const peers = ["Endpoints", "CIDR", "CIDRSet", "Entities", "Nodes", "Groups"].map((name) => side + name);
+  if (direction === "egress") peers.push("toServices");
+  if (direction === "egress" && !denies) peers.push("toFQDNs");
+  const known = [...peers, `${side}Requires`, "toPorts", "icmps", ...(denies ? [] : ["authentication"])];
+  return { side, peers, known };
+}
+
+function readRule(value: unknown, place: Place, scope: CiliumRuleScope, origin: string): Read | null {
+  const names = fieldNames(scope);
+  const fields = readFields(value, place, names.known);
+  if (fields === null) return null;
+  const peers = readPeers(fields, place, scope, names);
+  const portRules = readPortRules(fields, place, scope);
+  const authentication = readAuthentication(fields.authentication, at(place, "authentication"));
+  const rules = portRules.flatMap(({ ports, l7 }): Rule[] => {
+    const demands = [l7, authentication].filter((text) => text !== "").join("\n");
+    // Without peers the rule is about everybody, but only if it says of which ports.
+    const everybody: readonly Peer[] = ports.some(({ kind }) => kind === "everything") ? [] : [{ kind: "any" }];
+    return [
+      {
+        direction: scope.direction,
+        action: scope.denies ? "deny" : demands === "" ? "allow" : "redirect",
+        peers: peers ?? everybody,
+        ports,
+        l7: demands,
+        origin,
+      },
+    ];
+  });
+  const requiresField = `${names.side}Requires`;
+  const requires = readEach(fields[requiresField], at(place, requiresField), (entry, entryPlace): Requires | null => {
+    const selector = readRequirement(entry, entryPlace, scope.namespace);
+    return selector === null ? null : { direction: scope.direction, denies: scope.denies, selector };
+  });
+  return { rules, requires: requires ?? [] };
+}
+
+/** Null where no peer field is there at all; an empty list is nobody. */
+function readPeers(
+  fields: Fields,
+  place: Place,
+  scope: CiliumRuleScope,
+  names: { readonly side: string; readonly peers: readonly string[] },
+): readonly Peer[] | null {
+  const given = names.peers.filter((name) => fields[name] !== undefined && fields[name] !== null);
+  const filled = given.filter(
+    (name) => !Array.isArray(fields[name]) || (fields[name] as readonly unknown[]).length > 0,
+  );
+  if (filled.length > 1) {
+    refuse(place, "POLICY_COMBINED", `${filled.join(" and ")} in one rule`, "write a rule for each: rules add up");
+  }
+  if (given.length === 0) return null;
+  return given.flatMap((name) => {
+    const reader = peerReader(name.slice(names.side.length), scope);
+    return readEach(fields[name], at(place, name), reader) ?? [];
+  });
+}
+
+function peerReader(kind: string, scope: CiliumRuleScope): (value: unknown, place: Place) => Peer | null {
+  switch (kind) {
+    case "Endpoints":
+      return (value, place) => readEndpointPeer(value, place, scope.namespace);
+    case "CIDR":
+      return (value, place) => {
+        const prefix = readPrefix(value, place);
+        return prefix === null ? null : { kind: "block", block: { prefix, except: [], outsideOnly: true } };
+      };
+    case "CIDRSet":
+      return (value, place) => readCidrSet(value, place, scope);
+    case "Entities":
+      return (value, place) => {
+        const entity = readEntity(value, place);
+        return entity === null ? null : { kind: "entity", entity };
+      };
+    case "Services":
+      return (value, place) => readServicePeer(value, place, scope.namespace);
+    case "FQDNs":
+      return (value, place) => {
+        const name = readFields(value, place, ["matchName", "matchPattern"]);
+        if (name !== null && readNamePattern(name, place) !== null) {
+          pending(place, scope, "names of DNS are not resolved yet", "name the addresses in toCIDR");
+        }
+        return null;
+      };
+    case "Nodes":
+      return (_value, place) =>
+        pending(place, scope, "nodes have no labels here yet", "name them by entity or by CIDR");
+    default:
+      return (_value, place) =>
+        pending(place, scope, "groups of a cloud are not known here", "name the addresses by CIDR");
+  }
+}
+
+/** Nobody for now, where that opens nothing. */
+function pending(place: Place, scope: CiliumRuleScope, what: string, remedy: string): null {
+  if (scope.denies) refuse(place, "POLICY_UNSUPPORTED", `${what}, so this cannot be denied`, remedy);
+  else warn(place, "POLICY_PEER_PENDING", `${what}: this is nobody`, remedy);
+  return null;
+}
+
+function readCidrSet(value: unknown, place: Place, scope: CiliumRuleScope): Peer | null {
+  const fields = readFields(value, place, ["cidr", "except", "cidrGroupRef", "cidrGroupSelector"]);
+  if (fields === null) return null;
+  const given = ["cidr", "cidrGroupRef", "cidrGroupSelector"].filter((name) => {
+    return fields[name] !== undefined && fields[name] !== null && fields[name] !== "";
+  });
+  if (given.length !== 1) {
+    const message = given.length === 0 ? "there is no cidr" : `${given.join(" and ")} in one entry`;
+    refuse(place, given.length === 0 ? "POLICY_MISSING" : "POLICY_COMBINED", message, "write one of them");
+    return null;
+  }
+  if (given[0] !== "cidr") {
+    return pending(at(place, given[0] ?? ""), scope, "CiliumCIDRGroup is not read yet", "write the CIDRs here");
+  }
+  const block = readBlock(fields.cidr, fields.except, place, true);
+  return block === null ? null : { kind: "block", block };
+}
+
+/** One for each entry of toPorts, one for all ICMP types; one for everything, if neither is there. */
+function readPortRules(fields: Fields, place: Place, scope: CiliumRuleScope): readonly PortRule[] {
+  const portsPlace = at(place, "toPorts");
+  const icmps = readIcmps(fields.icmps, at(place, "icmps"));
+  const portRules = readEach(fields.toPorts, portsPlace, (entry, entryPlace) => readPortRule(entry, entryPlace, scope));
+  const hasPorts = Array.isArray(fields.toPorts) && fields.toPorts.length > 0;
+  const hasIcmps = Array.isArray(fields.icmps) && fields.icmps.length > 0;
+  if (hasPorts && hasIcmps) {
+    refuse(
+      at(place, "icmps"),
+      "POLICY_COMBINED",
+      "toPorts and icmps in one rule",
+      "write a rule for each: rules add up",
+    );
+  }
+  if (hasPorts) return portRules ?? [];
+  return [{ ports: hasIcmps ? (icmps ?? []) : [{ kind: "everything" }], l7: "" }];
+}
+
+function readPortRule(value: unknown, place: Place, scope: CiliumRuleScope): PortRule | null {
+  const fields = readFields(value, place, ["ports", ...(scope.denies ? [] : demandFields)]);
+  if (fields === null) {
+    if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write ports");
+    return null;
+  }
+  const portsPlace = at(place, "ports");
+  checkCount(fields.ports, portsPlace);
+  const ports = (readEach(fields.ports, portsPlace, readPortProtocol) ?? []).flat();
+  const l7 = readDemands(fields, place, scope.direction, ports);
+  if (!Array.isArray(fields.ports) || fields.ports.length === 0) {
+    warn(portsPlace, "POLICY_NO_EFFECT", "no port is named, so this matches nothing", 'write port "0" for every port');
+  }
+  return l7 === null ? null : { ports, l7 };
+}

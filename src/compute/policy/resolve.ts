@@ -1,0 +1,301 @@
+/**
+ * Rules with their peers and ports looked up: selectors become identities, port names numbers, entities what they stand for. What is
+ * left knows of no policy and of no pod, and the compiler only has to group it.
+ */
+import { prefixContains } from "../../model/ip.ts";
+import { makeSelector, type Selector } from "../../model/labels.ts";
+import type { ContainerPort } from "../../model/tables.ts";
+import { identityNumbers } from "../identity/reserved.ts";
+import { everything, makePortSet, type PortRange, type PortSet, portSetText } from "./port-sets.ts";
+import {
+  type Action,
+  type Block,
+  type Direction,
+  type Entity,
+  type Peer,
+  type Port,
+  protocolNumbers,
+  type Rule,
+  type Spec,
+} from "./rules.ts";
+import { hostBlock, podsBehind, type PodPeer, servicesOf, type Surroundings } from "./surroundings.ts";
+
+/** Who: any of all this. */
+export interface Peers {
+  readonly any: boolean;
+  /** Lists of identities, which may overlap. */
+  readonly identities: readonly (readonly number[])[];
+  readonly blocks: readonly Block[];
+}
+
+/** One thing that the subject's rules say: these peers on these ports. */
+export interface Entry extends Peers {
+  readonly action: Action;
+  readonly l7: string;
+  readonly ports: PortSet;
+  readonly origin: string;
+}
+
+const { host, world, unmanaged, health, init, remoteNode, kubeApiserver, ingress, worldIpv4, worldIpv6 } =
+  identityNumbers;
+
+/** Kubelet's probes must reach the pods of its node, whatever allows are missing; denies come first. */
+const ownNode: Entry = {
+  action: "allow",
+  l7: "",
+  ports: everything,
+  any: false,
+  identities: [[host]],
+  blocks: [],
+  origin: "the pod's own node",
+};
+
+export interface Subject {
+  /** Those that select it. */
+  readonly specs: readonly Spec[];
+  /** Of its pods, which all have the same ones under the names that its rules use. */
+  readonly ports: readonly ContainerPort[];
+}
+
+/**
+ * @param enforced default deny holds in this direction. Without, only denies matter: what is allowed anyway needs no rule, and L7 rules
+ *   refuse nothing where nothing is closed.
+ */
+export function resolveRules(
+  subject: Subject,
+  direction: Direction,
+  enforced: boolean,
+  surroundings: Surroundings,
+): readonly Entry[] {
+  const entries: Entry[] = enforced && direction === "ingress" ? [ownNode] : [];
+  for (const denies of [true, false]) {
+    if (!denies && !enforced) continue;
+    const required = subject.specs.flatMap(({ requires }) =>
+      requires.filter((each) => each.direction === direction && each.denies === denies).map(({ selector }) => selector),
+    );
+    for (const { rules } of subject.specs) {
+      for (const rule of rules) {
+        if (rule.direction !== direction || (rule.action === "deny") !== denies) continue;
+        entries.push(...resolveRule(rule, subject.ports, required, surroundings));
+      }
+    }
+  }
+  return entries;
+}
+
+function resolveRule(
+  rule: Rule,
+  subjectPorts: readonly ContainerPort[],
+  required: readonly Selector[],
+  surroundings: Surroundings,
+): readonly Entry[] {
+  const peers = resolvePeers(rule.peers, required, surroundings);
+  const named = rule.ports.filter((port) => port.kind === "named");
+  const fixed = rule.ports.flatMap(fixedRanges);
+  const entry = (ranges: readonly PortRange[], who: Peers): Entry[] =>
+    ranges.length === 0 || isNobody(who)
+      ? []
+      : [{ action: rule.action, l7: rule.l7, origin: rule.origin, ports: makePortSet(ranges), ...who }];
+  if (named.length === 0) return entry(fixed, peers);
+  // A name is the destination's: at ingress that is the subject itself.
+  if (rule.direction === "ingress") return entry([...fixed, ...namedRanges(named, subjectPorts)], peers);
+  const byPorts = peersByPorts(named, peers, surroundings);
+  return [...entry(fixed, peers), ...byPorts.flatMap(({ ranges, who }) => entry(ranges, who))];
+}
+
+function isNobody({ any, identities, blocks }: Peers): boolean {
+  return !any && blocks.length === 0 && identities.every((ids) => ids.length === 0);
+}
+
+function fixedRanges(port: Port): readonly PortRange[] {
+  switch (port.kind) {
+    case "everything":
+      return everything;
+    case "range":
+      return [port];
+    case "named":
+      return [];
+  }
+}
+
+type NamedPort = Extract<Port, { readonly kind: "named" }>;
+
+export function namedRanges(named: readonly NamedPort[], ports: readonly ContainerPort[]): readonly PortRange[] {
+  return named.flatMap(({ protocol, name }) =>
+    ports
+      .filter((each) => each.name === name && protocolNumbers[each.protocol] === protocol)
+      .map(({ port }) => ({ protocol, first: port, last: port })),
+  );
+}
+
+/**
+ * Destinations by what the names mean to them. Pods of one identity may disagree; then each is named by its addresses, as an
+ * identity would open one pod's number on all of them.
+ */
+function peersByPorts(
+  named: readonly NamedPort[],
+  peers: Peers,
+  surroundings: Surroundings,
+): readonly { readonly ranges: readonly PortRange[]; readonly who: Peers }[] {
+  const found = new Map<
+    string,
+    { readonly ranges: readonly PortRange[]; readonly ids: number[]; readonly blocks: Block[] }
+  >();
+  const under = (ranges: readonly PortRange[]) => {
+    const text = portSetText(makePortSet(ranges));
+    const known = found.get(text);
+    if (known !== undefined) return known;
+    const fresh = { ranges, ids: [], blocks: [] };
+    found.set(text, fresh);
+    return fresh;
+  };
+  const whole = new Set(peers.any ? surroundings.selectors.all : peers.identities.flat());
+  const inside = peers.blocks.filter(({ outsideOnly }) => !outsideOnly);
+  const candidates = inside.length > 0 ? new Set([...whole, ...surroundings.selectors.all]) : whole;
+  for (const id of [...candidates].sort((a, b) => a - b)) {
+    const pods = surroundings.podsOf(id);
+    const meanings = pods.map(({ ports }) => namedRanges(named, ports));
+    const texts = new Set(meanings.map((ranges) => portSetText(makePortSet(ranges))));
+    const [meaning] = meanings;
+    if (whole.has(id) && texts.size === 1 && meaning !== undefined) {
+      if (meaning.length > 0) under(meaning).ids.push(id);
+      continue;
+    }
+    for (const [index, pod] of pods.entries()) {
+      const ranges = meanings[index] ?? [];
+      if (ranges.length === 0) continue;
+      const addresses = pod.addresses.filter((address) => whole.has(id) || isInside(inside, address));
+      if (addresses.length > 0) under(ranges).blocks.push(...addresses.map((address) => hostBlock(address, false)));
+    }
+  }
+  return [...found.values()].map(({ ranges, ids, blocks }) => ({
+    ranges,
+    who: { any: false, identities: [ids], blocks },
+  }));
+}
+
+function isInside(blocks: readonly Block[], address: PodPeer["addresses"][number]): boolean {
+  return blocks.some(
+    ({ prefix, except }) => prefixContains(prefix, address) && !except.some((each) => prefixContains(each, address)),
+  );
+}
+
+function resolvePeers(peers: readonly Peer[], required: readonly Selector[], surroundings: Surroundings): Peers {
+  const parts = peers.map((peer) => resolvePeer(peer, required, surroundings));
+  return {
+    any: parts.some(({ any }) => any),
+    identities: parts.flatMap(({ identities }) => identities),
+    blocks: parts.flatMap(({ blocks }) => blocks),
+  };
+}
+
+const everybody: Peers = { any: true, identities: [], blocks: [] };
+
+function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Surroundings): Peers {
+  const { selectors } = surroundings;
+  const pods = (selector: Selector, narrowed: boolean): readonly number[] =>
+    selectors.match(narrowed && required.length > 0 ? allOf([selector, ...required]) : selector);
+  switch (peer.kind) {
+    case "any":
+      return everybody;
+    case "pods":
+      return { any: false, identities: [pods(peer.selector, peer.narrowed)], blocks: [] };
+    case "block":
+      return { any: false, identities: [], blocks: [peer.block] };
+    case "entity":
+      return resolveEntity(peer.entity, surroundings);
+    case "service": {
+      const services = servicesOf(peer, surroundings.services);
+      // Cilium makes endpoint selectors of them, so what narrows those narrows these.
+      const selectorsBehind = services.flatMap((service) => podsBehind(service) ?? []);
+      const fixed = services.filter((service) => podsBehind(service) === null);
+      return {
+        any: false,
+        identities: selectorsBehind.map((selector) => pods(selector, true)),
+        blocks: fixed.flatMap(({ namespace, name }) => surroundings.serviceBlocks.get(`${namespace}/${name}`) ?? []),
+      };
+    }
+  }
+}
+
+function allOf(selectors: readonly Selector[]): Selector {
+  return makeSelector(selectors.flatMap(({ requirements }) => requirements));
+}
+
+function resolveEntity(entity: Entity, { selectors, apiServer }: Surroundings): Peers {
+  const only = (...ids: readonly number[]): Peers => ({ any: false, identities: [ids], blocks: [] });
+  switch (entity) {
+    case "all":
+      return everybody;
+    case "cluster": {
+      const reserved = [host, unmanaged, health, init, remoteNode, kubeApiserver, ingress];
+      return { any: false, identities: [reserved, selectors.all], blocks: apiServer };
+    }
+    case "host":
+      return only(host);
+    case "remote-node":
+      return only(remoteNode);
+    case "world":
+      return only(world, worldIpv4, worldIpv6);
+    case "world-ipv4":
+      return only(worldIpv4);
+    case "world-ipv6":
+      return only(worldIpv6);
+    case "kube-apiserver":
+      // Its addresses keep the identity that they have as a node or as the outside, so they are named one by one.
+      return { any: false, identities: [[kubeApiserver]], blocks: apiServer };
+    case "health":
+      return only(health);
+    case "init":
+      return only(init);
+    case "unmanaged":
+      return only(unmanaged);
+    case "ingress":
+      return only(ingress);
+    case "none":
+      return only();
+  }
+}
+
+function sameNumbers(left: readonly number[], right: readonly number[]): boolean {
+  return left === right || (left.length === right.length && left.every((id, index) => id === right[index]));
+}
+
+function sameBlocks(left: readonly Block[], right: readonly Block[]): boolean {
+  if (left === right) return true;
+  return (
+    left.length === right.length &&
+    left.every((block, index) => {
+      const other = right[index];
+      if (block === other) return true;
+      return (
+        other !== undefined &&
+        block.prefix.text === other.prefix.text &&
+        block.outsideOnly === other.outsideOnly &&
+        block.except.length === other.except.length &&
+        block.except.every((each, position) => each.text === other.except[position]?.text)
+      );
+    })
+  );
+}
+
+/** Compiling both would give the same. Cheap where the parts are the same objects as before. */
+export function sameEntries(left: readonly Entry[], right: readonly Entry[]): boolean {
+  return (
+    left.length === right.length &&
+    left.every((entry, index) => {
+      const other = right[index];
+      return (
+        other !== undefined &&
+        entry.action === other.action &&
+        entry.l7 === other.l7 &&
+        entry.origin === other.origin &&
+        entry.any === other.any &&
+        portSetText(entry.ports) === portSetText(other.ports) &&
+        entry.identities.length === other.identities.length &&
+        entry.identities.every((ids, position) => sameNumbers(ids, other.identities[position] ?? [])) &&
+        sameBlocks(entry.blocks, other.blocks)
+      );
+    })
+  );
+}

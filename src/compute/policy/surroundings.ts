@@ -1,0 +1,69 @@
+/** What rules are resolved against: everything that the peers and ports of a policy can refer to, as it is at the moment. */
+import { compareAddresses, makePrefix, type Address } from "../../model/ip.ts";
+import { compareText, labelMap, makeSelector, requirement, type Selector, selects } from "../../model/labels.ts";
+import type { ContainerPort, EndpointSliceRow, ServiceRow } from "../../model/tables.ts";
+import { namespaceKey } from "../identity/labels.ts";
+import type { Block, Peer } from "./rules.ts";
+import type { SelectorIndex } from "./selector-index.ts";
+
+/** A pod of the cluster as a destination. */
+export interface PodPeer {
+  readonly ports: readonly ContainerPort[];
+  /** Those that are its own, sorted. */
+  readonly addresses: readonly Address[];
+}
+
+export interface Surroundings {
+  readonly selectors: Pick<SelectorIndex, "match" | "all">;
+  /** Of an identity, in an order that does not depend on history. */
+  readonly podsOf: (identity: number) => readonly PodPeer[];
+  /** The endpoints of default/kubernetes, in or outside of the cluster. */
+  readonly apiServer: readonly Block[];
+  readonly services: ReadonlyMap<string, ServiceRow>;
+  /** By "namespace/service". */
+  readonly serviceBlocks: ReadonlyMap<string, readonly Block[]>;
+}
+
+export type ServicePeer = Extract<Peer, { readonly kind: "service" }>;
+
+/** The services that the peer names, in order of their names. */
+export function servicesOf(peer: ServicePeer, services: ReadonlyMap<string, ServiceRow>): readonly ServiceRow[] {
+  if (peer.name !== null && peer.namespace !== null) {
+    const service = services.get(`${peer.namespace}/${peer.name}`);
+    return service === undefined ? [] : [service];
+  }
+  return [...services.values()]
+    .filter(
+      ({ namespace, name, labels }) =>
+        (peer.namespace === null || peer.namespace === namespace) &&
+        (peer.name === null || peer.name === name) &&
+        selects(peer.selector, labelMap(labels)),
+    )
+    .sort((a, b) => compareText(a.namespace, b.namespace) || compareText(a.name, b.name));
+}
+
+/** The pods behind a service, ready or not; null where it has no selector and its EndpointSlices say who is. */
+export function podsBehind({ namespace, selector }: ServiceRow): Selector | null {
+  if (selector === null || Object.keys(selector).length === 0) return null;
+  const labels = Object.entries(selector).map(([key, value]) => requirement(key, "In", [value]));
+  return makeSelector([...labels, requirement(namespaceKey, "In", [namespace])]);
+}
+
+/** A block of one address. */
+export function hostBlock(address: Address, outsideOnly: boolean): Block {
+  return { prefix: makePrefix(address, address.bytes.length * 8), except: [], outsideOnly };
+}
+
+/** Addresses of each service's endpoints, whether ready or not: "namespace/service" -> sorted. */
+export function endpointAddresses(
+  slices: ReadonlyMap<string, EndpointSliceRow>,
+): ReadonlyMap<string, readonly Address[]> {
+  const found = new Map<string, Map<string, Address>>();
+  for (const { namespace, service, endpoints } of slices.values()) {
+    const name = `${namespace}/${service}`;
+    const addresses = found.get(name) ?? new Map<string, Address>();
+    found.set(name, addresses);
+    for (const endpoint of endpoints) for (const address of endpoint.addresses) addresses.set(address.text, address);
+  }
+  return new Map([...found].map(([name, each]) => [name, [...each.values()].sort(compareAddresses)]));
+}

@@ -1,0 +1,67 @@
+/** `look_up_policy` and `judge` of bpf/lib/policy.h over a compiled set, step by step as the kernel does it, on entries as its maps hold them. */
+import type { CompiledDirection, CompiledSet, DesiredState, Groups } from "../../src/compute/desired.ts";
+import { identityNumbers, isOutside } from "../../src/compute/identity/reserved.ts";
+import { type Address, prefixContains } from "../../src/model/ip.ts";
+
+export type Verdict = "allow" | "deny" | "redirect";
+
+export interface Packet {
+  readonly peer: Address;
+  /** IANA number. */
+  readonly protocol: number;
+  /** Of the destination; ICMP: type << 8. */
+  readonly port: number;
+}
+
+/** ipcache, then the pod CIDRs, then the outside. */
+export function identityOf(state: DesiredState, address: Address): number {
+  const known = state.identities.find((each) => each.address.text === address.text);
+  if (known !== undefined) return known.identity;
+  if (state.clusterPrefixes.some((prefix) => prefixContains(prefix, address))) return identityNumbers.unmanaged;
+  return address.family === 4 ? identityNumbers.worldIpv4 : identityNumbers.worldIpv6;
+}
+
+function bits(groups: Groups | undefined): bigint {
+  return (groups ?? []).reduce((all, group) => all | (1n << BigInt(group)), 0n);
+}
+
+function longestPort(direction: CompiledDirection, protocol: number, port: number): Groups | undefined {
+  let best: CompiledDirection["ports"][number] | undefined;
+  for (const entry of direction.ports) {
+    const holds =
+      entry.bits === 0 ||
+      (entry.protocol === protocol && port >> (24 - entry.bits) === entry.port >> (24 - entry.bits));
+    if (holds && (best === undefined || entry.bits > best.bits)) best = entry;
+  }
+  return best?.groups;
+}
+
+function longestPrefix(direction: CompiledDirection, peer: Address): Groups | undefined {
+  let best: CompiledDirection["prefixes"][number] | undefined;
+  for (const entry of direction.prefixes) {
+    if (!prefixContains(entry.prefix, peer)) continue;
+    if (best === undefined || entry.prefix.length > best.prefix.length) best = entry;
+  }
+  return best?.groups;
+}
+
+/** Null: no group is set. */
+export function lookUp(direction: CompiledDirection, identity: number, packet: Packet): number | null {
+  const ports = bits(longestPort(direction, packet.protocol, packet.port));
+  let who = bits(longestPrefix(direction, packet.peer));
+  if (!isOutside(identity)) who &= ~bits(direction.outsideOnly);
+  who |= bits(direction.peers.get(identity)) | bits(direction.peers.get(0));
+  const both = who & ports;
+  if (both === 0n) return null;
+  let lowest = 0;
+  while (((both >> BigInt(lowest)) & 1n) === 0n) lowest++;
+  return lowest;
+}
+
+export function judge(set: CompiledSet, side: "ingress" | "egress", identity: number, packet: Packet): Verdict {
+  const direction = set[side];
+  const group = lookUp(direction, identity, packet);
+  if (group === null) return direction.enforced ? "deny" : "allow";
+  if (group < direction.denies) return "deny";
+  return group < direction.denies + direction.allows ? "allow" : "redirect";
+}
