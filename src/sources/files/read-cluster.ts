@@ -1,0 +1,81 @@
+/** Namespaces, Nodes and policies as rows. */
+import type { NamespaceRow, NodeRow, PolicyRow } from "../../model/tables.ts";
+import type { Metadata } from "./read-metadata.ts";
+import {
+  at,
+  distinct,
+  type Fields,
+  isAbsent,
+  type Place,
+  readAddress,
+  readEach,
+  readFields,
+  readPrefix,
+  readText,
+  shown,
+  warn,
+} from "./read-values.ts";
+
+const nameLabel = "kubernetes.io/metadata.name";
+
+/** The API server sets the name as a label; a manifest cannot claim another one. */
+export function namespaceRow(name: string, labels: NamespaceRow["labels"]): NamespaceRow {
+  return { name, labels: { ...labels, [nameLabel]: name } };
+}
+
+/** NodeSpec of core/v1. */
+const nodeSpec = ["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+
+export function readNode(object: Fields, { name, labels }: Metadata, place: Place): NodeRow {
+  const specPlace = at(place, "spec");
+  const spec = readFields(object.spec, specPlace, nodeSpec);
+  const status = readFields(object.status, at(place, "status"), null);
+  const addressesPlace = at(at(place, "status"), "addresses");
+  const typed = readEach(status.addresses, addressesPlace, (entry, entryPlace) => {
+    const { type, address } = readFields(entry, entryPlace, ["address", "type"]);
+    if (type !== "InternalIP" && type !== "ExternalIP") return null;
+    const read = readAddress(address, at(entryPlace, "address"));
+    return read === null ? null : { type, address: read };
+  });
+  if (!typed.some(({ type }) => type === "InternalIP")) {
+    const remedy = "write status.addresses with {type: InternalIP, address: ...}";
+    warn(
+      addressesPlace,
+      "NODE_WITHOUT_ADDRESS",
+      "the node has no InternalIP: it is taken for the world outside",
+      remedy,
+    );
+  }
+  const several = readEach(spec.podCIDRs, at(specPlace, "podCIDRs"), readPrefix);
+  const single = isAbsent(spec.podCIDRs) ? readPrefix(spec.podCIDR || null, at(specPlace, "podCIDR")) : null;
+  return {
+    name,
+    labels,
+    addresses: distinct(typed.map(({ address }) => address)),
+    podCidrs: single === null ? several : [single],
+  };
+}
+
+/** Policies are handed on as they were written; what they say is for those who know policy. */
+export function readPolicy(kind: PolicyRow["kind"], object: Fields, metadata: Metadata, place: Place): PolicyRow {
+  const specs = isAbsent(object.specs) ? null : readEach(object.specs, at(place, "specs"), (entry) => ({ entry }));
+  return {
+    kind,
+    namespace: metadata.namespace,
+    name: metadata.name,
+    uid: metadata.uid,
+    generation: metadata.generation,
+    spec: object.spec ?? null,
+    specs: specs?.map(({ entry }) => entry) ?? null,
+  };
+}
+
+export function checkNamespace(object: Fields, metadata: Metadata, place: Place): NamespaceRow {
+  readFields(object.spec, at(place, "spec"), ["finalizers"]);
+  const claimed = readText(metadata.labels[nameLabel], at(at(at(place, "metadata"), "labels"), nameLabel));
+  if (claimed !== null && claimed !== metadata.name) {
+    const message = `${shown(claimed)} is not the name of this namespace; ${shown(metadata.name)} is used`;
+    warn(at(at(place, "metadata"), "labels"), "MANIFEST_LABEL", message, `remove the label ${nameLabel}`);
+  }
+  return namespaceRow(metadata.name, metadata.labels);
+}

@@ -1,0 +1,94 @@
+/** EndpointSlices as rows. */
+import type { EndpointSliceRow } from "../../model/tables.ts";
+import type { Metadata } from "./read-metadata.ts";
+import {
+  at,
+  type Fields,
+  isAbsent,
+  type Place,
+  readAddresses,
+  readEach,
+  readFields,
+  readFlag,
+  readPort,
+  readProtocol,
+  readText,
+  readWord,
+  refuse,
+  warn,
+} from "./read-values.ts";
+
+const serviceLabel = "kubernetes.io/service-name";
+const addressTypes = ["IPv4", "IPv6", "FQDN"] as const;
+const endpointFields = [
+  "addresses",
+  "conditions",
+  "deprecatedTopology",
+  "hints",
+  "hostname",
+  "nodeName",
+  "targetRef",
+  "zone",
+];
+
+/** Null for a slice that leads nowhere: of names, or of no service. */
+export function readSlice(object: Fields, metadata: Metadata, place: Place): EndpointSliceRow | null {
+  const typePlace = at(place, "addressType");
+  if (isAbsent(object.addressType)) {
+    refuse(typePlace, "MANIFEST_MISSING", "the slice has no addressType", "write IPv4 or IPv6");
+  }
+  const type = readWord(object.addressType, typePlace, addressTypes, "IPv4");
+  if (type === "FQDN") {
+    warn(typePlace, "SLICE_OF_NAMES", "endpoints by name are not used", "write a slice of addresses");
+    return null;
+  }
+  const service = metadata.labels[serviceLabel];
+  if (service === undefined) {
+    const labels = at(at(place, "metadata"), "labels");
+    warn(labels, "SLICE_WITHOUT_SERVICE", "the slice belongs to no service", `write the label ${serviceLabel}`);
+    return null;
+  }
+  const family = type === "IPv6" ? 6 : 4;
+  return {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    service,
+    family,
+    endpoints: readEach(object.endpoints, at(place, "endpoints"), (entry, entryPlace) =>
+      readEndpoint(entry, entryPlace, family),
+    ),
+    ports: readEach(object.ports, at(place, "ports"), readSlicePort),
+  };
+}
+
+/** Of conditions that nothing is said of: ready, serving as ready, not terminating (discovery/v1, EndpointConditions). */
+function readEndpoint(value: unknown, place: Place, family: 4 | 6): EndpointSliceRow["endpoints"][number] {
+  const fields = readFields(value, place, endpointFields);
+  const conditionsPlace = at(place, "conditions");
+  const conditions = readFields(fields.conditions, conditionsPlace, ["ready", "serving", "terminating"]);
+  const ready = readFlag(conditions.ready, at(conditionsPlace, "ready")) ?? true;
+  const addresses = readAddresses(fields.addresses, at(place, "addresses"));
+  for (const address of addresses) {
+    if (address.family === family) continue;
+    const remedy = "write a slice for each address family";
+    refuse(at(place, "addresses"), "MANIFEST_ADDRESS", `${address.text} is not of this slice's IPv${family}`, remedy);
+  }
+  return {
+    addresses,
+    ready,
+    serving: readFlag(conditions.serving, at(conditionsPlace, "serving")) ?? ready,
+    terminating: readFlag(conditions.terminating, at(conditionsPlace, "terminating")) ?? false,
+    node: readText(fields.nodeName, at(place, "nodeName")),
+  };
+}
+
+function readSlicePort(value: unknown, place: Place): EndpointSliceRow["ports"][number] | null {
+  const fields = readFields(value, place, ["appProtocol", "name", "port", "protocol"]);
+  const port = readPort(fields.port, at(place, "port"));
+  const name = readText(fields.name, at(place, "name")) ?? "";
+  const protocol = readProtocol(fields.protocol, at(place, "protocol"));
+  if (isAbsent(fields.port)) {
+    warn(at(place, "port"), "SLICE_PORT", "a port without a number leads nowhere", "write the pods' port number");
+  }
+  return port === null ? null : { name, protocol, port };
+}
