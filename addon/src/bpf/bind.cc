@@ -180,7 +180,9 @@ Value bind_attach_cgroup(const CallbackInfo& info) {
 }
 
 Value bind_unpin(const CallbackInfo& info) {
-  return promise_of_nothing(info.Env(), [path = to_string(info[0], "path")] { remove_pin(path); });
+  std::string path = to_string(info[0], "path");
+  if (path.empty()) bad_argument("path must not be empty");
+  return promise_of_nothing(info.Env(), [path] { remove_pin(path); });
 }
 
 Value bind_test_run(const CallbackInfo& info) {

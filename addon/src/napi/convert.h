@@ -22,9 +22,13 @@ inline std::string to_string(const Napi::Value& value, const char* what) {
   return value.As<Napi::String>().Utf8Value();
 }
 
-// null and undefined are "not set": the empty string.
+// null and undefined are "not set": the empty string here. An empty string there is a mistake: an empty netns must not mean the
+// agent's own.
 inline std::string to_optional_string(const Napi::Value& value, const char* what) {
-  return value.IsNull() || value.IsUndefined() ? "" : to_string(value, what);
+  if (value.IsNull() || value.IsUndefined()) return "";
+  std::string text = to_string(value, what);
+  if (text.empty()) bad_argument(std::string(what) + " must not be empty; null means not set");
+  return text;
 }
 
 // A whole number from 0 to `most`. Nothing is rounded, wrapped or cut: 70000 is not port 4464.
