@@ -34,13 +34,7 @@ import type { Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
 import { endpointReport } from "../observe/endpoints.ts";
 import { eventReport } from "../observe/events.ts";
-import {
-  flowReport,
-  identityOfAddress,
-  kernelServiceReport,
-  type LabelsOf,
-  policySetReport,
-} from "../observe/kernel.ts";
+import { flowReport, identityReport, kernelServiceReport, type LabelsOf, policySetReport } from "../observe/kernel.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
 import { routeReport, routeSummary } from "../observe/routes.ts";
@@ -160,8 +154,7 @@ export class Answers implements AgentQueries {
   }
 
   async ipcache(): Promise<readonly IpcacheDto[]> {
-    const labelsOf = this.#labelsOf();
-    return (await this.#options.datapath.identities()).map((entry) => identityOfAddress(entry, labelsOf));
+    return identityReport(await this.#options.datapath.identities(), this.#labelsOf());
   }
 
   async policyMaps(): Promise<readonly PolicyMapDto[]> {

@@ -119,8 +119,11 @@ export class ControlLoop {
     conditions.report("compute", result.problems);
     allocator.retain(new Set(result.identities.map(({ id }) => id)));
     // Before the kernel learns of a number: a crash in between must not give it to somebody else.
-    const record = allocator.takeChanges();
-    if (record !== null) await identityFile.write(record);
+    const record = allocator.unwritten();
+    if (record !== null) {
+      await identityFile.write(record);
+      allocator.written();
+    }
     this.#result = result;
     await apply(result.desired);
     this.#applied = revision;

@@ -53,11 +53,15 @@ export class LocalIdentityAllocator implements IdentityAllocator {
     }
   }
 
-  /** What has to be written down before the kernel may learn of new numbers; null if nothing changed since the last call. */
-  takeChanges(): IdentityRecord | null {
+  /** What has to be written down before the kernel may learn of new numbers; null if nothing changed since it last was. */
+  unwritten(): IdentityRecord | null {
     if (!this.#changed) return null;
-    this.#changed = false;
     return { version: 1, numbers: Object.fromEntries(this.#numbers), free: [...this.#free] };
+  }
+
+  /** What `unwritten` gave is written down. */
+  written(): void {
+    this.#changed = false;
   }
 
   #take(key: string): number {

@@ -28,7 +28,7 @@ export function registerBpf(context: CliContext, program: Command): void {
   listCommand<IpcacheDto>(context, list("ipcache", "addresses and their identities"), "/v1/bpf/ipcache", (rows) =>
     table(
       ["IP", "IDENTITY", "LABELS"],
-      rows.map((row) => [row.address, row.identity, row.labels.join(" ")]),
+      rows.map((row) => [row.address, row.identity, row.labels.filter(isOfPod).join(" ")]),
     ),
   );
   listCommand<PolicyMapDto>(
@@ -44,6 +44,9 @@ export function registerBpf(context: CliContext, program: Command): void {
     (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
   );
 }
+
+/** Labels that follow from a pod's namespace and account fill a line with what nobody looks for; --json has them. */
+const isOfPod = (label: string): boolean => !label.startsWith("k8s:io.cilium.k8s.");
 
 function printPolicy(sets: readonly PolicyMapDto[]): string {
   return table(

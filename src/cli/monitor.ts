@@ -48,7 +48,11 @@ export function eventLine(context: CliContext, event: EventDto | LostEventsDto):
   return `${event.time} ${what} ${event.direction} ${who} ${event.protocol} ${event.bytes} B, ${identities}: ${event.reason}${rules}\n`;
 }
 
-function peerText({ address, port, name }: EventDto["source"]): string {
+/** Identities of addresses outside of the cluster, as Cilium numbers them. */
+const world: ReadonlySet<number> = new Set([2, 9, 10]);
+
+function peerText({ address, port, identity, name: known }: EventDto["source"]): string {
+  const name = known === "" && world.has(identity) ? "world" : known;
   const text = port === 0 ? address : address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
   return name === "" ? text : `${name} (${text})`;
 }

@@ -40,11 +40,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
     ["Node:", `${status.node} (tandem ${status.version}, kernel ${status.kernel.release})`],
     ["Agent:", { text: agentText(status), paint: status.ok ? good : bad }],
     ["Sources:", status.sources.map(sourceText).join("\n") || "none yet"],
-    [
-      "IPAM:",
-      status.addresses.map((a) => `IPv${a.family}: ${a.used}/${a.size} allocated from ${a.podCidr}`).join("\n") ||
-        "no pod CIDR yet",
-    ],
+    ["IPAM:", status.addresses.map(poolText).join("\n") || "no pod CIDR yet"],
     ["Attach Mode:", `${attach.mode}, ${attach.endpoints} endpoints, uplinks ${attach.uplinks.join(" ") || "none"}`],
     ["Socket LB:", attach.cgroup === null ? "off (services are translated per packet)" : `on ${attach.cgroup}`],
     [
@@ -73,6 +69,11 @@ function agentText(status: StatusDto): string {
   const memory = `${(status.memory.rssBytes / 1e6).toFixed(0)} MB`;
   if (!status.ready) return `starting since ${status.started}, ${memory}`;
   return `${status.ok ? "Ok" : "Degraded"}, ready in ${status.readyMs ?? 0} ms, since ${status.started}, ${memory}`;
+}
+
+/** An IPv6 prefix has more addresses than anybody counts. */
+function poolText({ family, used, size, podCidr }: StatusDto["addresses"][number]): string {
+  return `IPv${family}: ${size > 1_000_000 ? used : `${used}/${size}`} allocated from ${podCidr}`;
 }
 
 function sourceText(source: StatusDto["sources"][number]): string {

@@ -9,6 +9,7 @@ import type {
   KernelPolicySet,
   KernelService,
 } from "../datapath/report.ts";
+import { compareAddresses } from "../model/ip.ts";
 import type { ServiceRow } from "../model/tables.ts";
 import { frontendType } from "./services.ts";
 import { portsText, protocolName, socketText } from "./text.ts";
@@ -30,8 +31,11 @@ export function flowReport(flow: KernelFlow): CtDto {
   };
 }
 
-export function identityOfAddress({ address, identity }: KernelIdentity, labelsOf: LabelsOf): IpcacheDto {
-  return { address: address.text, identity, labels: labelsOf(identity) };
+/** Sorted by address: the kernel's order means nothing. */
+export function identityReport(entries: readonly KernelIdentity[], labelsOf: LabelsOf): readonly IpcacheDto[] {
+  return [...entries]
+    .sort((a, b) => compareAddresses(a.address, b.address))
+    .map(({ address, identity }) => ({ address: address.text, identity, labels: labelsOf(identity) }));
 }
 
 export function policySetReport(set: KernelPolicySet, labelsOf: LabelsOf): PolicyMapDto {
@@ -56,7 +60,10 @@ export function kernelServiceReport(
   services: ReadonlyMap<string, ServiceRow>,
 ): readonly ServiceDto[] {
   const known = new Map(frontends.map((frontend) => [frontendKey(frontend, frontend.protocol), frontend]));
-  return kernel.map(({ frontend, protocol, backends }) => {
+  const sorted = [...kernel].sort(
+    (a, b) => compareAddresses(a.frontend.address, b.frontend.address) || a.frontend.port - b.frontend.port,
+  );
+  return sorted.map(({ frontend, protocol, backends }) => {
     const wanted = known.get(frontendKey(frontend, protocol));
     return {
       service: wanted?.service ?? "",
@@ -72,7 +79,12 @@ const textOf = ({ address, port }: Endpoint): string => socketText(address, port
 
 const frontendKey = ({ address, port }: Endpoint, protocol: number): string => `${address.text} ${port} ${protocol}`;
 
+/** Labels that pods were given, and their namespace; the others follow from it. */
+const isOfPod = (label: string): boolean => !label.startsWith("k8s:io.cilium.k8s.");
+
 function peersOf({ identities, prefixes }: KernelGroup, labelsOf: LabelsOf): readonly string[] {
-  const named = identities.map((identity) => (identity === 0 ? "ANY" : [identity, ...labelsOf(identity)].join(" ")));
+  const named = identities.map((identity) =>
+    identity === 0 ? "ANY" : [identity, ...labelsOf(identity).filter(isOfPod)].join(" "),
+  );
   return [...named, ...prefixes.map(({ text }) => text)];
 }

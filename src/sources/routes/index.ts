@@ -24,7 +24,7 @@ const settleMs = 20;
 /** ms between two lists at least, and at most. */
 const listIntervalMs = { least: 100, most: 60_000 } as const;
 /** Rows written before the event loop gets a turn. */
-const rowsPerTurn = 2_000;
+const rowsPerTurn = 500;
 const groups = ["link", "address", "route"] as const;
 
 export interface RoutesSourceOptions {

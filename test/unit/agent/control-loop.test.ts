@@ -28,7 +28,7 @@ function result(id: number): ComputeResult {
 }
 
 /** @param computeMs how long a computation blocks */
-function setUp(apply: () => Promise<void>, computeMs = 0) {
+function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}) {
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
@@ -47,7 +47,10 @@ function setUp(apply: () => Promise<void>, computeMs = 0) {
       await apply();
     },
     identityFile: {
-      write: async (record: IdentityRecord) => void steps.push(`write ${Object.keys(record.numbers).join(" ")}`),
+      write: async (record: IdentityRecord) => {
+        steps.push(`write ${Object.keys(record.numbers).join(" ")}`);
+        await write();
+      },
     },
     conditions: { report: (topic, problems) => void reports.set(topic, problems) },
     clock,
@@ -129,4 +132,24 @@ test("the revision that is applied follows that of the facts when the kernel has
   store.upsert("routes", "10.0.0.0/8", { destination, protocol: 17, nextHops: [], metric: 0, mtu: null, since: 0 });
   t.is(loop.revision.facts, facts + 1);
   await loop.stop();
+});
+
+test("numbers that could not be written down are kept from the kernel until they are", async (t) => {
+  let failures = 2;
+  const { loop, reports, steps } = setUp(
+    async () => undefined,
+    0,
+    async () => {
+      if (failures-- > 0) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    },
+  );
+  const started = loop.start();
+  while (reports.get("control")?.length !== 1) await new Promise((resolve) => setTimeout(resolve, 2));
+  t.like(reports.get("control")?.[0], { code: "ENOSPC" });
+  await started;
+  await loop.stop();
+  t.deepEqual(
+    steps.filter((step) => step !== "compute"),
+    ["write namespaces=0", "write namespaces=0", "write namespaces=0", "apply"],
+  );
 });

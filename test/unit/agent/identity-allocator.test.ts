@@ -6,8 +6,10 @@ test("numbers start at 256 and a set of labels keeps its number over restarts", 
   t.is(first.numberFor("app=web"), 256);
   t.is(first.numberFor("app=db"), 257);
   t.is(first.numberFor("app=web"), 256);
-  const record = first.takeChanges();
-  t.is(first.takeChanges(), null, "nothing changed since");
+  const record = first.unwritten();
+  t.deepEqual(first.unwritten(), record, "until it is written down");
+  first.written();
+  t.is(first.unwritten(), null, "nothing changed since");
 
   const second = new LocalIdentityAllocator(parseIdentityRecord(JSON.stringify(record)));
   t.is(second.numberFor("app=new"), 258);

@@ -1,23 +1,12 @@
 import test from "ava";
-import { type Clock, systemClock } from "../../../../src/lib/clock.ts";
 import { parsePrefix } from "../../../../src/model/ip.ts";
 import { silentLogger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
 import { TableStore } from "../../../../src/model/store.ts";
 import type { NetlinkEvent, RouteRow } from "../../../../src/native/contract.ts";
 import { RoutesSource } from "../../../../src/sources/routes/index.ts";
+import { ManualClock } from "../../../support/manual-clock.ts";
 import { address, came, link, route, went } from "./support.ts";
-
-/** The system's, but keeping the test's process alive. */
-const clock: Clock = {
-  ...systemClock,
-  setTimer: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
-const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A kernel in memory: what is listed, and a monitor that the test speaks through. */
 class FakeKernel {
@@ -29,7 +18,7 @@ class FakeKernel {
 
   openMonitor(_netns: string | null, _groups: unknown, onEvents: (events: readonly NetlinkEvent[]) => void): number {
     this.say = onEvents;
-    setImmediate(() => onEvents([{ kind: "resync" }]));
+    queueMicrotask(() => onEvents([{ kind: "resync" }]));
     return 1;
   }
 
@@ -56,6 +45,7 @@ async function setUp(t: import("ava").ExecutionContext, rows: readonly RouteRow[
   const kernel = new FakeKernel();
   kernel.rows = [...rows];
   kernel.failures = failures;
+  const clock = new ManualClock();
   const store = new TableStore();
   const reports = new Map<string, readonly Problem[]>();
   const stopping = new AbortController();
@@ -70,16 +60,22 @@ async function setUp(t: import("ava").ExecutionContext, rows: readonly RouteRow[
   });
   const changes: string[] = [];
   store.onChange(({ table, key, after }) => changes.push(`${table} ${key} ${after === undefined ? "gone" : "set"}`));
-  return { kernel, store, reports, source, stopping, changes };
+  /** Starts it, and lets it see everything. */
+  const start = async () => {
+    const started = source.start(stopping.signal);
+    await clock.advance(0);
+    await started;
+  };
+  return { kernel, store, reports, source, stopping, changes, clock, start };
 }
 
 const pods2 = route("10.0.2.0/24", [["192.0.2.2", 2]]);
 const pods3 = route("fd00:3::/64", [["fd00::3", 2]], { metric: 1024 });
 
 test("start resolves when uplinks and routes are in the tables, and the signal closes the monitor", async (t) => {
-  const { kernel, store, source, stopping } = await setUp(t, [pods2, pods3]);
+  const { kernel, store, source, stopping, clock, start } = await setUp(t, [pods2, pods3]);
   t.like(source.status(), { synced: false, stale: false });
-  await source.start(stopping.signal);
+  await start();
   t.deepEqual([...store.table("uplinks").keys()], ["2"]);
   t.like(store.table("routes").get("10.0.2.0/24"), { protocol: 17, metric: 0, mtu: null });
   t.is(store.table("routes").get("10.0.2.0/24")?.nextHops[0]?.device, "eth0");
@@ -91,34 +87,34 @@ test("start resolves when uplinks and routes are in the tables, and the signal c
     detail: "2 routes, 2 of BGP; uplinks: eth0",
   });
   stopping.abort();
-  await rest(5);
+  await clock.advance(5);
   t.is(kernel.closed, 1);
 });
 
 test("a route announced again by delete and add does not flicker and keeps its age; one that stays away goes", async (t) => {
-  const { kernel, store, source, stopping, changes } = await setUp(t, [pods2]);
-  await source.start(stopping.signal);
+  const { kernel, store, changes, clock, start } = await setUp(t, [pods2]);
+  await start();
   const before = store.table("routes").get("10.0.2.0/24");
   changes.length = 0;
   for (let i = 0; i < 20; i++) {
     // Also with a write of the tables between the two.
     kernel.say([went(pods2)]);
-    await rest(3);
+    await clock.advance(3);
     kernel.say([came(pods2)]);
-    await rest(2);
+    await clock.advance(2);
   }
-  await rest(60);
+  await clock.advance(60);
   t.deepEqual(changes, []);
   t.is(store.table("routes").get("10.0.2.0/24"), before);
 
   kernel.say([went(pods2)]);
-  await rest(80);
+  await clock.advance(80);
   t.deepEqual(changes, ["routes 10.0.2.0/24 gone"]);
 });
 
 test("after lost events everything is listed again, and events that came meanwhile are not undone by the list", async (t) => {
-  const { kernel, store, source, stopping } = await setUp(t, [pods2]);
-  await source.start(stopping.signal);
+  const { kernel, store, source, clock, start } = await setUp(t, [pods2]);
+  await start();
   kernel.rows = [pods3];
   const routes = kernel.routes.bind(kernel);
   kernel.routes = async () => {
@@ -127,17 +123,18 @@ test("after lost events everything is listed again, and events that came meanwhi
     return stale;
   };
   kernel.say([{ kind: "resync" }]);
-  await rest(250);
+  await clock.advance(250);
   t.deepEqual([...store.table("routes").keys()].sort(), ["10.0.9.0/24", "fd00:3::/64"]);
   t.regex(source.status().detail, /listed again 1 times after lost events/);
 });
 
 test("lists that fail are a condition, tried again, and mended", async (t) => {
-  const { source, stopping, reports } = await setUp(t, [pods2], 2);
+  const { source, stopping, reports, clock } = await setUp(t, [pods2], 2);
   const started = source.start(stopping.signal);
-  while (reports.get("routes-list")?.length !== 1) await rest(2);
+  await clock.advance(0);
   t.like(reports.get("routes-list")?.[0], { code: "ROUTES_UNREADABLE", severity: "error" });
   t.like(source.status(), { synced: false, stale: true });
+  await clock.advance(1_000);
   await started;
   t.deepEqual(reports.get("routes-list"), []);
   t.like(source.status(), { synced: true, stale: false });
@@ -146,31 +143,31 @@ test("lists that fail are a condition, tried again, and mended", async (t) => {
 test("a route of BGP into this node's own pod CIDR is an error until it or the CIDR goes", async (t) => {
   const cidr = parsePrefix("10.0.2.0/23");
   if (cidr === null) return t.fail();
-  const { store, source, stopping, reports, kernel } = await setUp(t, [
+  const { store, reports, kernel, clock, start } = await setUp(t, [
     pods2,
     route("10.0.0.0/16", [["192.0.2.8", 2]]),
     route("10.0.3.0/24", [["192.0.2.8", 2]], { protocol: 4 }),
   ]);
-  await source.start(stopping.signal);
+  await start();
   t.deepEqual(reports.get("routes-own-cidr"), []);
   store.upsert("nodes", "n1", { name: "n1", labels: {}, addresses: [], podCidrs: [cidr] });
-  await rest(60);
+  await clock.advance(60);
   t.deepEqual(
     reports.get("routes-own-cidr")?.map(({ code, object }) => [code, object]),
     [["ROUTE_TO_OWN_PODS", "route 10.0.2.0/24"]],
   );
   kernel.say([went(pods2)]);
-  await rest(80);
+  await clock.advance(80);
   t.deepEqual(reports.get("routes-own-cidr"), []);
 });
 
 test("20,000 routes are taken once, and an event then costs what it touches", async (t) => {
   const many = Array.from({ length: 20_000 }, (_, i) => route(`10.${i >> 8}.${i & 255}.0/24`, [["192.0.2.2", 2]]));
-  const { store, source, stopping, changes, kernel } = await setUp(t, many);
-  await source.start(stopping.signal);
+  const { store, changes, kernel, clock, start } = await setUp(t, many);
+  await start();
   t.is(store.table("routes").size, 20_000);
   changes.length = 0;
   kernel.say([went(many[5] ?? pods2), came(pods3)]);
-  await rest(100);
+  await clock.advance(100);
   t.deepEqual(changes.sort(), ["routes 10.0.5.0/24 gone", "routes fd00:3::/64 set"]);
 });
