@@ -20,7 +20,7 @@ export async function requireObjects(folder: string): Promise<void> {
         code: "NOT_BUILT",
         object: path,
         message: "this eBPF object is missing",
-        remedy: "npm run build, or set `objects` to the folder that holds it",
+        remedy: "npm run build:bpf, or set `objects` to the folder that holds it",
         cause,
       });
     });

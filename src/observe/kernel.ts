@@ -47,7 +47,7 @@ export function policySetReport(set: KernelPolicySet, labelsOf: LabelsOf): Polic
       group: group.group,
       action: group.action,
       peers: peersOf(group, labelsOf),
-      ports: group.ports.map(portsText),
+      ports: group.ports.filter((entry) => !isCovered(entry, group.ports)).map(portsText),
       origins: group.origins,
     })),
   };
@@ -78,6 +78,18 @@ export function kernelServiceReport(
 const textOf = ({ address, port }: Endpoint): string => socketText(address, port);
 
 const frontendKey = ({ address, port }: Endpoint, protocol: number): string => `${address.text} ${port} ${protocol}`;
+
+type PortEntry = KernelGroup["ports"][number];
+
+/** A longer prefix carries the groups of the shorter ones: what a shorter one of the same group says already is not said again. */
+function isCovered(entry: PortEntry, all: readonly PortEntry[]): boolean {
+  return all.some((wide) => wide.bits < entry.bits && keyBits(wide, wide.bits) === keyBits(entry, wide.bits));
+}
+
+/** The first bits of protocol (8) and port (16). */
+function keyBits({ protocol, port }: PortEntry, bits: number): number {
+  return Math.floor((protocol * 2 ** 16 + port) / 2 ** (24 - bits));
+}
 
 /** Labels that pods were given, and their namespace; the others follow from it. */
 const isOfPod = (label: string): boolean => !label.startsWith("k8s:io.cilium.k8s.");
