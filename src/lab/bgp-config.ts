@@ -116,7 +116,7 @@ function neighbor(node: NodePlan, address: string, peerAs: number, { gracefulRes
 export function birdConfig(lab: LabPlan, options: BgpOptions): string {
   const protocols = lab.nodes.map(
     (node) => `
-protocol bgp ${node.name.replaceAll("-", "_")} {
+protocol bgp ${node.slot.replaceAll("-", "_")} {
   local ${lab.tor.ipv4} as ${torAs};
   neighbor ${node.ipv4} as ${nodeAs};
   connect delay time 1;

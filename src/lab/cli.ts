@@ -1,6 +1,7 @@
 /** `tandem lab …` */
 import { type Command, InvalidArgumentError } from "commander";
 import { agentLog } from "./agents.ts";
+import { registerTestCommand } from "./conformance/cli.ts";
 import { LabError } from "./errors.ts";
 import { Lab } from "./lab.ts";
 import { labNames } from "./records.ts";
@@ -99,6 +100,7 @@ export function registerLabCommands(program: Command): void {
       await opened.waitForRoutes();
     }),
   );
+  registerTestCommand(lab, positive, guard);
   command("down", "remove a lab, whatever is left of it")
     .option("--all", "every lab of this machine", false)
     .action(

@@ -8,7 +8,7 @@ import { findCgroupRoot, makeCgroup } from "./cgroups.ts";
 import { Cluster } from "./cluster.ts";
 import { LabError } from "./errors.ts";
 import { checkObject, type KubeObject, readManifests } from "./objects.ts";
-import { checkLabName, type LabPlan, maxNodes, type NodePlan, planLab } from "./plan.ts";
+import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
 import { inside, run, type RunOptions, type RunResult } from "./run.ts";
@@ -22,6 +22,8 @@ export interface LabOptions {
   readonly name: string;
   /** 1-100, default 3. */
   readonly nodes?: number;
+  /** Names and addresses to have instead of the lab's own; decides the number of nodes. */
+  readonly site?: LabSite;
   /** External hosts behind the top of rack, default one: "client". */
   readonly externals?: readonly string[];
   /** Files or folders to apply when the nodes are ready. */
@@ -49,7 +51,7 @@ export class Lab {
   /** Brings a lab up: returns when agents are ready, pods run and every node has every route. What failed is left to be looked at. */
   static async up(options: LabOptions): Promise<Lab> {
     if (process.getuid?.() !== 0) throw new LabError("LAB_ROOT", "tandem lab", "needs root", "sudo tandem lab up");
-    const nodes = options.nodes ?? 3;
+    const nodes = options.site?.nodes.length ?? options.nodes ?? 3;
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes) {
       throw new LabError("LAB_NODES", `--nodes ${nodes}`, `not a number of nodes (1-${maxNodes})`, "");
     }
@@ -60,6 +62,7 @@ export class Lab {
       externals: options.externals ?? ["client"],
       gracefulRestart: options.gracefulRestart ?? false,
       agent: options.agent ?? {},
+      ...(options.site && { site: options.site }),
     });
     const lab = new Lab(stored, planLab(stored, await findCgroupRoot()));
     await withLock(`lab-${stored.name}`, () => lab.#build(objects, options));

@@ -13,10 +13,20 @@ export interface LabRecord {
   readonly index: number;
   readonly nodes: number;
   readonly externals: readonly string[];
+  /** Names and addresses that the lab has to have instead of those of its index. Labs share nothing, so they may be equal. */
+  readonly site?: LabSite;
+}
+
+/** Nodes of one /24 and one /64, with the router among them. */
+export interface LabSite {
+  readonly nodes: readonly Pick<NodePlan, "name" | "ipv4" | "ipv6" | "podCidr4" | "podCidr6">[];
+  readonly router: { readonly ipv4: string; readonly ipv6: string };
 }
 
 export interface NodePlan {
   readonly name: string;
+  /** "node-1": what files, devices and namespaces of the lab call it, whatever its name. */
+  readonly slot: string;
   readonly netns: string;
   readonly folder: string;
   readonly cgroup: string;
@@ -119,8 +129,8 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
       netns: `tandem-${name}-tor`,
       folder: join(folder, "tor"),
       cgroup: join(cgroup, "tor"),
-      ipv4: `172.30.${index}.254`,
-      ipv6: `fd72:30:${site}::fe`,
+      ipv4: record.site?.router.ipv4 ?? `172.30.${index}.254`,
+      ipv6: record.site?.router.ipv6 ?? `fd72:30:${site}::fe`,
       external4: `198.18.${index}.1`,
       external6: `2001:db8:${site}::1`,
     },
@@ -128,7 +138,10 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
     externalPrefix6: `2001:db8:${site}::/64`,
     servicePrefix4: `10.${128 + index}.0.0/16`,
     servicePrefix6: `fd00:10:${hex(128 + index)}::/112`,
-    nodes: Array.from({ length: record.nodes }, (_, i) => planNode(name, index, i + 1, folder, cgroup)),
+    nodes: Array.from({ length: record.nodes }, (_, i) => ({
+      ...planNode(name, index, i + 1, folder, cgroup),
+      ...record.site?.nodes[i],
+    })),
     externals: record.externals.map((external, i) => ({
       name: external,
       netns: `tandem-${name}-x-${external}`,
@@ -145,13 +158,14 @@ function hex(n: number): string {
 }
 
 function planNode(lab: string, index: number, number: number, labFolder: string, labCgroup: string): NodePlan {
-  const name = `node-${number}`;
-  const folder = join(labFolder, name);
+  const slot = `node-${number}`;
+  const folder = join(labFolder, slot);
   return {
-    name,
+    name: slot,
+    slot,
     folder,
-    netns: `tandem-${lab}-${name}`,
-    cgroup: join(labCgroup, name),
+    netns: `tandem-${lab}-${slot}`,
+    cgroup: join(labCgroup, slot),
     bpffs: join(folder, "bpf"),
     socket: join(folder, "agent.sock"),
     stateDir: join(folder, "state"),

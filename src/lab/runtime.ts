@@ -42,6 +42,13 @@ export function program(name: keyof typeof programs): readonly string[] {
   return [process.execPath, "--import", join(root, "node_modules/tsx/dist/loader.mjs"), join(root, source)];
 }
 
+/** The prober of conformance runs. @throws LabError LAB_PROBE when it was not built */
+export function probeBinary(): string {
+  const file = join(packageRoot(), "build/lab/tandem-lab-probe");
+  if (existsSync(file)) return file;
+  throw new LabError("LAB_PROBE", file, "the prober is not there", "npm run build:lab");
+}
+
 const cniPlaces = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"];
 
 /** TANDEM_CNI names another one. null when there is none. */

@@ -49,7 +49,7 @@ export async function buildTopology(lab: LabPlan): Promise<void> {
   for (const node of lab.nodes) {
     await mkdir(node.stateDir, { recursive: true });
     await mkdir(node.bpffs, { recursive: true });
-    await mustRun(["mount", "-t", "bpf", "-o", "mode=0700", `tandem-${lab.name}-${node.name}`, node.bpffs]);
+    await mustRun(["mount", "-t", "bpf", "-o", "mode=0700", `tandem-${lab.name}-${node.slot}`, node.bpffs]);
   }
 }
 
@@ -63,7 +63,7 @@ function labHosts(lab: LabPlan): readonly Host[] {
       netns: node.netns,
       // Daemons and shells of the node are a leaf below it, beside its pods.
       cgroup: systemCgroup(node),
-      port: node.name,
+      port: node.slot,
       addresses: addresses(node),
     })),
     ...lab.externals.map((external, i) => ({

@@ -1,0 +1,62 @@
+/** `tandem lab test CASE…` */
+import type { Command } from "commander";
+import { formatReport, formatTotals, reportJson, totalsOf } from "./report.ts";
+import { type CaseResult, runConformance } from "./run.ts";
+
+interface TestOptions {
+  readonly name: string;
+  readonly keep: boolean;
+  readonly json: boolean;
+  readonly denyAfter: number;
+  readonly allowWithin: number;
+}
+
+export function registerTestCommand(
+  lab: Command,
+  number: (text: string) => number,
+  guard: <A extends unknown[]>(action: (...args: A) => Promise<void>) => (...args: A) => Promise<void>,
+): void {
+  lab
+    .command("test <case...>")
+    .description(
+      "run conformance cases (folders) as real connections: exit code 1 when one differs from its truth table",
+    )
+    // Unique, so that two runs never meet.
+    .option("--name <name>", "of the lab that is made for it", `conf${process.pid.toString(36)}`)
+    .option("--keep", "leave the lab up, to look at it", false)
+    .option("--deny-after <ms>", "silence after which a connection counts as denied", number, 400)
+    .option("--allow-within <ms>", "time for a connection that has to be allowed", number, 5000)
+    .option("--json", "as JSON", false)
+    .action(
+      guard(async (folders: string[], { name, keep, json, denyAfter, allowWithin }: TestOptions) => {
+        const stop = new AbortController();
+        const interrupt = () => stop.abort();
+        process.once("SIGINT", interrupt);
+        process.once("SIGTERM", interrupt);
+        const say = (text: string) => process.stderr.write(`${text}\n`);
+        try {
+          const results = await runConformance({
+            folders,
+            name,
+            keep,
+            patience: { denyMs: denyAfter, allowMs: allowWithin },
+            signal: stop.signal,
+            progress: say,
+            onCase: (result, done, total) => say(progressLine(result, done, total)),
+          });
+          process.stdout.write(
+            json ? `${JSON.stringify(reportJson(results), null, 1)}\n` : `${formatReport(results)}\n`,
+          );
+          if (totalsOf(results).failed > 0) process.exitCode = 1;
+        } finally {
+          process.off("SIGINT", interrupt);
+          process.off("SIGTERM", interrupt);
+        }
+      }),
+    );
+}
+
+function progressLine(result: CaseResult, done: number, total: number): string {
+  const count = `${done}/${total}`.padStart(2 * String(total).length + 1);
+  return `${count}  ${result.name}: ${result.error ?? formatTotals(totalsOf([result]))} (${(result.ms / 1000).toFixed(1)} s)`;
+}

@@ -1,0 +1,65 @@
+/**
+ * What a live run cannot show yet, told from the content of policies and probes alone: requests that only the L7 proxy can judge,
+ * names that only the DNS proxy learns, and the node's own traffic under host policies. Nothing else may be pending.
+ */
+import type { CaseProbe, ConformanceCase } from "./case.ts";
+import { isIcmp } from "./case.ts";
+import type { Who } from "./who.ts";
+
+/** Why this probe has to wait; null: it can be run. */
+export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase, who: Who): string | null {
+  if (probe.application === "dns") return "a DNS query needs the L7 proxy";
+  if (probe.application !== null) return `${probe.application}: a request needs the L7 proxy`;
+  if (probe.resolved) return "toFQDNs: names need the DNS proxy";
+  if (hasHostPolicy(policies) && [probe.from, probe.to].some((end) => who.end(end)?.onNode === true)) {
+    return "nodeSelector: the node's own traffic needs host policies";
+  }
+  if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
+    return "an L7 rule holds this port, which is closed until the L7 proxy enforces it";
+  }
+  return null;
+}
+
+interface Rule {
+  readonly nodeSelector?: unknown;
+  readonly [section: string]: unknown;
+}
+
+interface PortRule {
+  readonly ports?: readonly { readonly port?: string; readonly protocol?: string; readonly endPort?: number }[];
+  readonly rules?: object;
+}
+
+function rulesOf(policy: { readonly [field: string]: unknown }): readonly Rule[] {
+  const { spec, specs } = policy as { readonly spec?: Rule; readonly specs?: readonly Rule[] };
+  return [...(spec ? [spec] : []), ...(specs ?? [])];
+}
+
+function hasHostPolicy(policies: ConformanceCase["policies"]): boolean {
+  return policies.some((policy) => rulesOf(policy).some(({ nodeSelector }) => nodeSelector !== undefined));
+}
+
+/** Whether, in one direction of one rule, the port is allowed with L7 rules only. */
+function isClosedByL7(policy: { readonly [field: string]: unknown }, probe: CaseProbe): boolean {
+  return rulesOf(policy).some((rule) =>
+    ["ingress", "egress"].some((direction) => {
+      const entries = (Array.isArray(rule[direction]) ? rule[direction] : []) as readonly {
+        readonly toPorts?: readonly PortRule[];
+      }[];
+      const holding = entries
+        .flatMap(({ toPorts }) => toPorts ?? [])
+        .filter(({ ports }) => (ports ?? []).some((port) => holds(port, probe)));
+      const isL7 = ({ rules }: PortRule) => rules !== undefined && rules !== null && Object.keys(rules).length > 0;
+      return holding.length > 0 && holding.every(isL7);
+    }),
+  );
+}
+
+function holds(
+  { port, protocol, endPort }: { readonly port?: string; readonly protocol?: string; readonly endPort?: number },
+  probe: CaseProbe,
+): boolean {
+  if (protocol !== undefined && protocol !== "ANY" && protocol !== probe.protocol) return false;
+  const number = Number(port);
+  return number === 0 || (probe.port >= number && probe.port <= Math.max(number, endPort ?? 0));
+}

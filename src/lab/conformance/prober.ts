@@ -1,0 +1,105 @@
+/** The probers of a case (src/lab/probe): one process in the namespace and cgroup of each place, server and client at once. */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { LabError } from "../errors.ts";
+import { inside } from "../run.ts";
+import { probeBinary } from "../runtime.ts";
+import type { Attempt, Listener } from "./attempts.ts";
+import type { Outcome } from "./verdict.ts";
+
+export interface ProbeEvent {
+  /** Of the attempt. */
+  readonly id: number;
+  /** Whose prober tells it. */
+  readonly place: string;
+  readonly outcome: Outcome;
+}
+
+export class Prober {
+  readonly place: string;
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #closed: Promise<void>;
+  readonly #onEvent: (event: ProbeEvent) => void;
+  #errors = "";
+  #stopping = false;
+
+  private constructor(place: string, child: ChildProcessWithoutNullStreams, onEvent: (event: ProbeEvent) => void) {
+    this.place = place;
+    this.#child = child;
+    this.#onEvent = onEvent;
+    this.#closed = new Promise((resolve) => child.once("close", () => resolve()));
+    child.stderr.on("data", (chunk: Buffer) => {
+      this.#errors = (this.#errors + chunk.toString()).slice(-1000);
+    });
+    // Ended by the removal of its pod, or broken: `send` tells.
+    child.stdin.on("error", () => {});
+  }
+
+  /** Resolves when it serves. @throws LabError LAB_PROBE */
+  static async start(
+    place: string,
+    where: { readonly netns: string; readonly cgroup: string },
+    onEvent: (event: ProbeEvent) => void,
+  ): Promise<Prober> {
+    const [file = "", ...args] = inside(where, [probeBinary(), place]);
+    const prober = new Prober(place, spawn(file, args, { stdio: "pipe" }), onEvent);
+    const ready = new Promise<boolean>((resolve) => {
+      createInterface({ input: prober.#child.stdout }).on("line", (line) => {
+        if (line === "ready") resolve(true);
+        else prober.#read(line);
+      });
+      void prober.#closed.then(() => resolve(false));
+      prober.#child.once("error", () => resolve(false));
+    });
+    if (!(await ready)) throw prober.#broken();
+    return prober;
+  }
+
+  listen(listeners: readonly Listener[]): void {
+    this.#send(listeners.map(({ protocol, port }) => `listen ${protocol} ${port}`));
+  }
+
+  try(attempts: readonly (Attempt & { readonly id: number })[]): void {
+    this.#send(
+      attempts.map(
+        ({ id, protocol, source, destination, port }) => `try ${id} ${protocol} ${source} ${destination} ${port}`,
+      ),
+    );
+  }
+
+  /** Gives up what is under way. */
+  forget(): void {
+    this.#send(["forget"]);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#child.stdin.end();
+    await this.#closed;
+  }
+
+  /** @throws LabError LAB_PROBE when the process is not there any more */
+  #send(lines: readonly string[]): void {
+    if (lines.length === 0) return;
+    if (this.#stopping || this.#child.exitCode !== null || this.#child.signalCode !== null) throw this.#broken();
+    this.#child.stdin.write(`${lines.join("\n")}\n`);
+  }
+
+  #read(line: string): void {
+    const [kind, number = "", third = "", ...rest] = line.split(" ");
+    const outcome = readOutcome(kind, third, rest.join(" "));
+    if (outcome !== null) this.#onEvent({ id: Number(number), place: this.place, outcome });
+  }
+
+  #broken(): LabError {
+    const { exitCode, signalCode } = this.#child;
+    const end = signalCode ?? (exitCode === null ? "it does not run" : `exit code ${exitCode}`);
+    return new LabError("LAB_PROBE", `prober of ${this.place}`, `${end} ${this.#errors.trim()}`.trim(), "");
+  }
+}
+
+function readOutcome(kind: string | undefined, third: string, name: string): Outcome | null {
+  if (kind === "answer") return { kind, ms: Number(third), name };
+  if (kind === "refused" || kind === "failed") return { kind, why: third };
+  return kind === "arrived" ? { kind } : null;
+}

@@ -1,0 +1,109 @@
+/** `tandem lab test`: cases in, labs for them, results out. */
+import { LabError } from "../errors.ts";
+import { Lab } from "../lab.ts";
+import { type ConformanceCase, readCase } from "./case.ts";
+import { CaseCluster } from "./case-cluster.ts";
+import { pendingReason } from "./pending.ts";
+import { Outcomes, type Patience, type ProbeResult, runCase } from "./run-case.ts";
+import { Barrier } from "./settled.ts";
+import { planSites, type SitedCases } from "./site.ts";
+import { outside, Who } from "./who.ts";
+import { OutsideHost } from "./wires.ts";
+
+export interface ConformanceOptions {
+  /** Folders of cases. */
+  readonly folders: readonly string[];
+  /** Of the lab; further ones, where cases contradict each other, get a number behind it. */
+  readonly name: string;
+  /** Leave the labs as they are after the last case. */
+  readonly keep?: boolean;
+  readonly patience?: Partial<Patience>;
+  /** Further keys of every agent's configuration. */
+  readonly agent?: Readonly<Record<string, unknown>>;
+  readonly signal?: AbortSignal;
+  readonly progress?: (text: string) => void;
+  /** Told of each case when it is done. */
+  readonly onCase?: (result: CaseResult, done: number, total: number) => void;
+}
+
+export interface CaseResult {
+  readonly name: string;
+  readonly description: string;
+  /** From the change of the cluster to the last verdict. */
+  readonly ms: number;
+  /** Why the lab could not become the case's cluster; null: it did. */
+  readonly error: string | null;
+  readonly probes: readonly ProbeResult[];
+}
+
+/** Long enough for a packet's way through a busy machine many times over; a lost first packet comes again after 1 s. */
+const defaultPatience: Patience = { denyMs: 400, allowMs: 5000 };
+
+/** Results in the order of the run. @throws LabError when cases cannot be read or no lab comes up */
+export async function runConformance(options: ConformanceOptions): Promise<readonly CaseResult[]> {
+  const cases: ConformanceCase[] = [];
+  for (const folder of options.folders) cases.push(await readCase(folder));
+  const sites = planSites(cases);
+  const results: CaseResult[] = [];
+  for (const [i, site] of sites.entries()) {
+    const name = `${options.name}${i === 0 ? "" : i + 1}`;
+    try {
+      await runSite(name, site, options, (result) => {
+        results.push(result);
+        options.onCase?.(result, results.length, cases.length);
+      });
+    } finally {
+      if (options.keep !== true) await Lab.down(name);
+    }
+  }
+  return results;
+}
+
+async function runSite(
+  name: string,
+  { site, cases }: SitedCases,
+  options: ConformanceOptions,
+  done: (result: CaseResult) => void,
+): Promise<void> {
+  const { agent, progress, signal } = options;
+  const patience = { ...defaultPatience, ...options.patience };
+  const lab = await Lab.up({
+    name,
+    site,
+    externals: [outside],
+    ...(agent && { agent }),
+    ...(progress && { progress }),
+  });
+  const host = new OutsideHost(lab.plan);
+  await host.connect();
+  const outcomes = new Outcomes();
+  const cluster = await CaseCluster.open(lab.plan, new Barrier(lab.plan), (event) => outcomes.take(event));
+  try {
+    for (const one of cases) {
+      if (signal?.aborted) throw new LabError("LAB_ABORTED", "tandem lab test", "was interrupted", "");
+      const start = performance.now();
+      const who = new Who(one);
+      let probes: readonly ProbeResult[];
+      let error: string | null = null;
+      try {
+        await host.be(who.outsideAddresses(one.probes));
+        await cluster.become(one);
+        probes = await runCase(one, who, cluster.probers, outcomes, patience);
+      } catch (cause) {
+        if (!(cause instanceof LabError)) throw cause;
+        error = cause.message;
+        probes = one.probes.map((probe) => withoutRun(one, probe, who));
+      }
+      const ms = Math.round(performance.now() - start);
+      done({ name: one.name, description: one.description, ms, error, probes });
+    }
+  } finally {
+    await cluster.close();
+  }
+}
+
+function withoutRun(one: ConformanceCase, probe: ProbeResult["probe"], who: Who): ProbeResult {
+  const pending = pendingReason(probe, one, who);
+  if (pending !== null) return { probe, status: "pending", seen: pending, ms: null };
+  return { probe, status: "failed", seen: "not tried: the cluster could not be made", ms: null };
+}

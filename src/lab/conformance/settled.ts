@@ -1,0 +1,59 @@
+/** Waiting until every agent of a lab has put what the manifests say into the kernel. */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { PolicyDto, StatusDto } from "../../api/dto.ts";
+import { agentGet } from "../agents.ts";
+import { LabError } from "../errors.ts";
+import { writeAtomically } from "../files.ts";
+import type { LabPlan, NodePlan } from "../plan.ts";
+
+const timeoutMs = 20_000;
+const pollMs = 5;
+
+/**
+ * A policy without effect, written last and under a new name each time: an agent that knows it has read everything before it.
+ * Then the revision of its facts has to reach the kernel.
+ */
+export class Barrier {
+  readonly #lab: LabPlan;
+  #number = 0;
+
+  constructor(lab: LabPlan) {
+    this.#lab = lab;
+  }
+
+  /** @throws LabError LAB_SETTLE naming the node that did not follow within 20 s */
+  async pass(): Promise<void> {
+    const name = `barrier-${++this.#number}`;
+    const object = {
+      apiVersion: "cilium.io/v2",
+      kind: "CiliumNetworkPolicy",
+      metadata: { name, namespace: "tandem-lab-barrier" },
+      spec: { endpointSelector: {}, ingress: [{}] },
+    };
+    await writeAtomically(join(this.#lab.manifests, "barrier.json"), JSON.stringify(object));
+    const deadline = Date.now() + timeoutMs;
+    await Promise.all(this.#lab.nodes.map((node) => waitFor(node, name, deadline)));
+  }
+}
+
+async function waitFor(node: NodePlan, name: string, deadline: number): Promise<void> {
+  const late = (what: string, remedy: string) => new LabError("LAB_SETTLE", node.name, what, remedy);
+  const remedy = `read ${node.folder}/agent.log`;
+  for (;;) {
+    const policies = (await agentGet(node, "/v1/policies")) as readonly PolicyDto[];
+    if (policies.some((policy) => policy.name === name)) break;
+    if (Date.now() > deadline) throw late(`has not read the manifests within ${timeoutMs} ms`, remedy);
+    await sleep(pollMs);
+  }
+  let facts: number | null = null;
+  for (;;) {
+    const { revision } = (await agentGet(node, "/v1/status")) as StatusDto;
+    facts ??= revision.facts;
+    if (revision.applied >= facts) return;
+    if (Date.now() > deadline) {
+      throw late(`revision ${facts} is not in the kernel, which has ${revision.applied}`, remedy);
+    }
+    await sleep(pollMs);
+  }
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lab's prober: one small process in the network namespace of a pod, node or outside host that is server and client at once.
+ * It listens where it is told, opens the connections that it is told, and says what came of each. It judges nothing.
+ *
+ * stdin, a command per line:
+ *   listen tcp|udp|sctp PORT                      answer there, on every address; again is no error
+ *   try ID tcp|udp|sctp SOURCE DESTINATION PORT   open a connection; SOURCE "-": the kernel's choice
+ *   try ID icmp SOURCE DESTINATION TYPE           send a message of that type (ICMPv6 for IPv6 addresses)
+ *   forget                                        give up everything that was tried
+ * stdout, a line per event:
+ *   ready                     it serves
+ *   answer ID MS NAME         NAME answered after MS milliseconds ("-": an echo reply, which names nobody)
+ *   refused ID WHY            a reset, an ABORT, an ICMP error, or the kernel's own no: WHY is an errno name
+ *   failed ID WHY             it could not even be tried
+ *   arrived ID                an ICMP message of the prober that tried ID arrived here
+ */
+#ifndef TANDEM_LAB_PROBE_H
+#define TANDEM_LAB_PROBE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* Starts every payload; the id of the try follows in decimal digits. */
+#define TOKEN "tandem-probe "
+#define NAME_MAX_LENGTH 200
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/* What a readiness event belongs to. First member of everything that waits for one. */
+struct watch {
+	void (*ready)(struct watch *watch, uint32_t events);
+	int fd;
+};
+
+struct try {
+	struct watch watch;
+	struct try *next;
+	uint32_t id;
+	int protocol;
+	union address source, destination;
+	/* host order; the type for ICMP */
+	uint16_t port;
+	bool done;
+	int64_t started_ms, next_send_ms;
+	/* Sends it once more, for protocols without retransmission. NULL: nothing to repeat. */
+	void (*send)(struct try *try);
+	/* TCP: the answer so far */
+	char line[NAME_MAX_LENGTH + 2];
+	size_t length;
+};
+
+extern char own_name[NAME_MAX_LENGTH + 1];
+
+/* main.c */
+int64_t now_ms(void);
+void watch_add(struct watch *watch, uint32_t events);
+void watch_change(struct watch *watch, uint32_t events);
+struct try *find_try(uint32_t id);
+/* Ends a try and says what came of it. */
+void answered(struct try *try, const char *name);
+void refused(struct try *try, int error);
+void failed(struct try *try, int error);
+void say_arrived(uint32_t id);
+socklen_t address_length(const union address *address);
+
+/* Of the token in a payload; 0: there is none (ids start at 1). */
+uint32_t token_id(const void *payload, size_t length);
+
+/* tcp.c, udp.c, sctp.c, icmp.c: `open` sockets that serve always, `listen` on a port, `start` a try. 0 or an errno. */
+int tcp_listen(uint16_t port);
+void tcp_start(struct try *try);
+int udp_listen(uint16_t port);
+void udp_start(struct try *try);
+void sctp_open(void);
+int sctp_listen(uint16_t port);
+void sctp_start(struct try *try);
+void icmp_open(void);
+void icmp_start(struct try *try);
+
+/* raw.c: a raw socket that tells and takes the local address of each message. */
+int raw_open(int family, int protocol);
+struct raw_message {
+	union address peer, local;
+	/* After the IP header. */
+	uint8_t *payload;
+	size_t length;
+	uint8_t buffer[2048];
+};
+/* False when nothing (more) is there. */
+bool raw_receive(int fd, int family, struct raw_message *message);
+/* 0 or an errno. local->any.sa_family 0: the kernel's choice. */
+int raw_send(int fd, const union address *local, const union address *peer, const void *data, size_t length);
+
+#endif
