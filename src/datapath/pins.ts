@@ -3,7 +3,7 @@
  * lives in the folder. While the agent is away everything pinned goes on working.
  */
 import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { errorCode } from "./problems.ts";
@@ -38,7 +38,7 @@ export class Pins {
     try {
       await this.#makeRoot(native);
       await native.mountBpffs(this.root);
-      for (const folder of [this.maps, this.links]) await mkdir(folder, { recursive: true, mode: 0o700 });
+      for (const folder of [this.maps, this.links]) await makeFolder(folder);
     } catch (cause) {
       throw new TandemError({
         code: "BPFFS_UNAVAILABLE",
@@ -52,12 +52,12 @@ export class Pins {
 
   async #makeRoot(native: Pick<NativeBinding, "mountBpffs">): Promise<void> {
     try {
-      await mkdir(this.root, { recursive: true, mode: 0o700 });
+      await makeFolder(this.root);
     } catch (error) {
       // sysfs takes no folders: bpffs is not mounted yet
       if (!this.root.startsWith(`${systemBpffs}/`) || !["EPERM", "ENOENT"].includes(errorCode(error))) throw error;
       await native.mountBpffs(systemBpffs);
-      await mkdir(this.root, { recursive: true, mode: 0o700 });
+      await makeFolder(this.root);
     }
   }
 
@@ -66,7 +66,7 @@ export class Pins {
    * every flow be judged again.
    */
   async markUnsettled(): Promise<void> {
-    await mkdir(this.#unsettled, { recursive: true });
+    await makeFolder(this.#unsettled);
   }
 
   async clearUnsettled(): Promise<void> {
@@ -92,6 +92,17 @@ export class Pins {
 
   async renameMap(from: string, to: string): Promise<void> {
     await rename(this.mapPath(from), this.mapPath(to));
+  }
+}
+
+/** With all above it. Not Node's recursive mkdir: that one never ends where a file system answers ENOENT to a mkdir (procfs). */
+async function makeFolder(path: string): Promise<void> {
+  if (await exists(path)) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path));
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error;
   }
 }
 
