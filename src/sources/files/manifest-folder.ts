@@ -1,0 +1,176 @@
+/**
+ * A folder of manifests with the folders in it, looked through again and again: only files that changed are read, and a file that
+ * cannot be read or understood keeps what it said before. Names that begin with a dot are skipped: that is how editors, atomic
+ * writers and mounted ConfigMaps call what is not for readers.
+ */
+import { createHash } from "node:crypto";
+import type { BigIntStats } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { messageOf, TandemError } from "../../lib/errors.ts";
+import { compareText } from "../../model/labels.ts";
+import type { Problem } from "../../model/status.ts";
+import { equalRows } from "../../model/store.ts";
+import { parseManifest } from "./parse-manifest.ts";
+import { type ObjectReading, readObject } from "./read-objects.ts";
+
+const manifestName = /^[^.].*\.(ya?ml|json)$/;
+/** bytes: more is no manifest, and would stop the agent for seconds. */
+const sizeLimit = 64 * 1024 * 1024;
+/** Files asked for at once. */
+const batch = 32;
+
+interface ManifestFile {
+  /** Of its text; "" if that could not be read. */
+  readonly digest: string;
+  /** Of this text, or of the last one that was understood. */
+  readonly readings: readonly ObjectReading[];
+  readonly problem: Problem | null;
+}
+
+interface SeenFile {
+  /** Inode, size and times: another text has another version; "" if it was not read. */
+  readonly version: string;
+  readonly file: ManifestFile;
+}
+
+export interface FolderLook {
+  /** Of all files, by file name. */
+  readonly readings: readonly ObjectReading[];
+  /** Files that are not understood. */
+  readonly problems: readonly Problem[];
+  readonly files: number;
+  /** Whether it differs from the last look. */
+  readonly changed: boolean;
+}
+
+export interface LookOptions {
+  /** Called for each folder before its names are read. */
+  readonly onFolder: (folder: string, inode: bigint) => void;
+  /** now: read it also if it looks the same; later: leave it as it is this time. */
+  readonly readiness: (path: string) => "now" | "later" | "ifChanged";
+}
+
+export class ManifestFolder {
+  readonly #folder: string;
+  #files: ReadonlyMap<string, SeenFile> = new Map();
+  #first = true;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws TandemError MANIFESTS_FOLDER when the folder is missing or cannot be read; the last look stays valid */
+  async look(options: LookOptions): Promise<FolderLook> {
+    const paths: string[] = [];
+    const kept: Problem[] = [];
+    try {
+      await this.#list(this.#folder, options.onFolder, paths, kept);
+    } catch (cause) {
+      throw new TandemError({
+        code: "MANIFESTS_FOLDER",
+        object: this.#folder,
+        message: `the folder of manifests cannot be read: ${messageOf(cause)}`,
+        remedy: "make the folder, or name another one by the setting manifests; what was known before stays in force",
+        cause,
+      });
+    }
+    paths.sort(compareText);
+    const files = new Map<string, SeenFile>();
+    for (let start = 0; start < paths.length; start += batch) {
+      const some = paths.slice(start, start + batch);
+      const read = await Promise.all(some.map((path) => this.#file(path, options.readiness(path))));
+      for (const [i, file] of read.entries()) if (file !== null) files.set(some[i] ?? "", file);
+    }
+    const before = this.#files;
+    const same = files.size === before.size && [...files].every(([path, { file }]) => before.get(path)?.file === file);
+    this.#files = files;
+    const changed = this.#first || !same;
+    this.#first = false;
+    const all = [...files.values()].map(({ file }) => file);
+    return {
+      readings: all.flatMap(({ readings }) => readings),
+      problems: [...kept, ...all.flatMap(({ problem }) => problem ?? [])],
+      files: files.size,
+      changed,
+    };
+  }
+
+  /** Appends the manifests below `folder`. A folder inside that cannot be read keeps its files. */
+  async #list(folder: string, onFolder: LookOptions["onFolder"], paths: string[], problems: Problem[]): Promise<void> {
+    const { ino } = await stat(folder, { bigint: true });
+    onFolder(folder, ino);
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory() && !entry.name.startsWith(".")) {
+        try {
+          await this.#list(path, onFolder, paths, problems);
+        } catch (error) {
+          if (isMissing(error)) continue;
+          problems.push(unreadable(path, error));
+          paths.push(...[...this.#files.keys()].filter((known) => known.startsWith(`${path}/`)));
+        }
+      } else if (manifestName.test(entry.name)) paths.push(path);
+    }
+  }
+
+  /** Null: it is gone, or no file. Its `file` is the same object as before if nothing changed. */
+  async #file(path: string, readiness: ReturnType<LookOptions["readiness"]>): Promise<SeenFile | null> {
+    const before = this.#files.get(path) ?? null;
+    if (readiness === "later") return before;
+    try {
+      const stats = await stat(path, { bigint: true });
+      if (!stats.isFile()) return null;
+      const version = versionOf(stats);
+      if (readiness === "ifChanged" && before?.version === version) return before;
+      if (stats.size > sizeLimit) throw new Error(`it has more than ${sizeLimit} bytes`);
+      // What is written after this stat has another version, and is read by the next look.
+      return { version, file: this.#understand(path, await readFile(path, "utf8"), before?.file ?? null) };
+    } catch (error) {
+      if (isMissing(error)) return null;
+      const problem = unreadable(path, error);
+      if (before !== null && equalRows(before.file.problem, problem)) return before;
+      return { version: "", file: { digest: "", readings: before?.file.readings ?? [], problem } };
+    }
+  }
+
+  #understand(path: string, text: string, before: ManifestFile | null): ManifestFile {
+    const digest = createHash("sha1").update(text).digest("base64");
+    // Touched, or replaced by its equal.
+    if (before?.digest === digest) return before;
+    const { objects, failure } = parseManifest(text, relative(this.#folder, path));
+    const last = before?.readings ?? [];
+    if (failure !== null) return { digest, readings: last, problem: { ...failure, object: path } };
+    return { digest, readings: reuse(objects.map(readObject), last), problem: null };
+  }
+}
+
+/** Rows that did not change are the same objects as before, so that nobody has to compare them again. */
+function reuse(readings: readonly ObjectReading[], before: readonly ObjectReading[]): readonly ObjectReading[] {
+  const title = ({ slot }: ObjectReading) => `${slot?.table} ${slot?.key}`;
+  const known = new Map(before.map((reading) => [title(reading), reading]));
+  return readings.map((reading) => {
+    const old = known.get(title(reading))?.row ?? null;
+    return reading.row !== null && old !== null && equalRows(old, reading.row) ? { ...reading, row: old } : reading;
+  });
+}
+
+function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
+}
+
+function unreadable(path: string, error: unknown): Problem {
+  return {
+    code: "MANIFEST_UNREADABLE",
+    severity: "error",
+    object: path,
+    field: "",
+    message: `it cannot be read: ${messageOf(error)}`,
+    remedy: "make it readable for the agent; what it said before stays in force",
+  };
+}
+
+function isMissing(error: unknown): boolean {
+  const code = (error as { readonly code?: unknown } | null)?.code;
+  return code === "ENOENT" || code === "ENOTDIR";
+}

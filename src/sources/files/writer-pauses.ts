@@ -1,0 +1,50 @@
+/** Which files are just being written in place, from the events of their folders. */
+import type { Clock } from "../../lib/clock.ts";
+
+/** ms without an event after which a writer has paused, and after which nobody waits for him any more. */
+const pauseMs = { least: 20, most: 500 } as const;
+
+export class WriterPauses {
+  readonly #clock: Clock;
+  /** Paths with an event since they were read. */
+  readonly #touched = new Set<string>();
+  /** Of those, the ones written in place: ms of the first and the last event. */
+  readonly #writing = new Map<string, { readonly first: number; readonly last: number }>();
+  #waiting = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  take(kind: "content" | "name", path: string): void {
+    this.#touched.add(path);
+    const now = this.#clock.monotonicMs();
+    // What was renamed into its place is whole. A file that was made there is written next, and tells.
+    if (kind === "name") this.#writing.delete(path);
+    else this.#writing.set(path, { first: this.#writing.get(path)?.first ?? now, last: now });
+  }
+
+  /** A look begins. */
+  begin(): void {
+    this.#waiting = false;
+  }
+
+  /** Whether something was left for later since `begin`. */
+  get waiting(): boolean {
+    return this.#waiting;
+  }
+
+  /** What to do with this file in this look. Events that come while it is read count for the next one. */
+  readiness(path: string): "now" | "later" | "ifChanged" {
+    const writing = this.#writing.get(path);
+    if (writing !== undefined) {
+      const now = this.#clock.monotonicMs();
+      if (now - writing.last < pauseMs.least && now - writing.first < pauseMs.most) {
+        this.#waiting = true;
+        return "later";
+      }
+      this.#writing.delete(path);
+    }
+    return this.#touched.delete(path) ? "now" : "ifChanged";
+  }
+}

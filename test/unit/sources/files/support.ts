@@ -1,0 +1,79 @@
+/** A source on a folder of its own, and what it tells. */
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import { systemClock } from "../../../../src/lib/clock.ts";
+import type { Logger } from "../../../../src/model/logging.ts";
+import type { Problem } from "../../../../src/model/status.ts";
+import { TableStore } from "../../../../src/model/store.ts";
+import { FilesSource } from "../../../../src/sources/files/index.ts";
+
+export interface Followed {
+  readonly folder: string;
+  readonly store: TableStore;
+  readonly source: FilesSource;
+  readonly warnings: readonly object[];
+  readonly started: Promise<void>;
+  problems(): readonly Problem[];
+  /** "error Pod default/web spec.nodeName", a line per problem. */
+  brief(): readonly string[];
+  path(name: string): string;
+  stop(): void;
+}
+
+export async function temporaryFolder(t: ExecutionContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-files-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Starts to follow; the source is stopped when the test ends. */
+export async function follow(t: ExecutionContext, folder: string): Promise<Followed> {
+  const store = new TableStore();
+  const topics = new Map<string, readonly Problem[]>();
+  const warnings: object[] = [];
+  const quiet = () => undefined;
+  const log: Logger = { debug: quiet, info: quiet, error: quiet, warn: (f) => warnings.push(f), child: () => log };
+  const source = new FilesSource({
+    store,
+    conditions: { report: (topic, problems) => void topics.set(topic, problems) },
+    log,
+    clock: systemClock,
+    folder,
+  });
+  const stopping = new AbortController();
+  t.teardown(() => stopping.abort());
+  const problems = () => [...topics.values()].flat();
+  return {
+    folder,
+    store,
+    source,
+    warnings,
+    started: source.start(stopping.signal),
+    problems,
+    brief: () => problems().map(({ severity, object, field }) => `${severity} ${object} ${field}`.trim()),
+    path: (name) => join(folder, name),
+    stop: () => stopping.abort(),
+  };
+}
+
+/** As the lab writes: readers see the old text or the new one. */
+export async function put(path: string, text: string): Promise<void> {
+  const temporary = `${path.slice(0, path.lastIndexOf("/"))}/.new`;
+  await writeFile(temporary, text);
+  await rename(temporary, path);
+}
+
+/** ms until it holds; throws after `mostMs`. */
+export async function until(what: string, holds: () => boolean, mostMs = 5_000): Promise<number> {
+  const started = performance.now();
+  while (!holds()) {
+    if (performance.now() - started > mostMs) throw new Error(`not within ${mostMs} ms: ${what}`);
+    await systemClock.sleep(2);
+  }
+  return performance.now() - started;
+}
+
+export const pod = (name: string, node = "node-1") =>
+  JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name }, spec: { nodeName: node } });
