@@ -21,8 +21,16 @@ export function identityOf(state: DesiredState, address: Address): number {
   return address.family === 4 ? identityNumbers.worldIpv4 : identityNumbers.worldIpv6;
 }
 
+const known = new WeakMap<Groups, bigint>();
+
 function bits(groups: Groups | undefined): bigint {
-  return (groups ?? []).reduce((all, group) => all | (1n << BigInt(group)), 0n);
+  if (groups === undefined) return 0n;
+  let all = known.get(groups);
+  if (all === undefined) {
+    all = groups.reduce((sum, group) => sum | (1n << BigInt(group)), 0n);
+    known.set(groups, all);
+  }
+  return all;
 }
 
 function longestPort(direction: CompiledDirection, protocol: number, port: number): Groups | undefined {
