@@ -97,6 +97,8 @@ interface LabStatus {
 }
 
 const isFamily = (family: 4 | 6) => (address: string) => address.includes(":") === (family === 6);
+/** Of a frontend as `service list` writes it: "10.0.0.1:80", "[fd00::1]:80". */
+const isFrontendFamily = (family: 4 | 6) => (frontend: string) => frontend.startsWith("[") === (family === 6);
 const bracketed = (address: string) => (address.includes(":") ? `[${address}]` : address);
 
 export class Demo {
@@ -137,7 +139,7 @@ export class Demo {
     const rows: string[][] = [["from", "to", "IP", "expected", "seen", "", "because"]];
     for (const attempt of attempts) {
       const frontend = services.find(
-        (s) => s.service.startsWith(`${attempt.service}:`) && isFamily(attempt.family)(s.frontend),
+        (s) => s.service.startsWith(`${attempt.service}:`) && isFrontendFamily(attempt.family)(s.frontend),
       );
       if (frontend === undefined)
         throw new Error(`the lab has no IPv${attempt.family} address for service ${attempt.service}`);
@@ -163,7 +165,9 @@ export class Demo {
 
   async service(): Promise<void> {
     this.#say("A service spreads over its backends: 60 connections from shop/web-0 to shop/api");
-    const service = (await this.#services()).find((s) => s.service.startsWith("shop/api:") && isFamily(4)(s.frontend));
+    const service = (await this.#services()).find(
+      (s) => s.service.startsWith("shop/api:") && isFrontendFamily(4)(s.frontend),
+    );
     if (service === undefined) throw new Error("the lab has no IPv4 address for service shop/api");
     const loop = `for i in $(seq 60); do curl -s -m 2 http://${service.frontend}/ | head -n 1; done`;
     const { stdout } = await run(["lab", "exec", "--name", this.#lab, "shop/web-0", "--", "sh", "-c", loop], 150_000);
@@ -192,7 +196,9 @@ export class Demo {
   /** A connection is kept busy, and new ones are opened, while the agents of both its ends are killed and come back. */
   async killedAgent(): Promise<void> {
     this.#say("kill -9 of every agent under load: new connections to shop/api, one each 50 ms, for 6 seconds");
-    const service = (await this.#services()).find((s) => s.service.startsWith("shop/api:") && isFamily(4)(s.frontend));
+    const service = (await this.#services()).find(
+      (s) => s.service.startsWith("shop/api:") && isFrontendFamily(4)(s.frontend),
+    );
     const loop = `ok=0; bad=0; end=$(( $(date +%s) + 6 )); while [ $(date +%s) -lt $end ]; do if curl -s -o /dev/null -m 1 http://${service?.frontend}/; then ok=$((ok+1)); else bad=$((bad+1)); fi; sleep 0.05; done; echo "$ok $bad"`;
     const load = run(["lab", "exec", "--name", this.#lab, "shop/web-0", "--", "sh", "-c", loop], 60_000);
     await new Promise((done) => setTimeout(done, 1500));
