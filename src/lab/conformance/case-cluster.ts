@@ -13,7 +13,8 @@ import type { ConformanceCase } from "./case.ts";
 import { eachOf, groupBy } from "./groups.ts";
 import { type ProbeEvent, Prober } from "./prober.ts";
 import type { Barrier } from "./settled.ts";
-import { addressesOf, familyOf, livePods, outside, podTitle } from "./who.ts";
+import { isInside } from "./site.ts";
+import { addressesOf, familyOf, livePods, outside, podTitle, Who } from "./who.ts";
 
 /** Sandboxes made at the same time. */
 const podsAtOnce = 4;
@@ -55,7 +56,7 @@ export class CaseCluster {
   }
 
   /** Resolves when every agent has it all in the kernel. */
-  async become({ cluster, policies }: ConformanceCase): Promise<void> {
+  async become({ cluster, policies, probes }: ConformanceCase): Promise<void> {
     const wanted = new Map(livePods(cluster).map((pod) => [podTitle(pod), pod]));
     const leaving = [...this.#pods.values()].filter(({ pod, shape }) => {
       const next = wanted.get(podTitle(pod));
@@ -73,7 +74,8 @@ export class CaseCluster {
       objects,
       [...current.values()].filter((pod) => !this.#pods.has(podTitle(pod))),
     );
-    await this.#put(objects, familiesOf([...wanted.values()]));
+    const outsideAddresses = new Who({ cluster }).outsideAddresses(probes);
+    await this.#put(objects, familiesOf([...wanted.values()]), outsideAddresses);
     await this.#barrier.pass();
   }
 
@@ -90,9 +92,19 @@ export class CaseCluster {
     await Promise.all([...this.#probers.values()].map((prober) => prober.stop()));
   }
 
-  /** The manifests hold exactly these objects. Pod CIDRs are the lab's: the cases leave them to the cluster. */
-  async #put(objects: readonly KubeObject[], families: readonly (4 | 6)[]): Promise<void> {
-    const next = objects.map((object) => (object.kind === "Node" ? this.#withPodCidrs(object, families) : object));
+  /**
+   * The manifests hold exactly these objects. Pod CIDRs are the lab's: the cases leave them to the cluster. One in which
+   * an outside host lives is none: an agent takes an address of a pod CIDR for a pod's, known or not.
+   */
+  async #put(
+    objects: readonly KubeObject[],
+    families: readonly (4 | 6)[],
+    outsideAddresses: readonly string[] = [],
+  ): Promise<void> {
+    const usable = (cidr: string) => !outsideAddresses.some((address) => isInside(cidr, address));
+    const next = objects.map((object) =>
+      object.kind === "Node" ? this.#withPodCidrs(object, families, usable) : object,
+    );
     const titles = new Set(next.map(objectTitle));
     for (const old of this.#store.all()) if (!titles.has(objectTitle(old))) this.#store.remove(old);
     for (const object of next) {
@@ -101,11 +113,12 @@ export class CaseCluster {
     await this.#store.flush();
   }
 
-  #withPodCidrs(node: KubeObject, families: readonly (4 | 6)[]): KubeObject {
+  #withPodCidrs(node: KubeObject, families: readonly (4 | 6)[], usable: (cidr: string) => boolean): KubeObject {
     const plan = this.#lab.nodes.find(({ name }) => name === node.metadata.name);
     if (plan === undefined) return node;
-    const podCIDRs = families.map((family) => (family === 4 ? plan.podCidr4 : plan.podCidr6));
-    return { ...node, spec: { ...(node.spec as object | undefined), podCIDR: podCIDRs[0], podCIDRs } };
+    const podCIDRs = families.map((family) => (family === 4 ? plan.podCidr4 : plan.podCidr6)).filter(usable);
+    const [podCIDR] = podCIDRs;
+    return { ...node, spec: { ...(node.spec as object | undefined), ...(podCIDR && { podCIDR }), podCIDRs } };
   }
 
   async #add(pod: Pod): Promise<void> {

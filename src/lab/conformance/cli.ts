@@ -1,5 +1,5 @@
 /** `tandem lab test CASE…` */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { formatReport, formatTotals, reportJson, totalsOf } from "./report.ts";
 import { type CaseResult, runConformance } from "./run.ts";
 
@@ -9,6 +9,7 @@ interface TestOptions {
   readonly json: boolean;
   readonly denyAfter: number;
   readonly allowWithin: number;
+  readonly set: Readonly<Record<string, unknown>>;
 }
 
 export function registerTestCommand(
@@ -26,9 +27,10 @@ export function registerTestCommand(
     .option("--keep", "leave the lab up, to look at it", false)
     .option("--deny-after <ms>", "silence after which a connection counts as denied", number, 400)
     .option("--allow-within <ms>", "time for a connection that has to be allowed", number, 5000)
+    .option("--set <key=value>", "a setting of every agent, such as tcMode=clsact or cgroup=null", readSetting, {})
     .option("--json", "as JSON", false)
     .action(
-      guard(async (folders: string[], { name, keep, json, denyAfter, allowWithin }: TestOptions) => {
+      guard(async (folders: string[], { name, keep, json, denyAfter, allowWithin, set }: TestOptions) => {
         const stop = new AbortController();
         const interrupt = () => stop.abort();
         process.once("SIGINT", interrupt);
@@ -39,6 +41,7 @@ export function registerTestCommand(
             folders,
             name,
             keep,
+            agent: set,
             patience: { denyMs: denyAfter, allowMs: allowWithin },
             signal: stop.signal,
             progress: say,
@@ -54,6 +57,18 @@ export function registerTestCommand(
         }
       }),
     );
+}
+
+/** The value is JSON where it can be read as such, else text. */
+function readSetting(text: string, before: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("not KEY=VALUE");
+  const value = text.slice(at + 1);
+  try {
+    return { ...before, [text.slice(0, at)]: JSON.parse(value) as unknown };
+  } catch {
+    return { ...before, [text.slice(0, at)]: value };
+  }
 }
 
 function progressLine(result: CaseResult, done: number, total: number): string {
