@@ -5,13 +5,16 @@ import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, p
 import { problemLines } from "./problems.ts";
 import { type CellInput, table } from "./table.ts";
 
+/** Problems that are printed without -v. */
+const shownProblems = 20;
+
 interface StatusOptions extends CommonOptions {
   readonly verbose?: boolean;
 }
 
 export function registerStatus(context: CliContext, program: Command): void {
   const command = agentCommand(program, "status", "the whole picture of this node")
-    .option("-v, --verbose", "also kernel features, every map and every reconciler")
+    .option("-v, --verbose", "also kernel features, every map, every reconciler and every problem")
     .addHelpText(
       "after",
       `
@@ -61,7 +64,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
     ...reconcilerSection(status, verbose),
   ];
   if (verbose) sections.push(...featureSection(status));
-  if (status.problems.length > 0) sections.push(`Problems:\n${problemLines(context, status.problems)}`);
+  if (status.problems.length > 0) sections.push(problemSection(context, status.problems, verbose));
   return sections.join("\n");
 }
 
@@ -69,6 +72,14 @@ function agentText(status: StatusDto): string {
   const memory = `${(status.memory.rssBytes / 1e6).toFixed(0)} MB`;
   if (!status.ready) return `starting since ${status.started}, ${memory}`;
   return `${status.ok ? "Ok" : "Degraded"}, ready in ${status.readyMs ?? 0} ms, since ${status.started}, ${memory}`;
+}
+
+/** Without -v the first ones, errors before warnings: what is wrong in thousands of objects is usually one mistake. */
+function problemSection(context: CliContext, problems: StatusDto["problems"], verbose: boolean): string {
+  const shown = verbose ? problems : problems.slice(0, shownProblems);
+  const more = problems.length - shown.length;
+  const rest = more === 0 ? "" : `  and ${more} more: status -v shows all\n`;
+  return `Problems:\n${problemLines(context, shown)}${rest}`;
 }
 
 /** An IPv6 prefix has more addresses than anybody counts. */

@@ -1,6 +1,10 @@
 /** Where all components leave their problems: the present ones, and a log line when one comes or goes. */
+import { compareText } from "../model/labels.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
+
+/** Log lines for one report: a mistake repeated in thousands of objects is told by a few of them and a number. */
+const saidAtOnce = 20;
 
 export class Conditions implements ConditionSink {
   readonly #topics = new Map<string, ReadonlyMap<string, Problem>>();
@@ -13,10 +17,15 @@ export class Conditions implements ConditionSink {
   report(topic: string, problems: readonly Problem[]): void {
     const before = this.#topics.get(topic) ?? new Map<string, Problem>();
     const now = new Map(problems.map((problem) => [identity(problem), problem]));
-    for (const [key, problem] of now) if (!before.has(key)) this.#say(problem);
-    for (const [key, problem] of before) {
-      if (!now.has(key)) this.#log.info({ code: problem.code, object: problem.object, field: problem.field }, "mended");
-    }
+    const came = [...now]
+      .filter(([key]) => !before.has(key))
+      .sort(([, a], [, b]) => compareText(a.severity, b.severity));
+    for (const [, problem] of came.slice(0, saidAtOnce)) this.#say(problem);
+    if (came.length > saidAtOnce) this.#log.warn({ topic, more: came.length - saidAtOnce }, "and more problems");
+    const went = [...before].filter(([key]) => !now.has(key));
+    for (const [, { code, object, field }] of went.slice(0, saidAtOnce))
+      this.#log.info({ code, object, field }, "mended");
+    if (went.length > saidAtOnce) this.#log.info({ topic, more: went.length - saidAtOnce }, "and more mended");
     if (now.size === 0) this.#topics.delete(topic);
     else this.#topics.set(topic, now);
   }
@@ -25,8 +34,7 @@ export class Conditions implements ConditionSink {
   problems(): readonly Problem[] {
     const all = new Map([...this.#topics.values()].flatMap((topic) => [...topic]));
     return [...all.values()].sort(
-      (a, b) =>
-        a.severity.localeCompare(b.severity) || a.object.localeCompare(b.object) || a.code.localeCompare(b.code),
+      (a, b) => compareText(a.severity, b.severity) || compareText(a.object, b.object) || compareText(a.code, b.code),
     );
   }
 

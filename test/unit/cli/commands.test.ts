@@ -61,6 +61,23 @@ test("status of a degraded node exits with 1 and lists each problem with its rem
   );
 });
 
+test("status prints the first problems, and all with -v", async (t) => {
+  const problems = Array.from({ length: 50 }, (_, i) => ({
+    code: "X",
+    severity: "warning" as const,
+    object: `Pod shop/p${i}`,
+    field: "",
+    message: "m",
+    remedy: "r",
+  }));
+  const { socket } = await answering(t, { ...status, problems });
+  const { output } = await run(["--socket", socket, "status"]);
+  t.regex(output, /p19: m/);
+  t.notRegex(output, /p20: m/);
+  t.regex(output, /and 30 more: status -v shows all/);
+  t.regex((await run(["--socket", socket, "status", "-v"])).output, /p49: m/);
+});
+
 test("--json prints what the API answered", async (t) => {
   const { socket } = await fakeAgent(t);
   const { output } = await run(["status", "--json"], { env: { TANDEM_SOCKET: socket } });

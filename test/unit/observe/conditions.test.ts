@@ -42,3 +42,15 @@ test("a topic's report replaces what it said before; each problem is logged when
   );
   t.deepEqual(lines, ["warn a is broken", "error b is broken", "mended", "error c is broken", "mended"]);
 });
+
+test("a mistake in thousands of objects fills neither the log nor hides the errors", (t) => {
+  const { lines, log } = recorder();
+  const conditions = new Conditions(log);
+  const many = Array.from({ length: 5_000 }, (_, i) => problem(`pod ${i}`, "warning"));
+  conditions.report("compute", [...many, problem("policy")]);
+  t.is(conditions.problems().length, 5_001);
+  t.is(conditions.problems()[0]?.object, "policy");
+  t.is(lines.length, 21);
+  t.is(lines[0], "error policy is broken");
+  t.is(lines.at(-1), "warn and more problems");
+});
