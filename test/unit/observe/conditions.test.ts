@@ -40,7 +40,7 @@ test("a topic's report replaces what it said before; each problem is logged when
     conditions.problems().map(({ object }) => object),
     ["c"],
   );
-  t.deepEqual(lines, ["warn a is broken", "error b is broken", "mended", "error c is broken", "mended"]);
+  t.deepEqual(lines, ["error b is broken", "warn a is broken", "mended", "error c is broken", "mended"]);
 });
 
 test("a mistake in thousands of objects fills neither the log nor hides the errors", (t) => {
