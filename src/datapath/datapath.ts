@@ -14,7 +14,7 @@ import { Conntrack } from "./conntrack.ts";
 import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
 import { readIdentities, readPolicySets, readServices } from "./kernel-views.ts";
-import { LoadedObjects } from "./load.ts";
+import { allSettledOrThrow, LoadedObjects } from "./load.ts";
 import { Periodic } from "./periodic.ts";
 import { Pins } from "./pins.ts";
 import { policyMaps } from "./policy-encode.ts";
@@ -89,7 +89,7 @@ export class Datapath {
       await pins.prepare(native);
       const objects = new LoadedObjects({ native, config, capabilities, pins, log });
       try {
-        await objects.load();
+        await objects.loadMaps();
         const conntrack = new Conntrack(
           native,
           { ct4: objects.map("ct4"), ct6: objects.map("ct6") },
@@ -97,9 +97,9 @@ export class Datapath {
           () => Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000),
         );
         const reconciler = new Reconciler({ native, config, capabilities, pins, objects, log });
-        const problems = await reconciler.takeOver(conntrack);
+        await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack)]);
+        const problems = await reconciler.replacePrograms();
         await objects.finish();
-        for (const [, counters] of reconciler.counters()) counters.repaired = 0; // the first reading repaired nothing
         this.#running = { capabilities, objects, reconciler, conntrack };
         this.#startProblems = objects.problems;
         conditions.report("datapath", [...objects.problems, ...problems]);

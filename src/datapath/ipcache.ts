@@ -18,7 +18,7 @@ import {
   prefix6Key,
 } from "../native/layouts.gen.ts";
 import { addressNumber } from "./addresses.ts";
-import { Counters, keyText, type MapNative, MapTable, type WrittenChange } from "./map-table.ts";
+import { Counters, keyText, type MapNative, MapTable, sameRows, type WrittenChange } from "./map-table.ts";
 import type { MapInfo } from "../native/contract.ts";
 import type { EntryFailure } from "./problems.ts";
 
@@ -41,6 +41,7 @@ export class IdentityReconciler {
   readonly #prefixes: { readonly 4: MapTable; readonly 6: MapTable };
   #lastIdentities: readonly DesiredIdentity[] | null = null;
   #lastPrefixes: readonly Prefix[] | null = null;
+  readonly #encoded = new WeakMap<DesiredIdentity, { readonly key: string; readonly value: Buffer }>();
 
   constructor(native: MapNative, map: (name: MapName) => MapInfo) {
     const table = (name: MapName, describe: (key: Buffer) => string) =>
@@ -57,9 +58,9 @@ export class IdentityReconciler {
 
   /** @returns true if something is to be written */
   want(identities: readonly DesiredIdentity[], prefixes: readonly Prefix[]): boolean {
-    // The same array again means the same entries: nothing to encode.
-    if (identities !== this.#lastIdentities) this.#wantAddresses(identities);
-    if (prefixes !== this.#lastPrefixes) this.#wantPrefixes(prefixes);
+    // The same rows again mean the same entries: nothing to encode.
+    if (!sameRows(identities, this.#lastIdentities)) this.#wantAddresses(identities);
+    if (!sameRows(prefixes, this.#lastPrefixes)) this.#wantPrefixes(prefixes);
     this.#lastIdentities = identities;
     this.#lastPrefixes = prefixes;
     return this.tables.some(({ isClean }) => !isClean);
@@ -86,15 +87,26 @@ export class IdentityReconciler {
 
   #wantAddresses(identities: readonly DesiredIdentity[]): void {
     const entries = { 4: new Map<string, Buffer>(), 6: new Map<string, Buffer>() };
-    for (const { address, identity, localNode, node } of identities) {
-      const key =
-        address.family === 4
-          ? ipcache4Key.encode({ address: addressNumber(address) })
-          : ipcache6Key.encode({ address: address.bytes });
-      const flags = (localNode ? IpcacheFlags.localNode : 0) | (node ? IpcacheFlags.node : 0);
-      entries[address.family].set(keyText(key), ipcacheValue.encode({ identity, flags }));
+    for (const each of identities) {
+      const { key, value } = this.#encode(each);
+      entries[each.address.family].set(key, value);
     }
     for (const family of [4, 6] as const) this.#addresses[family].replaceDesired(entries[family]);
+  }
+
+  /** Rows that are the same object are encoded once. */
+  #encode(row: DesiredIdentity): { readonly key: string; readonly value: Buffer } {
+    const known = this.#encoded.get(row);
+    if (known !== undefined) return known;
+    const { address, identity, localNode, node } = row;
+    const key =
+      address.family === 4
+        ? ipcache4Key.encode({ address: addressNumber(address) })
+        : ipcache6Key.encode({ address: address.bytes });
+    const flags = (localNode ? IpcacheFlags.localNode : 0) | (node ? IpcacheFlags.node : 0);
+    const encoded = { key: keyText(key), value: ipcacheValue.encode({ identity, flags }) };
+    this.#encoded.set(row, encoded);
+    return encoded;
   }
 
   #wantPrefixes(prefixes: readonly Prefix[]): void {

@@ -55,20 +55,35 @@ export class LoadedObjects {
   /** Maps that are being replaced. */
   readonly #replaced = new Map<MapName, MapInfo>();
   readonly problems: Problem[] = [];
+  #sizes: ReadonlyMap<MapName, number> = new Map();
 
   constructor(options: LoadOptions) {
     this.#options = options;
   }
 
-  /** @throws TandemError LAYOUT_CHANGED, LOAD_FAILED */
-  async load(): Promise<void> {
-    const { capabilities } = this.#options;
-    const sizes = await this.#prepareMaps();
-    const noPeerNames = capabilities.peerNames ? [] : ["sock_getpeername4", "sock_getpeername6"];
-    await this.#loadObject("pod", sizes, this.#rodata(), []);
-    await this.#loadObject("network", sizes, this.#rodata(), []);
-    await this.#loadObject("sock", sizes, [], noPeerNames);
+  /**
+   * The maps, and the small programs of the sockets with them.
+   * @throws TandemError LAYOUT_CHANGED, LOAD_FAILED
+   */
+  async loadMaps(): Promise<void> {
+    const { peerNames } = this.#options.capabilities;
+    this.#sizes = await this.#prepareMaps();
+    // Every object names every map; the first one to be loaded makes those that are not pinned yet.
+    await this.#loadObject("sock", [], peerNames ? [] : ["sock_getpeername4", "sock_getpeername6"]);
     for (const [name, old] of this.#replaced) await this.#copy(name, old);
+  }
+
+  /**
+   * The programs of devices. The verifier takes its time with them (from_pod: a second), on one CPU for each call: so each goes alone.
+   * @throws TandemError LOAD_FAILED
+   */
+  async loadPrograms(): Promise<void> {
+    const rodata = this.#rodata();
+    await allSettledOrThrow([
+      this.#loadObject("pod", rodata, ["to_pod"]),
+      this.#loadObject("pod", rodata, ["from_pod"]),
+      this.#loadObject("network", rodata, []),
+    ]);
   }
 
   program(name: string): LoadedProgram {
@@ -174,12 +189,7 @@ export class LoadedObjects {
     ];
   }
 
-  async #loadObject(
-    name: string,
-    sizes: ReadonlyMap<MapName, number>,
-    rodata: readonly RodataValue[],
-    skipPrograms: readonly string[],
-  ): Promise<void> {
+  async #loadObject(name: string, rodata: readonly RodataValue[], skipPrograms: readonly string[]): Promise<void> {
     const { native, config, pins } = this.#options;
     const path = join(config.objects, `${name}.bpf.o`);
     try {
@@ -187,13 +197,15 @@ export class LoadedObjects {
         path,
         pinPath: pins.maps,
         rodata,
-        maxEntries: [...sizes].map(([map, entries]) => ({ map, entries })),
+        maxEntries: [...this.#sizes].map(([map, entries]) => ({ map, entries })),
         skipPrograms,
         reuseMaps: [],
       });
       this.#objects.push(loaded.object);
       for (const program of loaded.programs) this.#programs.set(program.name, program);
-      for (const map of loaded.maps) if (isMapName(map.name)) this.#maps.set(map.name, map);
+      for (const map of loaded.maps) {
+        if (isMapName(map.name) && !this.#maps.has(map.name)) this.#maps.set(map.name, map);
+      }
     } catch (cause) {
       const { log } = cause as { readonly log?: unknown };
       const told = typeof log === "string" ? log.trim().split("\n").slice(-8).join("\n") : "";
@@ -221,6 +233,11 @@ export class LoadedObjects {
       log.info({ map: name, entries: missing.length - failures.size, left: failures.size }, "entries taken over");
     }
   }
+}
+
+/** The first failure, but only when all have ended: nothing goes on behind the back of who cleans up. */
+export async function allSettledOrThrow(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === "rejected") throw result.reason;
 }
 
 /** bpffs allows no dots in names. */

@@ -35,6 +35,12 @@ export class Counters {
 export const keyText = (bytes: Buffer): string => bytes.toString("latin1");
 export const keyBytes = (text: string): Buffer => Buffer.from(text, "latin1");
 
+/** The same objects in the same order: nothing can differ. */
+export function sameRows<T>(rows: readonly T[], before: readonly T[] | null): boolean {
+  if (rows === before) return true;
+  return before !== null && rows.length === before.length && rows.every((row, index) => row === before[index]);
+}
+
 export interface Entry {
   readonly key: Buffer;
   readonly value: Buffer;

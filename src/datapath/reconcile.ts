@@ -87,13 +87,18 @@ export class Reconciler {
     ];
   }
 
-  /** Takes over what is pinned: reads all maps and gives every attached link the programs of this version. */
-  async takeOver(conntrack: Conntrack): Promise<readonly Problem[]> {
+  /** Reads what is pinned: the point from which it goes on. */
+  async readAll(conntrack: Conntrack): Promise<void> {
     await this.#read();
     const { revision, table } = await conntrack.highest();
     this.endpoints.reserveRevision(revision);
     this.services.reserve(table);
     this.#anyChange = await this.#options.pins.isUnsettled();
+    for (const [, counters] of this.counters()) counters.repaired = 0; // the first reading repaired nothing
+  }
+
+  /** Gives every link that is attached the programs of this version. */
+  async replacePrograms(): Promise<readonly Problem[]> {
     const known: Device[] = [
       ...this.endpoints.known().map(({ ifindex }) => ({ kind: "pod", ifindex, name: `ifindex ${ifindex}` }) as const),
       ...this.devices.known().map((ifindex) => ({ kind: "uplink", ifindex, name: `ifindex ${ifindex}` }) as const),

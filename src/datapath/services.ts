@@ -20,7 +20,16 @@ import {
   serviceBackendKey,
 } from "../native/layouts.gen.ts";
 import { addressNumber } from "./addresses.ts";
-import { Counters, deleteEntries, keyText, type MapNative, MapTable, readEntries, writeEntries } from "./map-table.ts";
+import {
+  Counters,
+  deleteEntries,
+  keyText,
+  type MapNative,
+  MapTable,
+  readEntries,
+  sameRows,
+  writeEntries,
+} from "./map-table.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
 
 /** What a frontend needs in the kernel, but for the number of its table. */
@@ -101,7 +110,7 @@ export class ServiceReconciler {
   }
 
   async apply(desired: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
-    if (desired === this.#last) return [];
+    if (sameRows(desired, this.#last)) return [];
     const first = await this.#pass(desired);
     // Old tables went last: where there was no room for new ones, there may be now.
     const failures =
