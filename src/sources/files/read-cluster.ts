@@ -24,7 +24,16 @@ export function namespaceRow(name: string, labels: NamespaceRow["labels"]): Name
 }
 
 /** NodeSpec of core/v1. */
-const nodeSpec = ["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+const nodeSpec: ReadonlySet<string> = new Set([
+  "configSource",
+  "externalID",
+  "podCIDR",
+  "podCIDRs",
+  "providerID",
+  "taints",
+  "unschedulable",
+]);
+const nodeAddress: ReadonlySet<string> = new Set(["address", "type"]);
 
 export function readNode(object: Fields, { name, labels }: Metadata, place: Place): NodeRow {
   const specPlace = at(place, "spec");
@@ -32,7 +41,7 @@ export function readNode(object: Fields, { name, labels }: Metadata, place: Plac
   const status = readFields(object.status, at(place, "status"), null);
   const addressesPlace = at(at(place, "status"), "addresses");
   const typed = readEach(status.addresses, addressesPlace, (entry, entryPlace) => {
-    const { type, address } = readFields(entry, entryPlace, ["address", "type"]);
+    const { type, address } = readFields(entry, entryPlace, nodeAddress);
     if (type !== "InternalIP" && type !== "ExternalIP") return null;
     const read = readAddress(address, at(entryPlace, "address"));
     return read === null ? null : { type, address: read };
@@ -69,9 +78,10 @@ export function readPolicy(kind: PolicyRow["kind"], object: Fields, metadata: Me
     specs: specs?.map(({ entry }) => entry) ?? null,
   };
 }
+const namespaceSpec: ReadonlySet<string> = new Set(["finalizers"]);
 
 export function checkNamespace(object: Fields, metadata: Metadata, place: Place): NamespaceRow {
-  readFields(object.spec, at(place, "spec"), ["finalizers"]);
+  readFields(object.spec, at(place, "spec"), namespaceSpec);
   const claimed = readText(metadata.labels[nameLabel], at(at(at(place, "metadata"), "labels"), nameLabel));
   if (claimed !== null && claimed !== metadata.name) {
     const message = `${shown(claimed)} is not the name of this namespace; ${shown(metadata.name)} is used`;

@@ -25,7 +25,7 @@ export interface Metadata {
 }
 
 /** ObjectMeta of meta/v1. */
-const known = [
+const known: ReadonlySet<string> = new Set([
   "annotations",
   "creationTimestamp",
   "deletionGracePeriodSeconds",
@@ -41,7 +41,7 @@ const known = [
   "resourceVersion",
   "selfLink",
   "uid",
-];
+]);
 
 /** RFC 1123 names, as Kubernetes demands them of all kinds that are read here. */
 const subdomain = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;

@@ -17,7 +17,7 @@ import { type Metadata, nameOf, readMetadata } from "./read-metadata.ts";
 import { readPod } from "./read-pods.ts";
 import { readService } from "./read-services.ts";
 import { readSlice } from "./read-slices.ts";
-import { type Fields, type Finding, isFields, type Place, readFields, shown } from "./read-values.ts";
+import { at, type Fields, type Finding, isFields, Place, readFields, shown } from "./read-values.ts";
 
 export interface ManifestObject {
   /** As it was decoded from YAML or JSON. */
@@ -62,12 +62,16 @@ interface Kind {
   readonly apiVersion: string;
   readonly table: ManifestTable;
   readonly namespaced: boolean;
-  /** Top-level fields beside apiVersion, kind and metadata. */
-  readonly fields: readonly string[];
+  /** Top-level ones. */
+  readonly fields: ReadonlySet<string>;
   readonly read: (object: Fields, metadata: Metadata, place: Place) => TableRows[ManifestTable] | null;
 }
 
-const policy = (kind: TableRows["policies"]["kind"], apiVersion: string, fields: readonly string[]): Kind => ({
+const common = ["apiVersion", "kind", "metadata"] as const;
+const state: Kind["fields"] = new Set([...common, "spec", "status"]);
+const ciliumPolicy: Kind["fields"] = new Set([...state, "specs"]);
+
+const policy = (kind: TableRows["policies"]["kind"], apiVersion: string, fields: Kind["fields"]): Kind => ({
   apiVersion,
   table: "policies",
   namespaced: kind !== "CiliumClusterwideNetworkPolicy",
@@ -75,7 +79,6 @@ const policy = (kind: TableRows["policies"]["kind"], apiVersion: string, fields:
   read: (object, metadata, place) => readPolicy(kind, object, metadata, place),
 });
 
-const state = ["spec", "status"];
 const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["Namespace", { apiVersion: "v1", table: "namespaces", namespaced: false, fields: state, read: checkNamespace }],
   ["Node", { apiVersion: "v1", table: "nodes", namespaced: false, fields: state, read: readNode }],
@@ -87,13 +90,13 @@ const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
       apiVersion: "discovery.k8s.io/v1",
       table: "endpointSlices",
       namespaced: true,
-      fields: ["addressType", "endpoints", "ports"],
+      fields: new Set([...common, "addressType", "endpoints", "ports"]),
       read: readSlice,
     },
   ],
   ["NetworkPolicy", policy("NetworkPolicy", "networking.k8s.io/v1", state)],
-  ["CiliumNetworkPolicy", policy("CiliumNetworkPolicy", "cilium.io/v2", [...state, "specs"])],
-  ["CiliumClusterwideNetworkPolicy", policy("CiliumClusterwideNetworkPolicy", "cilium.io/v2", [...state, "specs"])],
+  ["CiliumNetworkPolicy", policy("CiliumNetworkPolicy", "cilium.io/v2", ciliumPolicy)],
+  ["CiliumClusterwideNetworkPolicy", policy("CiliumClusterwideNetworkPolicy", "cilium.io/v2", ciliumPolicy)],
 ]);
 
 export function readObjects(objects: readonly ManifestObject[]): ObjectsReading {
@@ -132,9 +135,9 @@ export function readObject({ value, file, line }: ManifestObject): ObjectReading
     return { ...problem, object, slot: slotOf(kind, known, names), refused: true };
   }
   const findings: Finding[] = [];
-  const whole: Place = { path: "", report: (finding) => findings.push(finding) };
-  readFields(value, whole, ["apiVersion", "kind", "metadata", ...known.fields]);
-  const metadata = readMetadata(value.metadata, { ...whole, path: "metadata" }, known.namespaced);
+  const whole = new Place((finding) => findings.push(finding));
+  readFields(value, whole, known.fields);
+  const metadata = readMetadata(value.metadata, at(whole, "metadata"), known.namespaced);
   const row = known.read(value, metadata, whole);
   const refused = names === null || findings.some(({ severity }) => severity === "error");
   const problems = findings.map((finding) => ({ ...finding, object, message: `${finding.message} (${place})` }));

@@ -19,7 +19,7 @@ import {
 } from "./read-values.ts";
 
 /** PodSpec of core/v1. */
-const podSpec = [
+const podSpec: ReadonlySet<string> = new Set([
   "activeDeadlineSeconds",
   "affinity",
   "automountServiceAccountToken",
@@ -62,7 +62,9 @@ const podSpec = [
   "topologySpreadConstraints",
   "volumes",
   "workloadRef",
-];
+]);
+const podIp: ReadonlySet<string> = new Set(["ip"]);
+const containerPort: ReadonlySet<string> = new Set(["containerPort", "hostIP", "hostPort", "name", "protocol"]);
 
 const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"] as const;
 
@@ -92,7 +94,7 @@ export function readPod(object: Fields, metadata: Metadata, place: Place): PodRo
 
 function readPodAddresses(status: Fields, place: Place): PodRow["addresses"] {
   const several = readEach(status.podIPs, at(place, "podIPs"), (entry, entryPlace) =>
-    readAddress(readFields(entry, entryPlace, ["ip"]).ip, at(entryPlace, "ip")),
+    readAddress(readFields(entry, entryPlace, podIp).ip, at(entryPlace, "ip")),
   );
   const single = readAddress(status.podIP || null, at(place, "podIP"));
   return several.length > 0 || single === null ? distinct(several) : [single];
@@ -108,7 +110,7 @@ function readContainers(value: unknown, place: Place, sidecarsOnly: boolean): re
 }
 
 function readContainerPort(value: unknown, place: Place): ContainerPort | null {
-  const fields = readFields(value, place, ["containerPort", "hostIP", "hostPort", "name", "protocol"]);
+  const fields = readFields(value, place, containerPort);
   const port = readPort(fields.containerPort, at(place, "containerPort"));
   if (isAbsent(fields.containerPort)) {
     refuse(at(place, "containerPort"), "MANIFEST_MISSING", "the port has no number", "write containerPort");

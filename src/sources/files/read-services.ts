@@ -23,7 +23,7 @@ import {
 } from "./read-values.ts";
 
 /** ServiceSpec of core/v1. */
-const serviceSpec = [
+const serviceSpec: ReadonlySet<string> = new Set([
   "allocateLoadBalancerNodePorts",
   "clusterIP",
   "clusterIPs",
@@ -44,7 +44,11 @@ const serviceSpec = [
   "sessionAffinityConfig",
   "trafficDistribution",
   "type",
-];
+]);
+const servicePort: ReadonlySet<string> = new Set(["appProtocol", "name", "nodePort", "port", "protocol", "targetPort"]);
+const ingressFields: ReadonlySet<string> = new Set(["hostname", "ip", "ipMode", "ports"]);
+const affinityConfig: ReadonlySet<string> = new Set(["clientIP"]);
+const clientConfig: ReadonlySet<string> = new Set(["timeoutSeconds"]);
 
 const types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] as const;
 /** RFC 6335 section 5.1, as Kubernetes demands it of target ports: at least one letter. */
@@ -79,7 +83,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
 }
 
 function readServicePort(value: unknown, place: Place): ServicePort | null {
-  const fields = readFields(value, place, ["appProtocol", "name", "nodePort", "port", "protocol", "targetPort"]);
+  const fields = readFields(value, place, servicePort);
   const port = readPort(fields.port, at(place, "port"));
   if (isAbsent(fields.port)) refuse(at(place, "port"), "MANIFEST_MISSING", "the port has no number", "write port");
   const name = readText(fields.name, at(place, "name")) ?? "";
@@ -123,7 +127,7 @@ function readLoadBalancerIps(object: Fields, spec: Fields, place: Place): Servic
   const { loadBalancer } = readFields(object.status, at(place, "status"), null);
   const { ingress } = readFields(loadBalancer, statusPlace, null);
   const given = readEach(ingress, at(statusPlace, "ingress"), (entry, entryPlace) => {
-    const { ip, ipMode } = readFields(entry, entryPlace, ["hostname", "ip", "ipMode", "ports"]);
+    const { ip, ipMode } = readFields(entry, entryPlace, ingressFields);
     // KEP-1860: "Proxy" is the address of something that forwards to nodes, and not one that they answer to.
     return ipMode === "Proxy" ? null : readAddress(ip, at(entryPlace, "ip"));
   });
@@ -134,9 +138,9 @@ function readLoadBalancerIps(object: Fields, spec: Fields, place: Place): Servic
 function readAffinity(spec: Fields, place: Place): number | null {
   const kind = readWord(spec.sessionAffinity, at(place, "sessionAffinity"), ["None", "ClientIP"], "None");
   const configPlace = at(place, "sessionAffinityConfig");
-  const { clientIP } = readFields(spec.sessionAffinityConfig, configPlace, ["clientIP"]);
+  const { clientIP } = readFields(spec.sessionAffinityConfig, configPlace, affinityConfig);
   const clientPlace = at(configPlace, "clientIP");
-  const { timeoutSeconds } = readFields(clientIP, clientPlace, ["timeoutSeconds"]);
+  const { timeoutSeconds } = readFields(clientIP, clientPlace, clientConfig);
   const seconds = readInteger(timeoutSeconds, at(clientPlace, "timeoutSeconds"), 1, affinity.most);
   return kind === "ClientIP" ? (seconds ?? affinity.default) : null;
 }

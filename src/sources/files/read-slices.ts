@@ -20,7 +20,7 @@ import {
 
 const serviceLabel = "kubernetes.io/service-name";
 const addressTypes = ["IPv4", "IPv6", "FQDN"] as const;
-const endpointFields = [
+const endpointFields: ReadonlySet<string> = new Set([
   "addresses",
   "conditions",
   "deprecatedTopology",
@@ -29,7 +29,9 @@ const endpointFields = [
   "nodeName",
   "targetRef",
   "zone",
-];
+]);
+const conditionFields: ReadonlySet<string> = new Set(["ready", "serving", "terminating"]);
+const portFields: ReadonlySet<string> = new Set(["appProtocol", "name", "port", "protocol"]);
 
 /** Null for a slice that leads nowhere: of names, or of no service. */
 export function readSlice(object: Fields, metadata: Metadata, place: Place): EndpointSliceRow | null {
@@ -65,7 +67,7 @@ export function readSlice(object: Fields, metadata: Metadata, place: Place): End
 function readEndpoint(value: unknown, place: Place, family: 4 | 6): EndpointSliceRow["endpoints"][number] {
   const fields = readFields(value, place, endpointFields);
   const conditionsPlace = at(place, "conditions");
-  const conditions = readFields(fields.conditions, conditionsPlace, ["ready", "serving", "terminating"]);
+  const conditions = readFields(fields.conditions, conditionsPlace, conditionFields);
   const ready = readFlag(conditions.ready, at(conditionsPlace, "ready")) ?? true;
   const addresses = readAddresses(fields.addresses, at(place, "addresses"));
   for (const address of addresses) {
@@ -83,7 +85,7 @@ function readEndpoint(value: unknown, place: Place, family: 4 | 6): EndpointSlic
 }
 
 function readSlicePort(value: unknown, place: Place): EndpointSliceRow["ports"][number] | null {
-  const fields = readFields(value, place, ["appProtocol", "name", "port", "protocol"]);
+  const fields = readFields(value, place, portFields);
   const port = readPort(fields.port, at(place, "port"));
   const name = readText(fields.name, at(place, "name")) ?? "";
   const protocol = readProtocol(fields.protocol, at(place, "protocol"));

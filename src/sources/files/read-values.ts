@@ -7,11 +7,24 @@ import { type Address, parseAddress, parsePrefix, type Prefix } from "../../mode
 import type { Problem, Severity } from "../../model/status.ts";
 import type { Labels, Protocol } from "../../model/tables.ts";
 
-/** Where a value stands, and whom to tell. */
-export interface Place {
-  /** "spec.ports[0].port", "" for the object. */
-  readonly path: string;
+/** Where a value stands, and whom to tell. Most places are never told of, so that the path is made only when it is asked for. */
+export class Place {
   readonly report: (finding: Finding) => void;
+  readonly #above: Place | null;
+  readonly #step: string | number;
+
+  constructor(report: (finding: Finding) => void, above: Place | null = null, step: string | number = "") {
+    this.report = report;
+    this.#above = above;
+    this.#step = step;
+  }
+
+  /** "spec.ports[0].port", "" for the object. */
+  get path(): string {
+    const above = this.#above?.path ?? "";
+    if (typeof this.#step === "number") return `${above}[${this.#step}]`;
+    return above === "" ? this.#step : `${above}.${this.#step}`;
+  }
 }
 
 export type Finding = Omit<Problem, "object">;
@@ -19,8 +32,7 @@ export type Finding = Omit<Problem, "object">;
 export type Fields = Readonly<Record<string, unknown>>;
 
 export function at(place: Place, step: string | number): Place {
-  const path = typeof step === "number" ? `${place.path}[${step}]` : place.path === "" ? step : `${place.path}.${step}`;
-  return { path, report: place.report };
+  return new Place(place.report, place, step);
 }
 
 export function refuse(place: Place, code: string, message: string, remedy: string): void {
@@ -58,14 +70,15 @@ function wrongType(value: unknown, place: Place, wanted: string): null {
  * The fields of an object, none for an absent one. A field that is not `known` is a warning: newer versions of Kubernetes have more.
  * @param known null: any
  */
-export function readFields(value: unknown, place: Place, known: readonly string[] | null): Fields {
+export function readFields(value: unknown, place: Place, known: ReadonlySet<string> | null): Fields {
   if (isAbsent(value)) return {};
   if (!isFields(value)) {
     wrongType(value, place, "an object");
     return {};
   }
-  for (const name of known === null ? [] : Object.keys(value)) {
-    if (known === null || known.includes(name)) continue;
+  if (known === null) return value;
+  for (const name of Object.keys(value)) {
+    if (known.has(name)) continue;
     const near = nearest(name, known);
     const remedy = near === null ? "remove it, or correct its name" : `did you mean ${near}?`;
     warn(at(place, name), "MANIFEST_UNKNOWN_FIELD", `there is no field ${shown(name)} here; it has no effect`, remedy);
@@ -84,10 +97,12 @@ export function readEach<T>(
     wrongType(value, place, "a list");
     return [];
   }
-  return value.flatMap((entry: unknown, index) => {
+  const results: T[] = [];
+  for (const [index, entry] of value.entries()) {
     const result = read(entry, at(place, index));
-    return result === null ? [] : [result];
-  });
+    if (result !== null) results.push(result);
+  }
+  return results;
 }
 
 export function readText(value: unknown, place: Place): string | null {
@@ -164,9 +179,8 @@ const labelDomain = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 export function readLabels(value: unknown, place: Place): Labels {
   const labels: [string, string][] = [];
   for (const [key, text] of Object.entries(readFields(value, place, null))) {
-    const [name, domain, ...more] = key.split("/").reverse();
-    const keyIsGood =
-      more.length === 0 && labelName.test(name ?? "") && (domain === undefined || labelDomain.test(domain));
+    const slash = key.indexOf("/");
+    const keyIsGood = labelName.test(key.slice(slash + 1)) && (slash < 0 || labelDomain.test(key.slice(0, slash)));
     if (!keyIsGood) {
       const remedy = "write name or domain/name: at most 63 letters, digits, '-', '_', '.' in the name";
       refuse(at(place, key), "MANIFEST_LABEL", `${shown(key)} is not a label key`, remedy);

@@ -2,7 +2,7 @@
 import type { Clock } from "../../lib/clock.ts";
 
 /** ms without an event after which a writer has paused, and after which nobody waits for him any more. */
-const pauseMs = { least: 20, most: 500 } as const;
+const pauseMs = { least: 50, most: 1_000 } as const;
 
 export class WriterPauses {
   readonly #clock: Clock;

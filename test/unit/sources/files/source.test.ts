@@ -161,7 +161,7 @@ test("a file that is written in place is not read half: no object of it disappea
   const file = await open(followed.path("a.yaml"), "w");
   for (const part of [text.slice(0, 90), text.slice(90), `---\n${pod("c")}\n`]) {
     await file.write(part);
-    await systemClock.sleep(8);
+    await systemClock.sleep(15);
   }
   await file.close();
   await until("the new object is seen", () => names(followed).length === 3);

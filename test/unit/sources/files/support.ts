@@ -43,7 +43,12 @@ export async function follow(t: ExecutionContext, folder: string): Promise<Follo
     folder,
   });
   const stopping = new AbortController();
-  t.teardown(() => stopping.abort());
+  // The source's own timers keep no process alive: an agent lives by its socket.
+  const alive = setInterval(() => undefined, 1_000);
+  t.teardown(() => {
+    clearInterval(alive);
+    stopping.abort();
+  });
   const problems = () => [...topics.values()].flat();
   return {
     folder,

@@ -1,0 +1,62 @@
+import test from "ava";
+import type { Clock } from "../../../../src/lib/clock.ts";
+import { WriterPauses } from "../../../../src/sources/files/writer-pauses.ts";
+
+function pausesAt() {
+  let now = 0;
+  const clock: Clock = {
+    now: () => now,
+    monotonicMs: () => now,
+    sleep: () => Promise.resolve(),
+    setTimer: () => ({ cancel: () => undefined }),
+  };
+  const pauses = new WriterPauses(clock);
+  return {
+    pauses,
+    after(ms: number) {
+      now += ms;
+      pauses.begin();
+      return pauses.readiness("a");
+    },
+  };
+}
+
+test("a file that nothing was heard of is read if it changed", (t) => {
+  t.is(pausesAt().after(0), "ifChanged");
+});
+
+test("a file that was renamed into its place is read at once, and then only if it changed", (t) => {
+  const { pauses, after } = pausesAt();
+  pauses.take("name", "a");
+  t.is(after(0), "now");
+  t.is(after(0), "ifChanged");
+});
+
+test("a file that is written in place is read when its writer paused; somebody has to come again", (t) => {
+  const { pauses, after } = pausesAt();
+  pauses.take("name", "a");
+  pauses.take("content", "a");
+  t.is(after(30), "later");
+  t.true(pauses.waiting);
+  pauses.take("content", "a");
+  t.is(after(30), "later");
+  t.is(after(30), "now");
+  t.false(pauses.waiting);
+  t.is(after(0), "ifChanged");
+});
+
+test("a writer that never pauses is waited for one second", (t) => {
+  const { pauses, after } = pausesAt();
+  const answers = Array.from({ length: 40 }, () => {
+    pauses.take("content", "a");
+    return after(30);
+  });
+  t.is(answers.indexOf("now"), 33, "990 ms after the first event");
+});
+
+test("a file that is replaced while it is written is whole", (t) => {
+  const { pauses, after } = pausesAt();
+  pauses.take("content", "a");
+  pauses.take("name", "a");
+  t.is(after(1), "now");
+});
