@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type AgentConfig, configHelp, loadConfig } from "../config/index.ts";
 import { systemClock } from "../lib/clock.ts";
 import { TandemError } from "../lib/errors.ts";
-import { loadNative, packageRoot } from "../native/index.ts";
+import { loadNative, NativeError, packageRoot } from "../native/index.ts";
 import { Agent } from "./agent.ts";
 import { createLogger } from "./logging.ts";
 import { packageVersion, requireObjects } from "./package.ts";
@@ -56,9 +56,11 @@ try {
   const text =
     error instanceof TandemError
       ? `${error.code}: ${error.object}: ${error.message} (${error.remedy})`
-      : error instanceof Error
-        ? (error.stack ?? error.message)
-        : String(error);
+      : error instanceof NativeError
+        ? error.message
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
   process.stderr.write(`tandem-agent: ${text}\n`);
   process.exit(1);
 }

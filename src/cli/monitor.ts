@@ -16,7 +16,8 @@ export function registerMonitor(context: CliContext, program: Command): void {
     .option("--to <peer>", "only to this NAMESPACE/POD, NAMESPACE or address")
     .addHelpText(
       "after",
-      "\nExamples:\n  tandem monitor --type drop\n  tandem monitor --from shop/web-0 --to shop\n  tandem monitor --json | jq .reason\n",
+      "\nflow is the first packet of every flow; the agent reports it with the setting traceFlows.\n" +
+        "\nExamples:\n  tandem monitor --type drop\n  tandem monitor --from shop/web-0 --to shop\n  tandem monitor --json | jq .reason\n",
     );
   command.action(async (options: MonitorOptions) => {
     const query = new URLSearchParams();
