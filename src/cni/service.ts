@@ -170,19 +170,16 @@ export class CniService {
     try {
       const { index, peerIndex } = await createLink(native, plan);
       record = { ...plan, row: { ...plan.row, ifindex: index } };
-      // The datapath starts with the row; meanwhile the ends are configured and the file is made durable.
       this.#records.set(call.containerId, record);
       store.upsert("localEndpoints", call.containerId, record.row);
       const stop = new AbortController();
-      // Waiting is last: where another step ends it, that step's failure is the one to tell.
-      const steps = [
-        this.#files.write(record),
-        configureLink(native, record, peerIndex),
-        this.#waitReady(call.pod, AbortSignal.any([signal, stop.signal])),
-      ];
+      // Waiting is last: where the other step ends it, that step's failure is the one to tell.
+      const steps = [this.#files.write(record), this.#waitReady(call.pod, AbortSignal.any([signal, stop.signal]))];
       for (const step of steps) step.catch(() => stop.abort());
       const failed = (await Promise.allSettled(steps)).find((step) => step.status === "rejected");
       if (failed !== undefined) throw failed.reason;
+      // Only now, with programs attached and policy in the kernel, both ends go up: until then no packet can pass them.
+      await configureLink(native, record, peerIndex);
     } catch (error) {
       await this.#rollBack(record);
       throw error;

@@ -6,6 +6,7 @@ import { netnsPath } from "../../src/lab/plan.ts";
 import { inside, mustRun, run } from "../../src/lab/run.ts";
 import { cniBinary } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
+import type { EndpointDto } from "../../src/api/dto.ts";
 import { answererOf, pod, podAddress, withLab } from "../support/lab.ts";
 
 const isolated = {
@@ -63,14 +64,14 @@ test("ADD of a pod whose object the agent does not know yet waits, closed, and e
     }).finally(() => {
       ended = true;
     });
-    await lab.until("the device is there", async () => {
-      const { stdout } = await run(["ip", "-n", netns, "-4", "-o", "addr", "show", "eth0"]);
-      return stdout.includes("inet ");
-    });
-    await sleep(300);
-    const address = /inet ([0-9.]+)/.exec(await mustRun(["ip", "-n", netns, "-4", "-o", "addr", "show", "eth0"]))?.[1];
-    const pings = async () =>
-      (await lab.exec("default/client", ["ping", "-c", "1", "-W", "1", address ?? ""])).code === 0;
+    const endpoint = async () => {
+      const { stdout } = await lab.agent("node-1", ["endpoint", "list", "--json"]);
+      return (JSON.parse(stdout) as readonly EndpointDto[]).find((one) => one.pod === "default/early");
+    };
+    await lab.until("the endpoint is known", async () => (await endpoint()) !== undefined);
+    const { ipv4, state } = (await endpoint()) ?? {};
+    t.is(state, "closed");
+    const pings = async () => (await lab.exec("default/client", ["ping", "-c", "1", "-W", "1", ipv4 ?? ""])).code === 0;
     t.false(await pings());
     t.false(ended);
     const object = { ...pod("early"), status: { phase: "Running" } };
