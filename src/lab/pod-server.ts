@@ -27,8 +27,9 @@ function serve(socket: Socket): void {
     pending += chunk.toString("latin1");
     http ??= /^[A-Z]{3,7} /.test(pending);
     if (!http) {
+      // Lines that came in one piece are several messages; a piece without an end of line is one, too.
+      socket.write(answer.repeat(Math.max(1, pending.split("\n").length - 1)));
       pending = "";
-      socket.write(answer);
       return;
     }
     pending = answerHttp(socket, pending, answer);
