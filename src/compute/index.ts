@@ -8,13 +8,13 @@ import type { TableSnapshot } from "../model/store.ts";
 import type { CompiledSet, DesiredEndpoint } from "./desired.ts";
 import { type AddressHolders, holdersOf, podOfEndpoint } from "./identity/addresses.ts";
 import { podCidrsOf } from "./identity/pod-cidrs.ts";
-import { PodIdentifier, type PodIdentities } from "./identity/pods.ts";
+import { PodIdentifier, type PodIdentities, type PodIdentity } from "./identity/pods.ts";
 import { identityNumbers, reservedIdentities } from "./identity/reserved.ts";
 import { memo } from "./memo.ts";
 import { PolicyBook, type PolicyInForce } from "./policy/book.ts";
 import { SelectorIndex } from "./policy/selector-index.ts";
 import { SetCompiler } from "./policy/sets.ts";
-import { endpointAddresses, hostBlock, type Surroundings } from "./policy/surroundings.ts";
+import { endpointAddresses, hostBlock, type PodPeer, type Surroundings } from "./policy/surroundings.ts";
 import type { Computation, ComputationOptions, ComputedIdentity, ComputedPolicy, ComputeResult } from "./result.ts";
 import { createFrontends } from "./services/index.ts";
 
@@ -37,6 +37,10 @@ class TableComputation implements Computation {
   readonly #sets: SetCompiler;
   readonly #frontends = createFrontends();
   readonly #nodeName: string;
+  readonly #reports = new WeakMap<
+    PolicyInForce,
+    { readonly selected: readonly PodIdentity[]; readonly report: ComputedPolicy }
+  >();
   readonly #pods: (
     pods: TableSnapshot["pods"],
     namespaces: TableSnapshot["namespaces"],
@@ -127,14 +131,19 @@ class TableComputation implements Computation {
     };
   }
 
-  #computedPolicy(
-    { row, valid, specs, problems }: PolicyInForce,
-    identities: PodIdentities["identities"],
-  ): ComputedPolicy {
-    const selected = new Set(specs.flatMap(({ subject }) => this.#selectors.match(subject)));
-    const pods = [...selected].flatMap((id) => (identities.get(id)?.pods ?? []).map(({ key }) => key));
-    const { kind, namespace, name } = row;
-    return { kind, namespace, name, valid, pods: pods.sort(compareText), problems };
+  /** The same object as before, where the policy and the identities that it selects are. */
+  #computedPolicy(policy: PolicyInForce, identities: PodIdentities["identities"]): ComputedPolicy {
+    const ids = new Set(policy.specs.flatMap(({ subject }) => this.#selectors.match(subject)));
+    const selected = [...ids].flatMap((id) => identities.get(id) ?? []);
+    const before = this.#reports.get(policy);
+    if (before?.selected.length === selected.length && selected.every((each, at) => each === before.selected[at])) {
+      return before.report;
+    }
+    const { kind, namespace, name } = policy.row;
+    const pods = selected.flatMap((identity) => identity.pods.map(({ key }) => key)).sort(compareText);
+    const report = { kind, namespace, name, valid: policy.valid, pods, problems: policy.problems };
+    this.#reports.set(policy, { selected, report });
+    return report;
   }
 }
 
@@ -147,13 +156,18 @@ function makeSurroundings(
 ): Surroundings {
   const podAddresses = new Set([...holders.addressesOf.values()].flat().map(({ text }) => text));
   const endpoints = endpointAddresses(endpointSlices);
+  const peers = new Map<number, readonly PodPeer[]>();
   return {
     selectors,
-    podsOf: (id) =>
-      (identities.get(id)?.pods ?? []).map(({ key, row }) => ({
-        ports: row.ports,
-        addresses: holders.addressesOf.get(key) ?? [],
-      })),
+    podsOf: (id) => {
+      const known = peers.get(id);
+      if (known !== undefined) return known;
+      const pods = (identities.get(id)?.pods ?? []).map(({ key, row }): PodPeer => {
+        return { ports: row.ports, addresses: holders.addressesOf.get(key) ?? [] };
+      });
+      peers.set(id, pods);
+      return pods;
+    },
     // A pod that the slice names stays a pod.
     apiServer: (endpoints.get("default/kubernetes") ?? [])
       .filter(({ text }) => !podAddresses.has(text))

@@ -27,6 +27,7 @@ interface LastValid {
 
 export class PolicyBook {
   readonly #parsed = new WeakMap<PolicyRow, ParsedPolicy>();
+  readonly #inForce = new WeakMap<PolicyRow, PolicyInForce>();
   #lastValid = new Map<string, LastValid>();
   #named: ReadonlySet<string> = new Set();
 
@@ -40,7 +41,11 @@ export class PolicyBook {
       if (parsed.valid) {
         const { uid, generation } = row;
         lastValid.set(key, { uid, generation, specs: parsed.specs });
-        return [{ key, row, valid: true, specs: parsed.specs, problems: parsed.problems }];
+        const known = this.#inForce.get(row);
+        if (known?.key === key) return [known];
+        const policy = { key, row, valid: true, specs: parsed.specs, problems: parsed.problems };
+        this.#inForce.set(row, policy);
+        return [policy];
       }
       const before = this.#lastValid.get(key);
       if (before === undefined || before.uid !== row.uid) {

@@ -2,31 +2,13 @@
  * Rules with their peers and ports looked up: selectors become identities, port names numbers, entities what they stand for. What is
  * left knows of no policy and of no pod, and the compiler only has to group it.
  */
-import { prefixContains } from "../../model/ip.ts";
 import { makeSelector, type Selector } from "../../model/labels.ts";
 import type { ContainerPort } from "../../model/tables.ts";
 import { identityNumbers } from "../identity/reserved.ts";
 import { everything, makePortSet, type PortRange, type PortSet, portSetText } from "./port-sets.ts";
-import {
-  type Action,
-  type Block,
-  type Direction,
-  type Entity,
-  type Peer,
-  type Port,
-  protocolNumbers,
-  type Rule,
-  type Spec,
-} from "./rules.ts";
-import { hostBlock, podsBehind, type PodPeer, servicesOf, type Surroundings } from "./surroundings.ts";
-
-/** Who: any of all this. */
-export interface Peers {
-  readonly any: boolean;
-  /** Lists of identities, which may overlap. */
-  readonly identities: readonly (readonly number[])[];
-  readonly blocks: readonly Block[];
-}
+import type { Action, Block, Direction, Entity, Peer, Port, Rule, Spec } from "./rules.ts";
+import { namedRanges, peersByPorts } from "./named-ports.ts";
+import { type Peers, podsBehind, servicesOf, type Surroundings } from "./surroundings.ts";
 
 /** One thing that the subject's rules say: these peers on these ports. */
 export interface Entry extends Peers {
@@ -57,30 +39,60 @@ export interface Subject {
   readonly ports: readonly ContainerPort[];
 }
 
-/**
- * @param enforced default deny holds in this direction. Without, only denies matter: what is allowed anyway needs no rule, and L7 rules
- *   refuse nothing where nothing is closed.
- */
-export function resolveRules(
-  subject: Subject,
-  direction: Direction,
-  enforced: boolean,
-  surroundings: Surroundings,
-): readonly Entry[] {
-  const entries: Entry[] = enforced && direction === "ingress" ? [ownNode] : [];
-  for (const denies of [true, false]) {
-    if (!denies && !enforced) continue;
-    const required = subject.specs.flatMap(({ requires }) =>
-      requires.filter((each) => each.direction === direction && each.denies === denies).map(({ selector }) => selector),
-    );
-    for (const { rules } of subject.specs) {
-      for (const rule of rules) {
-        if (rule.direction !== direction || (rule.action === "deny") !== denies) continue;
-        entries.push(...resolveRule(rule, subject.ports, required, surroundings));
+/** Resolves rules for one subject after the other. What does not depend on the subject is resolved once. */
+export class RuleResolver {
+  #surroundings: Surroundings | null = null;
+  #resolved = new Map<Rule, readonly Entry[]>();
+  #before: ReadonlyMap<Rule, readonly Entry[]> = new Map();
+
+  /**
+   * @param enforced default deny holds in this direction. Without, only denies matter: what is allowed anyway needs no rule, and L7
+   *   rules refuse nothing where nothing is closed.
+   */
+  resolve(subject: Subject, direction: Direction, enforced: boolean, surroundings: Surroundings): readonly Entry[] {
+    this.#follow(surroundings);
+    const entries: Entry[] = enforced && direction === "ingress" ? [ownNode] : [];
+    for (const denies of [true, false]) {
+      if (!denies && !enforced) continue;
+      const required = subject.specs.flatMap(({ requires }) =>
+        requires
+          .filter((each) => each.direction === direction && each.denies === denies)
+          .map(({ selector }) => selector),
+      );
+      for (const { rules } of subject.specs) {
+        for (const rule of rules) {
+          if (rule.direction !== direction || (rule.action === "deny") !== denies) continue;
+          entries.push(...this.#rule(rule, subject.ports, required, surroundings));
+        }
       }
     }
+    return entries;
   }
-  return entries;
+
+  #follow(surroundings: Surroundings): void {
+    if (surroundings === this.#surroundings) return;
+    this.#surroundings = surroundings;
+    this.#before = this.#resolved;
+    this.#resolved = new Map();
+  }
+
+  #rule(
+    rule: Rule,
+    subjectPorts: readonly ContainerPort[],
+    required: readonly Selector[],
+    surroundings: Surroundings,
+  ): readonly Entry[] {
+    const ofSubject = rule.direction === "ingress" && rule.ports.some(({ kind }) => kind === "named");
+    if (ofSubject || required.length > 0) return resolveRule(rule, subjectPorts, required, surroundings);
+    const known = this.#resolved.get(rule);
+    if (known !== undefined) return known;
+    const before = this.#before.get(rule);
+    const fresh = resolveRule(rule, [], [], surroundings);
+    // The same objects for the same meaning: whoever compiled them need not look inside.
+    const entries = before !== undefined && sameEntries(before, fresh) ? before : fresh;
+    this.#resolved.set(rule, entries);
+    return entries;
+  }
 }
 
 function resolveRule(
@@ -116,68 +128,6 @@ function fixedRanges(port: Port): readonly PortRange[] {
     case "named":
       return [];
   }
-}
-
-type NamedPort = Extract<Port, { readonly kind: "named" }>;
-
-export function namedRanges(named: readonly NamedPort[], ports: readonly ContainerPort[]): readonly PortRange[] {
-  return named.flatMap(({ protocol, name }) =>
-    ports
-      .filter((each) => each.name === name && protocolNumbers[each.protocol] === protocol)
-      .map(({ port }) => ({ protocol, first: port, last: port })),
-  );
-}
-
-/**
- * Destinations by what the names mean to them. Pods of one identity may disagree; then each is named by its addresses, as an
- * identity would open one pod's number on all of them.
- */
-function peersByPorts(
-  named: readonly NamedPort[],
-  peers: Peers,
-  surroundings: Surroundings,
-): readonly { readonly ranges: readonly PortRange[]; readonly who: Peers }[] {
-  const found = new Map<
-    string,
-    { readonly ranges: readonly PortRange[]; readonly ids: number[]; readonly blocks: Block[] }
-  >();
-  const under = (ranges: readonly PortRange[]) => {
-    const text = portSetText(makePortSet(ranges));
-    const known = found.get(text);
-    if (known !== undefined) return known;
-    const fresh = { ranges, ids: [], blocks: [] };
-    found.set(text, fresh);
-    return fresh;
-  };
-  const whole = new Set(peers.any ? surroundings.selectors.all : peers.identities.flat());
-  const inside = peers.blocks.filter(({ outsideOnly }) => !outsideOnly);
-  const candidates = inside.length > 0 ? new Set([...whole, ...surroundings.selectors.all]) : whole;
-  for (const id of [...candidates].sort((a, b) => a - b)) {
-    const pods = surroundings.podsOf(id);
-    const meanings = pods.map(({ ports }) => namedRanges(named, ports));
-    const texts = new Set(meanings.map((ranges) => portSetText(makePortSet(ranges))));
-    const [meaning] = meanings;
-    if (whole.has(id) && texts.size === 1 && meaning !== undefined) {
-      if (meaning.length > 0) under(meaning).ids.push(id);
-      continue;
-    }
-    for (const [index, pod] of pods.entries()) {
-      const ranges = meanings[index] ?? [];
-      if (ranges.length === 0) continue;
-      const addresses = pod.addresses.filter((address) => whole.has(id) || isInside(inside, address));
-      if (addresses.length > 0) under(ranges).blocks.push(...addresses.map((address) => hostBlock(address, false)));
-    }
-  }
-  return [...found.values()].map(({ ranges, ids, blocks }) => ({
-    ranges,
-    who: { any: false, identities: [ids], blocks },
-  }));
-}
-
-function isInside(blocks: readonly Block[], address: PodPeer["addresses"][number]): boolean {
-  return blocks.some(
-    ({ prefix, except }) => prefixContains(prefix, address) && !except.some((each) => prefixContains(each, address)),
-  );
 }
 
 function resolvePeers(peers: readonly Peer[], required: readonly Selector[], surroundings: Surroundings): Peers {
@@ -285,6 +235,7 @@ export function sameEntries(left: readonly Entry[], right: readonly Entry[]): bo
     left.length === right.length &&
     left.every((entry, index) => {
       const other = right[index];
+      if (entry === other) return true;
       return (
         other !== undefined &&
         entry.action === other.action &&

@@ -8,8 +8,9 @@ import type { PodFact } from "../identity/pods.ts";
 import type { PolicyInForce } from "./book.ts";
 import { compileDirection, makeSet } from "./compile.ts";
 import { makePortSet, portSetText } from "./port-sets.ts";
-import { type Entry, namedRanges, resolveRules, sameEntries, type Subject } from "./resolve.ts";
-import type { Direction, Port, Spec } from "./rules.ts";
+import { type NamedPort, namedRanges } from "./named-ports.ts";
+import { type Entry, RuleResolver, sameEntries, type Subject } from "./resolve.ts";
+import type { Direction, Spec } from "./rules.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 export type Enforcement = "default" | "always" | "never";
@@ -29,10 +30,13 @@ interface Remembered {
 interface Selected {
   readonly policies: readonly PolicyInForce[];
   readonly specs: readonly Spec[];
+  /** Port names that its ingress rules use. */
+  readonly named: ReadonlyMap<string, NamedPort>;
 }
 
 export class SetCompiler {
   readonly #enforcement: Enforcement;
+  readonly #resolver = new RuleResolver();
   #remembered = new Map<string, Remembered>();
   #selected = new Map<string, Selected>();
 
@@ -53,8 +57,8 @@ export class SetCompiler {
     const selected = new Map<string, Selected>();
     const setOf = new Map<string, string>();
     for (const fact of pods) {
-      const specs = this.#specsFor(fact, policies, selected);
-      const key = setKey(fact, specs);
+      const { specs, named } = this.#selectedFor(fact, policies, selected);
+      const key = setKey(fact, named);
       setOf.set(fact.key, key);
       if (!remembered.has(key)) remembered.set(key, this.#build(key, { specs, ports: fact.row.ports }, surroundings));
     }
@@ -65,23 +69,23 @@ export class SetCompiler {
   }
 
   /** Those that select the identity, in order of the policies. */
-  #specsFor({ labelSet }: PodFact, policies: readonly PolicyInForce[], now: Map<string, Selected>): readonly Spec[] {
-    const known = now.get(labelSet.key) ?? this.#selected.get(labelSet.key);
-    if (known?.policies === policies) {
-      now.set(labelSet.key, known);
-      return known.specs;
+  #selectedFor({ labelSet }: PodFact, policies: readonly PolicyInForce[], now: Map<string, Selected>): Selected {
+    let selected = now.get(labelSet.key) ?? this.#selected.get(labelSet.key);
+    if (selected?.policies !== policies) {
+      const all = policies.flatMap(({ specs }) => specs);
+      const specs = all.filter(({ subject }) => selects(subject, labelSet.labels));
+      selected = { policies, specs, named: ingressNames(specs) };
     }
-    const all = policies.flatMap(({ specs }) => specs);
-    const specs = all.filter(({ subject }) => selects(subject, labelSet.labels));
-    now.set(labelSet.key, { policies, specs });
-    return specs;
+    now.set(labelSet.key, selected);
+    return selected;
   }
 
   #build(key: string, subject: Subject, surroundings: Surroundings): Remembered {
     const before = this.#remembered.get(key);
     const direct = (direction: Direction): Direct => {
       const enforced = this.#isEnforced(subject.specs, direction);
-      const entries = this.#enforcement === "never" ? [] : resolveRules(subject, direction, enforced, surroundings);
+      const entries =
+        this.#enforcement === "never" ? [] : this.#resolver.resolve(subject, direction, enforced, surroundings);
       const known = before?.[direction];
       if (known?.enforced === enforced && sameEntries(known.entries, entries)) return known;
       return { entries, enforced, compiled: compileDirection(entries, enforced) };
@@ -104,17 +108,21 @@ export class SetCompiler {
   }
 }
 
-/** "300", or "300 6 http=6:8080-8080" where a name is used. */
-function setKey({ identity, row }: PodFact, specs: readonly Spec[]): string {
-  const names = new Map<string, Extract<Port, { readonly kind: "named" }>>();
+function ingressNames(specs: readonly Spec[]): ReadonlyMap<string, NamedPort> {
+  const names = new Map<string, NamedPort>();
   for (const { rules } of specs) {
     for (const { direction, ports } of rules) {
       if (direction !== "ingress") continue;
       for (const port of ports) if (port.kind === "named") names.set(`${port.protocol} ${port.name}`, port);
     }
   }
-  const meanings = [...names]
-    .sort(([a], [b]) => compareText(a, b))
-    .map(([name, port]) => `${name}=${portSetText(makePortSet(namedRanges([port], row.ports)))}`);
+  return new Map([...names].sort(([a], [b]) => compareText(a, b)));
+}
+
+/** "300", or "300 6 http=6:8080-8080" where a name is used. */
+function setKey({ identity, row }: PodFact, named: ReadonlyMap<string, NamedPort>): string {
+  const meanings = [...named].map(
+    ([name, port]) => `${name}=${portSetText(makePortSet(namedRanges([port], row.ports)))}`,
+  );
   return [String(identity), ...meanings].join(" ");
 }

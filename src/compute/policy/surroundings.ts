@@ -15,13 +15,21 @@ export interface PodPeer {
 
 export interface Surroundings {
   readonly selectors: Pick<SelectorIndex, "match" | "all">;
-  /** Of an identity, in an order that does not depend on history. */
+  /** Of an identity, in an order that does not depend on history; each time the same array. */
   readonly podsOf: (identity: number) => readonly PodPeer[];
   /** The endpoints of default/kubernetes, in or outside of the cluster. */
   readonly apiServer: readonly Block[];
   readonly services: ReadonlyMap<string, ServiceRow>;
   /** By "namespace/service". */
   readonly serviceBlocks: ReadonlyMap<string, readonly Block[]>;
+}
+
+/** Peers of a rule, looked up: who is any of all this. */
+export interface Peers {
+  readonly any: boolean;
+  /** Lists of identities, which may overlap. */
+  readonly identities: readonly (readonly number[])[];
+  readonly blocks: readonly Block[];
 }
 
 export type ServicePeer = Extract<Peer, { readonly kind: "service" }>;
@@ -49,9 +57,16 @@ export function podsBehind({ namespace, selector }: ServiceRow): Selector | null
   return makeSelector([...labels, requirement(namespaceKey, "In", [namespace])]);
 }
 
-/** A block of one address. */
+const hostBlocks = { inside: new WeakMap<Address, Block>(), outside: new WeakMap<Address, Block>() };
+
+/** A block of one address; of one address object always the same, as there may be one for every pod. */
 export function hostBlock(address: Address, outsideOnly: boolean): Block {
-  return { prefix: makePrefix(address, address.bytes.length * 8), except: [], outsideOnly };
+  const blocks = outsideOnly ? hostBlocks.outside : hostBlocks.inside;
+  const known = blocks.get(address);
+  if (known !== undefined) return known;
+  const block: Block = { prefix: makePrefix(address, address.bytes.length * 8), except: [], outsideOnly };
+  blocks.set(address, block);
+  return block;
 }
 
 /** Addresses of each service's endpoints, whether ready or not: "namespace/service" -> sorted. */
