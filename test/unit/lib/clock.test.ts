@@ -1,0 +1,27 @@
+import test from "ava";
+import { systemClock } from "../../../src/lib/clock.ts";
+
+test("a sleep that is aborted rejects with the reason at once, also when it was aborted before", async (t) => {
+  const controller = new AbortController();
+  const started = performance.now();
+  const sleep = systemClock.sleep(60_000, controller.signal);
+  controller.abort(new Error("stop"));
+  await t.throwsAsync(sleep, { message: "stop" });
+  await t.throwsAsync(systemClock.sleep(60_000, controller.signal), { message: "stop" });
+  t.true(performance.now() - started < 5_000);
+});
+
+test("sleeps and timers wait for as long as they were told; a cancelled timer never calls", async (t) => {
+  const started = systemClock.monotonicMs();
+  let called = 0;
+  const cancelled = systemClock.setTimer(1, () => {
+    called += 100;
+  });
+  cancelled.cancel();
+  systemClock.setTimer(5, () => {
+    called += 1;
+  });
+  await systemClock.sleep(60);
+  t.is(called, 1);
+  t.true(systemClock.monotonicMs() - started >= 59);
+});
