@@ -139,6 +139,7 @@ export class Agent {
     await this.#step(() => cni.restore());
     gate.restored();
     await this.#step(() => Promise.all(Object.values(sources).map((source) => source.start(this.#stopping.signal))));
+    if (this.#stopping.signal.aborted) return;
     gate.synced();
     await this.#step(
       () => loop.start(),

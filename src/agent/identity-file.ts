@@ -1,6 +1,7 @@
 /** The identity allocator's memory: stateDir/identities.json, replaced as a whole. */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { messageOf, TandemError } from "../lib/errors.ts";
 import type { ConditionSink } from "../model/status.ts";
 import { type IdentityRecord, parseIdentityRecord } from "./identity-allocator.ts";
 
@@ -13,11 +14,11 @@ export class IdentityFile {
     this.#conditions = conditions;
   }
 
-  /** null: there is none yet, or it is of no use (which becomes a condition). */
+  /** null: there is none yet, or it is of no use (which becomes a condition). @throws TandemError STATE_DIR */
   async read(): Promise<IdentityRecord | null> {
     const text = await readFile(this.#path, "utf8").catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT") return null;
-      throw error;
+      throw this.#failed("read", error);
     });
     if (text === null) return null;
     const record = parseIdentityRecord(text);
@@ -36,10 +37,26 @@ export class IdentityFile {
     return record;
   }
 
+  /** @throws TandemError STATE_DIR */
   async write(record: IdentityRecord): Promise<void> {
     const next = `${this.#path}.next`;
-    await mkdir(join(this.#path, ".."), { recursive: true });
-    await writeFile(next, JSON.stringify(record), { mode: 0o600 });
-    await rename(next, this.#path);
+    try {
+      await mkdir(dirname(this.#path), { recursive: true });
+      await writeFile(next, JSON.stringify(record), { mode: 0o600 });
+      await rename(next, this.#path);
+    } catch (error) {
+      throw this.#failed("written", error);
+    }
+  }
+
+  #failed(done: "read" | "written", cause: unknown): TandemError {
+    return new TandemError({
+      code: "STATE_DIR",
+      object: this.#path,
+      message: `the numbers of identities cannot be ${done}: ${messageOf(cause)}`,
+      remedy:
+        "make the folder writable and free some space, or set another `stateDir`; the kernel goes on with what it has",
+      cause,
+    });
   }
 }
