@@ -20,6 +20,8 @@ export class Prober {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #closed: Promise<void>;
   readonly #onEvent: (event: ProbeEvent) => void;
+  readonly #synced = new Map<number, () => void>();
+  #syncs = 0;
   #errors = "";
   #stopping = false;
 
@@ -55,8 +57,16 @@ export class Prober {
     return prober;
   }
 
-  listen(listeners: readonly Listener[]): void {
-    this.#send(listeners.map(({ protocol, port }) => `listen ${protocol} ${port}`));
+  /** Resolves when all are served. @throws LabError LAB_PROBE */
+  async listen(listeners: readonly Listener[]): Promise<void> {
+    const number = ++this.#syncs;
+    const synced = new Promise<boolean>((resolve) => {
+      this.#synced.set(number, () => resolve(true));
+      void this.#closed.then(() => resolve(false));
+    });
+    this.#send([...listeners.map(({ protocol, port }) => `listen ${protocol} ${port}`), `sync ${number}`]);
+    if (!(await synced)) throw this.#broken();
+    this.#synced.delete(number);
   }
 
   try(attempts: readonly (Attempt & { readonly id: number })[]): void {
@@ -87,6 +97,7 @@ export class Prober {
 
   #read(line: string): void {
     const [kind, number = "", third = "", ...rest] = line.split(" ");
+    if (kind === "synced") this.#synced.get(Number(number))?.();
     const outcome = readOutcome(kind, third, rest.join(" "));
     if (outcome !== null) this.#onEvent({ id: Number(number), place: this.place, outcome });
   }

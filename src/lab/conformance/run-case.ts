@@ -76,9 +76,7 @@ export async function runCase(
     return { probe, pending, plan, ids: plan.kind === "send" ? plan.attempts.map((a) => outcomes.expect(a)) : [] };
   });
   const sent = prepared.filter(({ plan }) => plan.kind === "send");
-  listen(sent, probers);
-  // A port is served before anybody knocks: each prober takes its commands in order, but there are many probers.
-  await sleep(20);
+  await listen(sent, probers);
   send(sent, probers);
   await wait(sent, outcomes, patience);
   const results = prepared.map(({ probe, pending, plan, ids }): ProbeResult => {
@@ -92,12 +90,12 @@ export async function runCase(
   return results;
 }
 
-function listen(prepared: readonly Prepared[], probers: ReadonlyMap<string, Prober>): void {
+/** Every port is served before anybody knocks. */
+async function listen(prepared: readonly Prepared[], probers: ReadonlyMap<string, Prober>): Promise<void> {
   const all = prepared.flatMap(({ plan }) => (plan.kind === "send" ? plan.listeners : []));
   const unique = new Map(all.map((l): [string, Listener] => [`${l.place} ${l.protocol} ${l.port}`, l]));
-  for (const [place, listeners] of groupBy(unique.values(), (listener) => listener.place)) {
-    proberOf(probers, place).listen(listeners);
-  }
+  const byPlace = [...groupBy(unique.values(), (listener) => listener.place)];
+  await Promise.all(byPlace.map(([place, listeners]) => proberOf(probers, place).listen(listeners)));
 }
 
 function send(prepared: readonly Prepared[], probers: ReadonlyMap<string, Prober>): void {

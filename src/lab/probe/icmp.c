@@ -107,6 +107,9 @@ static void packet_ready(struct watch *watch, uint32_t events)
 
 		if (!id || is_request(family, message.payload[0]))
 			continue;
+		/* An error that quotes our own datagram: its socket is told. */
+		if (try && try->protocol != IPPROTO_ICMP)
+			continue;
 		if (!is_reply(family, message.payload[0]))
 			say_arrived(id);
 		else if (!try)

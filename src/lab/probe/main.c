@@ -207,6 +207,8 @@ static void command(const char *line)
 		command_listen(protocol, port);
 	else if (sscanf(line, "try %u %7s %63s %63s %u", &id, protocol, source, destination, &port) == 5)
 		command_try(id, protocol, source, destination, port);
+	else if (sscanf(line, "sync %u", &id) == 1)
+		printf("synced %u\n", id);
 	else if (!strcmp(line, "forget"))
 		sweep(true);
 	else {

@@ -7,11 +7,13 @@
  *   try ID tcp|udp|sctp SOURCE DESTINATION PORT   open a connection; SOURCE "-": the kernel's choice
  *   try ID icmp SOURCE DESTINATION TYPE           send a message of that type (ICMPv6 for IPv6 addresses)
  *   forget                                        give up everything that was tried
+ *   sync NUMBER                                   say so when everything before is done
  * stdout, a line per event:
  *   ready                     it serves
  *   answer ID MS NAME         NAME answered after MS milliseconds ("-": an echo reply, which names nobody)
  *   refused ID WHY            a reset, an ABORT, an ICMP error, or the kernel's own no: WHY is an errno name
  *   failed ID WHY             it could not even be tried
+ *   synced NUMBER
  *   arrived ID                an ICMP message of the prober that tried ID arrived here
  */
 #ifndef TANDEM_LAB_PROBE_H

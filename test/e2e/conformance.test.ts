@@ -1,0 +1,85 @@
+import { cp, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { formatReport, formatTotals, totalsOf } from "../../src/lab/conformance/report.ts";
+import { type CaseResult, type ConformanceOptions, runConformance } from "../../src/lab/conformance/run.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import { remains } from "../../src/lab/teardown.ts";
+import { labName } from "../support/lab.ts";
+
+const cases = join(import.meta.dirname, "../conformance/cases");
+
+async function run(
+  t: ExecutionContext,
+  folders: readonly string[],
+  options: Partial<ConformanceOptions> = {},
+): Promise<readonly CaseResult[]> {
+  t.timeout(600_000);
+  const name = labName();
+  t.teardown(() => Lab.down(name));
+  const results = await runConformance({ folders, name, ...options });
+  t.deepEqual(await remains(name), []);
+  return results;
+}
+
+async function suite(...names: readonly RegExp[]): Promise<readonly string[]> {
+  const all = (await readdir(cases)).sort();
+  return all.filter((name) => names.length === 0 || names.some((each) => each.test(name))).map((n) => join(cases, n));
+}
+
+/** Why a probe may be pending: nothing else may be left out. */
+const reasons =
+  /^(http|kafka): a request needs the L7 proxy$|^a DNS query needs the L7 proxy$|^toFQDNs: names|^nodeSelector: |^an L7 rule holds this port/;
+
+test.serial("every case of the truth tables, as connections through the kernel", async (t) => {
+  const folders = await suite();
+  const results = await run(t, folders);
+  t.log(formatTotals(totalsOf(results)));
+  t.is(results.length, folders.length);
+  const { passed, failed, pending } = totalsOf(results);
+  t.is(failed, 0, formatReport(results));
+  t.true(passed > 5600, `${passed} passed`);
+  t.is(pending + passed, results.flatMap(({ probes }) => probes).length);
+  for (const { name, probes } of results) {
+    for (const { status, seen } of probes) if (status === "pending") t.regex(seen, reasons, name);
+  }
+});
+
+test.serial("with clsact and without the socket hook the same holds", async (t) => {
+  const folders = await suite(/^(14|27|39|50|51|52|53|67|68|70|72|74|77|80)-/);
+  const results = await run(t, folders, { agent: { tcMode: "clsact", cgroup: null } });
+  t.true(results.length >= 14);
+  t.is(totalsOf(results).failed, 0, formatReport(results));
+});
+
+test.serial("a run tells every connection that is not as the table says", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-cases-"));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const open = join(folder, "1-open");
+  const shut = join(folder, "2-shut");
+  const [honest = ""] = await suite(/^39-/);
+  for (const copy of [open, shut]) await cp(honest, copy, { recursive: true });
+  await writeFile(join(open, "policies.yaml"), "");
+  const closing = ["x", "y", "z"].map((namespace) => ({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "shut", namespace },
+    spec: { podSelector: {}, policyTypes: ["Ingress"] },
+  }));
+  await writeFile(join(shut, "policies.yaml"), closing.map((object) => JSON.stringify(object)).join("\n---\n"));
+  const results = await run(t, [honest, open, shut], { patience: { allowMs: 1500 } });
+  const [same, opened, closed] = results;
+  if (same === undefined || opened === undefined || closed === undefined) throw new Error("a case is missing");
+  t.is(totalsOf([same]).failed, 0, formatReport([same]));
+  for (const [result, wrong] of [
+    [opened, "deny"],
+    [closed, "allow"],
+  ] as const) {
+    for (const { probe, status, seen } of result.probes) {
+      t.is(status, probe.expect === wrong ? "failed" : "passed", `${probe.from} to ${probe.to}: ${seen}`);
+      if (status === "failed") t.regex(seen, wrong === "deny" ? /^answered by / : /^no answer$/);
+    }
+    t.true(totalsOf([result]).failed >= 16);
+  }
+});

@@ -1,0 +1,150 @@
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import test, { type ExecutionContext } from "ava";
+import { destroyCgroup, findCgroupRoot, makeCgroup } from "../../../src/lab/cgroups.ts";
+import type { Attempt } from "../../../src/lab/conformance/attempts.ts";
+import { type ProbeEvent, Prober } from "../../../src/lab/conformance/prober.ts";
+import type { Outcome } from "../../../src/lab/conformance/verdict.ts";
+import { ipBatch, run } from "../../../src/lab/run.ts";
+
+const client = { 4: "10.9.0.1", 6: "fd00:9::1" } as const;
+const server = { 4: "10.9.0.2", 6: "fd00:9::2" } as const;
+/** Further addresses of the server: an answer has to come from the one that was asked. */
+const second = { 4: "10.9.7.7", 6: "fd00:9:7::7" } as const;
+const families = [4, 6] as const;
+
+interface Pair {
+  readonly events: readonly ProbeEvent[];
+  readonly netns: readonly [client: string, server: string];
+  readonly server: Prober;
+  /** What came of it within `ms`; null: nothing. */
+  try(attempt: Pick<Attempt, "protocol" | "destination" | "port">, ms?: number): Promise<Outcome | null>;
+  /** Whether the server's prober says that the last one arrived. */
+  arrived(ms?: number): Promise<boolean>;
+}
+
+/** Two namespaces with a prober each, on one link. */
+async function pair(t: ExecutionContext): Promise<Pair> {
+  const unique = `tandem-prober-${randomBytes(4).toString("hex")}`;
+  const netns = [`${unique}-a`, `${unique}-b`] as const;
+  const cgroup = join(await findCgroupRoot(), unique);
+  t.teardown(async () => {
+    await destroyCgroup(cgroup);
+    for (const name of netns) await run(["ip", "netns", "del", name]);
+  });
+  await makeCgroup(cgroup);
+  await ipBatch(
+    null,
+    netns.map((name) => `netns add ${name}`),
+  );
+  await ipBatch(netns[0], ["link set lo up", `link add eth0 type veth peer name eth0 netns ${netns[1]}`]);
+  const addresses = [client, server] as const;
+  for (const [i, name] of netns.entries()) {
+    await ipBatch(name, [
+      "link set lo up",
+      `addr add ${addresses[i]?.[4]}/24 dev eth0`,
+      `addr add ${addresses[i]?.[6]}/64 dev eth0 nodad`,
+      "link set eth0 up",
+    ]);
+  }
+  await ipBatch(
+    netns[1],
+    families.map((family) => `addr add ${second[family]}/${family === 4 ? 32 : 128} dev lo`),
+  );
+  await ipBatch(
+    netns[0],
+    families.map((family) => `route add ${second[family]} via ${server[family]}`),
+  );
+
+  const events: ProbeEvent[] = [];
+  const start = (place: string, name: string) =>
+    Prober.start(place, { netns: name, cgroup }, (event) => void events.push(event));
+  const probers = [await start("client", netns[0]), await start("server", netns[1])] as const;
+  t.teardown(() => Promise.all(probers.map((prober) => prober.stop())));
+  let id = 0;
+  const find = async (place: string, ms: number) => {
+    for (const end = Date.now() + ms; Date.now() < end; await sleep(5)) {
+      const found = events.find((event) => event.id === id && event.place === place);
+      if (found !== undefined) return found.outcome;
+    }
+    return null;
+  };
+  return {
+    events,
+    netns,
+    server: probers[1],
+    try: async (attempt, ms = 3000) => {
+      id++;
+      const source = client[attempt.destination.includes(":") ? 6 : 4];
+      probers[0].try([{ ...attempt, id, source, place: "client", servers: [], arrivesAt: null }]);
+      return find("client", ms);
+    },
+    arrived: async (ms = 3000) => (await find("server", ms))?.kind === "arrived",
+  };
+}
+
+for (const protocol of ["tcp", "udp", "sctp"] as const) {
+  test(`${protocol}: a served port answers with the server's name on each of its addresses, an unserved one refuses`, async (t) => {
+    const hosts = await pair(t);
+    await hosts.server.listen([
+      { place: "server", protocol, port: 80 },
+      { place: "server", protocol, port: 65535 },
+    ]);
+    for (const family of families) {
+      for (const destination of [server[family], second[family]]) {
+        for (const port of [80, 65535]) {
+          t.like(await hosts.try({ protocol, destination, port }), { kind: "answer", name: "server" }, destination);
+        }
+      }
+      const unserved = await hosts.try({ protocol, destination: server[family], port: 81 });
+      t.deepEqual(unserved, { kind: "refused", why: "ECONNREFUSED" });
+    }
+  });
+
+  test(`${protocol}: what vanishes on the way is silence, neither an answer nor a refusal`, async (t) => {
+    const hosts = await pair(t);
+    await hosts.server.listen([{ place: "server", protocol, port: 80 }]);
+    // The server's packets go nowhere.
+    await ipBatch(
+      hosts.netns[1],
+      families.map((family) => `route add blackhole ${client[family]}`),
+    );
+    for (const family of families) {
+      t.is(await hosts.try({ protocol, destination: server[family], port: 80 }, 700), null);
+    }
+  });
+}
+
+test("an echo request is answered; other ICMP messages are told by the prober that they reach", async (t) => {
+  const hosts = await pair(t);
+  t.like(await hosts.try({ protocol: "icmp", destination: server[4], port: 8 }), { kind: "answer", name: "-" });
+  t.like(await hosts.try({ protocol: "icmp", destination: server[6], port: 128 }), { kind: "answer", name: "-" });
+  const silent = [
+    ...[0, 3, 11, 13].map((type) => [server[4], type] as const),
+    ...[1, 3, 8, 129].map((type) => [server[6], type] as const),
+  ];
+  for (const [destination, port] of silent) {
+    t.is(await hosts.try({ protocol: "icmp", destination, port }, 50), null, `${destination} type ${port}`);
+    t.true(await hosts.arrived(), `${destination} type ${port}`);
+  }
+});
+
+test("what cannot be sent is told as such: an address that the client does not have, no route", async (t) => {
+  const hosts = await pair(t);
+  const stranger = await Prober.start(
+    "stranger",
+    { netns: hosts.netns[0], cgroup: join(await findCgroupRoot(), hosts.netns[0].slice(0, -2)) },
+    (event) => void (hosts.events as ProbeEvent[]).push(event),
+  );
+  t.teardown(() => stranger.stop());
+  const attempt = { protocol: "tcp", port: 80, place: "stranger", servers: [], arrivesAt: null } as const;
+  stranger.try([
+    { ...attempt, id: 1000, source: "10.9.0.99", destination: server[4] },
+    { ...attempt, id: 1001, source: client[4], destination: "192.0.2.1" },
+  ]);
+  await sleep(300);
+  const outcome = (id: number) => hosts.events.find((event) => event.id === id)?.outcome;
+  t.deepEqual(outcome(1000), { kind: "failed", why: "EADDRNOTAVAIL" });
+  t.deepEqual(outcome(1001), { kind: "refused", why: "ENETUNREACH" });
+});
