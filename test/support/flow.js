@@ -1,7 +1,7 @@
 /**
  * One flow that lives on, run inside of a pod: `node flow.js udp|tcp HOST PORT SECONDS [EVERY_MS]` sends a line each EVERY_MS (20)
- * over one socket and counts the answers; over TCP the
- * next line waits for the answer, since a server that reads two at once answers once. Prints {"sent", "answered", "from"}: from are the names that answered.
+ * over one socket and counts the answers; over TCP the next line waits for the answer, since a server that reads two at once
+ * answers once. Prints {"sent", "answered", "from"}: from are the names that answered.
  */
 import { createSocket } from "node:dgram";
 import { connect } from "node:net";

@@ -75,6 +75,9 @@ export function rodata(values: Readonly<Record<string, number>>): readonly Rodat
   });
 }
 
+/** The built objects; TANDEM_OBJECTS names another folder, to compare two builds. */
+export const objectsFolder = (): string => process.env.TANDEM_OBJECTS ?? join(packageRoot(), "build/bpf");
+
 let count = 0;
 
 export class ProgramNode {
@@ -414,7 +417,7 @@ async function loadObjects(
   const small: Readonly<Record<string, number>> = { ct4: 4096, ct6: 4096, fragment: 256, sock_reverse: 1024, ...sizes };
   for (const name of ["pod", "network", "sock"]) {
     const loaded = await native.loadObject({
-      path: join(packageRoot(), `build/bpf/${name}.bpf.o`),
+      path: join(objectsFolder(), `${name}.bpf.o`),
       pinPath: null,
       rodata: name === "sock" ? [] : settings,
       maxEntries: Object.entries(small).map(([map, entries]) => ({ map, entries })),
