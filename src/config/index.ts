@@ -97,7 +97,7 @@ export function describeConfig(): readonly SettingDescription[] {
       Record<
         string,
         {
-          type?: string;
+          type?: string | readonly string[];
           enum?: readonly string[];
           anyOf?: readonly { type?: string }[];
           default?: unknown;
@@ -109,7 +109,10 @@ export function describeConfig(): readonly SettingDescription[] {
   return names.map((name) => {
     const property = schema.properties[name] ?? {};
     const type =
-      property.enum?.join("|") ?? property.type ?? property.anyOf?.map((one) => one.type ?? "?").join("|") ?? "text";
+      property.enum?.join("|") ??
+      (property.type === undefined ? undefined : [property.type].flat().join("|")) ??
+      property.anyOf?.map((one) => one.type ?? "?").join("|") ??
+      "text";
     return {
       name,
       type,
