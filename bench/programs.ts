@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Handle } from "../src/native/contract.ts";
 import { EndpointFlags } from "../src/native/layouts.gen.ts";
 import { tcp } from "../test/support/packets.ts";
-import { podFrame, ProgramNode, stackFrame, who, wireFrame } from "../test/support/programs.ts";
+import { objectsFolder, podFrame, ProgramNode, stackFrame, who, wireFrame } from "../test/support/programs.ts";
 import { putPolicy, putService } from "../test/support/programs-maps.ts";
 import { median, printTable, root, type Row, sh } from "./support.ts";
 
@@ -159,7 +159,7 @@ class Driver {
     const driver = new Driver(node);
     for (const name of ["pod", "network"] as const) {
       const loaded = await node.native.loadObject({
-        path: join(root, `build/bpf/bench/${name}.bpf.o`),
+        path: join(objectsFolder(), `bench/${name}.bpf.o`),
         pinPath: null,
         rodata: [],
         maxEntries: [],
@@ -213,7 +213,7 @@ async function measurePath(node: ProgramNode, driver: Driver, path: Path, figure
 }
 
 export async function benchPrograms(options: { readonly rounds: number }): Promise<readonly Row[]> {
-  await sh(["make", "-s", "-C", join(root, "bpf"), "bench"]);
+  await sh(["make", "-s", "-C", join(root, "bpf"), `OUT=${objectsFolder()}`, "bench"]);
   const node = await ProgramNode.create({}, { ct4: 262_144, ct6: 1024 }, { events: false });
   let ring: Handle | null = null;
   try {

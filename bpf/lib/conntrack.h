@@ -6,26 +6,8 @@
 
 #include <tandem/config.h>
 #include <tandem/maps.h>
-#include "packet.h"
+#include "context.h"
 #include "policy.h"
-
-union ct_key {
-	struct ct4_key v4;
-	struct ct6_key v6;
-};
-
-/* What a service did to this packet's destination, to be kept in the flow's entry. */
-struct translation {
-	struct address vip __attribute__((aligned(8)));
-	__be16 vip_port;
-	__u16 flags; /* CT_NAT, CT_LOOPBACK or 0 */
-	__u32 table;
-};
-
-static __always_inline __u32 now_seconds(void)
-{
-	return clock_ns() / 1000000000;
-}
 
 /* Fills the key; true if the packet's source is the low end. */
 static __always_inline bool ct_key_of(const struct packet *packet, union ct_key *key, const bool v6)
@@ -36,7 +18,6 @@ static __always_inline bool ct_key_of(const struct packet *packet, union ct_key 
 	if (v6) {
 		const __be64 *a = (const __be64 *)s->bytes, *b = (const __be64 *)d->bytes;
 
-		__builtin_memset(&key->v6, 0, sizeof(key->v6));
 		if (a[0] != b[0])
 			low = bpf_be64_to_cpu(a[0]) < bpf_be64_to_cpu(b[0]);
 		else if (a[1] != b[1])
@@ -47,11 +28,10 @@ static __always_inline bool ct_key_of(const struct packet *packet, union ct_key 
 		key->v6.high_address = low ? *d : *s;
 		key->v6.low_port = low ? packet->source_port : packet->destination_port;
 		key->v6.high_port = low ? packet->destination_port : packet->source_port;
-		key->v6.protocol = packet->protocol;
+		*(__u32 *)&key->v6.protocol = packet->protocol; /* and the padding */
 	} else {
 		__be32 a = *ipv4_of((struct address *)s), b = *ipv4_of((struct address *)d);
 
-		__builtin_memset(&key->v4, 0, sizeof(key->v4));
 		if (a != b)
 			low = bpf_ntohl(a) < bpf_ntohl(b);
 		else
@@ -60,7 +40,7 @@ static __always_inline bool ct_key_of(const struct packet *packet, union ct_key 
 		key->v4.high_address = low ? b : a;
 		key->v4.low_port = low ? packet->source_port : packet->destination_port;
 		key->v4.high_port = low ? packet->destination_port : packet->source_port;
-		key->v4.protocol = packet->protocol;
+		*(__u32 *)&key->v4.protocol = packet->protocol;
 	}
 	return low;
 }
@@ -83,6 +63,17 @@ static __always_inline void ct_forget(const union ct_key *key, const bool v6)
 		bpf_map_delete_elem(&ct4, &key->v4);
 }
 
+/* The entry of the packet's tuple, of a flow or of a service's choice; context->key and source_low are set. */
+static __always_inline struct ct_entry *look_up_flow(struct context *context, const bool v6)
+{
+	struct ct_entry *entry;
+
+	context->source_low = ct_key_of(&context->packet, &context->key, v6);
+	entry = ct_find(&context->key, v6);
+	context->has_entry = entry != NULL;
+	return entry;
+}
+
 static __always_inline __u32 ct_timeout(const struct ct_entry *entry, __u8 protocol)
 {
 	if (protocol == IPPROTO_TCP) {
@@ -97,13 +88,50 @@ static __always_inline __u32 ct_timeout(const struct ct_entry *entry, __u8 proto
 	return config_timeout_other;
 }
 
-/* An entry that is too old, or of a closed connection whose tuple opens anew, counts as absent. */
-static __always_inline bool ct_is_stale(const struct ct_entry *entry, const struct packet *packet, __u32 now)
+/* Another CPU may have written a second that is not here yet: that is young. */
+static __always_inline bool is_expired(const struct ct_entry *entry, __u8 protocol, __u32 now)
 {
-	if (packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	    entry->flags & (CT_RST | CT_FIN_INITIATOR | CT_FIN_RESPONDER))
-		return true;
-	return now - entry->last_used > ct_timeout(entry, packet->protocol) && now > entry->last_used;
+	return now > entry->last_used && now - entry->last_used > ct_timeout(entry, protocol);
+}
+
+static __always_inline bool is_opening(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline bool is_initiator_source(const struct ct_entry *entry, __u32 source_low)
+{
+	return source_low == !!(entry->flags & CT_INITIATOR_LOW);
+}
+
+/* The flow that the packet goes on with; none: it opens one. An entry that is too old counts as absent. So does a connection whose tuple
+ * is opened anew (RFC 9293 3.6.1: after a close or a crash), from either side: a verdict for one direction is none for the
+ * other, and a SYN is what policy is asked about. context->reason: the tuple is a translated flow's, which this packet is none of. */
+static __always_inline struct ct_entry *current_flow(struct context *context, struct ct_entry *entry, bool translates,
+						     const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	const struct translation *translated = &context->translated;
+	bool reply, opening = is_opening(packet), stranger;
+
+	if (!entry || entry->flags & CT_SERVICE || is_expired(entry, packet->protocol, context->now))
+		return NULL;
+	if (opening && entry->flags & (CT_RST | CT_FIN_INITIATOR | CT_FIN_RESPONDER))
+		return NULL;
+	reply = !is_initiator_source(entry, context->source_low);
+	if (translated->flags)
+		stranger = reply || !(entry->flags & CT_NAT) || entry->nat_port != translated->vip_port ||
+			   !same_address(&entry->nat_address, &translated->vip, v6);
+	else
+		stranger = entry->flags & CT_NAT && (reply ? opening : translates);
+	if (stranger) {
+		context->reason = REASON_CT_COLLISION;
+		return NULL;
+	}
+	if (opening && (reply || entry->flags & CT_ESTABLISHED))
+		return NULL;
+	context->tracked.reply = reply;
+	return entry;
 }
 
 /* What this packet tells of the flow's state; the entry is written only when it changes. */
@@ -116,6 +144,8 @@ static __always_inline void ct_advance(struct ct_entry *entry, const struct pack
 	if (packet->protocol == IPPROTO_TCP) {
 		if (packet->tcp_flags & TCP_RST)
 			flags |= CT_RST;
+		else
+			flags &= ~CT_RST;
 		if (packet->tcp_flags & TCP_FIN)
 			flags |= reply ? CT_FIN_RESPONDER : CT_FIN_INITIATOR;
 		if (!reply && flags & CT_REPLIED && packet->tcp_flags & TCP_ACK)
@@ -127,138 +157,207 @@ static __always_inline void ct_advance(struct ct_entry *entry, const struct pack
 		entry->last_used = now;
 }
 
-/* What conntrack knows of the packet's flow. */
-struct tracked {
-	struct address nat_address __attribute__((aligned(8)));
-	__be16 nat_port;
-	__u16 flags; /* of the entry: CT_NAT, CT_LOOPBACK matter to the caller */
-	__u32 reply;
-};
-
-/* All that is known of the packet at hand. */
-struct context {
-	struct packet packet;
-	struct translation translated;
-	struct tracked tracked;
-};
-
-/* It lives in a map, not on the stack: frames stay below the 512 bytes that a call chain has, and the verifier, which does
- * not follow what is stored in a map, need not walk the rest of the program once for every shape of headers (6.1 gave up
- * at a million instructions). A tc program is not interrupted by another one on its CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct context);
-	__uint(max_entries, 1);
-} scratch SEC(".maps");
-
-static __always_inline struct context *begin(__u32 l3)
+static __always_inline void tell_tracked(struct tracked *out, const struct ct_entry *entry)
 {
-	__u32 zero = 0;
-	struct context *context = bpf_map_lookup_elem(&scratch, &zero);
-
-	if (context) {
-		__builtin_memset(context, 0, sizeof(*context));
-		context->packet.l3 = l3;
+	out->flags = entry->flags;
+	if (entry->flags & CT_NAT) {
+		out->nat_port = entry->nat_port;
+		out->nat_address = entry->nat_address;
 	}
-	return context;
 }
 
-/* Finds or opens the flow of a packet and judges the ends that live here (NULL: that end does not). Packets of both
- * directions are held to the current policy of the flow as its initiator opened it; what is denied is forgotten, so that
- * replies stop as well. Reason 0 or why the packet must not pass. */
-static __always_inline __u32 track(struct __sk_buff *skb, struct context *context, const struct endpoint *source,
-				   const struct endpoint *destination, const bool v6)
+/* Judges the ends that live here: context->verdict. */
+static __always_inline void judge_ends(struct __sk_buff *skb, struct context *context, __u32 how, const bool v6)
+{
+	const bool reply = how & JUDGE_REPLY;
+
+	context->verdict = 0;
+	context->how = how | (v6 ? JUDGE_IPV6 : 0);
+	if (reply ? context->destination.here : context->source.here)
+		judge(skb);
+	if (!(context->verdict & ~JUDGED_AUDIT) && (reply ? context->source.here : context->destination.here)) {
+		context->how |= JUDGE_INGRESS;
+		judge(skb);
+	}
+}
+
+/* Whom the packet has to do with, beside the one end that is here. */
+static __always_inline void identify_peer(struct context *context, const bool v6)
+{
+	if (!context->source.here || !context->destination.here)
+		identify(&context->peer, context->source.here ? &context->packet.destination : &context->packet.source, v6);
+}
+
+/* The policy of an end is another one than when its verdict was given: packets of both directions are held to it, as the
+ * flow's initiator opened it. What is denied is forgotten, so that the other direction stops as well. */
+static __always_inline void rejudge(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const bool reply = context->tracked.reply;
+	const struct end *initiator = reply ? &context->destination : &context->source;
+	const struct end *responder = reply ? &context->source : &context->destination;
+	struct ct_entry *entry;
+
+	identify_peer(context, v6);
+	judge_ends(skb, context, JUDGE_AGAIN | (reply ? JUDGE_REPLY : 0), v6);
+	context->reason = context->verdict & ~JUDGED_AUDIT;
+	if (context->reason) {
+		ct_forget(&context->key, v6);
+		return;
+	}
+	entry = ct_find(&context->key, v6);
+	if (!entry)
+		return;
+	if (context->verdict & JUDGED_AUDIT)
+		entry->flags |= CT_DENIED_AUDIT;
+	else
+		entry->flags &= ~CT_DENIED_AUDIT;
+	if (initiator->here)
+		entry->egress_revision = initiator->policy_revision;
+	if (responder->here)
+		entry->ingress_revision = responder->policy_revision;
+}
+
+static __always_inline void trace_new_flow(struct __sk_buff *skb, struct context *context)
+{
+	const struct end *source = &context->source, *destination = &context->destination;
+	const struct end *end = source->here ? source : destination;
+	struct sighting *seen = &context->seen;
+
+	__builtin_memset(seen, 0, sizeof(*seen));
+	seen->type = EVENT_NEW_FLOW;
+	seen->direction = source->here ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	seen->flags = EVENT_ALLOWED;
+	seen->group = NO_GROUP;
+	seen->source_identity = source->here ? source->identity : context->peer.identity;
+	seen->destination_identity = destination->here ? destination->identity : context->peer.identity;
+	seen->endpoint = end->id;
+	seen->policy_set = end->policy_set;
+	emit(skb);
+}
+
+/* The first packet of a flow: who it is with, what policy says, and an entry. */
+static __always_inline void open_flow(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	const struct packet *packet = &context->packet;
 	const struct translation *translated = &context->translated;
-	struct tracked *out = &context->tracked;
-	union ct_key key;
-	bool source_low = ct_key_of(packet, &key, v6), reply = false;
-	struct ct_entry *entry = ct_find(&key, v6);
-	const struct endpoint *initiator, *responder;
-	__u32 now = now_seconds(), reason;
-	bool loopback = translated->flags & CT_LOOPBACK;
-	__u32 how;
+	const struct end *source = &context->source, *destination = &context->destination;
+	struct ct_entry fresh = {.last_used = context->now, .created = context->now};
+	struct settings *set;
+	__u32 zero = 0;
 
-	if (entry && (ct_is_stale(entry, packet, now) || entry->flags & CT_SERVICE))
-		entry = NULL;
-	if (entry) {
-		reply = source_low != !!(entry->flags & CT_INITIATOR_LOW);
-		loopback |= !!(entry->flags & CT_LOOPBACK);
-		if (translated->flags && (!(entry->flags & CT_NAT) || entry->nat_port != translated->vip_port ||
-					  !same_address(&entry->nat_address, &translated->vip, v6)))
-			return REASON_CT_COLLISION;
+	fresh.flags = (context->source_low ? CT_INITIATOR_LOW : 0) | translated->flags;
+	identify_peer(context, v6);
+	if ((source->here && destination->here) || context->peer.flags & IPCACHE_LOCAL_NODE ||
+	    (!source->here && endpoint_at(&packet->source)))
+		fresh.flags |= CT_LOCAL;
+	/* what is here does not come in from outside */
+	if (context->place == AT_NETWORK && (fresh.flags & CT_LOCAL || is_nobody(&packet->source, v6))) {
+		context->reason = REASON_SPOOFED_ADDRESS;
+		return;
 	}
-	initiator = reply ? destination : source;
-	responder = reply ? source : destination;
-
-	if (!loopback && ((initiator && (!entry || entry->egress_revision != initiator->policy_revision)) ||
-			  (responder && (!entry || entry->ingress_revision != responder->policy_revision)))) {
-		how = (reply ? JUDGE_REPLY : 0) | (v6 ? JUDGE_IPV6 : 0);
-		reason = 0;
-		if (initiator)
-			reason = judge(skb, packet, initiator, how);
-		if (!reason && responder)
-			reason = judge(skb, packet, responder, how | JUDGE_INGRESS);
-		if (reason) {
-			if (entry)
-				ct_forget(&key, v6);
-			return reason;
-		}
-		if (entry) {
-			if (initiator)
-				entry->egress_revision = initiator->policy_revision;
-			if (responder)
-				entry->ingress_revision = responder->policy_revision;
-		}
+	if (!(translated->flags & CT_LOOPBACK)) {
+		judge_ends(skb, context, 0, v6);
+		context->reason = context->verdict & ~JUDGED_AUDIT;
+		if (context->reason)
+			return;
+		if (context->verdict)
+			fresh.flags |= CT_DENIED_AUDIT;
 	}
-	out->reply = reply;
-	if (entry) {
-		ct_advance(entry, packet, reply, now);
-		out->flags = entry->flags;
-		out->nat_port = entry->nat_port;
-		if (entry->flags & CT_NAT)
-			out->nat_address = entry->nat_address;
-		return 0;
-	}
-
-	struct ct_entry fresh = {
-		.last_used = now,
-		.created = now,
-		.egress_revision = initiator ? initiator->policy_revision : 0,
-		.ingress_revision = responder ? responder->policy_revision : 0,
-		.flags = (source_low ? CT_INITIATOR_LOW : 0) | translated->flags,
-		.nat_port = translated->vip_port,
-		.nat_id = translated->table,
-	};
-
+	if (source->here)
+		fresh.egress_revision = source->policy_revision;
+	if (destination->here)
+		fresh.ingress_revision = destination->policy_revision;
 	if (packet->protocol == IPPROTO_TCP) {
-		if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		/* without a SYN it is picked up in the middle: we came later than the connection, or forgot it */
+		if (is_opening(packet))
 			fresh.flags |= CT_SYN;
-		else /* picked up in the middle: the agent was installed under a running connection */
-			fresh.flags |= CT_ESTABLISHED;
 		if (packet->tcp_flags & TCP_RST)
 			fresh.flags |= CT_RST;
+		if (packet->tcp_flags & TCP_FIN)
+			fresh.flags |= CT_FIN_INITIATOR;
 	}
-	if (translated->flags)
+	if (translated->flags) {
+		fresh.nat_port = translated->vip_port;
+		fresh.nat_id = translated->table;
 		fresh.nat_address = translated->vip;
-	out->flags = fresh.flags;
-	if (ct_store(&key, &fresh, v6))
-		return REASON_CT_FULL;
+	}
+	context->tracked.flags = fresh.flags;
+	if (ct_store(&context->key, &fresh, v6)) {
+		context->reason = REASON_CT_FULL;
+		return;
+	}
+	set = bpf_map_lookup_elem(&settings, &zero);
+	if (set && set->trace)
+		trace_new_flow(skb, context);
+}
+
+STEP open_flow4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		open_flow(skb, context, false);
 	return 0;
 }
 
-static __noinline __u32 track4(struct __sk_buff *skb, struct context *context, const struct endpoint *source,
-			       const struct endpoint *destination)
+STEP open_flow6(struct __sk_buff *skb)
 {
-	return track(skb, context, source, destination, false);
+	struct context *context = current_context();
+
+	if (context)
+		open_flow(skb, context, true);
+	return 0;
 }
 
-static __noinline __u32 track6(struct __sk_buff *skb, struct context *context, const struct endpoint *source,
-			       const struct endpoint *destination)
+STEP rejudge4(struct __sk_buff *skb)
 {
-	return track(skb, context, source, destination, true);
+	struct context *context = current_context();
+
+	if (context)
+		rejudge(skb, context, false);
+	return 0;
+}
+
+STEP rejudge6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		rejudge(skb, context, true);
+	return 0;
+}
+
+/* Goes on with `entry` or opens a flow; the ends that live here (NULL: that end does not) are held to their present policy.
+ * context->reason: 0 or why the packet must not pass; context->tracked: what the caller must know of the flow. */
+static __always_inline void track(struct __sk_buff *skb, struct context *context, struct ct_entry *entry,
+				  const struct endpoint *source, const struct endpoint *destination,
+				  const enum place place, const bool v6)
+{
+	const bool reply = context->tracked.reply;
+	bool current = true;
+
+	if (entry && !(entry->flags & CT_LOOPBACK)) {
+		if (source)
+			current = (reply ? entry->ingress_revision : entry->egress_revision) == source->policy_revision;
+		if (destination)
+			current &= (reply ? entry->egress_revision : entry->ingress_revision) == destination->policy_revision;
+	}
+	if (entry) { /* before the verdict is asked for: who forgets the flow for it forgets this too */
+		ct_advance(entry, &context->packet, reply, context->now);
+		tell_tracked(&context->tracked, entry);
+		if (current)
+			return;
+	}
+	set_ends(context, source, destination);
+	context->place = place;
+	if (entry && v6)
+		rejudge6(skb);
+	else if (entry)
+		rejudge4(skb);
+	else if (v6)
+		open_flow6(skb);
+	else
+		open_flow4(skb);
 }
 
 #endif

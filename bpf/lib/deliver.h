@@ -5,16 +5,19 @@
 
 #include <tandem/config.h>
 #include <tandem/maps.h>
-#include "observe.h"
-#include "packet.h"
-
+#include "context.h"
 
 #define FAMILY_IPV4 2 /* AF_INET, AF_INET6 */
 #define FAMILY_IPV6 10
 
+static __always_inline void set_mark(struct __sk_buff *skb, __u32 mark)
+{
+	skb->mark = (skb->mark & ~MARK_MASK) | mark;
+}
+
 static __always_inline int to_stack(struct __sk_buff *skb)
 {
-	skb->mark = (skb->mark & ~MARK_MASK) | MARK_JUDGED;
+	set_mark(skb, MARK_JUDGED);
 	return TC_ACT_OK;
 }
 
@@ -49,16 +52,16 @@ static __always_inline bool set_macs(struct __sk_buff *skb, const __u8 *destinat
 
 	if (!eth)
 		return false;
-	__builtin_memcpy(eth->h_dest, destination, 6);
-	__builtin_memcpy(eth->h_source, source, 6);
+	copy_mac(eth->h_dest, destination);
+	copy_mac(eth->h_source, source);
 	return true;
 }
 
 /* Into a pod of this node. */
-static __always_inline int deliver_local(struct __sk_buff *skb, struct packet *packet, const struct endpoint *to, bool hop,
+static __always_inline int deliver_local(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *to,
 					 const bool v6)
 {
-	if (hop && !decrement_ttl(skb, packet, v6))
+	if (!decrement_ttl(skb, packet, v6))
 		return to_stack(skb);
 	if (packet->l3 == 0) { /* from an L3 device: the pod wants an Ethernet header */
 		struct ethhdr eth = {.h_proto = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP)};
@@ -72,32 +75,56 @@ static __always_inline int deliver_local(struct __sk_buff *skb, struct packet *p
 	}
 	if (config_redirect_peer)
 		return bpf_redirect_peer(to->ifindex, 0);
-	skb->mark = (skb->mark & ~MARK_MASK) | MARK_JUDGED;
+	set_mark(skb, MARK_DELIVERED);
 	return bpf_redirect(to->ifindex, 0);
 }
 
+/* Bytes, from the IP header on, of the largest packet that goes out: one segment, where segments are still to be cut. 0 where nobody
+ * can say, which skips the check against the route's MTU. */
+static __always_inline __u32 sent_length(struct __sk_buff *skb, const struct packet *packet)
+{
+	if (!skb->gso_size)
+		return packet->l3_length;
+	return packet->l4_header ? packet->l4 - packet->l3 + packet->l4_header + skb->gso_size : 0;
+}
+
 /* To another node or out of the cluster, as the kernel's routes say (ECMP and policy routing included). What the lookup
- * refuses (no route, too large, forwarding off) and what leaves by an L3 device is the stack's: it answers or routes. */
-static __always_inline int deliver_remote(struct __sk_buff *skb, struct packet *packet, const bool v6)
+ * refuses (no route, too large, forwarding off) and what leaves by an L3 device is the stack's: it answers or routes. So are IPv4
+ * options, which a router has to act on (RFC 1812 5.2.4). */
+static __always_inline int deliver_remote(struct __sk_buff *skb, const struct packet *packet, const bool v6)
 {
 	struct bpf_fib_lookup fib = {
 		.family = v6 ? FAMILY_IPV6 : FAMILY_IPV4,
 		.l4_protocol = packet->protocol,
-		.ifindex = skb->ingress_ifindex,
+		.ifindex = skb->ifindex,
+		.tot_len = sent_length(skb, packet),
 	};
 	struct bpf_redir_neigh next = {};
 	struct device_key key;
 	struct device *out;
 	long result;
 
-	/* GSO packets are cut to size later; a length of 0 skips the check against the MTU */
-	fib.tot_len = skb->gso_segs > 1 ? 0 : packet->l3_length;
+	/* the kernel spreads flows over paths by their ports, where it was told to; never fragments, of which most have none */
+	if (packet->l4_header && !(packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
+		fib.sport = packet->source_port;
+		fib.dport = packet->destination_port;
+	}
 	if (v6) {
+		struct ipv6hdr *ip = at(skb, packet->l3, sizeof(*ip));
+
+		if (!ip)
+			return to_stack(skb);
+		fib.flowinfo = *(__be32 *)ip & bpf_htonl(0x0fffffff);
 		__builtin_memcpy(fib.ipv6_src, packet->source.bytes, 16);
 		__builtin_memcpy(fib.ipv6_dst, packet->destination.bytes, 16);
 	} else {
-		fib.ipv4_src = *ipv4_of(&packet->source);
-		fib.ipv4_dst = *ipv4_of(&packet->destination);
+		struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
+
+		if (!ip || ip->ihl > 5)
+			return to_stack(skb);
+		fib.tos = ip->tos;
+		fib.ipv4_src = *ipv4_of((struct address *)&packet->source);
+		fib.ipv4_dst = *ipv4_of((struct address *)&packet->destination);
 	}
 	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -108,7 +135,7 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, struct packet *
 		return to_stack(skb);
 	if (!decrement_ttl(skb, packet, v6))
 		return to_stack(skb);
-	skb->mark = (skb->mark & ~MARK_MASK) | MARK_JUDGED;
+	set_mark(skb, MARK_JUDGED);
 	next.nh_family = fib.family;
 	if (fib.family == FAMILY_IPV6)
 		__builtin_memcpy(next.ipv6_nh, fib.ipv6_dst, 16);
@@ -117,14 +144,18 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, struct packet *
 	return bpf_redirect_neigh(fib.ifindex, &next, sizeof(next), 0);
 }
 
-static __noinline int deliver_remote4(struct __sk_buff *skb, struct packet *packet)
+STEP deliver_remote4(struct __sk_buff *skb)
 {
-	return deliver_remote(skb, packet, false);
+	struct context *context = current_context();
+
+	return context ? deliver_remote(skb, &context->packet, false) : TC_ACT_SHOT;
 }
 
-static __noinline int deliver_remote6(struct __sk_buff *skb, struct packet *packet)
+STEP deliver_remote6(struct __sk_buff *skb)
 {
-	return deliver_remote(skb, packet, true);
+	struct context *context = current_context();
+
+	return context ? deliver_remote(skb, &context->packet, true) : TC_ACT_SHOT;
 }
 
 #endif

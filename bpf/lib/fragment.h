@@ -5,15 +5,21 @@
 #define TANDEM_LIB_FRAGMENT_H
 
 #include <tandem/maps.h>
-#include "packet.h"
+#include "context.h"
 
-static __noinline __u32 resolve_fragment(struct packet *packet)
+STEP borrow_ports(struct __sk_buff *skb)
 {
-	struct fragment_key key = {.id = packet->fragment_id, .protocol = packet->protocol};
+	struct context *context = current_context();
+	struct fragment_key key = {};
 	struct fragment_ports *known, ports;
+	struct packet *packet;
 
-	if (!(packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)))
+	asm volatile("" ::"r"(skb)); /* or the compiler saves callers the trouble to pass what the kernel wants to see passed */
+	if (!context)
 		return 0;
+	packet = &context->packet;
+	key.id = packet->fragment_id;
+	key.protocol = packet->protocol;
 	key.source = packet->source;
 	key.destination = packet->destination;
 	if (packet->flags & PACKET_FIRST_FRAGMENT) {
@@ -23,11 +29,19 @@ static __noinline __u32 resolve_fragment(struct packet *packet)
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&fragment, &key);
-	if (!known)
-		return REASON_FRAGMENT;
+	if (!known) {
+		context->reason = REASON_FRAGMENT;
+		return 0;
+	}
 	packet->source_port = known->source;
 	packet->destination_port = known->destination;
 	return 0;
+}
+
+static __always_inline void resolve_fragment(struct __sk_buff *skb, const struct context *context)
+{
+	if (context->packet.flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		borrow_ports(skb);
 }
 
 #endif

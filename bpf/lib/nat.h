@@ -26,22 +26,36 @@ static __always_inline bool has_ports(__u8 protocol)
 
 enum nat_end { NAT_SOURCE, NAT_DESTINATION };
 
-/* SCTP ports are not rewritten (its CRC32c covers them): only addresses are. port 0 leaves the port. */
-static __always_inline int rewrite(struct __sk_buff *skb, struct packet *packet, enum nat_end end,
-				   const struct address *address, __be16 port, const bool v6)
+/* BPF_F_IPV6 (6.16 and stable kernels): IPv6 has no header checksum that would balance a changed address, so the checksum over
+ * the whole packet that a device gave along (CHECKSUM_COMPLETE) changes too. Older kernels refuse the flag, and complain once
+ * in the log about a wrong device. */
+#define CSUM_IPV6 (1ULL << 7)
+
+static __always_inline long replace_pseudo6(struct __sk_buff *skb, __u32 offset, __s64 difference, __u64 flags)
+{
+	long result = bpf_l4_csum_replace(skb, offset, 0, difference, flags | BPF_F_PSEUDO_HDR | CSUM_IPV6);
+
+	return result == -22 /* EINVAL */ ? bpf_l4_csum_replace(skb, offset, 0, difference, flags | BPF_F_PSEUDO_HDR) : result;
+}
+
+/* port 0 leaves the port. The port of an SCTP packet cannot change: its CRC32c covers it. */
+static __always_inline __u32 rewrite(struct __sk_buff *skb, struct packet *packet, enum nat_end end,
+				     const struct address *address, __be16 port, const bool v6)
 {
 	struct address *current = end == NAT_SOURCE ? &packet->source : &packet->destination;
 	__be16 *current_port = end == NAT_SOURCE ? &packet->source_port : &packet->destination_port;
 	int checksum = l4_checksum_offset(packet->protocol);
 	__u64 flags = packet->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	bool later = packet->flags & PACKET_LATER_FRAGMENT;
+	bool new_port = has_ports(packet->protocol) && port && port != *current_port;
 	__u32 field;
 
+	if (new_port && packet->protocol == IPPROTO_SCTP)
+		return REASON_NAT_FAILED;
 	if (v6) {
 		__s64 difference = bpf_csum_diff((__be32 *)current->bytes, 16, (__be32 *)address->bytes, 16, 0);
 
-		if (checksum >= 0 && !later &&
-		    bpf_l4_csum_replace(skb, packet->l4 + checksum, 0, difference, BPF_F_PSEUDO_HDR | flags))
+		if (checksum >= 0 && !later && replace_pseudo6(skb, packet->l4 + checksum, difference, flags))
 			return REASON_NAT_FAILED;
 		field = packet->l3 + (end == NAT_SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
 		if (bpf_skb_store_bytes(skb, field, address->bytes, 16, 0))
@@ -59,7 +73,7 @@ static __always_inline int rewrite(struct __sk_buff *skb, struct packet *packet,
 			return REASON_NAT_FAILED;
 	}
 	*current = *address;
-	if (has_ports(packet->protocol) && port && port != *current_port) {
+	if (new_port) {
 		field = packet->l4 + (end == NAT_SOURCE ? offsetof(struct udphdr, source) : offsetof(struct udphdr, dest));
 		if (!later) {
 			if (checksum >= 0 &&

@@ -5,15 +5,12 @@
 #define TANDEM_LIB_OBSERVE_H
 
 #include <tandem/maps.h>
-#include "packet.h"
+#include "context.h"
 
 /* A type that only locals have leaves no BTF; this names struct event, so that its codec can be generated. */
 const struct event *const volatile event_layout = NULL;
 
-static __always_inline __u64 clock_ns(void)
-{
-	return bpf_ktime_get_ns();
-}
+#define NO_GROUP 0xffff
 
 static __always_inline void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
 {
@@ -26,37 +23,33 @@ static __always_inline void count(struct __sk_buff *skb, __u32 reason, __u32 dir
 	value->bytes += skb->len;
 }
 
-struct sighting {
-	__u8 type; /* enum event_type */
-	__u8 reason;
-	__u8 direction;
-	__u16 flags;
-	__u16 group;
-	__u32 source_identity;
-	__u32 destination_identity;
-	__u32 endpoint;
-	__u32 policy_set;
-};
-
-static __noinline void emit(struct __sk_buff *skb, const struct packet *packet, const struct sighting *seen)
+/* Makes context->seen an event about context->packet. */
+STEP emit(struct __sk_buff *skb)
 {
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct context *context = current_context();
+	const struct packet *packet;
+	const struct sighting *seen;
+	struct event *event;
 	__u64 waiting;
 
+	if (!context)
+		return 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		__u32 zero = 0;
 		__u64 *lost = bpf_map_lookup_elem(&events_lost, &zero);
 
 		if (lost)
 			*lost += 1;
-		return;
+		return 0;
 	}
-	__builtin_memset(event, 0, sizeof(*event));
+	packet = &context->packet;
+	seen = &context->seen;
 	event->time = clock_ns();
 	event->type = seen->type;
 	event->reason = seen->reason;
 	event->direction = seen->direction;
-	event->flags = seen->flags;
+	event->flags = seen->flags | (skb->protocol == bpf_htons(ETH_P_IPV6) ? EVENT_IPV6 : 0);
 	event->group = seen->group;
 	event->source_identity = seen->source_identity;
 	event->destination_identity = seen->destination_identity;
@@ -64,55 +57,58 @@ static __noinline void emit(struct __sk_buff *skb, const struct packet *packet, 
 	event->policy_set = seen->policy_set;
 	event->ifindex = skb->ifindex;
 	event->length = skb->len;
-	if (packet) {
-		event->protocol = packet->protocol;
-		event->source = packet->source;
-		event->destination = packet->destination;
+	event->protocol = packet->protocol;
+	event->source = packet->source;
+	event->destination = packet->destination;
+	if (packet->protocol == IPPROTO_ICMP || packet->protocol == IPPROTO_ICMPV6) {
+		event->source_port = 0;
+		event->destination_port = bpf_htons(packet->icmp_type << 8 | packet->icmp_code);
+	} else {
 		event->source_port = packet->source_port;
 		event->destination_port = packet->destination_port;
 	}
+	event->pad = 0;
 	waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 	bpf_ringbuf_submit(event, waiting >= LIMIT_EVENT_RING / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 /* At most settings.drop_events_per_second records of drops per CPU; the counters hold all of them. */
-static __always_inline bool may_report_drop(void)
+static __always_inline bool may_report_drop(__u32 now)
 {
 	__u32 zero = 0;
 	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
 	struct drop_budget *budget;
-	__u32 second;
 
 	if (!set || !set->drop_events_per_second)
 		return true;
 	budget = bpf_map_lookup_elem(&drop_budget, &zero);
 	if (!budget)
 		return false;
-	second = clock_ns() / 1000000000;
-	if (budget->second != second) {
-		budget->second = second;
+	if (budget->second != now) {
+		budget->second = now;
 		budget->used = 0;
 	}
 	return budget->used++ < set->drop_events_per_second;
 }
 
-/* The end of a dropped packet: counted, reported, gone. */
-static __always_inline int drop(struct __sk_buff *skb, const struct packet *packet, __u32 reason, __u32 direction,
+/* The end of a dropped packet: counted, reported, gone. `endpoint`: the pod that it came from or was for, NULL if none. */
+static __always_inline int drop(struct __sk_buff *skb, struct context *context, __u32 reason, __u32 direction,
 				const struct endpoint *endpoint)
 {
 	count(skb, reason, direction);
 	/* policy drops were reported with their group and identities where the verdict was made */
 	if (reason != REASON_POLICY && reason != REASON_POLICY_DENY && reason != REASON_PROXY_MISSING &&
-	    may_report_drop()) {
-		struct sighting seen = {
-			.type = EVENT_DROP,
-			.reason = reason,
-			.direction = direction,
-			.group = 0xffff,
-			.endpoint = endpoint ? endpoint->id : 0,
-		};
+	    may_report_drop(context->now)) {
+		struct sighting *seen = &context->seen;
 
-		emit(skb, packet, &seen);
+		__builtin_memset(seen, 0, sizeof(*seen));
+		seen->type = EVENT_DROP;
+		seen->reason = reason;
+		seen->direction = direction;
+		seen->group = NO_GROUP;
+		seen->endpoint = endpoint ? endpoint->id : 0;
+		emit(skb);
 	}
 	return TC_ACT_SHOT;
 }

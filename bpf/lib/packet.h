@@ -46,6 +46,10 @@ struct packet {
 	__u32 l4;	      /* offset behind all IP headers */
 	__u32 l3_length;      /* bytes from the IP header on; 0 where the header cannot say (BIG TCP) */
 	__be32 fragment_id;
+	__u8 icmp_type; /* of ICMP and ICMPv6 */
+	__u8 icmp_code;
+	__u8 l4_header; /* bytes; 0 unless TCP or UDP */
+	__u8 pad;
 };
 
 static __always_inline __be32 *ipv4_of(struct address *address)
@@ -77,6 +81,18 @@ static __always_inline bool same_address(const struct address *a, const struct a
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3];
 }
 
+/* By words: their alignment is not known to the compiler, and it would go byte by byte. */
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
+}
+
 /* `length` bytes at `offset` for direct access, pulled into the linear part if need be; NULL beyond the packet's end. */
 static __always_inline void *at(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
@@ -93,6 +109,13 @@ static __always_inline void *at(struct __sk_buff *skb, __u32 offset, __u32 lengt
 	if (data + offset + length > end)
 		return NULL;
 	return data + offset;
+}
+
+/* Whether the packet goes as far as this offset by what its IP header tells. What a link appends (short Ethernet frames) is no
+ * part of it, and the receiver cuts it off: headers in there would be ours alone. */
+static __always_inline bool reaches(const struct packet *packet, __u32 offset)
+{
+	return !packet->l3_length || offset <= packet->l3 + packet->l3_length;
 }
 
 static __always_inline bool is_icmp(__u8 protocol, const bool v6)
@@ -113,6 +136,8 @@ static __always_inline void icmp_ports(struct packet *packet, __u8 type, __u8 co
 {
 	const __u8 request = v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, reply = v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY;
 
+	packet->icmp_type = type;
+	packet->icmp_code = code;
 	if (type == request) {
 		packet->source_port = id;
 		packet->destination_port = bpf_htons(request << 8);
@@ -125,30 +150,32 @@ static __always_inline void icmp_ports(struct packet *packet, __u8 type, __u8 co
 	}
 }
 
-static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *packet, const bool v6)
+static __always_inline __u32 parse_l4(struct __sk_buff *skb, struct packet *packet, const bool v6)
 {
 	if (packet->flags & PACKET_LATER_FRAGMENT)
 		return 0;
 	if (packet->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = at(skb, packet->l4, sizeof(*tcp));
 
-		if (!tcp || tcp->doff < 5)
+		if (!tcp || tcp->doff < 5 || !reaches(packet, packet->l4 + tcp->doff * 4))
 			return REASON_MALFORMED;
 		packet->source_port = tcp->source;
 		packet->destination_port = tcp->dest;
 		packet->tcp_flags = ((__u8 *)tcp)[13];
+		packet->l4_header = tcp->doff * 4;
 	} else if (packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP) {
 		/* both begin with the ports and are at least 8 bytes long */
 		struct udphdr *udp = at(skb, packet->l4, sizeof(*udp));
 
-		if (!udp)
+		if (!udp || !reaches(packet, packet->l4 + sizeof(*udp)))
 			return REASON_MALFORMED;
 		packet->source_port = udp->source;
 		packet->destination_port = udp->dest;
+		packet->l4_header = sizeof(*udp);
 	} else if (is_icmp(packet->protocol, v6)) {
 		struct icmphdr *icmp = at(skb, packet->l4, sizeof(*icmp)); /* icmp6hdr has the same first 8 bytes */
 
-		if (!icmp)
+		if (!icmp || !reaches(packet, packet->l4 + sizeof(*icmp)))
 			return REASON_MALFORMED;
 		icmp_ports(packet, icmp->type, icmp->code, icmp->un.echo.id, v6);
 		if (is_icmp_error(icmp->type, v6))
@@ -157,7 +184,7 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *packet
 	return 0;
 }
 
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+static __always_inline __u32 parse_ipv4(struct __sk_buff *skb, struct packet *packet)
 {
 	struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
 	__u32 header, total, offset;
@@ -166,7 +193,8 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 		return REASON_MALFORMED;
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
-	if (total && (total < header || total > skb->len - packet->l3))
+	/* only what is still to be cut into segments may be too long for the field (BIG TCP) */
+	if (total < header ? total || !skb->gso_size : total > skb->len - packet->l3)
 		return REASON_MALFORMED;
 	set_ipv4(&packet->source, ip->saddr);
 	set_ipv4(&packet->destination, ip->daddr);
@@ -183,69 +211,87 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	return parse_l4(skb, packet, false);
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS || next == IPPROTO_AH ||
+	       next == IPPROTO_FRAGMENT;
+}
+
+/* Walks from packet->l4, where a header of kind packet->protocol stands, to the one behind all extension headers (RFC 8200
+ * section 4). Of a later fragment it is the header that the fragmentable part begins with. */
+static __noinline __u32 walk_extensions(struct __sk_buff *skb, struct packet *packet)
+{
+	__u8 next = packet->protocol;
+
+#pragma unroll
+	for (int i = 0; i < LIMIT_EXTENSION_HEADERS; i++) {
+		__u8 extension[8];
+
+		if (!is_extension(next))
+			break;
+		if (packet->l4 > OFFSET_MASK - 64)
+			return REASON_EXTENSION_HEADERS;
+		if (!reaches(packet, packet->l4 + sizeof(extension)) ||
+		    bpf_skb_load_bytes(skb, packet->l4, extension, sizeof(extension)))
+			return REASON_MALFORMED;
+		if (next == IPPROTO_FRAGMENT) {
+			/* one is all that a sender makes; a second one would hide the ports from us */
+			if (packet->flags & PACKET_FIRST_FRAGMENT)
+				return REASON_EXTENSION_HEADERS;
+			__builtin_memcpy(&packet->fragment_id, extension + 4, 4);
+			packet->l4 += 8;
+			next = extension[0];
+			if (extension[2] || extension[3] & 0xf8) {
+				packet->flags |= PACKET_LATER_FRAGMENT;
+				packet->protocol = next;
+				return 0;
+			}
+			if (extension[3] & 1)
+				packet->flags |= PACKET_FIRST_FRAGMENT;
+			continue;
+		}
+		packet->l4 += next == IPPROTO_AH ? (extension[1] + 2) * 4 : (extension[1] + 1) * 8;
+		next = extension[0];
+	}
+	packet->protocol = next;
+	if (is_extension(next) || packet->l4 > OFFSET_MASK - 64)
+		return REASON_EXTENSION_HEADERS;
+	return 0;
+}
+
+/* ::ffff:a.b.c.d is how our maps write IPv4 addresses; nobody has it on the wire (RFC 4291 2.5.5.2). */
+static __always_inline bool is_mapped(const struct address *address)
+{
+	const __u64 *halves = (const __u64 *)address->bytes;
+
+	return !halves[0] && ((const __u32 *)address->bytes)[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline __u32 parse_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6hdr *ip = at(skb, packet->l3, sizeof(*ip));
-	__u32 payload;
-	__u8 next;
+	__u32 payload, reason;
 
 	if (!ip || ip->version != 6)
 		return REASON_MALFORMED;
 	payload = bpf_ntohs(ip->payload_len);
-	if (payload && payload + sizeof(*ip) > skb->len - packet->l3)
+	if (payload + sizeof(*ip) > skb->len - packet->l3)
 		return REASON_MALFORMED;
 	copy_address(&packet->source, &ip->saddr);
 	copy_address(&packet->destination, &ip->daddr);
+	if (is_mapped(&packet->source) || is_mapped(&packet->destination))
+		return REASON_MALFORMED;
 	packet->ttl = ip->hop_limit;
-	packet->l3_length = payload ? payload + sizeof(*ip) : 0;
+	/* no payload at all, or one that is still to be cut into segments (BIG TCP); jumbograms (RFC 2675) go no further */
+	packet->l3_length = payload || !skb->gso_size ? payload + sizeof(*ip) : 0;
 	packet->l4 = packet->l3 + sizeof(*ip);
-	next = ip->nexthdr;
-#pragma unroll
-	for (int i = 0; i < LIMIT_EXTENSION_HEADERS; i++) { /* RFC 8200 section 4 */
-		__u8 extension[8];
-
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_AH &&
-		    next != IPPROTO_FRAGMENT)
-			break;
-		if (packet->l4 > OFFSET_MASK - 64)
-			return REASON_EXTENSION_HEADERS;
-		if (bpf_skb_load_bytes(skb, packet->l4, extension, sizeof(extension)))
-			return REASON_MALFORMED;
-		if (next == IPPROTO_FRAGMENT) {
-			__builtin_memcpy(&packet->fragment_id, extension + 4, 4);
-			packet->l4 += 8;
-			if (extension[2] || extension[3] & 0xf8) {
-				packet->flags |= PACKET_LATER_FRAGMENT;
-				next = extension[0];
-				break;
-			}
-			if (extension[3] & 1)
-				packet->flags |= PACKET_FIRST_FRAGMENT;
-		} else if (next == IPPROTO_AH) {
-			packet->l4 += (extension[1] + 2) * 4;
-		} else {
-			packet->l4 += (extension[1] + 1) * 8;
-		}
-		next = extension[0];
+	packet->protocol = ip->nexthdr;
+	if (is_extension(packet->protocol)) {
+		reason = walk_extensions(skb, packet);
+		if (reason)
+			return reason;
 	}
-	packet->protocol = next;
-	if (!(packet->flags & PACKET_LATER_FRAGMENT) && (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
-							 next == IPPROTO_DSTOPTS || next == IPPROTO_AH))
-		return REASON_EXTENSION_HEADERS;
-	if (packet->l4 > OFFSET_MASK - 64)
-		return REASON_EXTENSION_HEADERS;
 	return parse_l4(skb, packet, true);
-}
-
-/* 0 or the reason why the packet cannot be read. packet->l3 is given. */
-static __noinline __u32 parse4(struct __sk_buff *skb, struct packet *packet)
-{
-	return parse_ipv4(skb, packet);
-}
-
-static __noinline __u32 parse6(struct __sk_buff *skb, struct packet *packet)
-{
-	return parse_ipv6(skb, packet);
 }
 
 #endif

@@ -4,46 +4,23 @@
 #define TANDEM_LIB_POLICY_H
 
 #include <tandem/maps.h>
+#include "context.h"
 #include "observe.h"
 
-#define NO_GROUP 0xffff
-
-/* How a packet relates to the end that is judged: bits of the last argument of judge(). */
+/* How a packet relates to the end that is judged: bits of context->how. */
 enum judged {
 	JUDGE_INGRESS = 1 << 0, /* the end answers the flow; else it opened it */
 	JUDGE_REPLY = 1 << 1,	/* the packet is one of the responder's */
 	JUDGE_IPV6 = 1 << 2,
+	JUDGE_AGAIN = 1 << 3,	/* the flow was allowed before: only a change is told */
 };
+
+/* context->verdict is a reason, and this bit if only audit mode let the packet through. */
+#define JUDGED_AUDIT 0x100
 
 static __always_inline bool is_outside(__u32 identity)
 {
 	return identity == ID_WORLD || identity == ID_WORLD_IPV4 || identity == ID_WORLD_IPV6;
-}
-
-/* Who has an address. Pods and nodes are in ipcache; what is inside of a pod CIDR but unknown is unmanaged, not world. */
-static __always_inline __u32 identity_of(const struct address *address, const bool v6)
-{
-	struct ipcache_value *value;
-
-	if (v6) {
-		struct prefix6_key prefix = {.prefixlen = 128};
-
-		value = bpf_map_lookup_elem(&ipcache6, address);
-		if (value)
-			return value->identity;
-		prefix.address = *address;
-		value = bpf_map_lookup_elem(&cluster_prefix6, &prefix);
-		return value ? value->identity : ID_WORLD_IPV6;
-	} else {
-		struct prefix4_key prefix = {.prefixlen = 32};
-
-		prefix.address = *ipv4_of((struct address *)address);
-		value = bpf_map_lookup_elem(&ipcache4, &prefix.address);
-		if (value)
-			return value->identity;
-		value = bpf_map_lookup_elem(&cluster_prefix4, &prefix);
-		return value ? value->identity : ID_WORLD_IPV4;
-	}
 }
 
 static __always_inline struct policy_bits *prefix_groups(__u32 set_direction, const struct address *peer, const bool v6)
@@ -112,47 +89,73 @@ static __always_inline __u32 look_up_policy(__u32 set_direction, __u32 identity,
 	return REASON_POLICY;
 }
 
-/* Judges one local end of a flow, as its initiator opened it, and reports the verdict. Two ends may be judged for one packet. */
-static __noinline __u32 judge(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *end, __u32 how)
+/* The port that rules name, as the flow's initiator sent it. ICMP: type << 8 | code of the message that opened the flow. */
+static __always_inline __be16 ruled_port(const struct packet *packet, bool reply, bool v6)
 {
-	const __u32 direction = how & JUDGE_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	const bool ingress = how & JUDGE_INGRESS, reply = how & JUDGE_REPLY;
-	const bool enforced = end->flags & (ingress ? ENDPOINT_ENFORCE_INGRESS : ENDPOINT_ENFORCE_EGRESS);
-	const struct address *peer = ingress == reply ? &packet->destination : &packet->source;
-	const __be16 port = reply ? packet->source_port : packet->destination_port;
-	struct sighting seen = {.type = EVENT_VERDICT, .direction = direction, .group = NO_GROUP};
-	__u32 identity, reason = REASON_POLICY;
+	if (reply)
+		return packet->source_port;
+	if (is_icmp(packet->protocol, v6) && !(packet->flags & PACKET_LATER_FRAGMENT))
+		return bpf_htons(packet->icmp_type << 8 | packet->icmp_code);
+	return packet->destination_port;
+}
 
+/* Judges one end of a flow that lives here, as the flow's initiator opened it, reports the verdict, and adds it to
+ * context->verdict. context->how says which end; context->peer who the other one is if it is not here. */
+STEP judge(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+	const struct address *peer;
+	const struct packet *packet;
+	struct sighting *seen;
+	const struct end *end, *other;
+	__u32 how, direction, identity, reason = REASON_POLICY, audit = 0;
+	bool ingress, reply, source, enforced;
+	__u16 group = NO_GROUP;
+	__be16 port;
+
+	if (!context)
+		return 0;
+	packet = &context->packet;
+	how = context->how;
+	ingress = how & JUDGE_INGRESS;
+	reply = how & JUDGE_REPLY;
+	direction = ingress ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+	source = ingress == reply; /* the end that is judged sends this packet */
+	end = source ? &context->source : &context->destination;
+	other = source ? &context->destination : &context->source;
+	peer = source ? &packet->destination : &packet->source;
+	enforced = end->flags & (ingress ? ENDPOINT_ENFORCE_INGRESS : ENDPOINT_ENFORCE_EGRESS);
 	if (!enforced && !(end->flags & (ingress ? ENDPOINT_POLICY_INGRESS : ENDPOINT_POLICY_EGRESS)))
-		return REASON_FORWARDED;
-	if (how & JUDGE_IPV6) {
-		identity = identity_of(peer, true);
-		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &seen.group, true);
-	} else {
-		identity = identity_of(peer, false);
-		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &seen.group, false);
-	}
+		return 0;
+	identity = other->here ? other->identity : context->peer.identity;
+	port = ruled_port(packet, reply, how & JUDGE_IPV6);
+	if (how & JUDGE_IPV6)
+		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &group, true);
+	else
+		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &group, false);
 	if (reason == REASON_POLICY && !enforced)
 		reason = REASON_FORWARDED;
 
-	seen.reason = reason;
-	seen.flags = (how & JUDGE_IPV6 ? EVENT_IPV6 : 0) | (reply ? EVENT_REPLY : 0) | (reason ? 0 : EVENT_ALLOWED);
+	seen = &context->seen;
+	seen->reason = reason;
+	seen->flags = (reply ? EVENT_REPLY : 0) | (reason ? 0 : EVENT_ALLOWED);
 	if (reason && end->flags & ENDPOINT_AUDIT) {
-		seen.flags |= EVENT_AUDIT | EVENT_ALLOWED;
+		seen->flags |= EVENT_AUDIT | EVENT_ALLOWED;
 		reason = REASON_FORWARDED;
+		audit = JUDGED_AUDIT;
 	}
-	if (reason) {
-		seen.type = EVENT_DROP;
-		if (!may_report_drop())
-			return reason;
-	}
-	/* as the packet has them: the source is the peer when the end is the packet's destination */
-	seen.source_identity = peer == &packet->source ? identity : end->identity;
-	seen.destination_identity = peer == &packet->source ? end->identity : identity;
-	seen.endpoint = end->id;
-	seen.policy_set = end->policy_set;
-	emit(skb, packet, &seen);
-	return reason;
+	context->verdict |= reason | audit;
+	if (reason ? !may_report_drop(context->now) : how & JUDGE_AGAIN)
+		return 0;
+	seen->type = reason ? EVENT_DROP : EVENT_VERDICT;
+	seen->direction = direction;
+	seen->group = group;
+	seen->source_identity = source ? end->identity : identity;
+	seen->destination_identity = source ? identity : end->identity;
+	seen->endpoint = end->id;
+	seen->policy_set = end->policy_set;
+	emit(skb);
+	return 0;
 }
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef TANDEM_LIB_SERVICE_H
 #define TANDEM_LIB_SERVICE_H
 
+#include "backend.h"
 #include "conntrack.h"
 #include "nat.h"
 
@@ -22,66 +23,92 @@ static __always_inline struct service *find_service(const struct address *addres
 	}
 }
 
-/* A random backend. A slot that is just being replaced is missing for an instant: slot 0 is tried then. */
-static __always_inline struct service_backend *pick_backend(const struct service *service)
+/* A flow whose packets need not be compared with the services: its other end answered, or it is a connection under way. */
+static __always_inline bool is_settled(const struct ct_entry *entry, const struct packet *packet)
 {
-	struct service_backend_key key = {.service = service->id};
-	struct service_backend *backend;
-
-	if (!service->backends)
-		return NULL;
-	key.slot = bpf_get_prandom_u32() % service->backends;
-	backend = bpf_map_lookup_elem(&service_backend, &key);
-	if (!backend && key.slot) {
-		key.slot = 0;
-		backend = bpf_map_lookup_elem(&service_backend, &key);
-	}
-	return backend;
+	return entry && !(entry->flags & CT_SERVICE) &&
+	       (packet->protocol == IPPROTO_TCP ? !is_opening(packet) : entry->flags & CT_REPLIED);
 }
 
-/* If the packet goes to a service, its destination becomes a backend and `done` says what was translated. */
+/* Writes the backend of a new choice into `fresh`; false: there is none. */
+static __always_inline bool choose_backend(const struct packet *packet, struct service *service, struct ct_entry *fresh,
+					   __u32 now, const bool v6)
+{
+	struct affinity_key key = {.port = packet->destination_port, .protocol = packet->protocol, .kind = AFFINITY_ADDRESS};
+	const bool affine = service->flags & SERVICE_AFFINITY;
+	struct service_backend *backend;
+	struct affinity *kept;
+
+	if (affine) {
+		key.client = packet->source;
+		key.service = packet->destination;
+		kept = kept_backend(&key, service, service->affinity_seconds, now);
+		if (kept) {
+			fresh->nat_address = kept->address;
+			fresh->nat_port = kept->port;
+			fresh->nat_id = service->id;
+			return true;
+		}
+	}
+	backend = random_backend(service);
+	if (!backend) { /* none, or the service has just got another table: then the old one's slots are gone */
+		service = find_service(&packet->destination, packet->destination_port, packet->protocol, v6);
+		backend = service ? random_backend(service) : NULL;
+		if (!backend)
+			return false;
+	}
+	fresh->nat_address = backend->address;
+	fresh->nat_port = backend->port;
+	fresh->nat_id = service->id;
+	if (affine)
+		keep_backend(&key, service, backend, now);
+	return true;
+}
+
+/* If the packet goes to a service, its destination becomes a backend and context->translated says what was done. A connection keeps its backend whatever becomes of the service; so do datagrams while the
+ * service has the backend. */
 static __always_inline __u32 translate(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct packet *packet = &context->packet;
 	struct translation *done = &context->translated;
-	struct service_backend *backend;
-	struct ct_entry *entry, fresh = {.flags = CT_SERVICE};
-	struct service *service;
-	struct address to;
-	union ct_key key;
+	const bool under_way = packet->protocol == IPPROTO_TCP && !is_opening(packet);
+	struct ct_entry fresh = {.flags = CT_SERVICE};
+	struct service *service = NULL;
+	struct address to __attribute__((aligned(8)));
 	__be16 to_port;
-	__u32 now = now_seconds();
-	bool low, opening = packet->protocol != IPPROTO_TCP || (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	__u32 now = context->now;
+	struct ct_entry *entry = context->has_entry ? ct_find(&context->key, v6) : NULL;
+	bool chosen = false, keep;
 
-	if (!has_ports(packet->protocol))
-		return 0;
-	low = ct_key_of(packet, &key, v6);
-	entry = ct_find(&key, v6);
-	if (entry && !(entry->flags & CT_SERVICE)) /* a flow, not a service */
-		return 0;
-	service = find_service(&packet->destination, packet->destination_port, packet->protocol, v6);
-	if (entry && (!opening || (service && entry->nat_id == service->id))) {
+	if (entry)
+		chosen = entry->flags & CT_SERVICE;
+	keep = chosen && under_way;
+	if (!keep) {
+		service = find_service(&packet->destination, packet->destination_port, packet->protocol, v6);
+		if (!service)
+			return 0;
+		if (chosen && entry) {
+			if (entry->nat_id != service->id && has_backend(service, &entry->nat_address, entry->nat_port))
+				entry->nat_id = service->id;
+			keep = entry->nat_id == service->id;
+		}
+	}
+	if (keep && entry) {
 		to = entry->nat_address;
 		to_port = entry->nat_port;
 		done->table = entry->nat_id;
 		if (entry->last_used != now)
 			entry->last_used = now;
 	} else {
-		if (!service)
-			return 0;
-		backend = pick_backend(service);
-		if (!backend)
+		if (!service || !choose_backend(packet, service, &fresh, now, v6))
 			return REASON_NO_BACKEND;
-		to = backend->address;
-		to_port = backend->port;
-		done->table = service->id;
-		fresh.flags |= low ? CT_INITIATOR_LOW : 0;
+		to = fresh.nat_address;
+		to_port = fresh.nat_port;
+		done->table = fresh.nat_id;
+		fresh.flags |= context->source_low ? CT_INITIATOR_LOW : 0;
 		fresh.last_used = now;
 		fresh.created = now;
-		fresh.nat_id = service->id;
-		fresh.nat_port = to_port;
-		fresh.nat_address = to;
-		if (ct_store(&key, &fresh, v6))
+		if (ct_store(&context->key, &fresh, v6))
 			return REASON_CT_FULL;
 	}
 	done->vip = packet->destination;
@@ -96,8 +123,7 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 		else
 			set_ipv4(&to, *(const volatile __be32 *)config_loopback_ipv4);
 		done->flags |= CT_LOOPBACK;
-		if (rewrite(skb, packet, NAT_SOURCE, &to, 0, v6))
-			return REASON_NAT_FAILED;
+		return rewrite(skb, packet, NAT_SOURCE, &to, 0, v6);
 	}
 	return 0;
 }
@@ -108,8 +134,6 @@ static __always_inline __u32 translate_back(struct __sk_buff *skb, struct contex
 	struct packet *packet = &context->packet;
 	const struct tracked *tracked = &context->tracked;
 
-	if (!tracked->reply || !(tracked->flags & CT_NAT))
-		return 0;
 	if (tracked->flags & CT_LOOPBACK) {
 		struct address self = packet->source;
 
@@ -119,24 +143,50 @@ static __always_inline __u32 translate_back(struct __sk_buff *skb, struct contex
 	return rewrite(skb, packet, NAT_SOURCE, &tracked->nat_address, tracked->nat_port, v6);
 }
 
-static __noinline __u32 translate4(struct __sk_buff *skb, struct context *context)
+STEP translate4(struct __sk_buff *skb)
 {
-	return translate(skb, context, false);
+	struct context *context = current_context();
+
+	if (context)
+		context->reason = translate(skb, context, false);
+	return 0;
 }
 
-static __noinline __u32 translate6(struct __sk_buff *skb, struct context *context)
+STEP translate6(struct __sk_buff *skb)
 {
-	return translate(skb, context, true);
+	struct context *context = current_context();
+
+	if (context)
+		context->reason = translate(skb, context, true);
+	return 0;
 }
 
-static __noinline __u32 translate_back4(struct __sk_buff *skb, struct context *context)
+STEP translate_back4(struct __sk_buff *skb)
 {
-	return translate_back(skb, context, false);
+	struct context *context = current_context();
+
+	if (context)
+		context->reason = translate_back(skb, context, false);
+	return 0;
 }
 
-static __noinline __u32 translate_back6(struct __sk_buff *skb, struct context *context)
+STEP translate_back6(struct __sk_buff *skb)
 {
-	return translate_back(skb, context, true);
+	struct context *context = current_context();
+
+	if (context)
+		context->reason = translate_back(skb, context, true);
+	return 0;
+}
+
+static __always_inline void show_service(struct __sk_buff *skb, const struct context *context, const bool v6)
+{
+	if (!context->tracked.reply || !(context->tracked.flags & CT_NAT))
+		return;
+	if (v6)
+		translate_back6(skb);
+	else
+		translate_back4(skb);
 }
 
 #endif

@@ -14,46 +14,57 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	struct context *context = begin(l3);
 	struct packet *packet;
 	struct endpoint *pod;
-	bool related = false;
-	__u32 reason;
+	struct ct_entry *entry;
 
 	if (!context)
 		return TC_ACT_SHOT;
 	packet = &context->packet;
-	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
-
+	parse(skb, v6);
 	/* what is not for a pod of this node is the stack's to judge, malformed or not */
-	pod = bpf_map_lookup_elem(&endpoint_addr, &packet->destination);
+	pod = endpoint_at(&packet->destination);
 	if (!pod)
 		return TC_ACT_OK;
-	if (reason)
+	if (context->reason)
 		goto dropped;
 	if (pod->flags & ENDPOINT_CLOSED) {
-		reason = REASON_NOT_READY;
+		context->reason = REASON_NOT_READY;
 		goto dropped;
 	}
-	/* our own pods' packets do not come in from outside */
-	if (bpf_map_lookup_elem(&endpoint_addr, &packet->source)) {
-		reason = REASON_SPOOFED_ADDRESS;
+	resolve_fragment(skb, context);
+	if (context->reason)
 		goto dropped;
-	}
-	reason = resolve_fragment(packet);
-	if (reason)
-		goto dropped;
-	if (packet->flags & PACKET_ICMP_ERROR)
-		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
-	if (!related) {
-		reason = v6 ? track6(skb, context, NULL, pod) : track4(skb, context, NULL, pod);
-		if (!reason)
-			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
-		if (reason)
+	if (packet->flags & PACKET_ICMP_ERROR) {
+		if (is_here(&packet->source, v6) || is_nobody(&packet->source, v6)) {
+			context->reason = REASON_SPOOFED_ADDRESS;
+			goto dropped;
+		}
+		if (follows_flow(skb, context, NULL, pod, v6))
+			goto judged;
+		if (context->reason)
 			goto dropped;
 	}
+	entry = current_flow(context, look_up_flow(context, v6), false, v6);
+	if (context->reason)
+		goto dropped;
+	/* new flows are looked at when they are opened; of others only those with both ends here can be abused from outside */
+	if (entry && entry->flags & CT_LOCAL) {
+		if (is_here(&packet->source, v6)) {
+			context->reason = REASON_SPOOFED_ADDRESS;
+			goto dropped;
+		}
+		entry->flags &= ~CT_LOCAL; /* that address has moved */
+	}
+	track(skb, context, entry, NULL, pod, AT_NETWORK, v6);
+	if (!context->reason)
+		show_service(skb, context, v6);
+judged:
+	if (context->reason)
+		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
-	return deliver_local(skb, packet, pod, true, v6);
+	return deliver_local(skb, packet, pod, v6);
 
 dropped:
-	return drop(skb, packet, reason, DIRECTION_INGRESS, pod);
+	return drop(skb, context, context->reason, DIRECTION_INGRESS, pod);
 }
 
 /* 14 with an Ethernet header, 0 on kube-router's tun-*. */
@@ -70,6 +81,8 @@ int from_network(struct __sk_buff *skb)
 {
 	__u32 l3 = l3_offset(skb);
 
+	if (skb->vlan_present) /* another network's: its own device gets it from the stack */
+		return TC_ACT_OK;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
 		return arrives(skb, l3, false);
@@ -84,12 +97,17 @@ int from_network(struct __sk_buff *skb)
  * from_pod translated what they could; the rest is traffic that nobody can answer. */
 static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6)
 {
-	struct packet packet = {.l3 = l3};
+	struct context *context = begin(l3);
+	const struct packet *packet;
 
-	if ((v6 ? parse6(skb, &packet) : parse4(skb, &packet)) || packet.flags & PACKET_LATER_FRAGMENT || !has_ports(packet.protocol))
+	if (!context)
+		return TC_ACT_SHOT;
+	packet = &context->packet;
+	parse(skb, v6);
+	if (context->reason || packet->flags & PACKET_LATER_FRAGMENT || !has_ports(packet->protocol))
 		return TC_ACT_OK;
-	if (find_service(&packet.destination, packet.destination_port, packet.protocol, v6))
-		return drop(skb, &packet, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
+	if (find_service(&packet->destination, packet->destination_port, packet->protocol, v6))
+		return drop(skb, context, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
 	return TC_ACT_OK;
 }
 

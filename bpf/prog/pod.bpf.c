@@ -10,81 +10,86 @@
 #include "../lib/link_local.h"
 #include "../lib/service.h"
 
-static __always_inline struct endpoint *endpoint_at(const struct address *address)
-{
-	return bpf_map_lookup_elem(&endpoint_addr, address);
-}
-
-static __always_inline struct ipcache_value *node_at(const struct address *address, const bool v6)
-{
-	return v6 ? bpf_map_lookup_elem(&ipcache6, address)
-		  : bpf_map_lookup_elem(&ipcache4, ipv4_of((struct address *)address));
-}
-
 static __always_inline bool owns(const struct endpoint *pod, const struct packet *packet, const bool v6)
 {
 	if (v6)
-		return same_address(&packet->source, &pod->ipv6, true);
+		return same_address(&packet->source, &pod->ipv6, true) && !is_unspecified(&pod->ipv6);
 	return pod->ipv4 && *ipv4_of((struct address *)&packet->source) == pod->ipv4;
 }
 
-static __always_inline int pod_sends(struct __sk_buff *skb, const struct endpoint *pod, const bool v6)
+static __always_inline int pod_sends(struct __sk_buff *skb, struct context *context, const struct endpoint *pod, const bool v6)
 {
-	struct context *context = begin(ETH_LENGTH);
-	struct packet *packet;
-	struct endpoint *peer;
-	struct ipcache_value *node;
-	bool related = false;
-	__u32 reason;
+	struct packet *packet = &context->packet;
+	const struct endpoint *peer;
+	struct ct_entry *entry;
 
-	if (!context)
-		return TC_ACT_SHOT;
-	packet = &context->packet;
-	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
-
-	if (reason)
+	parse(skb, v6);
+	if (context->reason)
 		goto dropped;
-	if (v6 && is_link_local_signalling(packet) &&
-	    (owns(pod, packet, true) || is_link_local_or_unspecified(&packet->source)))
-		return TC_ACT_OK;
+	if (v6 && is_link_local_signalling(packet)) {
+		if (is_honest_signalling(skb, packet, pod))
+			return TC_ACT_OK;
+		context->reason = REASON_SPOOFED_ADDRESS;
+		goto dropped;
+	}
 	if (!owns(pod, packet, v6)) {
-		reason = REASON_SPOOFED_ADDRESS;
+		context->reason = REASON_SPOOFED_ADDRESS;
 		goto dropped;
 	}
-	reason = resolve_fragment(packet);
-	if (reason)
+	resolve_fragment(skb, context);
+	if (context->reason)
 		goto dropped;
-	reason = v6 ? translate6(skb, context) : translate4(skb, context);
-	if (reason)
-		goto dropped;
-
-	peer = context->translated.flags & CT_LOOPBACK ? (struct endpoint *)pod : endpoint_at(&packet->destination);
-	if (peer && peer->flags & ENDPOINT_CLOSED) {
-		reason = REASON_NOT_READY;
-		goto dropped;
-	}
-	if (packet->flags & PACKET_ICMP_ERROR)
-		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
-	if (!related) {
-		reason = v6 ? track6(skb, context, pod, peer) : track4(skb, context, pod, peer);
-		if (!reason)
-			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
-		if (reason)
+	if (packet->flags & PACKET_ICMP_ERROR) {
+		peer = endpoint_at(&packet->destination);
+		if (follows_flow(skb, context, pod, peer, v6)) {
+			peer = endpoint_at(&packet->destination); /* the error may have got another one */
+			if (peer && peer->flags & ENDPOINT_CLOSED)
+				context->reason = REASON_NOT_READY;
+			goto judged;
+		}
+		if (context->reason)
 			goto dropped;
 	}
-	if (context->tracked.flags & CT_LOOPBACK)
-		peer = (struct endpoint *)pod;
-
+	entry = look_up_flow(context, v6);
+	if (has_ports(packet->protocol) && !is_settled(entry, packet)) {
+		if (v6)
+			translate6(skb);
+		else
+			translate4(skb);
+		if (context->reason)
+			goto dropped;
+		if (context->translated.flags)
+			entry = look_up_flow(context, v6);
+	}
+	entry = current_flow(context, entry, true, v6);
+	if (context->reason)
+		goto dropped;
+	/* a flow that left this node when it began has no end here now; if that has changed, to_pod asks that pod */
+	if ((entry ? entry->flags : context->translated.flags) & CT_LOOPBACK)
+		peer = pod;
+	else if (!entry || entry->flags & CT_LOCAL)
+		peer = endpoint_at(&packet->destination);
+	else
+		peer = NULL;
+	if (peer && peer->flags & ENDPOINT_CLOSED) {
+		context->reason = REASON_NOT_READY;
+		goto dropped;
+	}
+	track(skb, context, entry, pod, peer, AT_POD, v6);
+	if (!context->reason)
+		show_service(skb, context, v6);
+judged:
+	if (context->reason)
+		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
 	if (peer)
-		return deliver_local(skb, packet, peer, true, v6);
-	node = node_at(&packet->destination, v6);
-	if (node && node->flags & IPCACHE_LOCAL_NODE)
+		return deliver_local(skb, packet, peer, v6);
+	if (context->tracked.flags & CT_LOCAL)
 		return to_stack(skb);
-	return v6 ? deliver_remote6(skb, packet) : deliver_remote4(skb, packet);
+	return v6 ? deliver_remote6(skb) : deliver_remote4(skb);
 
 dropped:
-	return drop(skb, packet, reason, DIRECTION_EGRESS, pod);
+	return drop(skb, context, context->reason, DIRECTION_EGRESS, pod);
 }
 
 SEC("tc")
@@ -92,71 +97,75 @@ int from_pod(struct __sk_buff *skb)
 {
 	struct endpoint_key key = {.ifindex = skb->ifindex};
 	struct endpoint *pod = bpf_map_lookup_elem(&endpoint, &key);
-	struct ethhdr *eth = at(skb, 0, sizeof(*eth));
-
-	if (!eth)
-		return drop(skb, NULL, REASON_MALFORMED, DIRECTION_EGRESS, pod);
-	if (!pod)
-		return drop(skb, NULL, REASON_UNKNOWN_ENDPOINT, DIRECTION_EGRESS, NULL);
-	if (pod->flags & ENDPOINT_CLOSED)
-		return drop(skb, NULL, REASON_NOT_READY, DIRECTION_EGRESS, pod);
-	if (__builtin_memcmp(eth->h_source, pod->pod_mac, 6))
-		return drop(skb, NULL, REASON_SPOOFED_MAC, DIRECTION_EGRESS, pod);
-	switch (eth->h_proto) {
-	case bpf_htons(ETH_P_IP):
-		return pod_sends(skb, pod, false);
-	case bpf_htons(ETH_P_IPV6):
-		return pod_sends(skb, pod, true);
-	case bpf_htons(ETH_P_ARP):
-		if (!arp_sender_is(skb, pod->ipv4))
-			return drop(skb, NULL, REASON_SPOOFED_ADDRESS, DIRECTION_EGRESS, pod);
-		return TC_ACT_OK;
-	default:
-		return drop(skb, NULL, REASON_UNSUPPORTED_PROTOCOL, DIRECTION_EGRESS, pod);
-	}
-}
-
-static __always_inline int stack_sends(struct __sk_buff *skb, const struct endpoint *pod, const bool v6)
-{
 	struct context *context = begin(ETH_LENGTH);
-	struct packet *packet;
-	bool related = false;
+	struct ethhdr *eth = at(skb, 0, sizeof(*eth));
 	__u32 reason;
 
 	if (!context)
 		return TC_ACT_SHOT;
-	packet = &context->packet;
-	reason = v6 ? parse6(skb, packet) : parse4(skb, packet);
+	if (!eth)
+		return drop(skb, context, REASON_MALFORMED, DIRECTION_EGRESS, pod);
+	if (!pod)
+		return drop(skb, context, REASON_UNKNOWN_ENDPOINT, DIRECTION_EGRESS, NULL);
+	if (pod->flags & ENDPOINT_CLOSED)
+		return drop(skb, context, REASON_NOT_READY, DIRECTION_EGRESS, pod);
+	if (!same_mac(eth->h_source, pod->pod_mac))
+		return drop(skb, context, REASON_SPOOFED_MAC, DIRECTION_EGRESS, pod);
+	if (skb->vlan_present) /* the tag would go out with the packet, into another network than the pod's */
+		return drop(skb, context, REASON_UNSUPPORTED_PROTOCOL, DIRECTION_EGRESS, pod);
+	switch (eth->h_proto) {
+	case bpf_htons(ETH_P_IP):
+		return pod_sends(skb, context, pod, false);
+	case bpf_htons(ETH_P_IPV6):
+		return pod_sends(skb, context, pod, true);
+	case bpf_htons(ETH_P_ARP):
+		reason = judge_arp(skb, pod);
+		return reason ? drop(skb, context, reason, DIRECTION_EGRESS, pod) : TC_ACT_OK;
+	default:
+		return drop(skb, context, REASON_UNSUPPORTED_PROTOCOL, DIRECTION_EGRESS, pod);
+	}
+}
 
-	if (reason)
+static __always_inline int stack_sends(struct __sk_buff *skb, struct context *context, const struct endpoint *pod, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct ct_entry *entry;
+
+	parse(skb, v6);
+	if (context->reason)
 		goto dropped;
 	if (v6 && is_link_local_signalling(packet))
 		return TC_ACT_OK;
 	if (pod->flags & ENDPOINT_CLOSED) {
-		reason = REASON_NOT_READY;
+		context->reason = REASON_NOT_READY;
 		goto dropped;
 	}
 	/* from_pod or from_network judged it and had no redirect_peer to deliver it with */
-	if ((skb->mark & MARK_MASK) == MARK_JUDGED && !config_redirect_peer)
-		goto pass;
-	reason = resolve_fragment(packet);
-	if (reason)
+	if (!config_redirect_peer && (skb->mark & MARK_MASK) == MARK_DELIVERED)
+		return TC_ACT_OK;
+	resolve_fragment(skb, context);
+	if (context->reason)
 		goto dropped;
-	if (packet->flags & PACKET_ICMP_ERROR)
-		related = v6 ? is_related6(skb, packet) : is_related4(skb, packet);
-	if (!related) {
-		reason = v6 ? track6(skb, context, NULL, pod) : track4(skb, context, NULL, pod);
-		if (!reason)
-			reason = v6 ? translate_back6(skb, context) : translate_back4(skb, context);
-		if (reason)
+	if (packet->flags & PACKET_ICMP_ERROR) {
+		if (follows_flow(skb, context, NULL, pod, v6))
+			goto judged;
+		if (context->reason)
 			goto dropped;
 	}
-pass:
+	entry = current_flow(context, look_up_flow(context, v6), false, v6);
+	if (context->reason)
+		goto dropped;
+	track(skb, context, entry, NULL, pod, AT_STACK, v6);
+	if (!context->reason)
+		show_service(skb, context, v6);
+judged:
+	if (context->reason)
+		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
 	return TC_ACT_OK;
 
 dropped:
-	return drop(skb, packet, reason, DIRECTION_INGRESS, pod);
+	return drop(skb, context, context->reason, DIRECTION_INGRESS, pod);
 }
 
 SEC("tc")
@@ -164,21 +173,24 @@ int to_pod(struct __sk_buff *skb)
 {
 	struct endpoint_key key = {.ifindex = skb->ifindex};
 	struct endpoint *pod = bpf_map_lookup_elem(&endpoint, &key);
+	struct context *context = begin(ETH_LENGTH);
 	struct ethhdr *eth = at(skb, 0, sizeof(*eth));
 
+	if (!context)
+		return TC_ACT_SHOT;
 	if (!eth)
-		return drop(skb, NULL, REASON_MALFORMED, DIRECTION_INGRESS, pod);
+		return drop(skb, context, REASON_MALFORMED, DIRECTION_INGRESS, pod);
 	if (!pod)
-		return drop(skb, NULL, REASON_UNKNOWN_ENDPOINT, DIRECTION_INGRESS, NULL);
+		return drop(skb, context, REASON_UNKNOWN_ENDPOINT, DIRECTION_INGRESS, NULL);
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
-		return stack_sends(skb, pod, false);
+		return stack_sends(skb, context, pod, false);
 	case bpf_htons(ETH_P_IPV6):
-		return stack_sends(skb, pod, true);
+		return stack_sends(skb, context, pod, true);
 	case bpf_htons(ETH_P_ARP):
 		return TC_ACT_OK;
 	default:
-		return drop(skb, NULL, REASON_UNSUPPORTED_PROTOCOL, DIRECTION_INGRESS, pod);
+		return drop(skb, context, REASON_UNSUPPORTED_PROTOCOL, DIRECTION_INGRESS, pod);
 	}
 }
 

@@ -66,12 +66,20 @@ export const CtFlags = {
   nat: 256,
   loopback: 512,
   deniedAudit: 1024,
+  local: 2048,
 } as const;
 
 /** enum service_flags */
 export const ServiceFlags = {
   affinity: 1,
   external: 2,
+} as const;
+
+/** enum affinity_client */
+export const AffinityClient = {
+  address: 0,
+  netns: 1,
+  socket: 2,
 } as const;
 
 /** enum event_type */
@@ -88,6 +96,58 @@ export const EventFlags = {
   reply: 4,
   ipv6: 8,
 } as const;
+
+/** struct affinity_key, 36 bytes. */
+export interface AffinityKey {
+  readonly client: Uint8Array;
+  readonly service: Uint8Array;
+  readonly port: number;
+  readonly protocol: number;
+  readonly kind: number;
+}
+export const affinityKey: Codec<AffinityKey> = makeCodec(
+  "affinity_key",
+  36,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.client, 16, "affinity_key.client");
+    putBytes(buffer, offset + 16, value.service, 16, "affinity_key.service");
+    buffer.writeUInt16BE(value.port, offset + 32);
+    buffer.writeUInt8(value.protocol, offset + 34);
+    buffer.writeUInt8(value.kind, offset + 35);
+  },
+  (buffer, offset) => ({
+    client: takeBytes(buffer, offset, 16),
+    service: takeBytes(buffer, offset + 16, 16),
+    port: buffer.readUInt16BE(offset + 32),
+    protocol: buffer.readUInt8(offset + 34),
+    kind: buffer.readUInt8(offset + 35),
+  }),
+);
+
+/** struct affinity, 28 bytes. */
+export interface Affinity {
+  readonly address: Uint8Array;
+  readonly port: number;
+  readonly service: number;
+  readonly lastUsed: number;
+}
+export const affinity: Codec<Affinity> = makeCodec(
+  "affinity",
+  28,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.address, 16, "affinity.address");
+    buffer.writeUInt16BE(value.port, offset + 16);
+    buffer.fill(0, offset + 18, offset + 20);
+    buffer.writeUInt32LE(value.service, offset + 20);
+    buffer.writeUInt32LE(value.lastUsed, offset + 24);
+  },
+  (buffer, offset) => ({
+    address: takeBytes(buffer, offset, 16),
+    port: buffer.readUInt16BE(offset + 16),
+    service: buffer.readUInt32LE(offset + 20),
+    lastUsed: buffer.readUInt32LE(offset + 24),
+  }),
+);
 
 /** struct prefix4_key, 8 bytes. */
 export interface Prefix4Key {
@@ -821,6 +881,31 @@ export const event: Codec<Event> = makeCodec(
 
 /** Every pinned map: its codecs, and the layout that a pinned one must have. */
 export const mapLayouts = {
+  affinity: {
+    key: affinityKey,
+    value: affinity,
+    layout: {
+      type: 9,
+      flags: 0,
+      maxEntries: 65536,
+      keySize: 36,
+      valueSize: 28,
+      keyType: "affinity_key",
+      valueType: "affinity",
+      members: [
+        { of: "key", name: "client", offsetBits: 0, sizeBits: 128 },
+        { of: "key", name: "service", offsetBits: 128, sizeBits: 128 },
+        { of: "key", name: "port", offsetBits: 256, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 272, sizeBits: 8 },
+        { of: "key", name: "kind", offsetBits: 280, sizeBits: 8 },
+        { of: "value", name: "address", offsetBits: 0, sizeBits: 128 },
+        { of: "value", name: "port", offsetBits: 128, sizeBits: 16 },
+        { of: "value", name: "pad", offsetBits: 144, sizeBits: 16 },
+        { of: "value", name: "service", offsetBits: 160, sizeBits: 32 },
+        { of: "value", name: "last_used", offsetBits: 192, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
   cluster_prefix4: {
     key: prefix4Key,
     value: ipcacheValue,

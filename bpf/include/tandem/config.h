@@ -21,8 +21,10 @@ const volatile __u32 config_timeout_udp_replied = 180;
 const volatile __u32 config_timeout_icmp = 60;
 const volatile __u32 config_timeout_other = 600;
 
-/* Packets that a Tandem program of this node has judged already carry this mark in skb->mark; to_network lets them pass. */
+/* In skb->mark. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
+ * does not, for the pod that it comes to was not asked. DELIVERED: both ends were asked, to_pod lets it pass. */
 #define MARK_MASK 0x0f00
 #define MARK_JUDGED 0x0d00
+#define MARK_DELIVERED 0x0e00
 
 #endif

@@ -229,14 +229,15 @@ enum ct_flags {
 	CT_INITIATOR_LOW = 1 << 0, /* the low end opened the flow */
 	CT_REPLIED = 1 << 1,	   /* a packet of the other end was seen */
 	CT_SYN = 1 << 2,	   /* TCP: the opening SYN was seen */
-	CT_ESTABLISHED = 1 << 3,   /* TCP: the initiator's ACK after the reply's SYN was seen (or picked up mid-flow) */
+	CT_ESTABLISHED = 1 << 3,   /* TCP: the initiator's ACK after the reply was seen */
 	CT_FIN_INITIATOR = 1 << 4,
 	CT_FIN_RESPONDER = 1 << 5,
-	CT_RST = 1 << 6,
+	CT_RST = 1 << 6,	   /* the last packet was a RST; a later one takes it back, for a RST may be forged */
 	CT_SERVICE = 1 << 7,	/* not a flow: client and VIP; nat_* is the chosen backend */
 	CT_NAT = 1 << 8,	/* nat_* is the VIP that replies of the responder must show */
 	CT_LOOPBACK = 1 << 9,	/* a pod reaching itself through its service: the initiator's address was replaced */
 	CT_DENIED_AUDIT = 1 << 10, /* let through by audit mode only */
+	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
 };
 
 struct ct_entry {
@@ -311,6 +312,31 @@ struct service_backend {
 	__u16 pad;
 };
 ASSERT_SIZE(struct service_backend, 20);
+
+enum affinity_client {
+	AFFINITY_ADDRESS = 0, /* an address, per packet */
+	AFFINITY_NETNS = 1,   /* a network namespace (its cookie), at the socket */
+	AFFINITY_SOCKET = 2,  /* a socket (its cookie) that sends datagrams: they go where its first one went */
+};
+
+/* affinity (LRU): the backend that a client of a service had last. */
+struct affinity_key {
+	struct address client; /* or a cookie in the first 8 bytes */
+	struct address service;
+	__be16 port;
+	__u8 protocol;
+	__u8 kind; /* enum affinity_client */
+};
+ASSERT_SIZE(struct affinity_key, 36);
+
+struct affinity {
+	struct address address;
+	__be16 port;
+	__u16 pad;
+	__u32 service;	 /* struct service.id when it was checked last */
+	__u32 last_used; /* seconds of CLOCK_MONOTONIC */
+};
+ASSERT_SIZE(struct affinity, 28);
 
 /* sock_reverse (LRU): what recvmsg and getpeername show instead of the backend. */
 struct sock_reverse_key {

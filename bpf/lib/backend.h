@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Which backend of a service: a random one, or the one that this client had (sessionAffinity ClientIP, and whatever must not
+ * wander while its backend is there). Used at the socket and per packet. */
+#ifndef TANDEM_LIB_BACKEND_H
+#define TANDEM_LIB_BACKEND_H
+
+#include <stdbool.h>
+#include <tandem/maps.h>
+#include "clock.h"
+
+/* A table of backends is searched for one that is to be kept up to here; a larger service forgets such choices when it changes. */
+#define BACKENDS_SEARCHED 64
+
+static __always_inline bool same_bytes16(const struct address *a, const struct address *b)
+{
+	const __u32 *x = (const __u32 *)a->bytes, *y = (const __u32 *)b->bytes;
+
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3];
+}
+
+/* The table of `service` has this backend. */
+static __noinline __u32 has_backend(const struct service *service, const struct address *address, __u32 port)
+{
+	struct service_backend_key key = {.service = service->id};
+
+	for (int slot = 0; slot < BACKENDS_SEARCHED; slot++) {
+		struct service_backend *backend;
+
+		if ((__u32)slot >= service->backends)
+			return false;
+		key.slot = slot;
+		backend = bpf_map_lookup_elem(&service_backend, &key);
+		if (backend && backend->port == (__be16)port && same_bytes16(&backend->address, address))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline struct service_backend *random_backend(const struct service *service)
+{
+	struct service_backend_key key = {.service = service->id};
+	__u32 backends = service->backends;
+
+	if (!backends)
+		return NULL;
+	key.slot = bpf_get_prandom_u32() % backends;
+	return bpf_map_lookup_elem(&service_backend, &key);
+}
+
+/* The backend that the key's client had less than `seconds` ago, if the service has it still. */
+static __always_inline struct affinity *kept_backend(const struct affinity_key *key, const struct service *service,
+						     __u32 seconds, __u32 now)
+{
+	struct affinity *kept = bpf_map_lookup_elem(&affinity, key);
+
+	if (!kept || (now > kept->last_used && now - kept->last_used > seconds))
+		return NULL;
+	if (kept->service != service->id) {
+		if (!has_backend(service, &kept->address, kept->port))
+			return NULL;
+		kept->service = service->id;
+	}
+	if (kept->last_used != now)
+		kept->last_used = now;
+	return kept;
+}
+
+static __always_inline void keep_backend(const struct affinity_key *key, const struct service *service,
+					 const struct service_backend *backend, __u32 now)
+{
+	struct affinity fresh = {.service = service->id, .last_used = now, .port = backend->port};
+
+	fresh.address = backend->address;
+	bpf_map_update_elem(&affinity, key, &fresh, BPF_ANY);
+}
+
+#endif
