@@ -96,7 +96,7 @@ export class Datapath {
           config.conntrackTimeouts,
           () => Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000),
         );
-        const reconciler = new Reconciler({ native, config, capabilities, pins, objects, log });
+        const reconciler = new Reconciler({ native, config, capabilities, pins, objects });
         await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack)]);
         const problems = await reconciler.replacePrograms();
         await objects.finish();

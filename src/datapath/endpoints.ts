@@ -64,7 +64,9 @@ export class EndpointReconciler {
   /** @returns how many entries were not as they were believed to be */
   async read(): Promise<number> {
     const differing = (await this.devices.read()) + (await this.addresses.read());
-    for (const { policyRevision } of this.known()) this.reserveRevision(policyRevision);
+    for (const { actual } of [this.devices, this.addresses]) {
+      for (const value of actual.values()) this.reserveRevision(endpoint.decode(value).policyRevision);
+    }
     return differing;
   }
 

@@ -142,6 +142,16 @@ export class PolicySetReconciler {
   }
 
   async #writeNew(sets: readonly NewSet[]): Promise<readonly EntryFailure[]> {
+    const failures = await this.#writeTogether(sets);
+    if (failures.length === 0 || sets.length === 1) return failures;
+    // A set that found no room may have kept out others that fit: those that failed try again, one by one.
+    const again: EntryFailure[] = [];
+    for (const set of sets.filter(({ number }) => !this.#sets.has(number)))
+      again.push(...(await this.#writeTogether([set])));
+    return again;
+  }
+
+  async #writeTogether(sets: readonly NewSet[]): Promise<readonly EntryFailure[]> {
     const failures: EntryFailure[] = [];
     const failed = new Set<NewSet>();
     for (const name of policyMaps) {

@@ -19,9 +19,9 @@ export function errorCode(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** No room: E2BIG of hash maps, ENOSPC of tries, ENOMEM of either. */
+/** No room: E2BIG of hash maps, ENOSPC of tries. */
 export function isFull(error: unknown): boolean {
-  return ["E2BIG", "ENOSPC", "ENOMEM"].includes(errorCode(error));
+  return ["E2BIG", "ENOSPC"].includes(errorCode(error));
 }
 
 export function entryProblems(failures: readonly EntryFailure[]): readonly Problem[] {

@@ -13,10 +13,9 @@
  */
 import type { AgentConfig } from "../config/index.ts";
 import type { DesiredState } from "../compute/desired.ts";
-import type { Logger } from "../model/logging.ts";
 import type { Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
-import { EndpointFlags } from "../native/layouts.gen.ts";
+import { EndpointFlags, type MapName } from "../native/layouts.gen.ts";
 import { Attachments, type Device } from "./attachments.ts";
 import type { Conntrack } from "./conntrack.ts";
 import { DeviceReconciler } from "./devices.ts";
@@ -24,7 +23,7 @@ import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpo
 import type { Capabilities } from "./features.ts";
 import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
 import type { LoadedObjects } from "./load.ts";
-import type { Counters } from "./map-table.ts";
+import type { Counters, MapNative } from "./map-table.ts";
 import type { Pins } from "./pins.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
@@ -33,13 +32,14 @@ import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
 import { mayTakeAway } from "./stale-verdicts.ts";
 
+type ReconcilerNative = MapNative & Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
+
 export interface ReconcilerOptions {
-  readonly native: NativeBinding;
-  readonly config: AgentConfig;
-  readonly capabilities: Capabilities;
+  readonly native: ReconcilerNative;
+  readonly config: Pick<AgentConfig, "traceFlows" | "cgroup">;
+  readonly capabilities: Pick<Capabilities, "mode" | "peerNames">;
   readonly pins: Pins;
-  readonly objects: LoadedObjects;
-  readonly log: Logger;
+  readonly objects: Pick<LoadedObjects, "map" | "program">;
 }
 
 export class Reconciler {
@@ -60,8 +60,8 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     const { native, config, capabilities, pins, objects } = options;
-    const map = objects.map.bind(objects);
-    const program = objects.program.bind(objects);
+    const map = (name: MapName) => objects.map(name);
+    const program = (name: string) => objects.program(name);
     this.#options = options;
     this.settings = new SettingsReconciler(native, map("settings"));
     this.devices = new DeviceReconciler(native, map("device"));
@@ -88,7 +88,7 @@ export class Reconciler {
   }
 
   /** Reads what is pinned: the point from which it goes on. */
-  async readAll(conntrack: Conntrack): Promise<void> {
+  async readAll(conntrack: Pick<Conntrack, "highest">): Promise<void> {
     await this.#read();
     const { revision, table } = await conntrack.highest();
     this.endpoints.reserveRevision(revision);

@@ -43,6 +43,12 @@ interface Encoded {
   readonly affinitySeconds: number;
 }
 
+/** A table that is to be written under an id of its own. */
+interface NewTable {
+  readonly id: number;
+  readonly encoded: Encoded;
+}
+
 const slotBytes = serviceBackend.size;
 
 export class ServiceReconciler {
@@ -130,7 +136,7 @@ export class ServiceReconciler {
       if (!wanted.has(place)) wanted.set(place, encoded);
     }
     const ids = new Map<Encoded, number>();
-    const fresh: { readonly id: number; readonly encoded: Encoded }[] = [];
+    const fresh: NewTable[] = [];
     for (const encoded of wanted.values()) {
       const kept = this.#keptTable(encoded);
       if (kept === null) fresh.push({ id: this.#next++, encoded });
@@ -162,10 +168,18 @@ export class ServiceReconciler {
     return this.#tables.get(id)?.equals(table) === true ? id : null;
   }
 
-  async #writeTables(
-    tables: readonly { readonly id: number; readonly encoded: Encoded }[],
-    ids: Map<Encoded, number>,
-  ): Promise<readonly EntryFailure[]> {
+  async #writeTables(tables: readonly NewTable[], ids: Map<Encoded, number>): Promise<readonly EntryFailure[]> {
+    const failures = await this.#writeTogether(tables, ids);
+    if (failures.length === 0 || tables.length === 1) return failures;
+    // A table that found no room may have kept out others that fit: those that failed try again, one by one.
+    const again: EntryFailure[] = [];
+    for (const table of tables.filter(({ encoded }) => !ids.has(encoded))) {
+      again.push(...(await this.#writeTogether([table], ids)));
+    }
+    return again;
+  }
+
+  async #writeTogether(tables: readonly NewTable[], ids: Map<Encoded, number>): Promise<readonly EntryFailure[]> {
     const entries = tables.flatMap(({ id, encoded }) =>
       Array.from({ length: encoded.count }, (_, slot) => ({
         id,

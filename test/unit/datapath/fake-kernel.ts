@@ -1,0 +1,177 @@
+/**
+ * A kernel in memory for the reconcilers: maps with sizes, a journal of every write in order, and failures on request. What it refuses and
+ * how (E2BIG when full, what a batch reports) is what the addon does.
+ */
+import type { MapInfo, NativeBinding } from "../../../src/native/contract.ts";
+import { NativeError } from "../../../src/native/index.ts";
+import { type MapName, mapLayouts } from "../../../src/native/layouts.gen.ts";
+
+interface FakeMap {
+  readonly info: MapInfo;
+  readonly entries: Map<string, Buffer>;
+}
+
+export interface JournalEntry {
+  readonly map: string;
+  readonly op: "update" | "delete";
+  readonly key: Buffer;
+  readonly value: Buffer | null;
+}
+
+export type FakeNative = Pick<
+  NativeBinding,
+  | "mapDump"
+  | "mapUpdate"
+  | "mapUpdateBatch"
+  | "mapDelete"
+  | "mapDeleteBatch"
+  | "mapLookup"
+  | "attachTc"
+  | "detachTc"
+  | "unpin"
+  | "links"
+>;
+
+export class FakeKernel {
+  readonly journal: JournalEntry[] = [];
+  readonly links = new Map<string, number>();
+  /** Devices that exist. */
+  readonly devices = new Set<number>();
+  readonly #maps = new Map<number, FakeMap>();
+  readonly #byName = new Map<string, FakeMap>();
+  /** Throws for what is to fail. */
+  refuse: (entry: JournalEntry) => NativeError | null = () => null;
+
+  constructor(sizes: Partial<Record<MapName, number>> = {}) {
+    for (const [index, name] of (Object.keys(mapLayouts) as MapName[]).entries()) {
+      const { layout } = mapLayouts[name];
+      const { type, keySize, valueSize, flags, maxEntries } = layout;
+      const info = {
+        name,
+        handle: index + 1,
+        type,
+        keySize,
+        valueSize,
+        flags,
+        id: index + 1,
+        maxEntries: sizes[name] ?? maxEntries,
+      };
+      const map = { info, entries: new Map<string, Buffer>() };
+      this.#maps.set(info.handle, map);
+      this.#byName.set(name, map);
+    }
+  }
+
+  map = (name: MapName): MapInfo => this.#named(name).info;
+
+  entries(name: MapName): ReadonlyMap<string, Buffer> {
+    return this.#named(name).entries;
+  }
+
+  /** As somebody else would. */
+  set(name: MapName, key: Buffer, value: Buffer): void {
+    this.#named(name).entries.set(key.toString("latin1"), Buffer.from(value));
+  }
+
+  /** Every map's entries as text, to compare. */
+  picture(): Readonly<Record<string, readonly string[]>> {
+    return Object.fromEntries(
+      [...this.#byName].map(([name, { entries }]) => [
+        name,
+        [...entries]
+          .map(([key, value]) => `${Buffer.from(key, "latin1").toString("hex")} ${value.toString("hex")}`)
+          .sort(),
+      ]),
+    );
+  }
+
+  readonly native: FakeNative = {
+    mapDump: async (handle) => {
+      const { entries } = this.#handle(handle);
+      return {
+        keys: Buffer.concat([...entries.keys()].map((key) => Buffer.from(key, "latin1"))),
+        values: Buffer.concat([...entries.values()]),
+        count: entries.size,
+      };
+    },
+    mapLookup: (handle, key) => this.#handle(handle).entries.get(key.toString("latin1")) ?? null,
+    mapUpdate: (handle, key, value) => this.#write(handle, key, value),
+    mapUpdateBatch: async (handle, keys, values, count) => {
+      const { keySize, valueSize } = this.#handle(handle).info;
+      for (let index = 0; index < count; index++) {
+        try {
+          this.#write(
+            handle,
+            keys.subarray(index * keySize, (index + 1) * keySize),
+            values.subarray(index * valueSize, (index + 1) * valueSize),
+          );
+        } catch (error) {
+          if (index === 0) throw error;
+          return { done: index };
+        }
+      }
+      return { done: count };
+    },
+    mapDelete: (handle, key) => this.#delete(handle, key),
+    mapDeleteBatch: async (handle, keys, count) => {
+      const { keySize } = this.#handle(handle).info;
+      let done = 0;
+      for (let index = 0; index < count; index++) {
+        if (this.#delete(handle, keys.subarray(index * keySize, (index + 1) * keySize))) done++;
+      }
+      return { done };
+    },
+    attachTc: async (program, device, _hook, _mode, pin) => {
+      if (!this.devices.has(device.index)) throw failure("ENODEV", 19, "attach", `ifindex ${device.index}`);
+      const before = this.links.has(pin ?? "");
+      this.links.set(pin ?? "", program);
+      return before ? "updated" : "attached";
+    },
+    detachTc: async (_device, _hook, _mode, pin) => void this.links.delete(pin ?? ""),
+    unpin: async (path) => void this.links.delete(path),
+    links: async () =>
+      [...this.devices].map((index) => ({ index }) as Awaited<ReturnType<NativeBinding["links"]>>[number]),
+  };
+
+  #write(handle: number, key: Buffer, value: Buffer): void {
+    const { info, entries } = this.#handle(handle);
+    if (key.length !== info.keySize || value.length !== info.valueSize)
+      throw failure("EINVAL", 22, "write to map", info.name);
+    const entry: JournalEntry = { map: info.name, op: "update", key: Buffer.from(key), value: Buffer.from(value) };
+    const refused = this.refuse(entry);
+    if (refused !== null) throw refused;
+    const text = key.toString("latin1");
+    if (!entries.has(text) && entries.size >= info.maxEntries) throw failure("E2BIG", 7, "write to map", info.name);
+    entries.set(text, entry.value ?? value);
+    this.journal.push(entry);
+  }
+
+  #delete(handle: number, key: Buffer): boolean {
+    const { info, entries } = this.#handle(handle);
+    this.journal.push({ map: info.name, op: "delete", key: Buffer.from(key), value: null });
+    return entries.delete(key.toString("latin1"));
+  }
+
+  #named(name: string): FakeMap {
+    const map = this.#byName.get(name);
+    if (map === undefined) throw new Error(`no map ${name}`);
+    return map;
+  }
+
+  #handle(handle: number): FakeMap {
+    const map = this.#maps.get(handle);
+    if (map === undefined) throw new Error(`no map of handle ${handle}`);
+    return map;
+  }
+}
+
+export function failure(code: string, errno: number, operation: string, object: string): NativeError {
+  const plain = Object.assign(new Error(`${operation} ${object}: ${code}`), {
+    code,
+    errno,
+    operation,
+    object,
+    log: null,
+  });
+  return new NativeError(plain);
+}
