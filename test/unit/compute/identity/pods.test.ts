@@ -1,0 +1,94 @@
+import test from "ava";
+import { TandemError } from "../../../../src/lib/errors.ts";
+import { address, Bench, pod, policy } from "../support.ts";
+
+const labelsOf = (result: ReturnType<Bench["compute"]>, name: string) =>
+  result.identities.find(({ id }) => id === result.identityOfPod.get(`shop/${name}`))?.labels;
+
+test("pods of equal labels share an identity; labels that only tell replicas apart do not count", (t) => {
+  const template = (hash: string) => ({ labels: { app: "web", "pod-template-hash": hash } });
+  const result = new Bench().pods(pod("a", template("1")), pod("b", template("2")), pod("c")).compute();
+  t.is(result.identityOfPod.get("shop/a"), result.identityOfPod.get("shop/b"));
+  t.not(result.identityOfPod.get("shop/a"), result.identityOfPod.get("shop/c"));
+  t.deepEqual(labelsOf(result, "a"), [
+    "k8s:app=web",
+    "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop",
+    "k8s:io.cilium.k8s.policy.cluster=default",
+    "k8s:io.cilium.k8s.policy.serviceaccount=default",
+    "k8s:io.kubernetes.pod.namespace=shop",
+  ]);
+  t.is(result.identities.find(({ id }) => id === result.identityOfPod.get("shop/a"))?.references, 2);
+});
+
+test("a label that a policy names counts, so that a policy for one replica works", (t) => {
+  const name = "statefulset.kubernetes.io/pod-name";
+  const replica = (n: string) => pod(n, { labels: { app: "db", [name]: n } });
+  const bench = new Bench().pods(replica("db-0"), replica("db-1"));
+  const before = bench.compute();
+  t.is(before.identityOfPod.get("shop/db-0"), before.identityOfPod.get("shop/db-1"));
+  bench.policies(policy("NetworkPolicy", { podSelector: { matchLabels: { [name]: "db-0" } } }));
+  const after = bench.compute();
+  t.not(after.identityOfPod.get("shop/db-0"), after.identityOfPod.get("shop/db-1"));
+  t.deepEqual(after.policies[0]?.pods, ["shop/db-0"]);
+});
+
+test("a pod cannot claim another namespace or service account by its labels", (t) => {
+  const liar = { labels: { "io.kubernetes.pod.namespace": "bank", "io.cilium.k8s.policy.serviceaccount": "root" } };
+  const labels = labelsOf(new Bench().pods(pod("a", liar)).compute(), "a");
+  t.true(labels?.includes("k8s:io.kubernetes.pod.namespace=shop"));
+  t.true(labels?.includes("k8s:io.cilium.k8s.policy.serviceaccount=default"));
+});
+
+test("a changed label of the namespace changes the identity of its pods", (t) => {
+  const bench = new Bench().pods(pod("a"));
+  const before = bench.compute();
+  bench.store.upsert("namespaces", "shop", { name: "shop", labels: { team: "red" } });
+  t.not(bench.compute().identityOfPod.get("shop/a"), before.identityOfPod.get("shop/a"));
+});
+
+test("without a number left a pod stays closed, the others go on, and it gets one as soon as there is one", (t) => {
+  let left = 1;
+  const numbers = new Map<string, number>();
+  const numberFor = (key: string): number => {
+    const number = numbers.get(key) ?? 300 + numbers.size;
+    if (!numbers.has(key) && left-- <= 0) {
+      throw new TandemError({
+        code: "IDENTITIES_EXHAUSTED",
+        object: key,
+        message: "none left",
+        remedy: "fewer labels",
+      });
+    }
+    numbers.set(key, number);
+    return number;
+  };
+  const bench = new Bench({ identities: { numberFor } }).local(
+    pod("a", { addresses: [address("10.1.1.2")] }),
+    pod("b", { addresses: [address("10.1.1.3")] }),
+  );
+  const result = bench.compute();
+  t.deepEqual(
+    result.desired.endpoints.map(({ set, identity }) => [set, identity]),
+    [
+      ["300", 300],
+      [null, 5],
+    ],
+  );
+  t.deepEqual(
+    result.problems.map(({ code, object }) => `${code} ${object}`),
+    ["IDENTITIES_EXHAUSTED Pod shop/b"],
+  );
+  t.false(
+    result.desired.identities.some(({ address: each }) => each.text === "10.1.1.3"),
+    "nobody is taken for it",
+  );
+  left = 1;
+  t.is(bench.compute().desired.endpoints[1]?.set, "301");
+});
+
+test("errors of the allocator that are not about numbers are passed on", (t) => {
+  const numberFor = () => {
+    throw new RangeError("a defect");
+  };
+  t.throws(() => new Bench({ identities: { numberFor } }).pods(pod("a")).compute(), { instanceOf: RangeError });
+});
