@@ -17,7 +17,7 @@ import type { ConditionSink, Problem } from "../../model/status.ts";
 import { equalRows, type TableStore } from "../../model/store.ts";
 import type { TableRows } from "../../model/tables.ts";
 import { FolderWatch } from "./folder-watch.ts";
-import { type FolderLook, ManifestFolder } from "./manifest-folder.ts";
+import { type FolderLook, isManifest, ManifestFolder } from "./manifest-folder.ts";
 import {
   type ManifestRows,
   type ManifestTable,
@@ -83,8 +83,10 @@ export class FilesSource {
     this.#folder = new ManifestFolder(options.folder);
     this.#pauses = new WriterPauses(options.clock);
     this.#watch = new FolderWatch((kind, path) => {
-      if (path !== null) this.#pauses.take(kind, path);
-      this.#lookIn(settleMs);
+      const ours = path !== null && isManifest(path);
+      if (ours) this.#pauses.take(kind, path);
+      // Names that are not read matter too: a folder came, a ConfigMap's link moved on.
+      if (ours || kind === "name") this.#lookIn(settleMs);
     });
     this.#runner = new BoundedFrequencyRunner({
       clock: options.clock,
@@ -144,6 +146,7 @@ export class FilesSource {
       });
       if (this.#stopped) return;
       this.#watch.retain(folders);
+      this.#pauses.end();
       const mended = this.#failure !== null;
       this.#failure = null;
       if (look.changed || mended) this.#take(look);

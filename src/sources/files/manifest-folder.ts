@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { messageOf, TandemError } from "../../lib/errors.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -19,6 +19,11 @@ const manifestName = /^[^.].*\.(ya?ml|json)$/;
 const sizeLimit = 64 * 1024 * 1024;
 /** Files asked for at once. */
 const batch = 32;
+
+/** Whether a file of this path is read. */
+export function isManifest(path: string): boolean {
+  return manifestName.test(basename(path));
+}
 
 interface ManifestFile {
   /** Of its text; "" if that could not be read. */
@@ -110,7 +115,7 @@ export class ManifestFolder {
           problems.push(unreadable(path, error));
           paths.push(...[...this.#files.keys()].filter((known) => known.startsWith(`${path}/`)));
         }
-      } else if (manifestName.test(entry.name)) paths.push(path);
+      } else if (isManifest(path)) paths.push(path);
     }
   }
 

@@ -6,8 +6,9 @@ const pauseMs = { least: 50, most: 1_000 } as const;
 
 export class WriterPauses {
   readonly #clock: Clock;
-  /** Paths with an event since they were read. */
-  readonly #touched = new Set<string>();
+  /** Paths with an event since they were read, and how many looks had begun before it. */
+  readonly #touched = new Map<string, number>();
+  #looks = 0;
   /** Of those, the ones written in place: ms of the first and the last event. */
   readonly #writing = new Map<string, { readonly first: number; readonly last: number }>();
   #waiting = false;
@@ -17,7 +18,7 @@ export class WriterPauses {
   }
 
   take(kind: "content" | "name", path: string): void {
-    this.#touched.add(path);
+    this.#touched.set(path, this.#looks);
     const now = this.#clock.monotonicMs();
     // What was renamed into its place is whole. A file that was made there is written next, and tells.
     if (kind === "name") this.#writing.delete(path);
@@ -26,7 +27,20 @@ export class WriterPauses {
 
   /** A look begins. */
   begin(): void {
+    this.#looks++;
     this.#waiting = false;
+  }
+
+  /** A look ended: what it did not ask for is gone, unless it was heard of since the look began. */
+  end(): void {
+    for (const [path, looks] of this.#touched) {
+      if (looks < this.#looks && !this.#writing.has(path)) this.#touched.delete(path);
+    }
+  }
+
+  /** How many paths it remembers. */
+  get size(): number {
+    return this.#touched.size;
   }
 
   /** Whether something was left for later since `begin`. */

@@ -60,3 +60,16 @@ test("a file that is replaced while it is written is whole", (t) => {
   pauses.take("name", "a");
   t.is(after(1), "now");
 });
+
+test("files that went are forgotten when a look ends, and not what was heard of meanwhile", (t) => {
+  const { pauses, after } = pausesAt();
+  for (const path of ["a", "gone", "written"]) pauses.take("name", path);
+  pauses.take("content", "written");
+  t.is(after(1), "now");
+  pauses.take("name", "new");
+  pauses.end();
+  t.is(pauses.size, 2);
+  t.is(pauses.readiness("gone"), "ifChanged");
+  t.is(pauses.readiness("new"), "now");
+  t.is(pauses.readiness("written"), "later");
+});
