@@ -1,0 +1,491 @@
+/** The verdict by rule-group bit vectors: which group wins, what a peer is, which ports a group holds, and when a verdict is asked for again. */
+import type { ExecutionContext } from "ava";
+import type { ReasonName } from "../../../src/model/reasons.gen.ts";
+import { EndpointFlags, EventFlags } from "../../../src/native/layouts.gen.ts";
+import { echo, icmp, icmp6, raw, sctp, tcp, type Transport, udp } from "../../support/packets.ts";
+import {
+  type Family,
+  podFrame,
+  type ProgramNode,
+  type RunResult,
+  type Someone,
+  stackFrame,
+  who,
+  wireFrame,
+} from "../../support/programs.ts";
+import { putIdentity, putPolicy, type TestPolicy } from "../../support/programs-maps.ts";
+import { isDropped, isPassed, programTests, reasonNumber } from "../../support/programs-test.ts";
+
+const { check, both } = programTests();
+
+type Direction = "egress" | "ingress";
+
+/** Pod a sends to `peer` (egress), or gets from it by the network or the node's stack (ingress). */
+function exchange(
+  node: ProgramNode,
+  direction: Direction,
+  peer: string,
+  family: Family,
+  transport: Transport,
+  fromStack = false,
+): Promise<RunResult> {
+  const mine = who.a[family];
+  if (direction === "egress") return node.fromPod("a", podFrame("a", mine, peer, transport));
+  if (fromStack) return node.run("to_pod", stackFrame("a", peer, mine, transport));
+  return node.run("from_network", wireFrame(peer, mine, transport));
+}
+
+interface Row {
+  readonly title: string;
+  readonly policy: Omit<TestPolicy, "set" | "direction">;
+  readonly peer?: Someone;
+  readonly transport?: (family: Family) => Transport;
+  /** null: allowed. */
+  readonly reason: ReasonName | null;
+  /** The group that the event names. */
+  readonly group: number | null;
+}
+
+const web = { protocol: 6, port: 80 };
+const r = who.r.identity;
+
+const rows: readonly Row[] = [
+  { title: "no group at all", policy: { ports: [] }, reason: "policy", group: null },
+  {
+    title: "an allow that names the peer",
+    policy: { allows: 1, peers: { [r]: [0] }, ports: [{ ...web, groups: [0] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "an allow for any peer",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ ...web, groups: [0] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "an allow for another peer",
+    policy: { allows: 1, peers: { [who.b.identity]: [0] }, ports: [{ ...web, groups: [0] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "an allow for another port",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 6, port: 81, groups: [0] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "an allow for another protocol",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 17, port: 80, groups: [0] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "a peer of one group and a port of another",
+    policy: { allows: 2, peers: { [r]: [0] }, ports: [{ ...web, groups: [1] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "a deny over an allow",
+    policy: { denies: 1, allows: 1, peers: { [r]: [0], 0: [1] }, ports: [{ ...web, groups: [0, 1] }] },
+    reason: "policyDeny",
+    group: 0,
+  },
+  {
+    title: "a deny for another peer beside an allow",
+    policy: { denies: 1, allows: 1, peers: { [who.b.identity]: [0], 0: [1] }, ports: [{ ...web, groups: [0, 1] }] },
+    reason: null,
+    group: 1,
+  },
+  {
+    title: "a redirect while there is no proxy",
+    policy: { redirects: 1, peers: { [r]: [0] }, ports: [{ ...web, groups: [0] }] },
+    reason: "proxyMissing",
+    group: 0,
+  },
+  {
+    title: "a plain allow over a redirect",
+    policy: { allows: 1, redirects: 1, peers: { [r]: [0, 1] }, ports: [{ ...web, groups: [0, 1] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a port range as prefixes: inside",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 6, port: 64, length: 11, groups: [0] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a port range as prefixes: outside",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 6, port: 96, length: 11, groups: [0] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "every port of a protocol",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 6, groups: [0] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "every protocol",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ groups: [0] }] },
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a longer port prefix without the shorter one's group",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ groups: [0] }, { ...web, groups: [] }] },
+    reason: "policy",
+    group: null,
+  },
+  ...([63, 64, 65, 447, 448, 511] as const).map(
+    (group): Row => ({
+      title: `group ${group} of ${group + 1}`,
+      policy: { denies: 3, allows: group - 2, peers: { [r]: [group] }, ports: [{ ...web, groups: [group] }] },
+      reason: null,
+      group,
+    }),
+  ),
+  {
+    title: "the lowest of many groups, across words",
+    policy: { denies: 70, allows: 430, peers: { [r]: [69, 70, 400] }, ports: [{ ...web, groups: [66, 69, 70, 400] }] },
+    reason: "policyDeny",
+    group: 69,
+  },
+  {
+    title: "an address of a pod CIDR that nobody has yet, where the world is allowed",
+    policy: { allows: 1, peers: { 2: [0], 9: [0], 10: [0] }, ports: [{ groups: [0] }] },
+    peer: "new",
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "the world",
+    policy: { allows: 1, peers: { 9: [0], 10: [0] }, ports: [{ groups: [0] }] },
+    peer: "w",
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "another node",
+    policy: { allows: 1, peers: { 6: [0] }, ports: [{ groups: [0] }] },
+    peer: "node2",
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a prefix of the world",
+    policy: {
+      allows: 1,
+      prefixes: { "198.51.100.0/24": [0], "2001:db8:99::/48": [0] },
+      outsideOnly: [0],
+      ports: [{ groups: [0] }],
+    },
+    peer: "w",
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a prefix that the peer is outside of",
+    policy: { allows: 1, prefixes: { "198.51.101.0/24": [0], "2001:db8:98::/48": [0] }, ports: [{ groups: [0] }] },
+    peer: "w",
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "the longest prefix, which has an exception",
+    policy: {
+      allows: 1,
+      prefixes: { "0.0.0.0/0": [0], "198.51.100.7/32": [], "::/0": [0], "2001:db8:99::7/128": [] },
+      ports: [{ groups: [0] }],
+    },
+    peer: "w",
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "a prefix for the outside over a pod's address",
+    policy: { allows: 1, prefixes: { "0.0.0.0/0": [0], "::/0": [0] }, outsideOnly: [0], ports: [{ groups: [0] }] },
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "a prefix for every address over a pod's address",
+    policy: {
+      allows: 2,
+      prefixes: { "10.0.0.0/8": [0, 1], "fd00::/16": [0, 1] },
+      outsideOnly: [0],
+      ports: [{ groups: [0, 1] }],
+    },
+    reason: null,
+    group: 1,
+  },
+  {
+    title: "an ICMP type",
+    policy: {
+      allows: 1,
+      peers: { 0: [0] },
+      ports: [
+        { protocol: 1, port: 0x0800, length: 8, groups: [0] },
+        { protocol: 58, port: 0x8000, length: 8, groups: [0] },
+      ],
+    },
+    transport: (family) => echo(who.a[family], "request", 7),
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "an echo reply that nobody asked for, whose identifier looks like the type of a request",
+    policy: {
+      allows: 1,
+      peers: { 0: [0] },
+      ports: [
+        { protocol: 1, port: 0x0800, length: 8, groups: [0] },
+        { protocol: 58, port: 0x8000, length: 8, groups: [0] },
+      ],
+    },
+    transport: (family) => echo(who.a[family], "reply", family === "ipv4" ? 0x0800 : 0x8000),
+    reason: "policy",
+    group: null,
+  },
+  {
+    title: "another ICMP message",
+    policy: {
+      allows: 1,
+      peers: { 0: [0] },
+      ports: [
+        { protocol: 1, port: 0x0d00, groups: [0] },
+        { protocol: 58, port: 0x9000, groups: [0] },
+      ],
+    },
+    transport: (family) => (family === "ipv4" ? icmp(13, 0) : icmp6(144, 0)),
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "SCTP by port",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 132, port: 80, groups: [0] }] },
+    transport: () => sctp(40000, 80),
+    reason: null,
+    group: 0,
+  },
+  {
+    title: "a protocol without ports",
+    policy: { allows: 1, peers: { 0: [0] }, ports: [{ protocol: 47, groups: [0] }] },
+    transport: () => raw(47),
+    reason: null,
+    group: 0,
+  },
+];
+
+for (const row of rows) {
+  for (const direction of ["egress", "ingress"] as const) {
+    both(`${direction}: ${row.title}: ${row.reason ?? "allowed"}`, async (t, node, family) => {
+      putPolicy(node.maps, { ...row.policy, set: 1, direction });
+      node.enforce("a", direction);
+      const peer = who[row.peer ?? "r"][family];
+      const transport = row.transport?.(family) ?? tcp(40000, 80, "S");
+      await isJudged(t, node, row, direction, await exchange(node, direction, peer, family, transport));
+      const flows = await node.flows(family);
+      t.is(flows.length, row.reason === null ? 1 : 0);
+      if (row.reason === null) t.is(flows[0]?.[direction === "egress" ? "egressRevision" : "ingressRevision"], 1);
+    });
+  }
+}
+
+async function isJudged(
+  t: ExecutionContext,
+  node: ProgramNode,
+  row: Row,
+  direction: Direction,
+  result: RunResult,
+): Promise<void> {
+  t.is(result.verdict, row.reason === null ? "redirect" : "drop");
+  const counted = [...node.takeMetrics()].map(([key, { packets }]) => `${key}: ${packets}`);
+  t.deepEqual(counted, [`${row.reason === null ? 0 : reasonNumber(row.reason)}/${direction}: 1`]);
+  const events = await node.takeEvents(1);
+  t.is(events.length, 1);
+  const [event] = events;
+  if (event === undefined) return;
+  const peerIdentity = { r, new: 3, w: event.flags & EventFlags.ipv6 ? 10 : 9, node2: 6, a: 0, b: 0, host: 1 }[
+    row.peer ?? "r"
+  ];
+  const mine = who.a.identity;
+  t.like(event, {
+    type: row.reason === null ? 2 : 1,
+    reason: row.reason === null ? 0 : reasonNumber(row.reason),
+    direction: direction === "egress" ? 0 : 1,
+    group: row.group ?? 0xffff,
+    sourceIdentity: direction === "egress" ? mine : peerIdentity,
+    destinationIdentity: direction === "egress" ? peerIdentity : mine,
+    endpoint: 11,
+    policySet: 1,
+  });
+  t.is((event.flags & EventFlags.allowed) !== 0, row.reason === null);
+}
+
+const allowWeb = (set: number, direction: Direction): TestPolicy => ({
+  set,
+  direction,
+  allows: 1,
+  peers: { 0: [0] },
+  ports: [{ ...web, groups: [0] }],
+});
+
+both("a set that is not in the kernel is closed", async (t, node, family) => {
+  node.enforce("a", "egress");
+  const result = await exchange(node, "egress", who.r[family], family, tcp(40000, 80, "S"));
+  t.is(result.verdict, "drop");
+  t.is(node.takeMetrics().get(`${reasonNumber("notReady")}/egress`)?.packets, 1);
+});
+
+both("without default deny a deny counts, and what no group names passes", async (t, node, family) => {
+  putPolicy(node.maps, { set: 1, direction: "egress", denies: 1, peers: { 0: [0] }, ports: [{ ...web, groups: [0] }] });
+  node.putPod("a", { policySet: 1, flags: EndpointFlags.policyEgress });
+  const denied = await exchange(node, "egress", who.r[family], family, tcp(40000, 80, "S"));
+  await isDropped(t, node, denied, "policyDeny", "egress");
+  isPassed(t, node, await exchange(node, "egress", who.r[family], family, tcp(40000, 81, "S")), "redirect", "egress");
+});
+
+both("audit mode reports what policy would drop, lets it through, and marks the flow", async (t, node, family) => {
+  putPolicy(node.maps, allowWeb(1, "ingress"));
+  const enforced = EndpointFlags.enforceIngress | EndpointFlags.policyIngress | EndpointFlags.audit;
+  node.enforce("a", "ingress", { flags: enforced });
+  isPassed(t, node, await exchange(node, "ingress", who.r[family], family, tcp(40000, 81, "S")), "redirect", "ingress");
+  const [event] = await node.takeEvents(1);
+  t.like(event, { type: 2, reason: reasonNumber("policy"), group: 0xffff });
+  t.is((event?.flags ?? 0) & (EventFlags.audit | EventFlags.allowed), EventFlags.audit | EventFlags.allowed);
+  t.deepEqual((await node.flows(family))[0]?.flags, ["syn", "deniedAudit"]);
+  await exchange(node, "ingress", who.r[family], family, tcp(40001, 80, "S"));
+  t.deepEqual((await node.flows(family)).find((f) => f.initiator.endsWith(":40001"))?.flags, ["syn"]);
+});
+
+both(
+  "the verdict is kept with its revision, and asked for again when the revision moves on",
+  async (t, node, family) => {
+    const peer = who.r[family];
+    putPolicy(node.maps, allowWeb(1, "egress"));
+    node.enforce("a", "egress");
+    await exchange(node, "egress", peer, family, tcp(40000, 80, "S"));
+    t.is((await node.takeEvents(1)).length, 1);
+    await node.maps.clear("policy_port"); // nothing is allowed, but the revision is the old one
+    t.is((await exchange(node, "egress", peer, family, tcp(40000, 80, "A"))).verdict, "redirect");
+    t.is((await node.takeEvents()).length, 0);
+    t.is((await node.flows(family))[0]?.egressRevision, 1);
+
+    putPolicy(node.maps, allowWeb(1, "egress"));
+    node.enforce("a", "egress", { policyRevision: 2 });
+    t.is((await exchange(node, "egress", peer, family, tcp(40000, 80, "A"))).verdict, "redirect");
+    t.is((await node.flows(family))[0]?.egressRevision, 2);
+    t.is((await node.takeEvents()).length, 0, "an unchanged verdict is no news");
+
+    await node.maps.clear("policy_port");
+    node.enforce("a", "egress", { policyRevision: 3 });
+    node.takeMetrics();
+    await isDropped(t, node, await exchange(node, "egress", peer, family, tcp(40000, 80, "A")), "policy", "egress");
+    t.deepEqual(await node.flows(family), [], "what is denied is forgotten");
+  },
+);
+
+both("replies are held to the present policy of the flow, not to one of their own", async (t, node, family) => {
+  const peer = who.r[family];
+  putPolicy(node.maps, allowWeb(1, "egress"));
+  putPolicy(node.maps, { set: 1, direction: "ingress", ports: [] }); // nothing may come in by itself
+  node.enforce("a", "both");
+  await exchange(node, "egress", peer, family, tcp(40000, 80, "S"));
+  t.is((await exchange(node, "ingress", peer, family, tcp(80, 40000, "SA"))).verdict, "redirect");
+  node.enforce("a", "both", { policyRevision: 2 });
+  t.is((await exchange(node, "ingress", peer, family, tcp(80, 40000, "A"))).verdict, "redirect");
+  t.is((await node.flows(family))[0]?.egressRevision, 2);
+
+  await node.maps.clear("policy_port");
+  node.enforce("a", "both", { policyRevision: 3 });
+  node.takeMetrics();
+  await node.takeEvents();
+  const reply = await exchange(node, "ingress", peer, family, tcp(80, 40000, "A"));
+  t.is(reply.verdict, "drop");
+  const [event] = await node.takeEvents(1);
+  t.like(event, {
+    reason: reasonNumber("policy"),
+    direction: 0,
+    sourceIdentity: r,
+    destinationIdentity: who.a.identity,
+  });
+  t.is((event?.flags ?? 0) & EventFlags.reply, EventFlags.reply);
+  t.deepEqual(await node.flows(family), []);
+});
+
+both("between two pods of the node both ends are asked, for one flow", async (t, node, family) => {
+  const send = (port: number) => node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40000, port, "S")));
+  putPolicy(node.maps, allowWeb(1, "egress"));
+  putPolicy(node.maps, { ...allowWeb(2, "ingress"), peers: { [who.a.identity]: [0] } });
+  node.enforce("a", "egress");
+  node.enforce("b", "ingress");
+  isPassed(t, node, await send(80), "redirect", "egress");
+  const events = await node.takeEvents(2);
+  t.deepEqual(
+    events.map((e) => [e.direction, e.endpoint, e.sourceIdentity, e.destinationIdentity]),
+    [
+      [0, 11, who.a.identity, who.b.identity],
+      [1, 12, who.a.identity, who.b.identity],
+    ],
+  );
+  t.like((await node.flows(family))[0], { egressRevision: 1, ingressRevision: 1 });
+
+  await node.maps.clear("policy_peer");
+  putPolicy(node.maps, allowWeb(1, "egress"));
+  const refused = await node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40001, 80, "S")));
+  t.is(refused.verdict, "drop");
+  t.deepEqual(
+    (await node.takeEvents(2)).map((e) => [e.direction, e.type]),
+    [
+      [0, 2],
+      [1, 1],
+    ],
+  );
+});
+
+both("the identity of a pod of this node is known before ipcache tells it", async (t, node, family) => {
+  putPolicy(node.maps, { ...allowWeb(2, "ingress"), peers: { [who.a.identity]: [0] } });
+  node.enforce("b", "ingress");
+  await node.maps.clear("ipcache4", "ipcache6");
+  const result = await node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40000, 80, "S")));
+  t.is(result.verdict, "redirect");
+});
+
+both(
+  "the node itself is a peer as any other: allowed by a group that names it, denied by one that does",
+  async (t, node, family) => {
+    const mine = who.host[family];
+    putPolicy(node.maps, { ...allowWeb(1, "ingress"), peers: { 1: [0] } });
+    node.enforce("a", "ingress");
+    t.is((await exchange(node, "ingress", mine, family, tcp(40000, 80, "S"), true)).verdict, "stack");
+    putPolicy(node.maps, { ...allowWeb(1, "ingress"), denies: 1, allows: 0, peers: { 1: [0] } });
+    t.is((await exchange(node, "ingress", mine, family, tcp(40001, 80, "S"), true)).verdict, "drop");
+  },
+);
+
+both("an address that gets another identity is another peer for new flows", async (t, node, family) => {
+  const peer = who.r[family];
+  putPolicy(node.maps, { ...allowWeb(1, "egress"), peers: { [r]: [0] } });
+  node.enforce("a", "egress");
+  t.is((await exchange(node, "egress", peer, family, udp(40000, 80))).verdict, "drop", "UDP is not in the rule");
+  t.is((await exchange(node, "egress", peer, family, tcp(40000, 80, "S"))).verdict, "redirect");
+  putIdentity(node.maps, peer, 77_777);
+  t.is((await exchange(node, "egress", peer, family, tcp(40001, 80, "S"))).verdict, "drop");
+});
+
+check("IPv4 prefixes of a set do not count for IPv6 peers, nor the other way round", async (t, node) => {
+  node.enforce("a", "egress");
+  const any = { set: 1, direction: "egress", allows: 1, ports: [{ groups: [0] }] } as const;
+  putPolicy(node.maps, { ...any, prefixes: { "0.0.0.0/0": [0] } });
+  t.is((await exchange(node, "egress", who.w.ipv6, "ipv6", udp(1000, 53))).verdict, "drop");
+  t.is((await exchange(node, "egress", who.w.ipv4, "ipv4", udp(1000, 53))).verdict, "redirect");
+  await node.maps.clear("policy_prefix4");
+  putPolicy(node.maps, { ...any, prefixes: { "::/0": [0] } });
+  t.is((await exchange(node, "egress", who.w.ipv6, "ipv6", udp(1001, 53))).verdict, "redirect");
+  t.is((await exchange(node, "egress", who.w.ipv4, "ipv4", udp(1001, 53))).verdict, "drop");
+});
