@@ -1,4 +1,5 @@
 /** Reading what users wrote: every mistake is reported with its path, and reading goes on, so that all come at once. */
+import { nearest } from "../../lib/nearest.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 
 /** Where a value stands and whom to tell. */
@@ -97,34 +98,4 @@ export function readBoolean(value: unknown, place: Place): boolean | null {
   if (typeof value === "boolean") return value;
   wrongType(value, place, "true or false");
   return null;
-}
-
-/** The known name that needs the fewest edits, if a third of the letters or fewer differ. Case counts for nothing. */
-export function nearest(name: string, known: readonly string[]): string | null {
-  let best: string | null = null;
-  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
-  for (const candidate of known) {
-    const edits = distance(name.toLowerCase(), candidate.toLowerCase());
-    if (edits < least) {
-      least = edits;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-/** Levenshtein's. Names are cut at 64 letters: what a user may write is not bounded, our patience is. */
-function distance(left: string, right: string): number {
-  const a = left.slice(0, 64);
-  const b = right.slice(0, 64);
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -1,5 +1,6 @@
 /** Entities, ports, ICMP types and names as Cilium policies write them. */
-import { at, nearest, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
+import { nearest } from "../../lib/nearest.ts";
+import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 import { icmp6Types, icmpTypes } from "./icmp-types.ts";
 import { lastPort } from "./port-sets.ts";
 import { checkPort, isPortName, readEndPort, unknownWord } from "./read-values.ts";

@@ -1,6 +1,7 @@
 /** Label selectors as users write them. */
+import { nearest } from "../../lib/nearest.ts";
 import { type LabelOperator, makeSelector, type Requirement, requirement, type Selector } from "../../model/labels.ts";
-import { at, nearest, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
+import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 
 const operators: readonly LabelOperator[] = ["In", "NotIn", "Exists", "DoesNotExist"];
 const keyPattern = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;

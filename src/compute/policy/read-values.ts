@@ -1,6 +1,7 @@
 /** Ports, protocols and CIDRs as users write them, for policies of all kinds. */
+import { nearest } from "../../lib/nearest.ts";
 import { parsePrefix, type Prefix, prefixContainsPrefix } from "../../model/ip.ts";
-import { at, nearest, type Place, readEach, readText, refuse, shown } from "./fields.ts";
+import { at, type Place, readEach, readText, refuse, shown } from "./fields.ts";
 import { type Block, protocolNumbers } from "./rules.ts";
 
 /** Kubernetes' rule for port names (RFC 6335 section 5.1): at least one letter, no two hyphens in a row. */
