@@ -403,12 +403,7 @@ Value close_background(const CallbackInfo& info, const char* kind) {
   return promise_of<int>(
       info.Env(), [background] { background->stop(); return 0; },
       [background](Env env, int&) -> Value {
-        try {
-          background->close(env);
-        } catch (...) {  // the receiver threw: told to whoever closes
-          background->release();
-          throw;
-        }
+        background->close(env);
         background->release();
         return env.Undefined();
       });

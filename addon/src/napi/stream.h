@@ -26,10 +26,17 @@ class Stream : public Sink<Batch> {
 
   // At most `limit` batches wait. `arguments` turns one into what the function is called with.
   Stream(Napi::Env env, const char* name, Napi::Function callback, size_t limit, Arguments arguments)
-      : shared_(std::make_shared<Shared>(limit, std::move(arguments))),
-        callback_(Napi::Persistent(callback)),
-        function_(Napi::ThreadSafeFunction::New(env, callback, name, 0, 1)) {
-    function_.Unref(env);
+      : shared_(std::make_shared<Shared>(limit, std::move(arguments))), callback_(Napi::Persistent(callback)) {
+    // The Node-API function and not its C++ wrapper, which forgets calls that wait when the environment ends.
+    auto* kept = new std::shared_ptr<Shared>(shared_);
+    napi_status status = napi_create_threadsafe_function(env, callback, nullptr, Napi::String::New(env, name), 0, 1, kept, finish, kept,
+                                                         call, &function_);
+    if (status == napi_ok) {
+      napi_unref_threadsafe_function(env, function_);
+      return;
+    }
+    delete kept;
+    throw Napi::Error::New(env);
   }
 
   bool has_room() override {
@@ -44,9 +51,7 @@ class Stream : public Sink<Batch> {
       std::lock_guard<std::mutex> lock(shared_->mutex);
       shared_->waiting.push_back(std::move(batch));
     }
-    function_.NonBlockingCall([shared = shared_](Napi::Env env, Napi::Function callback) {
-      if (env != nullptr) shared->deliver_one(env, callback);
-    });
+    napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
   }
 
   // Delivers what waits, so that nothing is called after it.
@@ -58,7 +63,7 @@ class Stream : public Sink<Batch> {
   // The environment goes: nothing is delivered any more. Also the last act of a life that ended by close().
   void release() {
     if (std::exchange(released_, true)) return;
-    function_.Release();
+    napi_release_threadsafe_function(function_, napi_tsfn_release);
   }
 
  private:
@@ -74,8 +79,13 @@ class Stream : public Sink<Batch> {
       lock.unlock();
       const uint64_t one = 1;
       if (was_full) (void)!write(room.get(), &one, sizeof(one));
-      Napi::HandleScope scope(env);
-      callback.Call(arguments(env, batch));
+      try {
+        Napi::HandleScope scope(env);
+        callback.Call(arguments(env, batch));
+      } catch (const Napi::Error& error) {
+        // What the receiver throws is the process's uncaught exception; else Node would only warn of it.
+        napi_fatal_exception(env, error.Value());
+      }
       return true;
     }
 
@@ -86,9 +96,16 @@ class Stream : public Sink<Batch> {
     Descriptor room{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   };
 
+  // One batch a call; close() may have taken it already.
+  static void call(napi_env env, napi_value callback, void* context, void*) {
+    if (env != nullptr) (*static_cast<std::shared_ptr<Shared>*>(context))->deliver_one(env, Napi::Function(env, callback));
+  }
+
+  static void finish(napi_env, void* kept, void*) { delete static_cast<std::shared_ptr<Shared>*>(kept); }
+
   std::shared_ptr<Shared> shared_;
   Napi::FunctionReference callback_;
-  Napi::ThreadSafeFunction function_;
+  napi_threadsafe_function function_ = nullptr;
   bool released_ = false;
 };
 

@@ -85,7 +85,7 @@ std::string Attributes::string(uint16_t type) const {
 }
 
 Connection::Connection(uint32_t groups, uint32_t receive_bytes)
-    : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)), receive_bytes_(receive_bytes), buffer_(1 << 16) {
+    : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)), buffer_(1 << 16) {
   if (fd_.get() < 0) throw Failure(errno, "open", "netlink socket");
   int one = 1, size = static_cast<int>(std::min<uint32_t>(receive_bytes, 1 << 30));
   setsockopt(fd_.get(), SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof(one));
@@ -93,6 +93,8 @@ Connection::Connection(uint32_t groups, uint32_t receive_bytes)
   setsockopt(fd_.get(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
   if (setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
     setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));  // without CAP_NET_ADMIN: what the machine allows
+  socklen_t length = sizeof(receive_bytes_);
+  getsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &receive_bytes_, &length);  // what the kernel made of it
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = groups;
@@ -124,11 +126,13 @@ Connection::Received Connection::receive(const std::function<void(const nlmsghdr
 }
 
 void Connection::discard() {
-  // No more than the buffer can hold was there; what is behind that came later.
+  // From an overrun on the kernel drops everything, without telling again, until the buffer was empty once
+  // (NETLINK_S_CONGESTED). More than the buffer holds was only read if it was: what is behind that came later.
   size_t gone = 0;
-  while (gone < 2 * size_t{receive_bytes_}) {
+  while (gone <= receive_bytes_) {
     Received received = receive([&](const nlmsghdr* header) { gone += header->nlmsg_len; }, false);
     if (received == Received::nothing) return;
+    if (received == Received::overrun) gone = 0;
   }
 }
 

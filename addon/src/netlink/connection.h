@@ -71,12 +71,13 @@ class Connection {
   enum class Received { messages, overrun, nothing };
   // Reads one datagram. wait: until there is one, else `nothing` when there is none. Throws on other errors.
   Received receive(const std::function<void(const nlmsghdr*)>& each, bool wait);
-  // After an overrun: lets go of everything that waited then, so that what is read next is newer than a list made after this.
+  // After an overrun: lets go of everything that waited then, so that what is read next is newer than this moment, and what is lost
+  // after it is told.
   void discard();
 
  private:
   Descriptor fd_;
-  uint32_t sequence_ = 0, receive_bytes_;
+  uint32_t sequence_ = 0, receive_bytes_ = 0;
   Bytes buffer_;
 };
 
