@@ -5,8 +5,9 @@
  */
 import { type Address, addressFromBytes, fromMappedBytes } from "../model/ip.ts";
 import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
-import { type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry } from "../native/layouts.gen.ts";
+import { affinity, type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
+import { readEntries } from "./map-table.ts";
 import type { Endpoint, KernelFlow } from "./report.ts";
 
 type ConntrackNative = Pick<NativeBinding, "mapDump" | "sweepConntrack">;
@@ -17,6 +18,7 @@ const tcp = 6;
 export class Conntrack {
   readonly #native: ConntrackNative;
   readonly #maps: readonly { readonly family: 4 | 6; readonly map: MapInfo }[];
+  readonly #affinity: MapInfo;
   readonly #timeouts: ConntrackTimeouts;
   readonly #nowSeconds: () => number;
   /** Entries after the last sweep, by map name. */
@@ -25,7 +27,7 @@ export class Conntrack {
   /** @param nowSeconds CLOCK_MONOTONIC, as the programs use it */
   constructor(
     native: ConntrackNative,
-    maps: { readonly ct4: MapInfo; readonly ct6: MapInfo },
+    maps: { readonly ct4: MapInfo; readonly ct6: MapInfo; readonly affinity: MapInfo },
     timeouts: ConntrackTimeouts,
     nowSeconds: () => number,
   ) {
@@ -34,6 +36,7 @@ export class Conntrack {
       { family: 4, map: maps.ct4 },
       { family: 6, map: maps.ct6 },
     ];
+    this.#affinity = maps.affinity;
     this.#timeouts = timeouts;
     this.#nowSeconds = nowSeconds;
   }
@@ -45,7 +48,7 @@ export class Conntrack {
     }
   }
 
-  /** The highest policy revision and service table that some flow remembers: neither may be given again with another meaning. */
+  /** The highest policy revision and service table that some flow or client remembers: neither may be given again with another meaning. */
   async highest(): Promise<{ readonly revision: number; readonly table: number }> {
     let revision = 0;
     let table = 0;
@@ -57,6 +60,9 @@ export class Conntrack {
         revision = Math.max(revision, entry.egressRevision, entry.ingressRevision);
         table = Math.max(table, entry.natId);
       }
+    }
+    for (const { value } of await readEntries(this.#native, this.#affinity)) {
+      table = Math.max(table, affinity.decode(value).service);
     }
     return { revision, table };
   }

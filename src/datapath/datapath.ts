@@ -92,7 +92,7 @@ export class Datapath {
         await objects.loadMaps();
         const conntrack = new Conntrack(
           native,
-          { ct4: objects.map("ct4"), ct6: objects.map("ct6") },
+          { ct4: objects.map("ct4"), ct6: objects.map("ct6"), affinity: objects.map("affinity") },
           config.conntrackTimeouts,
           () => Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000),
         );

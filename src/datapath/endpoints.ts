@@ -173,7 +173,10 @@ export class EndpointReconciler {
     return { value: this.#make(desired, open, number, flags, context), heldBack: null };
   }
 
-  /** Content that is the same keeps its revision, so that conntrack's verdicts stay valid. */
+  /**
+   * Content that is the same keeps its revision, so that conntrack's verdicts stay valid. Another identity is other content: the pod's peers
+   * on this node are judged by it, together with the pod.
+   */
   #make(
     { row, identity }: DesiredEndpoint,
     previous: Endpoint | null,
@@ -181,7 +184,11 @@ export class EndpointReconciler {
     flags: number,
     context: EndpointContext,
   ): Endpoint {
-    const same = previous !== null && previous.policySet === policySet && previous.flags === flags;
+    const same =
+      previous !== null &&
+      previous.policySet === policySet &&
+      previous.flags === flags &&
+      previous.identity === identity;
     const policyRevision = same && !context.isStale(policySet, flags) ? previous.policyRevision : this.#nextRevision();
     return {
       ifindex: row.ifindex,

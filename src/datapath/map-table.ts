@@ -98,7 +98,7 @@ export async function deleteEntries(native: MapNative, map: MapInfo, keys: reado
 }
 
 /** Everything that is in the map now. The buffers are views into one dump. */
-export async function readEntries(native: MapNative, map: MapInfo): Promise<readonly Entry[]> {
+export async function readEntries(native: Pick<NativeBinding, "mapDump">, map: MapInfo): Promise<readonly Entry[]> {
   const { keys, values, count } = await native.mapDump(map.handle);
   const size = count === 0 ? 0 : values.length / count;
   return Array.from({ length: count }, (_, index) => ({

@@ -168,3 +168,14 @@ test("audit mode is a flag, and leaving it has every flow judged again", async (
   t.is((after?.flags ?? 0) & EndpointFlags.audit, 0);
   t.not(after?.policyRevision, before?.policyRevision);
 });
+
+test("another identity is another revision: peers on the node are judged by it", async (t) => {
+  const kernel = new FakeKernel();
+  const endpoints = await reconciler(kernel);
+  await endpoints.apply([endpoint(1, "web", 1001)], context([web]));
+  const before = endpoints.stateOf(1);
+  await endpoints.apply([endpoint(1, "web", 1002)], context([web]));
+  const after = endpoints.stateOf(1);
+  t.is(after?.policySet, before?.policySet);
+  t.true((after?.policyRevision ?? 0) > (before?.policyRevision ?? 0));
+});
