@@ -11,7 +11,7 @@ export interface PlainCluster {
 }
 
 export async function createPlainCluster(): Promise<PlainCluster> {
-  const prefix = `tandem-bench${process.pid}`;
+  const prefix = `tandem-plain${process.pid}`;
   const fabric = `${prefix}-fabric`;
   const made: string[] = [];
   const namespace = async (name: string) => {
