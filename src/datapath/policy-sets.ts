@@ -6,6 +6,7 @@
  * A restarted agent reads all entries, groups them by set number, and knows a set by its content: one that is still wanted keeps its
  * number. While the agent is away the sets stay as they are; a set that was half written when it ended is used by nobody and removed.
  */
+import { setImmediate } from "node:timers/promises";
 import type { CompiledSet } from "../compute/desired.ts";
 import type { MapInfo } from "../native/contract.ts";
 import type { MapName } from "../native/layouts.gen.ts";
@@ -34,6 +35,9 @@ interface NewSet {
   readonly digest: string;
   readonly rows: readonly PolicyRow[];
 }
+
+/** Entries that are read before others get their turn. */
+const sliceEntries = 4096;
 
 /** set_direction is 32 bits, one of them the direction. */
 const maxNumber = 2 ** 31 - 1;
@@ -67,7 +71,8 @@ export class PolicySetReconciler {
     const rows = new Map<number, PolicyRow[]>();
     const keys = new Map<number, Map<PolicyMap, Buffer[]>>();
     for (const [name, map] of this.#maps) {
-      for (const { key, value } of await readEntries(this.#native, map)) {
+      for (const [index, { key, value }] of (await readEntries(this.#native, map)).entries()) {
+        if (index % sliceEntries === sliceEntries - 1) await setImmediate();
         const { set, row } = rowOf(name, key, value);
         append(rows, set, row);
         append(

@@ -6,6 +6,7 @@
  * A restarted agent reads all of it and keeps the id of a table whose content is still wanted, so that clients' choices, which conntrack
  * keeps under that id, stay. While the agent is away services go on as they are; a half-written table is used by nobody and removed.
  */
+import { setImmediate } from "node:timers/promises";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { addressFromBytes, toMappedBytes } from "../model/ip.ts";
 import type { MapInfo } from "../native/contract.ts";
@@ -49,6 +50,8 @@ interface NewTable {
   readonly encoded: Encoded;
 }
 
+/** Entries that are read before others get their turn. */
+const sliceEntries = 4096;
 const slotBytes = serviceBackend.size;
 
 export class ServiceReconciler {
@@ -89,7 +92,8 @@ export class ServiceReconciler {
   async read(): Promise<number> {
     let differing = (await this.#frontends[4].read()) + (await this.#frontends[6].read());
     const slots = new Map<number, Map<number, Buffer>>();
-    for (const { key, value } of await readEntries(this.#native, this.#backends)) {
+    for (const [index, { key, value }] of (await readEntries(this.#native, this.#backends)).entries()) {
+      if (index % sliceEntries === sliceEntries - 1) await setImmediate();
       const { service: id, slot } = serviceBackendKey.decode(key);
       const table = slots.get(id) ?? new Map<number, Buffer>();
       table.set(slot, Buffer.from(value));
