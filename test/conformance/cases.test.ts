@@ -1,7 +1,7 @@
 /**
  * The conformance cases, offline: every probe of a case through the compiled sets of both ends' nodes, looked up as the kernel does.
- * One test a case. What needs a later step is pending with its reason; a pending case is still read, and its policies must be taken as
- * the reason says.
+ * One test a case. What needs a later step is pending with its reason and counted; until then nothing may be open there that the case
+ * wants closed.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,22 +9,28 @@ import test from "ava";
 import { parse } from "yaml";
 import { ComputedCluster } from "../support/compute-cluster.ts";
 import { readManifests } from "../support/manifest-tables.ts";
+import type { TableStore } from "../../src/model/store.ts";
+import type { Verdict } from "../support/kernel-verdict.ts";
 import { type Probe, run } from "./probes.ts";
 
 const folder = join(import.meta.dirname, "cases");
 
-/** Number of the case -> why it cannot pass yet. */
+const names = "DNS names are not resolved yet";
+const proxy = "L7 rules need the proxy";
+const host = "policies of nodes are not enforced yet";
+
+/** Number of the case -> why some of its probes cannot pass yet. */
 const pending: ReadonlyMap<string, string> = new Map([
-  ["82", "DNS names are not resolved yet"],
-  ["83", "DNS names are not resolved yet"],
-  ["84", "HTTP rules need the proxy"],
-  ["85", "HTTP rules need the proxy"],
-  ["86", "HTTP rules need the proxy"],
-  ["87", "HTTP rules need the proxy"],
-  ["88", "DNS rules need the proxy"],
-  ["89", "Kafka rules need the proxy"],
-  ["92", "policies of nodes are not enforced yet"],
-  ["93", "policies of nodes are not enforced yet"],
+  ["82", names],
+  ["83", names],
+  ["84", proxy],
+  ["85", proxy],
+  ["86", proxy],
+  ["87", proxy],
+  ["88", proxy],
+  ["89", proxy],
+  ["92", host],
+  ["93", host],
 ]);
 
 const cases = readdirSync(folder).sort();
@@ -49,25 +55,47 @@ for (const name of cases) {
   test(`${name}: ${description}${reason === undefined ? "" : ` (pending: ${reason})`}`, (t) => {
     const store = readManifests(read("cluster.yaml"), read("policies.yaml"));
     const cluster = new ComputedCluster(store);
-    const node = [...store.table("nodes").keys()][0] ?? "";
-    const { policies } = cluster.result(node);
-    if (reason !== undefined) {
-      t.log(`pending: ${reason}`);
+    const { policies } = cluster.result([...store.table("nodes").keys()][0] ?? "");
+    t.true(probes.length > 0);
+    t.is(
+      policies.some(({ valid }) => !valid),
+      reason === host,
+      "valid, unless of nodes",
+    );
+    if (reason !== undefined)
       t.true(
         policies.some(({ problems }) => problems.length > 0),
         "what is not enforced is told",
       );
-      return;
-    }
-    t.deepEqual(
-      policies.filter(({ valid }) => !valid),
-      [],
-      "all policies are valid",
-    );
+    let waiting = 0;
     for (const [index, probe] of probes.entries()) {
-      const verdict = run(store, cluster, probe);
-      t.is(verdict, probe.expect as typeof verdict, `probe ${index}: ${JSON.stringify(probe)}`);
+      const about = `probe ${index}: ${JSON.stringify(probe)}`;
+      if (reason !== undefined && isPending(probe, store, cluster)) {
+        waiting++;
+        // A query has no other end here; a node has no policy at all, as its problem says.
+        if (probe.dns !== undefined || reason === host) continue;
+        if (probe.expect !== "allow") t.not(run(store, cluster, probe), "allow", about);
+      } else t.is(run(store, cluster, probe), probe.expect as Verdict, about);
     }
-    t.true(probes.length > 0);
+    if (reason !== undefined) t.log(`${waiting} of ${probes.length} probes are pending: ${reason}`);
   });
+}
+
+/** Whether a later step decides it; connections that a rule without L7, or no rule, decides are not. */
+function isPending(probe: Probe, store: TableStore, cluster: ComputedCluster): boolean {
+  const needsProxy = [probe.http, probe.kafka, probe.dns, probe.resolved].some((each) => each !== undefined);
+  if (needsProxy) return true;
+  if ([probe.from, probe.to].some((end) => isNode(end, store)) && selectsNodes(store)) return true;
+  // A plain connection that only L7 rules allow: the proxy would accept it, and there is none.
+  return run(store, cluster, probe) === "redirect";
+}
+
+function selectsNodes(store: TableStore): boolean {
+  const specs = [...store.table("policies").values()].map(({ spec }) => spec as { readonly nodeSelector?: unknown });
+  return specs.some(({ nodeSelector }) => nodeSelector !== undefined);
+}
+
+function isNode(end: string, store: TableStore): boolean {
+  if (end.startsWith("node/") || store.table("pods").get(end)?.hostNetwork === true) return true;
+  return [...store.table("nodes").values()].some(({ addresses }) => addresses.some(({ text }) => text === end));
 }

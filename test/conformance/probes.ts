@@ -16,6 +16,7 @@ export interface Probe {
   readonly http?: unknown;
   readonly kafka?: unknown;
   readonly dns?: unknown;
+  readonly resolved?: unknown;
 }
 
 const protocols = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
