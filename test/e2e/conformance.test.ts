@@ -46,10 +46,12 @@ test.serial("every case of the truth tables, as connections through the kernel",
   }
 });
 
-test.serial("with clsact and without the socket hook the same holds", async (t) => {
+test.serial("with clsact, without the socket hook and over both address families the same holds", async (t) => {
   const folders = await suite(/^(14|27|39|50|51|52|53|67|68|70|72|74|77|80)-/);
-  const results = await run(t, folders, { agent: { tcMode: "clsact", cgroup: null } });
+  const results = await run(t, folders, { dual: true, agent: { tcMode: "clsact", cgroup: null } });
   t.true(results.length >= 14);
+  const overIpv6 = results.flatMap(({ probes }) => probes.filter(({ probe }) => probe.family === 6));
+  t.true(overIpv6.length > 400, `${overIpv6.length} probes over IPv6`);
   t.is(totalsOf(results).failed, 0, formatReport(results));
 });
 

@@ -6,6 +6,7 @@ import { type CaseResult, runConformance } from "./run.ts";
 interface TestOptions {
   readonly name: string;
   readonly keep: boolean;
+  readonly dual: boolean;
   readonly json: boolean;
   readonly denyAfter: number;
   readonly allowWithin: number;
@@ -24,13 +25,14 @@ export function registerTestCommand(
     )
     // Unique, so that two runs never meet.
     .option("--name <name>", "of the lab that is made for it", `conf${process.pid.toString(36)}`)
+    .option("--dual", "over IPv6 too, where labels and ports alone decide: pods and nodes get such addresses", false)
     .option("--keep", "leave the lab up, to look at it", false)
     .option("--deny-after <ms>", "silence after which a connection counts as denied", number, 400)
     .option("--allow-within <ms>", "time for a connection that has to be allowed", number, 5000)
     .option("--set <key=value>", "a setting of every agent, such as tcMode=clsact or cgroup=null", readSetting, {})
     .option("--json", "as JSON", false)
     .action(
-      guard(async (folders: string[], { name, keep, json, denyAfter, allowWithin, set }: TestOptions) => {
+      guard(async (folders: string[], { name, dual, keep, json, denyAfter, allowWithin, set }: TestOptions) => {
         const stop = new AbortController();
         const interrupt = () => stop.abort();
         process.once("SIGINT", interrupt);
@@ -40,6 +42,7 @@ export function registerTestCommand(
           const results = await runConformance({
             folders,
             name,
+            dual,
             keep,
             agent: set,
             patience: { denyMs: denyAfter, allowMs: allowWithin },

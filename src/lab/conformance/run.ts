@@ -3,6 +3,7 @@ import { LabError } from "../errors.ts";
 import { Lab } from "../lab.ts";
 import { type ConformanceCase, readCase } from "./case.ts";
 import { CaseCluster } from "./case-cluster.ts";
+import { overBothFamilies } from "./dual.ts";
 import { pendingReason } from "./pending.ts";
 import { Outcomes, type Patience, type ProbeResult, runCase } from "./run-case.ts";
 import { Barrier } from "./settled.ts";
@@ -15,6 +16,8 @@ export interface ConformanceOptions {
   readonly folders: readonly string[];
   /** Of the lab; further ones, where cases contradict each other, get a number behind it. */
   readonly name: string;
+  /** Send what labels and ports decide over IPv6 too. */
+  readonly dual?: boolean;
   /** Leave the labs as they are after the last case. */
   readonly keep?: boolean;
   readonly patience?: Partial<Patience>;
@@ -42,7 +45,10 @@ const defaultPatience: Patience = { denyMs: 400, allowMs: 5000 };
 /** Results in the order of the run. @throws LabError when cases cannot be read or no lab comes up */
 export async function runConformance(options: ConformanceOptions): Promise<readonly CaseResult[]> {
   const cases: ConformanceCase[] = [];
-  for (const folder of options.folders) cases.push(await readCase(folder));
+  for (const folder of options.folders) {
+    const one = await readCase(folder);
+    cases.push(options.dual === true ? overBothFamilies(one) : one);
+  }
   const sites = planSites(cases);
   const results: CaseResult[] = [];
   for (const [i, site] of sites.entries()) {
