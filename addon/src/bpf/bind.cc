@@ -55,38 +55,66 @@ LoadRequest read_load_options(State& state, const Object& options) {
   return request;
 }
 
+// Handles for what was loaded or opened, all closed by the one of the object.
+Value give_object(Env env, State& state, const LoadResult& loaded) {
+  tandem::Object held;
+  auto programs = Napi::Array::New(env), maps = Napi::Array::New(env);
+  uint32_t at = 0;
+  for (const auto& program : loaded.programs) {
+    uint32_t handle = state.add(program);
+    held.programs.push_back(handle);
+    Object row = Object::New(env);
+    row.Set("name", program->name);
+    row.Set("type", program->type);
+    row.Set("handle", handle);
+    row.Set("id", program->id);
+    row.Set("instructions", program->instructions);
+    programs.Set(at++, row);
+  }
+  at = 0;
+  for (const auto& map : loaded.maps) {
+    uint32_t handle = state.add(map);
+    held.maps.push_back(handle);
+    maps.Set(at++, map_info(env, *map, handle));
+  }
+  Object result = Object::New(env);
+  result.Set("object", state.add(std::move(held)));
+  result.Set("programs", programs);
+  result.Set("maps", maps);
+  return result;
+}
+
 Value load(const CallbackInfo& info) {
   State* state = &State::of(info.Env());
   LoadRequest request = read_load_options(*state, to_object(info[0], "options"));
   return promise_of<LoadResult>(
       info.Env(), [request = std::move(request)] { return load_object(request); },
-      [state](Env env, LoadResult& loaded) -> Value {
-        tandem::Object held;
-        auto programs = Napi::Array::New(env), maps = Napi::Array::New(env);
-        uint32_t at = 0;
-        for (const auto& program : loaded.programs) {
-          uint32_t handle = state->add(program);
-          held.programs.push_back(handle);
-          Object row = Object::New(env);
-          row.Set("name", program->name);
-          row.Set("type", program->type);
-          row.Set("handle", handle);
-          row.Set("id", program->id);
-          row.Set("instructions", program->instructions);
-          programs.Set(at++, row);
-        }
-        at = 0;
-        for (const auto& map : loaded.maps) {
-          uint32_t handle = state->add(map);
-          held.maps.push_back(handle);
-          maps.Set(at++, map_info(env, *map, handle));
-        }
-        Object result = Object::New(env);
-        result.Set("object", state->add(std::move(held)));
-        result.Set("programs", programs);
-        result.Set("maps", maps);
-        return result;
-      });
+      [state](Env env, LoadResult& loaded) -> Value { return give_object(env, *state, loaded); });
+}
+
+Value bind_pin_program(const CallbackInfo& info) {
+  auto program = State::of(info.Env()).program(info[0]);
+  std::string path = to_string(info[1], "path");
+  return promise_of<bool>(
+      info.Env(),
+      [program, path] {
+        pin_program(*program, path);
+        return true;
+      },
+      [](Env env, bool&) -> Value { return env.Undefined(); });
+}
+
+Value bind_open_programs(const CallbackInfo& info) {
+  State* state = &State::of(info.Env());
+  auto list = to_array(info[0], "programs");
+  std::vector<std::pair<std::string, std::string>> wanted;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    auto entry = to_object(list.Get(i), "programs[]");
+    wanted.emplace_back(to_string(entry.Get("name"), "programs[].name"), to_string(entry.Get("path"), "programs[].path"));
+  }
+  return promise_of<LoadResult>(
+      info.Env(), [wanted = std::move(wanted)] { return open_programs(wanted); },
+      [state](Env env, LoadResult& opened) -> Value { return give_object(env, *state, opened); });
 }
 
 Value close_object(const CallbackInfo& info) {
@@ -412,6 +440,8 @@ Value close_background(const CallbackInfo& info, const char* kind) {
 void bind_bpf(Napi::Object exports) {
   define_async<load>(exports, "loadObject");
   define<close_object>(exports, "closeObject");
+  define_async<bind_pin_program>(exports, "pinProgram");
+  define_async<bind_open_programs>(exports, "openPrograms");
   define_async<bind_attach_tc>(exports, "attachTc");
   define_async<bind_detach_tc>(exports, "detachTc");
   define_async<bind_attach_xdp>(exports, "attachXdp");

@@ -28,6 +28,9 @@ struct LoadResult {
 };
 
 LoadResult load_object(const LoadRequest& request);
+void pin_program(const Program& program, const std::string& path);
+// Pinned programs by (name, path), in that order; the kernel itself knows only the first 15 characters of a name.
+LoadResult open_programs(const std::vector<std::pair<std::string, std::string>>& wanted);
 
 struct Device {
   uint32_t index;

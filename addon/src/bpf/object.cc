@@ -128,6 +128,29 @@ LoadResult load_object(const LoadRequest& request) {
   return result;
 }
 
+void pin_program(const Program& program, const std::string& path) {
+  if (bpf_obj_pin(program.fd.get(), path.c_str())) throw Failure(errno, "pin program " + program.name + " at", path);
+}
+
+LoadResult open_programs(const std::vector<std::pair<std::string, std::string>>& wanted) {
+  LoadResult result;
+  for (const auto& [name, path] : wanted) {
+    Descriptor fd(bpf_obj_get(path.c_str()));
+    if (fd.get() < 0) throw Failure(errno, "open pinned program", path);
+    bpf_prog_info info{};
+    uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(fd.get(), &info, &length)) throw Failure(errno, "read program info of", path);
+    auto program = std::make_shared<Program>();
+    program->fd = std::move(fd);
+    program->name = name;
+    program->type = info.type;
+    program->id = info.id;
+    program->instructions = info.xlated_prog_len / sizeof(bpf_insn);
+    result.programs.push_back(program);
+  }
+  return result;
+}
+
 TestRun test_run(const Program& program, const Bytes& packet, const Bytes& context, uint32_t repeat) {
   TestRun result;
   result.data.resize(packet.size() + 512);

@@ -19,6 +19,8 @@ export interface CallResult {
 }
 
 export function pluginPath(): string {
+  const given = process.env.TANDEM_CNI; // a build with sanitizers
+  if (given !== undefined) return given;
   const places = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"].map((place) => join(root, place));
   const found = places.find((place) => existsSync(place));
   if (found === undefined) throw new Error("tandem-cni is not built: npm run build:addon");
