@@ -229,6 +229,10 @@ export interface NativeBinding {
   /* ---- bpf: objects, programs, links ---- */
   loadObject(options: LoadOptions): Promise<LoadedObject>;
   closeObject(object: Handle): void;
+  /** Pins a program on bpffs: it stays loaded after this process. EEXIST: there is a pin already. */
+  pinProgram(program: Handle, path: string): Promise<void>;
+  /** Opens pinned programs; `name` is what the caller calls it. Its `maps` are empty; `closeObject` closes it. */
+  openPrograms(programs: readonly { readonly name: string; readonly path: string }[]): Promise<LoadedObject>;
   /** Attaches to a device. With `pin` the link (tcx, xdp, cgroup) is pinned there: if a link to this device and hook is pinned
    * already its program is replaced atomically (BPF_LINK_UPDATE) and "updated" is returned; a pin whose device is gone or another
    * one is replaced. Without a pin the link lives as long as this environment, and is replaced likewise. clsact filters are
@@ -272,7 +276,7 @@ export interface NativeBinding {
   ): Promise<TestRunResult>;
   /** Tries the features that the datapath chooses by: tcx, btf (the kernel's own types), redirect_peer, redirect_neigh, fib_lookup,
    * ktime_coarse, sk_assign, ringbuf, lru_hash, lpm_trie, batch (hash maps), batch_lpm, bpf_link_cgroup, cgroup_connect,
-   * cgroup_sendmsg, cgroup_recvmsg, cgroup_getpeername, xdp. Without privileges all are unsupported and `detail` says why. */
+   * cgroup_sendmsg, cgroup_recvmsg, cgroup_getpeername, xdp. `detail` tells missing privileges from missing features. */
   probeFeatures(): Promise<Features>;
   /** Mounts bpffs on an existing folder unless it is one already. */
   mountBpffs(path: string): Promise<"mounted" | "present">;

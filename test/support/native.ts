@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { ExecutionContext } from "ava";
 import type { LoadedObject, LoadOptions, MapInfo } from "../../src/native/contract.ts";
-import { loadNative, NativeError } from "../../src/native/index.ts";
+import { loadNative, NativeError, packageRoot } from "../../src/native/index.ts";
 import { uniqueName } from "./netns.ts";
 
 const run = promisify(execFile);
@@ -48,7 +48,7 @@ export async function compile(t: ExecutionContext, source: string): Promise<stri
   );
   const multiarch = (await run("cc", ["-print-multiarch"]).catch(() => ({ stdout: "" }))).stdout.trim();
   const machine = { x64: "x86_64", arm64: "aarch64" }[arch() as string] ?? arch();
-  const flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v2", `-D__${machine}__`];
+  const flags = ["-O2", "-g", "-target", "bpf", "-mcpu=v2", `-D__${machine}__`, `-I${packageRoot()}/bpf/include`];
   await run(clang(), [
     ...flags,
     ...(multiarch ? ["-isystem", `/usr/include/${multiarch}`] : []),

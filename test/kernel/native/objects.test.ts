@@ -1,7 +1,10 @@
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { chmod, copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
+import type { Features } from "../../../src/native/contract.ts";
+import { packageRoot } from "../../../src/native/index.ts";
 import { bpffs, compile, failureOf, folder, little32, load, mapOf, native, programOf } from "../../support/native.ts";
 
 const source = `
@@ -161,7 +164,6 @@ test("a file that is missing, is no object or is cut is refused by its path", as
   t.regex((await failureOf(t, () => load(t, path))).message, /^open object .*none\.bpf\.o: ENOENT/);
   await writeFile(path, "not an object");
   t.regex((await failureOf(t, () => load(t, path))).message, /^open object .*none\.bpf\.o: E/);
-  const { readFile } = await import("node:fs/promises");
   const whole = await readFile(await compile(t, source));
   for (const part of [0.1, 0.5, 0.9, 0.99]) {
     await writeFile(path, whole.subarray(0, Math.floor(whole.length * part)));
@@ -272,4 +274,34 @@ test("every feature that the datapath chooses by is probed, and this kernel has 
     "xdp",
   );
   for (const name of names) t.deepEqual(features[name], { supported: true, detail: "" }, name);
+});
+
+test("without privileges no feature is claimed that could not be tried, and the reason is told", async (t) => {
+  const place = await folder(t);
+  await chmod(place, 0o755);
+  const addon = process.env.TANDEM_ADDON ?? join(packageRoot(), "build/addon/Release/tandem.node");
+  await copyFile(addon, join(place, "tandem.node"));
+  const code = `require(${JSON.stringify(join(place, "tandem.node"))}).probeFeatures().then((features) => console.log(JSON.stringify(features)))`;
+  const child = spawn(process.execPath, ["-e", code], {
+    uid: 65_534,
+    gid: 65_534,
+    cwd: "/",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const chunks: Buffer[] = [];
+  for await (const chunk of child.stdout) chunks.push(chunk as Buffer);
+  const features = JSON.parse(Buffer.concat(chunks).toString()) as Features;
+  for (const name of [
+    "tcx",
+    "redirect_peer",
+    "fib_lookup",
+    "ringbuf",
+    "batch",
+    "bpf_link_cgroup",
+    "cgroup_connect",
+    "xdp",
+  ]) {
+    t.false(features[name]?.supported, name);
+    t.regex(features[name]?.detail ?? "", /Operation not permitted/, name);
+  }
 });
