@@ -102,14 +102,12 @@ test("the own node reaches a closed pod unless a rule denies it; other nodes do 
 });
 
 test("an address of a pod CIDR that nobody is known to have is neither a pod nor the outside", (t) => {
-  const bench = new Bench()
-    .local(pod("a", at("10.1.1.2")))
-    .policies(
-      policy("CiliumNetworkPolicy", {
-        endpointSelector: {},
-        egress: [{ toEntities: ["world"] }, { toCIDR: ["0.0.0.0/0"] }],
-      }),
-    );
+  const bench = new Bench().local(pod("a", at("10.1.1.2"))).policies(
+    policy("CiliumNetworkPolicy", {
+      endpointSelector: {},
+      egress: [{ toEntities: ["world"] }, { toCIDR: ["0.0.0.0/0"] }],
+    }),
+  );
   const result = bench.compute();
   t.is(verdict(result, "a", "egress", "10.1.2.77", 80), "deny");
   t.is(verdict(result, "a", "egress", "10.9.9.9", 80), "allow");
