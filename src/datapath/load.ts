@@ -10,13 +10,14 @@ import type { AgentConfig } from "../config/index.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
 import type { Problem } from "../model/status.ts";
-import type { Handle, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
+import type { Handle, LoadedObject, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
 import { u32 } from "../native/layout.ts";
 import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
 import type { Capabilities } from "./features.ts";
 import { layoutChanged, layoutDifference } from "./layout-check.ts";
 import { keyText, readEntries, writeEntries } from "./map-table.ts";
 import type { Pins } from "./pins.ts";
+import { programDigest, ProgramPins } from "./program-pins.ts";
 
 export interface LoadedProgram {
   readonly name: string;
@@ -49,6 +50,7 @@ export interface LoadOptions {
 
 export class LoadedObjects {
   readonly #options: LoadOptions;
+  readonly #programPins: ProgramPins;
   readonly #objects: Handle[] = [];
   readonly #programs = new Map<string, LoadedProgram>();
   readonly #maps = new Map<MapName, MapInfo>();
@@ -59,6 +61,7 @@ export class LoadedObjects {
 
   constructor(options: LoadOptions) {
     this.#options = options;
+    this.#programPins = new ProgramPins(options.native, options.pins);
   }
 
   /**
@@ -74,15 +77,15 @@ export class LoadedObjects {
   }
 
   /**
-   * The programs of devices. The verifier takes its time with them (from_pod: a second), on one CPU for each call: so each goes alone.
+   * The programs of devices: those of an agent before this one where they are the same, else new ones. The verifier takes its time with
+   * these (from_pod: a second), on one CPU for each call: so each goes alone.
    * @throws TandemError LOAD_FAILED
    */
   async loadPrograms(): Promise<void> {
-    const rodata = this.#rodata();
     await allSettledOrThrow([
-      this.#loadObject("pod", rodata, ["to_pod"]),
-      this.#loadObject("pod", rodata, ["from_pod"]),
-      this.#loadObject("network", rodata, []),
+      this.#provide("pod", ["from_pod"], ["to_pod"]),
+      this.#provide("pod", ["to_pod"], ["from_pod"]),
+      this.#provide("network", ["from_network", "to_network"], []),
     ]);
   }
 
@@ -107,6 +110,7 @@ export class LoadedObjects {
       await native.unpin(pins.mapPath(oldName(name)));
     }
     this.#replaced.clear();
+    await this.#programPins.removeOthers();
   }
 
   /** What is attached stays attached, what is pinned stays pinned. */
@@ -189,9 +193,37 @@ export class LoadedObjects {
     ];
   }
 
+  async #provide(object: string, names: readonly string[], skipped: readonly string[]): Promise<void> {
+    const path = this.#objectPath(object);
+    const rodata = this.#rodata();
+    const digest = await programDigest({ path, rodata, maps: this.#maps.values() });
+    const pinned = await this.#programPins.open(names, digest);
+    if (pinned !== null) {
+      this.#take(pinned);
+      return;
+    }
+    await this.#loadObject(object, rodata, skipped);
+    await this.#programPins.keep(
+      names.map((name) => this.program(name)),
+      digest,
+    );
+  }
+
+  #take(loaded: LoadedObject): void {
+    this.#objects.push(loaded.object);
+    for (const program of loaded.programs) this.#programs.set(program.name, program);
+    for (const map of loaded.maps) {
+      if (isMapName(map.name) && !this.#maps.has(map.name)) this.#maps.set(map.name, map);
+    }
+  }
+
+  #objectPath(name: string): string {
+    return join(this.#options.config.objects, `${name}.bpf.o`);
+  }
+
   async #loadObject(name: string, rodata: readonly RodataValue[], skipPrograms: readonly string[]): Promise<void> {
-    const { native, config, pins } = this.#options;
-    const path = join(config.objects, `${name}.bpf.o`);
+    const { native, pins } = this.#options;
+    const path = this.#objectPath(name);
     try {
       const loaded = await native.loadObject({
         path,
@@ -201,11 +233,7 @@ export class LoadedObjects {
         skipPrograms,
         reuseMaps: [],
       });
-      this.#objects.push(loaded.object);
-      for (const program of loaded.programs) this.#programs.set(program.name, program);
-      for (const map of loaded.maps) {
-        if (isMapName(map.name) && !this.#maps.has(map.name)) this.#maps.set(map.name, map);
-      }
+      this.#take(loaded);
     } catch (cause) {
       const { log } = cause as { readonly log?: unknown };
       const told = typeof log === "string" ? log.trim().split("\n").slice(-8).join("\n") : "";

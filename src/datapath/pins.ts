@@ -1,6 +1,6 @@
 /**
- * The node's folder on bpffs: maps below `maps`, links below `links`. What is pinned there is ours by its place and name; nothing else
- * lives in the folder. While the agent is away everything pinned goes on working.
+ * The node's folder on bpffs: maps below `maps`, links below `links`, programs below `programs`. What is pinned there is ours by its
+ * place and name; nothing else lives in the folder. While the agent is away everything pinned goes on working.
  */
 import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -15,11 +15,13 @@ export class Pins {
   readonly root: string;
   readonly maps: string;
   readonly links: string;
+  readonly programs: string;
 
   constructor(root: string) {
     this.root = root;
     this.maps = join(root, "maps");
     this.links = join(root, "links");
+    this.programs = join(root, "programs");
   }
 
   mapPath(name: string): string {
@@ -38,7 +40,7 @@ export class Pins {
     try {
       await this.#makeRoot(native);
       await native.mountBpffs(this.root);
-      for (const folder of [this.maps, this.links]) await makeFolder(folder);
+      for (const folder of [this.maps, this.links, this.programs]) await makeFolder(folder);
     } catch (cause) {
       throw new TandemError({
         code: "BPFFS_UNAVAILABLE",
@@ -79,6 +81,15 @@ export class Pins {
 
   get #unsettled(): string {
     return join(this.root, "unsettled");
+  }
+
+  programPath(name: string): string {
+    return join(this.programs, name);
+  }
+
+  /** Names of pinned programs. */
+  async programNames(): Promise<ReadonlySet<string>> {
+    return new Set(await readdir(this.programs));
   }
 
   /** Names of pinned links. */

@@ -4,7 +4,7 @@ import test from "ava";
 import type { DesiredState } from "../../../src/compute/desired.ts";
 import { parsePrefix } from "../../../src/model/ip.ts";
 import { EndpointFlags, endpoint, policySet } from "../../../src/native/layouts.gen.ts";
-import { cgroup } from "../../support/native.ts";
+import { cgroup, native } from "../../support/native.ts";
 import { address, allowing, endpointOf, found, identityOf, Node, nothing, openSet } from "./support.ts";
 
 async function world(node: Node): Promise<{ readonly desired: DesiredState }> {
@@ -140,6 +140,40 @@ test("a restart on the pins writes nothing and keeps set numbers, table ids and 
   );
   t.deepEqual(await read(), before);
   t.deepEqual(await second.problems(), []);
+});
+
+test("a restarted agent of the same build takes the programs as they are; other settings make other ones, and the old pins go", async (t) => {
+  const node = await Node.create(t);
+  const { desired } = await world(node);
+  const pins = async () => (await readdir(join(node.bpffs, "programs"))).sort();
+  const attached = async () => {
+    const programs = (await pins()).map((name) => ({ name, path: join(node.bpffs, "programs", name) }));
+    const opened = await native.openPrograms(programs);
+    native.closeObject(opened.object);
+    return opened.programs.map(({ id }) => id);
+  };
+  const first = await node.datapath();
+  await first.apply(desired);
+  const [names, ids] = [await pins(), await attached()];
+  t.deepEqual(
+    names.map((name) => name.replace(/-[0-9a-f]{16}$/, "")),
+    ["from_network", "from_pod", "to_network", "to_pod"],
+  );
+  await first.kill();
+
+  const second = await node.datapath();
+  await second.apply(desired);
+  t.deepEqual([await pins(), await attached()], [names, ids]);
+  t.deepEqual(await second.problems(), []);
+  await second.kill();
+
+  const third = await node.datapath({ conntrackTimeouts: { icmp: 7 } });
+  await third.apply(desired);
+  t.is((await pins()).length, 4);
+  t.deepEqual(
+    (await pins()).filter((name) => names.includes(name)),
+    [],
+  );
 });
 
 test("a changed policy gets a new set number and a new revision, and the old set goes", async (t) => {
