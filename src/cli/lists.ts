@@ -1,8 +1,7 @@
 /** Commands that print one list of the agent: as JSON, or as columns under Cilium's headings where it has such a list. */
 import type { Command } from "commander";
-import type { EndpointDto, IdentityDto, PolicyDto, RouteDto, ServiceDto } from "../api/dto.ts";
+import type { EndpointDto, IdentityDto, RouteDto, ServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
-import { problemLines } from "./problems.ts";
 import { type CellInput, table } from "./table.ts";
 
 /** A command that asks one path for an array and prints it. */
@@ -51,8 +50,6 @@ export function registerLists(context: CliContext, program: Command): void {
     printJson(context, await clientOf(context, identityGet).get(`/v1/identities/${encodeURIComponent(id)}`));
   });
 
-  registerPolicy(context, program);
-
   const service = program.command("service").description("services that this node balances");
   listCommand<ServiceDto>(
     context,
@@ -77,33 +74,6 @@ export function registerLists(context: CliContext, program: Command): void {
       ]),
     ),
   );
-}
-
-function registerPolicy(context: CliContext, program: Command): void {
-  const policy = program.command("policy").description("policies as this node understood them");
-  const get = agentCommand(policy, "get [name]", "all policies, or those named NAME or NAMESPACE/NAME").addHelpText(
-    "after",
-    "\nExamples:\n  tandem policy get\n  tandem policy get shop/api --json\n",
-  );
-  get.action(async (name: string | undefined, options: CommonOptions) => {
-    const all = await clientOf(context, get).get<readonly PolicyDto[]>("/v1/policies");
-    const rows = all.filter(
-      (row) => name === undefined || row.name === name || `${row.namespace}/${row.name}` === name,
-    );
-    if (name !== undefined && rows.length === 0) {
-      context.note(`there is no policy ${name} on this node\n`);
-      context.setExitCode(1);
-    }
-    if (options.json === true) return printJson(context, rows);
-    const problems = rows.flatMap((row) => row.problems);
-    context.write(
-      table(
-        ["KIND", "NAMESPACE", "NAME", "VALID", "ENDPOINTS"],
-        rows.map((row) => policyRow(context, row)),
-      ),
-    );
-    if (problems.length > 0) context.write(`\n${problemLines(context, problems)}`);
-  });
 }
 
 const endpointHeadings = [
@@ -144,15 +114,5 @@ export function serviceRow(row: ServiceDto): readonly CellInput[] {
     `${row.frontend}/${row.protocol}`,
     row.type,
     backends.join("\n") || "none: connections are refused",
-  ];
-}
-
-function policyRow(context: CliContext, row: PolicyDto): readonly CellInput[] {
-  return [
-    row.kind,
-    row.namespace || "-",
-    row.name,
-    row.valid ? "True" : { text: "False", paint: painter(context, "red") },
-    row.endpoints.join(",") || "-",
   ];
 }

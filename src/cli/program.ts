@@ -9,6 +9,7 @@ import { CliError } from "./errors.ts";
 import { registerLists } from "./lists.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
+import { registerPolicy } from "./policy/index.ts";
 import { registerStatus } from "./status.ts";
 
 const examples = `
@@ -32,6 +33,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
 
   registerStatus(context, program);
   registerLists(context, program);
+  registerPolicy(context, program);
   registerBpf(context, program);
   registerMonitor(context, program);
   registerConfig(context, program);

@@ -1,6 +1,6 @@
 /**
  * Facts in, desired state out. Pure but for three memories: what was computed before (only to be quick: a fresh computation gives the
- * same answer), the numbers of identities (the allocator's), and the last valid version of a policy that became invalid (`book.ts`).
+ * same answer), the numbers of identities (the allocator's), and the last valid version of each policy (`book.ts`).
  */
 import { compareText } from "../model/labels.ts";
 import type { Problem } from "../model/status.ts";
@@ -32,7 +32,7 @@ export function createComputation(options: ComputationOptions): Computation {
 }
 
 class TableComputation implements Computation {
-  readonly #book = new PolicyBook();
+  readonly #book: PolicyBook;
   readonly #selectors = new SelectorIndex();
   readonly #sets: SetCompiler;
   readonly #frontends = createFrontends();
@@ -67,7 +67,8 @@ class TableComputation implements Computation {
     ) => makeSurroundings(this.#selectors, identities, holders, services, endpointSlices),
   );
 
-  constructor({ nodeName, identities, policyEnforcement }: ComputationOptions) {
+  constructor({ nodeName, identities, policyEnforcement, lastValid }: ComputationOptions) {
+    this.#book = new PolicyBook(lastValid ?? new Map());
     const identifier = new PodIdentifier(identities);
     // Where a pod got no number, ask again: numbers become free without a change of the tables.
     this.#pods = memo(
@@ -120,6 +121,7 @@ class TableComputation implements Computation {
       identityOfPod: new Map([...pods].map(([key, { identity }]) => [key, identity])),
       identities: computedIdentities(identities),
       policies: computed,
+      lastValid: this.#book.lastValid,
       problems: sortProblems([
         ...computed.flatMap((policy) => policy.problems),
         ...podIdentities.problems,
@@ -147,7 +149,8 @@ class TableComputation implements Computation {
   }
 }
 
-function makeSurroundings(
+/** What policies refer to, of everything that is known. */
+export function makeSurroundings(
   selectors: SelectorIndex,
   identities: PodIdentities["identities"],
   holders: AddressHolders,

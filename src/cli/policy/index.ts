@@ -1,0 +1,93 @@
+/** `tandem policy …`: what policies do, offline on manifests and on a running agent. */
+import { type Command, CommanderError } from "commander";
+import type { CliContext } from "../context.ts";
+import { registerPolicyGet } from "./get.ts";
+
+const about = `
+All but get and wait work on manifests alone: no cluster, no agent, no root. -f takes files, folders and - (standard input), also
+several times. Manifests may be those of a cluster (kubectl get ... -o yaml) or those of a repository: pods of workloads, addresses
+and a node are made up where they are missing.
+
+Exit code: 0 all is well, 1 a mismatch or something invalid, 2 the command line or a file name is wrong.
+
+Examples:
+  tandem policy validate -f manifests/
+  tandem policy test -f manifests/ -p probes.yaml
+  tandem policy get
+`;
+
+export function registerPolicy(context: CliContext, program: Command): void {
+  const policy = program
+    .command("policy")
+    .description("what policies do: offline on manifests, and on a running agent");
+  policy.addHelpText("after", about);
+  // Inherited by the commands below: who writes a command line wrong is told by another code than who writes a policy wrong.
+  policy.exitOverride((error) => {
+    throw error.exitCode === 0 ? error : new CommanderError(2, error.code, error.message);
+  });
+  registerPolicyGet(context, policy);
+  registerOffline(context, policy);
+}
+
+/** Options of an offline command. */
+interface Offline {
+  readonly filename: string[];
+}
+
+/** The engine is loaded when it is used: the command line starts in half the time. */
+function registerOffline(context: CliContext, policy: Command): void {
+  offlineCommand(policy, "validate", "tell everything that is wrong in manifests: all problems of all objects at once")
+    .option("--strict", "warnings are errors", false)
+    .addHelpText(
+      "after",
+      `
+Each problem is told with file:line, object, field, and what to do. Exit code 1 if there is an error.
+
+Examples:
+  tandem policy validate -f policies.yaml
+  tandem policy validate -f manifests/ --strict
+  kubectl get cnp,ccnp,netpol -A -o yaml | tandem policy validate -f -
+`,
+    )
+    .action(async (options: Offline & { readonly json: boolean; readonly strict: boolean }) =>
+      (await import("./validate.ts")).validate(context, options),
+    );
+  offlineCommand(policy, "test", "try probes against policies: who connects to whom, and what has to come of it")
+    .requiredOption("-p, --probes <file...>", "files of probes")
+    .option("-q, --quiet", "print mismatches only", false)
+    .addHelpText(
+      "after",
+      `
+A file of probes:
+  description: the database is for api only
+  probes:
+    - {from: shop/api, to: shop/database, port: 5432, expect: allow}
+    - {from: shop/web, to: svc/shop/database, port: 5432, expect: deny}
+    - {from: 203.0.113.7, to: shop/web, protocol: ICMP, icmp: {type: 8}, expect: allow}
+Ends: NAMESPACE/POD, node/NAME, an address, and as a destination svc/NAMESPACE/NAME. Protocol: TCP (default), UDP, SCTP, ICMP, ICMPv6.
+Optional: family (IPv4, IPv6). What only L7 rules, DNS names or policies of nodes can decide is pending, with its reason.
+
+Examples:
+  tandem policy test -f manifests/ -p probes.yaml
+  tandem policy test -f cluster.yaml -f policies.yaml -p probes.yaml --json
+`,
+    )
+    .action(
+      async (
+        options: Offline & { readonly json: boolean; readonly quiet: boolean; readonly probes: readonly string[] },
+      ) => (await import("./test.ts")).testPolicies(context, options),
+    );
+}
+
+function offlineCommand(policy: Command, usage: string, description: string): Command {
+  return policy
+    .command(usage)
+    .description(description)
+    .requiredOption("-f, --filename <path...>", "manifests: files, folders, or - for standard input", collect)
+    .option("--json", "print JSON", false);
+}
+
+/** `-f a -f b c`: all of them. */
+function collect(path: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), path];
+}

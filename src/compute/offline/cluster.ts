@@ -1,0 +1,173 @@
+/**
+ * A cluster of manifests, computed as its agents would: every pod of every node with its policy set, and who every address is. One
+ * computation serves all nodes, as a set speaks of "the own node" and "other nodes" and never of a name.
+ */
+import { TandemError } from "../../lib/errors.ts";
+import type { Address } from "../../model/ip.ts";
+import { prefixContains } from "../../model/ip.ts";
+import { compareText } from "../../model/labels.ts";
+import { TableStore, type TableSnapshot } from "../../model/store.ts";
+import type { LocalEndpointRow, PodRow, TableName } from "../../model/tables.ts";
+import type { CompiledSet } from "../desired.ts";
+import { takesPart } from "../identity/pods.ts";
+import { identityNumbers, reservedIdentities } from "../identity/reserved.ts";
+import { createComputation, type ComputeResult, type IdentityAllocator } from "../index.ts";
+import { PolicyExplainer } from "./explainer.ts";
+
+/** The tables that manifests fill. */
+export type OfflineFacts = Pick<
+  TableSnapshot,
+  "namespaces" | "nodes" | "pods" | "services" | "endpointSlices" | "policies"
+>;
+
+/** Who has an address. */
+export type Party =
+  | { readonly kind: "pod"; readonly name: string; readonly address: Address; readonly pod: PodRow }
+  | { readonly kind: "node"; readonly name: string; readonly address: Address; readonly node: string }
+  /** Of the cluster's pod CIDRs, but no pod's. */
+  | { readonly kind: "unmanaged"; readonly name: string; readonly address: Address }
+  | { readonly kind: "outside"; readonly name: string; readonly address: Address };
+
+export class OfflineCluster {
+  readonly facts: OfflineFacts;
+  readonly result: ComputeResult;
+  readonly #tables: TableSnapshot;
+  readonly #allocator = countingAllocator();
+  readonly #pods = new Map<string, PodRow>();
+  readonly #nodes = new Map<string, string>();
+  readonly #identities: ReadonlyMap<string, number>;
+  readonly #setOfPod: ReadonlyMap<string, CompiledSet>;
+  readonly #labels: ReadonlyMap<number, readonly string[]>;
+  #explainer: PolicyExplainer | null = null;
+
+  constructor(facts: OfflineFacts) {
+    this.facts = facts;
+    this.#tables = tablesOf(facts);
+    // No node is called so: which one is a pod's own is told when somebody asks.
+    this.result = createComputation({
+      nodeName: "",
+      identities: this.#allocator,
+      policyEnforcement: "default",
+    }).compute(this.#tables);
+    const { desired, identities } = this.result;
+    for (const node of [...facts.nodes.values()].sort((a, b) => compareText(b.name, a.name))) {
+      for (const { text } of node.addresses) this.#nodes.set(text, node.name);
+    }
+    for (const [, pod] of [...facts.pods].sort(([a], [b]) => compareText(b, a))) {
+      if (isLive(pod)) for (const { text } of pod.addresses) this.#pods.set(text, pod);
+    }
+    this.#identities = new Map(desired.identities.map(({ address, identity }) => [address.text, identity]));
+    const sets = new Map(desired.sets.map((set) => [set.key, set]));
+    this.#setOfPod = new Map(
+      desired.endpoints.flatMap(({ row, set }): [string, CompiledSet][] => {
+        const found = set === null ? undefined : sets.get(set);
+        return found === undefined ? [] : [[row.pod, found]];
+      }),
+    );
+    this.#labels = new Map(identities.map(({ id, labels }) => [id, labels]));
+  }
+
+  /** Nodes come before pods, pods before the outside, as in the kernel. */
+  partyAt(address: Address): Party {
+    const node = this.#nodes.get(address.text);
+    if (node !== undefined) return { kind: "node", name: `node/${node}`, address, node };
+    const pod = this.#pods.get(address.text);
+    if (pod !== undefined) return { kind: "pod", name: podKey(pod), address, pod };
+    const inside = this.result.desired.clusterPrefixes.some((prefix) => prefixContains(prefix, address));
+    return { kind: inside ? "unmanaged" : "outside", name: address.text, address };
+  }
+
+  /** What the ipcache of a node says of the party. @param node from where it is seen */
+  identityOf(party: Party, node: string): number {
+    switch (party.kind) {
+      case "node":
+        return party.node === node ? identityNumbers.host : identityNumbers.remoteNode;
+      case "pod":
+        return this.#identities.get(party.address.text) ?? identityNumbers.unmanaged;
+      case "unmanaged":
+        return identityNumbers.unmanaged;
+      case "outside":
+        return party.address.family === 4 ? identityNumbers.worldIpv4 : identityNumbers.worldIpv6;
+    }
+  }
+
+  /** "k8s:app=web", sorted. */
+  labelsOf(identity: number): readonly string[] {
+    return this.#labels.get(identity) ?? reservedIdentities.find(({ id }) => id === identity)?.labels ?? [];
+  }
+
+  /** Null: it is no pod that takes part. @param pod "namespace/name" */
+  setOf(pod: string): CompiledSet | null {
+    return this.#setOfPod.get(pod) ?? null;
+  }
+
+  /** Pods that take part, in order of their names. */
+  get livePods(): readonly PodRow[] {
+    return [...this.facts.pods].sort(([a], [b]) => compareText(a, b)).flatMap(([, pod]) => (isLive(pod) ? [pod] : []));
+  }
+
+  get explainer(): PolicyExplainer {
+    this.#explainer ??= new PolicyExplainer(this.#tables, this.#allocator);
+    return this.#explainer;
+  }
+}
+
+export function podKey({ namespace, name }: PodRow): string {
+  return `${namespace}/${name}`;
+}
+
+/** It has an address of its own and has not ended. */
+export function isLive(pod: PodRow): boolean {
+  return takesPart(pod) && pod.addresses.length > 0;
+}
+
+function tablesOf(facts: OfflineFacts): TableSnapshot {
+  const store = new TableStore();
+  for (const table of Object.keys(facts) as (keyof OfflineFacts)[]) {
+    for (const [key, row] of facts[table]) store.upsert(table as TableName, key, row);
+  }
+  let id = 0;
+  for (const pod of facts.pods.values()) {
+    if (isLive(pod)) store.upsert("localEndpoints", podKey(pod), endpointOf(pod, ++id));
+  }
+  return store.snapshot();
+}
+
+/** A pod as a CNI plugin would have made it; compute reads its name and addresses only. */
+function endpointOf(pod: PodRow, id: number): LocalEndpointRow {
+  return {
+    pod: podKey(pod),
+    uid: pod.uid === "" ? null : pod.uid,
+    containerId: podKey(pod),
+    id,
+    ifindex: 0,
+    ifname: "",
+    netns: "",
+    ipv4: pod.addresses.find(({ family }) => family === 4) ?? null,
+    ipv6: pod.addresses.find(({ family }) => family === 6) ?? null,
+    podMac: "",
+    hostMac: "",
+  };
+}
+
+/** Numbers in the order of asking. */
+function countingAllocator(): IdentityAllocator {
+  const numbers = new Map<string, number>();
+  return {
+    numberFor: (key) => {
+      const known = numbers.get(key);
+      if (known !== undefined) return known;
+      const number = 256 + numbers.size;
+      if (number > 65_535) {
+        throw new TandemError({
+          code: "IDENTITIES_EXHAUSTED",
+          object: "identities",
+          message: "the pods have more than 65280 different sets of labels",
+          remedy: "leave out pods that do not matter here",
+        });
+      }
+      numbers.set(key, number);
+      return number;
+    },
+  };
+}

@@ -1,0 +1,66 @@
+/** The rules behind a cluster's compiled sets: who closes a direction, and which rules a packet meets. Only for people; verdicts are the sets'. */
+import { compareText, selects } from "../../model/labels.ts";
+import type { TableSnapshot } from "../../model/store.ts";
+import { makeSurroundings } from "../index.ts";
+import { holdersOf } from "../identity/addresses.ts";
+import { PodIdentifier, type PodIdentities } from "../identity/pods.ts";
+import { PolicyBook, type PolicyInForce } from "../policy/book.ts";
+import { policyObject } from "../policy/parse.ts";
+import { type Entry, RuleResolver } from "../policy/resolve.ts";
+import type { Direction, Spec } from "../policy/rules.ts";
+import { SelectorIndex } from "../policy/selector-index.ts";
+import type { Surroundings } from "../policy/surroundings.ts";
+import type { IdentityAllocator } from "../result.ts";
+
+export class PolicyExplainer {
+  readonly #policies: readonly PolicyInForce[];
+  readonly #pods: PodIdentities["pods"];
+  readonly #surroundings: Surroundings;
+  readonly #resolver = new RuleResolver();
+  readonly #entries = new Map<string, readonly Entry[]>();
+
+  /** @param identities the allocator that numbered the sets */
+  constructor(tables: TableSnapshot, identities: IdentityAllocator) {
+    const { pods, namespaces, services, endpointSlices, nodes, localEndpoints } = tables;
+    const book = new PolicyBook();
+    this.#policies = book.read(tables.policies);
+    const named = book.namedKeys(this.#policies, services);
+    const known = new PodIdentifier(identities).identify(pods, namespaces, named);
+    const holders = holdersOf({ pods: known.pods, nodes, localEndpoints, nodeName: "" });
+    const selectors = new SelectorIndex();
+    selectors.update(known.identities);
+    this.#pods = known.pods;
+    this.#surroundings = makeSurroundings(selectors, known.identities, holders, services, endpointSlices);
+  }
+
+  /** What the rules say about the pod in one direction, looked up; in an open direction only what they deny. */
+  entries(pod: string, direction: Direction, enforced: boolean): readonly Entry[] {
+    const key = `${direction} ${pod}`;
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known;
+    const fact = this.#pods.get(pod);
+    const subject = { specs: this.#selecting(pod).map(({ spec }) => spec), ports: fact?.row.ports ?? [] };
+    const entries = this.#resolver.resolve(subject, direction, enforced, this.#surroundings);
+    this.#entries.set(key, entries);
+    return entries;
+  }
+
+  /** Policies that close the direction for the pod: "NetworkPolicy shop/db", sorted. */
+  closedBy(pod: string, direction: Direction): readonly string[] {
+    const closing = this.#selecting(pod).filter(({ spec }) => spec.isolates[direction]);
+    return [...new Set(closing.map(({ policy }) => policyObject(policy.row)))].sort(compareText);
+  }
+
+  /** Policies that select the pod, sorted. */
+  selecting(pod: string): readonly PolicyInForce[] {
+    return [...new Set(this.#selecting(pod).map(({ policy }) => policy))];
+  }
+
+  #selecting(pod: string): readonly { readonly policy: PolicyInForce; readonly spec: Spec }[] {
+    const labels = this.#pods.get(pod)?.labelSet.labels;
+    if (labels === undefined) return [];
+    return this.#policies.flatMap((policy) =>
+      policy.specs.filter(({ subject }) => selects(subject, labels)).map((spec) => ({ policy, spec })),
+    );
+  }
+}
