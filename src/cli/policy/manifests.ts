@@ -51,8 +51,15 @@ export function readManifests(paths: readonly string[]): Manifests {
   const readings = objects.map(readObject);
   const { rows, problems, ignored } = mergeReadings(readings);
   const cluster = new OfflineCluster(rows);
-  const places = new Map(readings.map((reading) => [reading.object, reading]));
-  const find = (problem: Problem): Finding => place(problem, places.get(problem.object) ?? null, texts);
+  const ownReading = new Map(readings.flatMap((reading) => reading.problems.map((problem) => [problem, reading])));
+  // Of several objects of one name the first by file counts; the others are what is told to be too many.
+  const byFile = [...readings].sort((a, b) => compareText(a.file, b.file) || a.line - b.line);
+  const last = new Map(byFile.map((reading) => [reading.object, reading]));
+  const first = new Map(byFile.reverse().map((reading) => [reading.object, reading]));
+  const find = (problem: Problem): Finding => {
+    const named = problem.code === "MANIFEST_DUPLICATE" ? last : first;
+    return place(problem, ownReading.get(problem) ?? named.get(problem.object) ?? null, texts);
+  };
   const failures = parsed.flatMap(({ failure }, index): Finding[] => {
     const file = [...texts.keys()][index] ?? "";
     return failure === null ? [] : [{ ...failure, file, line: Number(/\d+/.exec(failure.field)?.[0] ?? 0) }];
