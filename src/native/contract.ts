@@ -69,8 +69,9 @@ export interface MapInfo {
 }
 
 /**
- * Result of a batch of map writes: how many entries, from the front, are as asked (deletes: gone, also those that were not there).
- * Fewer than given: the next one failed; calling again from there rejects with the reason. Rejects at once if the first one fails.
+ * Result of a batch of map writes: how many entries, from the front, are as asked. Updates: fewer than given means that the next
+ * one failed; calling again from there rejects with the reason, as a failure of the first entry does. Deletes: an entry that is not
+ * there counts as done, any failure rejects (deleting again does no harm).
  */
 export interface BatchResult {
   readonly done: number;

@@ -162,10 +162,8 @@ uint64_t update_batch(const Map& map, const Bytes& keys, const Bytes& values, ui
 
 uint64_t delete_batch(const Map& map, const Bytes& keys, uint32_t count) {
   for (uint32_t i = 0; i < count; i++)
-    if (bpf_map_delete_elem(map.fd.get(), keys.data() + size_t{i} * map.key_size) && errno != ENOENT) {
-      if (i > 0) return i;
+    if (bpf_map_delete_elem(map.fd.get(), keys.data() + size_t{i} * map.key_size) && errno != ENOENT)
       throw Failure(errno, "delete from map", map.name);
-    }
   return count;
 }
 
