@@ -34,3 +34,10 @@ export function counted(number: number, word: string): string {
 export function noteAssumed(context: CliContext, assumed: readonly string[]): void {
   if (assumed.length > 0) context.note(`made up, as the manifests do not have it: ${assumed.join(", ")}\n`);
 }
+
+/** What is not in force is told beside an answer that cannot know of it. */
+export function warnOfErrors(context: CliContext, findings: readonly Finding[]): void {
+  const errors = findings.filter(({ severity }) => severity === "error");
+  if (errors.length === 0) return;
+  context.note(`not in force, so it does not count here:\n${findingLines(context, errors)}\n`);
+}

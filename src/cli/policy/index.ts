@@ -1,7 +1,9 @@
 /** `tandem policy …`: what policies do, offline on manifests and on a running agent. */
-import { type Command, CommanderError } from "commander";
+import { type Command, CommanderError, Option } from "commander";
 import type { CliContext } from "../context.ts";
 import { registerPolicyGet } from "./get.ts";
+import type { ShowOptions } from "./show.ts";
+import type { TraceOptions } from "./trace.ts";
 
 const about = `
 All but get and wait work on manifests alone: no cluster, no agent, no root. -f takes files, folders and - (standard input), also
@@ -13,6 +15,8 @@ Exit code: 0 all is well, 1 a mismatch or something invalid, 2 the command line 
 Examples:
   tandem policy validate -f manifests/
   tandem policy test -f manifests/ -p probes.yaml
+  tandem policy trace -f manifests/ --from shop/web --to svc/shop/api --port 80/TCP
+  tandem policy show -f manifests/ shop/api
   tandem policy get
 `;
 
@@ -77,13 +81,54 @@ Examples:
         options: Offline & { readonly json: boolean; readonly quiet: boolean; readonly probes: readonly string[] },
       ) => (await import("./test.ts")).testPolicies(context, options),
     );
+  offlineCommand(policy, "trace", "the decision about one connection, step by step")
+    .requiredOption("--from <end>", "NAMESPACE/POD, node/NAME or an address")
+    .requiredOption("--to <end>", "the same, or svc/NAMESPACE/NAME")
+    .option("--port <number[/protocol]>", "of the destination or the service, as 8080/TCP (TCP is the default)")
+    .option("--icmp <type>", "an ICMP message by number or name, as 8 or EchoRequest")
+    .option("--icmp6 <type>", "an ICMPv6 message, as 128 or EchoRequest")
+    .addOption(
+      new Option("--family <number>", "address family (default: 4 where both ends have it)").choices(["4", "6"]),
+    )
+    .addHelpText(
+      "after",
+      `
+Prints both ends with their identities, the translation of a service, the egress of the source and the ingress of the destination:
+the groups of rules that name the peer, those that hold the port, and the one that decides. Where nothing allows it, the rules that
+come near. Verdicts are the compiled bit vectors', as the kernel looks them up.
+
+Examples:
+  tandem policy trace -f manifests/ --from shop/web --to shop/api --port 8080
+  tandem policy trace -f manifests/ --from shop/web --to svc/shop/api --port 80/TCP --json
+  tandem policy trace -f manifests/ --from 203.0.113.7 --to shop/web --icmp EchoRequest
+`,
+    )
+    .action(async (options: TraceOptions) => (await import("./trace.ts")).trace(context, options));
+  offlineCommand(
+    policy,
+    "show <pod>",
+    "the resolved rules of one pod (NAMESPACE/POD): peers, ports, where they come from",
+  )
+    .addHelpText(
+      "after",
+      `
+Per direction the default and the groups in the order in which they decide: denies, allows, L7.
+
+Examples:
+  tandem policy show -f manifests/ shop/api
+  tandem policy show shop/api -f manifests/ --json
+`,
+    )
+    .action(async (pod: string, options: ShowOptions) => (await import("./show.ts")).show(context, pod, options));
 }
 
 function offlineCommand(policy: Command, usage: string, description: string): Command {
+  // A list of several would swallow the argument behind it.
+  const path = usage.includes(" ") ? "<path>" : "<path...>";
   return policy
     .command(usage)
     .description(description)
-    .requiredOption("-f, --filename <path...>", "manifests: files, folders, or - for standard input", collect)
+    .requiredOption(`-f, --filename ${path}`, "manifests: files, folders, or - for standard input", collect)
     .option("--json", "print JSON", false);
 }
 

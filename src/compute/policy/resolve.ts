@@ -22,7 +22,7 @@ const { host, world, unmanaged, health, init, remoteNode, kubeApiserver, ingress
   identityNumbers;
 
 /** Kubelet's probes must reach the pods of its node, whatever allows are missing; denies come first. */
-const ownNode: Entry = {
+export const ownNode: Entry = {
   action: "allow",
   l7: "",
   ports: everything,
