@@ -1,5 +1,7 @@
 /** Network namespaces and veth pairs of one test, made with `ip` (another implementation than ours) and removed with the test. */
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { promisify } from "node:util";
 import type { ExecutionContext } from "ava";
 
@@ -43,8 +45,21 @@ export class Netns {
   }
 }
 
+/** A test process that was killed could not clean up: what carries the number of a dead one is removed. */
+async function removeStale(): Promise<void> {
+  for (const name of await readdir("/run/netns").catch(() => [])) {
+    const pid = /^tandem-([0-9a-z]+)x\d+$/.exec(name)?.[1];
+    if (pid === undefined || existsSync(`/proc/${Number.parseInt(pid, 36)}`)) continue;
+    await run("ip", ["netns", "del", name]).catch(() => undefined); // another test was faster
+  }
+}
+
+let cleaned: Promise<void> | null = null;
+
 /** A new namespace whose loopback device is up. */
 export async function netns(t: ExecutionContext): Promise<Netns> {
+  cleaned ??= removeStale();
+  await cleaned;
   const made = new Netns(uniqueName());
   await run("ip", ["netns", "add", made.name]);
   t.teardown(() => run("ip", ["netns", "del", made.name]));
