@@ -10,7 +10,7 @@ let count = 0;
 
 /** A name that no other test process of this machine has. */
 export function uniqueName(): string {
-  return `tandem-${process.pid.toString(36)}x${count++}`;
+  return `tandem-kt-${process.pid.toString(36)}x${count++}`;
 }
 
 export class Netns {
@@ -48,7 +48,7 @@ export class Netns {
 /** A test process that was killed could not clean up: what carries the number of a dead one is removed. */
 async function removeStale(): Promise<void> {
   for (const name of await readdir("/run/netns").catch(() => [])) {
-    const pid = /^tandem-([0-9a-z]+)x\d+$/.exec(name)?.[1];
+    const pid = /^tandem-kt-([0-9a-z]+)x\d+$/.exec(name)?.[1];
     if (pid === undefined || existsSync(`/proc/${Number.parseInt(pid, 36)}`)) continue;
     await run("ip", ["netns", "del", name]).catch(() => undefined); // another test was faster
   }
