@@ -2,6 +2,7 @@
 import { type Command, CommanderError, Option } from "commander";
 import type { CliContext } from "../context.ts";
 import { registerPolicyGet } from "./get.ts";
+import type { ImpactOptions } from "./impact.ts";
 import type { ShowOptions } from "./show.ts";
 import type { TraceOptions } from "./trace.ts";
 
@@ -17,6 +18,7 @@ Examples:
   tandem policy test -f manifests/ -p probes.yaml
   tandem policy trace -f manifests/ --from shop/web --to svc/shop/api --port 80/TCP
   tandem policy show -f manifests/ shop/api
+  tandem policy impact -f cluster.yaml --old before.yaml --new after.yaml --svg impact.svg
   tandem policy get
 `;
 
@@ -120,6 +122,27 @@ Examples:
 `,
     )
     .action(async (pod: string, options: ShowOptions) => (await import("./show.ts")).show(context, pod, options));
+  policy
+    .command("impact")
+    .description("what a change opens and closes: between workloads, nodes and the outside, per port")
+    .option("-f, --filename <path...>", "manifests that do not change, such as the pods", collect)
+    .option("--old <path...>", "manifests as they were", collect)
+    .option("--new <path...>", "manifests as they will be", collect)
+    .option("--svg <file>", "also draw it: a matrix of who reaches whom")
+    .option("--json", "print JSON", false)
+    .addHelpText(
+      "after",
+      `
+Compares every pair of pods that policies can tell apart, the pods' own node and other nodes, and the outside in as many parts as
+rules name prefixes, over all protocols and ports. Either side may be left out: what a policy does that is added or removed.
+
+Examples:
+  tandem policy impact -f pods.yaml --old policies.yaml --new policies-new.yaml
+  tandem policy impact -f manifests/ --new new-policy.yaml --svg impact.svg
+  git show HEAD:policies.yaml | tandem policy impact -f pods.yaml --old - --new policies.yaml
+`,
+    )
+    .action(async (options: ImpactOptions) => (await import("./impact.ts")).impact(context, options));
 }
 
 function offlineCommand(policy: Command, usage: string, description: string): Command {

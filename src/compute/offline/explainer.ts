@@ -5,11 +5,12 @@ import { makeSurroundings } from "../index.ts";
 import { holdersOf } from "../identity/addresses.ts";
 import { PodIdentifier, type PodIdentities } from "../identity/pods.ts";
 import { PolicyBook, type PolicyInForce } from "../policy/book.ts";
+import { NameIndex } from "../policy/name-index.ts";
 import { policyObject } from "../policy/parse.ts";
 import { type Entry, RuleResolver } from "../policy/resolve.ts";
 import type { Direction, Spec } from "../policy/rules.ts";
 import { SelectorIndex } from "../policy/selector-index.ts";
-import type { Surroundings } from "../policy/surroundings.ts";
+import { nodePeers, type Surroundings } from "../policy/surroundings.ts";
 import type { IdentityAllocator } from "../result.ts";
 
 export class PolicyExplainer {
@@ -21,16 +22,25 @@ export class PolicyExplainer {
 
   /** @param identities the allocator that numbered the sets */
   constructor(tables: TableSnapshot, identities: IdentityAllocator) {
-    const { pods, namespaces, services, endpointSlices, nodes, localEndpoints } = tables;
+    const { pods, namespaces, services, endpointSlices, nodes, localEndpoints, localAddresses } = tables;
     const book = new PolicyBook();
     this.#policies = book.read(tables.policies);
     const named = book.namedKeys(this.#policies, services);
     const known = new PodIdentifier(identities).identify(pods, namespaces, named);
-    const holders = holdersOf({ pods: known.pods, nodes, localEndpoints, nodeName: "" });
+    const holders = holdersOf({ pods: known.pods, nodes, localEndpoints, localAddresses, nodeName: "" });
     const selectors = new SelectorIndex();
     selectors.update(known.identities);
     this.#pods = known.pods;
-    this.#surroundings = makeSurroundings(selectors, known.identities, holders, services, endpointSlices);
+    const names = new NameIndex();
+    names.update(tables.names);
+    this.#surroundings = makeSurroundings(known.identities, holders, {
+      selectors,
+      services,
+      endpointSlices,
+      groups: tables.cidrGroups,
+      nodes: nodePeers(nodes, ""),
+      names,
+    });
   }
 
   /** What the rules say about the pod in one direction, looked up; in an open direction only what they deny. */

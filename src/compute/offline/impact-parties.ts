@@ -1,0 +1,123 @@
+/**
+ * Who is compared when policies change: pods that the policies of before and of after cannot tell apart are one row, and so are nodes
+ * (a pod's own, and the others) and the parts of the outside.
+ */
+import { compareText } from "../../model/labels.ts";
+import type { PodRow } from "../../model/tables.ts";
+import { type OfflineCluster, type Party, podKey } from "./cluster.ts";
+import { outsideParts } from "./outside.ts";
+import { vectorsOf } from "./vectors.ts";
+import { workloadName } from "./workload-names.ts";
+
+export interface PodClass {
+  readonly kind: "pods";
+  readonly title: string;
+  /** "namespace/name", sorted. */
+  readonly pods: readonly string[];
+  /** In which of both clusters they are. */
+  readonly before: boolean;
+  readonly after: boolean;
+}
+
+export interface NodeClass {
+  readonly kind: "nodes";
+  readonly title: string;
+  /** The node of the pod on the other side, or another one. */
+  readonly own: boolean;
+  /** Names. */
+  readonly nodes: readonly string[];
+}
+
+export interface OutsideClass {
+  readonly kind: "outside";
+  readonly title: string;
+  readonly party: Party;
+}
+
+export type Class = PodClass | NodeClass | OutsideClass;
+
+export function classesOf(before: OfflineCluster, after: OfflineCluster): readonly Class[] {
+  return [...podClasses(before, after), ...nodeClasses(before, after), ...outsideClasses(before, after)];
+}
+
+/** Addresses by which rules may tell parties inside of the cluster apart. */
+function addressSignature(cluster: OfflineCluster, addresses: PodRow["addresses"]): string {
+  return cluster.result.desired.sets
+    .flatMap(({ egress, ingress }) => [egress, ingress])
+    .filter(({ prefixes }) => prefixes.length > 0)
+    .flatMap((direction) => addresses.map((address) => vectorsOf(direction).who(-1, address).toString(16)))
+    .join(",");
+}
+
+function podClasses(before: OfflineCluster, after: OfflineCluster): readonly PodClass[] {
+  const signatures = [before, after].map((cluster) => podSignatures(cluster));
+  const rows = new Map([...before.livePods, ...after.livePods].map((pod) => [podKey(pod), pod]));
+  const members = new Map<string, string[]>();
+  for (const pod of [...rows.keys()].sort(compareText)) {
+    const signature = signatures.map((of) => of.get(pod) ?? "absent").join("|");
+    const known = members.get(signature);
+    if (known === undefined) members.set(signature, [pod]);
+    else known.push(pod);
+  }
+  const classes = [...members.values()].map((pods): PodClass => {
+    const [first = ""] = pods;
+    const [was, is] = signatures.map((of) => of.has(first));
+    const title = workloadName(pods.flatMap((pod) => rows.get(pod) ?? []));
+    return { kind: "pods", title, pods, before: was ?? false, after: is ?? false };
+  });
+  const titles = classes.map(({ title }) => title);
+  return classes
+    .map((each): PodClass => {
+      const unique = titles.filter((title) => title === each.title).length === 1;
+      return unique ? each : { ...each, title: podsText(each.pods) };
+    })
+    .sort((a, b) => compareText(a.title, b.title));
+}
+
+function podsText(pods: readonly string[]): string {
+  const [first = "", ...others] = pods;
+  return others.length === 0 ? first : `${first} and ${others.length} more`;
+}
+
+/** Equal for pods that no rule of the cluster tells apart, as subjects or as peers. */
+function podSignatures(cluster: OfflineCluster): ReadonlyMap<string, string> {
+  return new Map(
+    cluster.livePods.map((pod) => {
+      const key = podKey(pod);
+      const families = pod.addresses.map(({ family }) => family).join();
+      const identity = cluster.result.identityOfPod.get(key);
+      return [key, `${identity} ${cluster.setOf(key)?.key} ${families} ${addressSignature(cluster, pod.addresses)}`];
+    }),
+  );
+}
+
+function nodeClasses(before: OfflineCluster, after: OfflineCluster): readonly NodeClass[] {
+  const members = new Map<string, string[]>();
+  const names = new Set([...before.facts.nodes.keys(), ...after.facts.nodes.keys()]);
+  for (const name of [...names].sort(compareText)) {
+    const signature = [before, after]
+      .map((cluster) => {
+        const addresses = cluster.facts.nodes.get(name)?.addresses ?? [];
+        return `${addresses.map(({ family }) => family).join()} ${addressSignature(cluster, addresses)}`;
+      })
+      .join("|");
+    const known = members.get(signature);
+    if (known === undefined) members.set(signature, [name]);
+    else known.push(name);
+  }
+  const single = members.size === 1;
+  return [...members.values()].flatMap((nodes): readonly NodeClass[] => {
+    const which = single ? "" : ` (${nodes.join(", ")})`;
+    return [
+      { kind: "nodes", title: `own node${which}`, own: true, nodes },
+      { kind: "nodes", title: `other nodes${which}`, own: false, nodes },
+    ];
+  });
+}
+
+function outsideClasses(before: OfflineCluster, after: OfflineCluster): readonly OutsideClass[] {
+  return outsideParts([before, after]).map(({ prefix, address }): OutsideClass => {
+    const rest = prefix.length === 0 ? `outside (IPv${prefix.family})` : prefix.text;
+    return { kind: "outside", title: rest, party: { kind: "outside", name: address.text, address } };
+  });
+}
