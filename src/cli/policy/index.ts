@@ -5,6 +5,7 @@ import { registerPolicyGet } from "./get.ts";
 import type { ImpactOptions } from "./impact.ts";
 import type { ShowOptions } from "./show.ts";
 import type { TraceOptions } from "./trace.ts";
+import { registerPolicyWait } from "./wait.ts";
 
 const about = `
 All but get and wait work on manifests alone: no cluster, no agent, no root. -f takes files, folders and - (standard input), also
@@ -20,6 +21,7 @@ Examples:
   tandem policy show -f manifests/ shop/api
   tandem policy impact -f cluster.yaml --old before.yaml --new after.yaml --svg impact.svg
   tandem policy get
+  tandem policy wait --timeout 5
 `;
 
 export function registerPolicy(context: CliContext, program: Command): void {
@@ -32,6 +34,7 @@ export function registerPolicy(context: CliContext, program: Command): void {
     throw error.exitCode === 0 ? error : new CommanderError(2, error.code, error.message);
   });
   registerPolicyGet(context, policy);
+  registerPolicyWait(context, policy);
   registerOffline(context, policy);
 }
 

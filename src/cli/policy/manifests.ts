@@ -1,6 +1,6 @@
 /** Manifests of offline commands: files, folders and standard input as one cluster, with everything that is wrong in them by its place. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { completeObjects } from "../../compute/offline/complete.ts";
 import { OfflineCluster } from "../../compute/offline/cluster.ts";
 import { messageOf } from "../../lib/errors.ts";
@@ -44,8 +44,10 @@ const manifestName = /^[^.].*\.(ya?ml|json)$/;
  * @throws CliError MANIFESTS_UNREADABLE (exit code 2)
  */
 export function readManifests(paths: readonly string[]): Manifests {
-  const texts = new Map(paths.flatMap(filesOf).map((file) => [file, readText(file)]));
-  const parsed = [...texts].map(([file, text]) => parseManifest(text, file === "-" ? "standard input" : file));
+  // The same file may be named twice, also in two ways.
+  const files = new Map(paths.flatMap(filesOf).map((file) => [file === "-" ? file : resolve(file), file]));
+  const texts = new Map([...files.values()].map((file) => [file === "-" ? "standard input" : file, readText(file)]));
+  const parsed = [...texts].map(([file, text]) => parseManifest(text, file));
   const written = parsed.flatMap(({ objects }) => objects);
   const { objects, assumed } = completeObjects<ManifestObject>(written);
   const readings = objects.map(readObject);

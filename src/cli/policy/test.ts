@@ -40,13 +40,13 @@ export function testPolicies(context: CliContext, options: TestOptions): void {
   if (options.json) {
     const problems = [...errors, ...mistakes];
     const shown = files.map(({ file, description, results }) => {
-      return { file, description, probes: results.map((result) => probeJson(manifests, result)) };
+      return { file, description, probes: results.map(probeJson) };
     });
     printJson(context, { ok, ...totals, problems, assumed: manifests.assumed, files: shown });
   } else if (mistakes.length > 0) context.write(problemLines(context, mistakes));
   else {
     noteAssumed(context, manifests.assumed);
-    printResults(context, manifests, files, options.quiet);
+    printResults(context, files, options.quiet);
     if (errors.length > 0) {
       context.write(`Not in force, so nothing above counts for them:\n${findingLines(context, errors)}\n`);
     }
@@ -57,12 +57,12 @@ export function testPolicies(context: CliContext, options: TestOptions): void {
   }
 }
 
-function printResults(context: CliContext, manifests: Manifests, files: readonly FileResults[], quiet: boolean): void {
+function printResults(context: CliContext, files: readonly FileResults[], quiet: boolean): void {
   for (const { file, description, results } of files) {
     const shown = quiet ? results.filter(({ status }) => status === "failed") : results;
     if (shown.length === 0) continue;
     context.write(`${file}${description === "" ? "" : `: ${description}`}\n`);
-    context.write(`${probeTable(context, manifests, shown)}\n`);
+    context.write(`${probeTable(context, shown)}\n`);
   }
 }
 
@@ -92,14 +92,14 @@ function readProbesFile(file: string): ProbesReading {
   return readProbes(value, file);
 }
 
-function probeTable(context: CliContext, { cluster }: Manifests, results: readonly ProbeResult[]): string {
+function probeTable(context: CliContext, results: readonly ProbeResult[]): string {
   const paints = {
     passed: painter(context, "green"),
     failed: painter(context, "red"),
     pending: painter(context, "yellow"),
   };
   const rows = results.map((result): readonly CellInput[] => {
-    const { probe, status, seen, connection, reason } = result;
+    const { probe, status, seen, connection, cluster, reason } = result;
     const why = connection === null ? [] : explainConnection(cluster, connection);
     return [
       probe.number,
@@ -117,7 +117,7 @@ function seenText(seen: NonNullable<ProbeResult["seen"]>): string {
   return seen === "redirect" ? "L7 decides" : seen;
 }
 
-function probeJson({ cluster }: Manifests, { probe, status, seen, connection, reason }: ProbeResult): object {
+function probeJson({ probe, status, seen, connection, cluster, reason }: ProbeResult): object {
   const { resolved: _, ...written } = probe;
   const decidedBy = connection === null ? [] : explainConnection(cluster, connection);
   return { ...written, seen: seen === "redirect" ? "l7" : seen, status, reason, decidedBy };
