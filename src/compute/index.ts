@@ -12,9 +12,11 @@ import { PodIdentifier, type PodIdentities, type PodIdentity } from "./identity/
 import { identityNumbers, reservedIdentities } from "./identity/reserved.ts";
 import { memo } from "./memo.ts";
 import { PolicyBook, type PolicyInForce } from "./policy/book.ts";
+import { missingGroups } from "./policy/groups.ts";
+import { NameIndex } from "./policy/name-index.ts";
 import { SelectorIndex } from "./policy/selector-index.ts";
 import { SetCompiler } from "./policy/sets.ts";
-import { endpointAddresses, hostBlock, type PodPeer, type Surroundings } from "./policy/surroundings.ts";
+import { endpointAddresses, hostBlock, nodePeers, type PodPeer, type Surroundings } from "./policy/surroundings.ts";
 import type { Computation, ComputationOptions, ComputedIdentity, ComputedPolicy, ComputeResult } from "./result.ts";
 import { createFrontends } from "./services/index.ts";
 
@@ -34,12 +36,17 @@ export function createComputation(options: ComputationOptions): Computation {
 class TableComputation implements Computation {
   readonly #book: PolicyBook;
   readonly #selectors = new SelectorIndex();
+  readonly #names = new NameIndex();
   readonly #sets: SetCompiler;
   readonly #frontends = createFrontends();
   readonly #nodeName: string;
   readonly #reports = new WeakMap<
     PolicyInForce,
-    { readonly selected: readonly PodIdentity[]; readonly report: ComputedPolicy }
+    {
+      readonly selected: readonly PodIdentity[];
+      readonly missing: readonly Problem[];
+      readonly report: ComputedPolicy;
+    }
   >();
   readonly #pods: (
     pods: TableSnapshot["pods"],
@@ -56,15 +63,30 @@ class TableComputation implements Computation {
       pods: PodIdentities["pods"],
       nodes: TableSnapshot["nodes"],
       localEndpoints: TableSnapshot["localEndpoints"],
-    ): AddressHolders => holdersOf({ pods, nodes, localEndpoints, nodeName: this.#nodeName }),
+      localAddresses: TableSnapshot["localAddresses"],
+    ): AddressHolders => holdersOf({ pods, nodes, localEndpoints, localAddresses, nodeName: this.#nodeName }),
   );
+  readonly #missing = memo(missingGroups);
+  readonly #nodePeers = memo((nodes: TableSnapshot["nodes"]) => nodePeers(nodes, this.#nodeName));
   readonly #surroundings = memo(
     (
       { identities }: PodIdentities,
       holders: AddressHolders,
       services: TableSnapshot["services"],
       endpointSlices: TableSnapshot["endpointSlices"],
-    ) => makeSurroundings(this.#selectors, identities, holders, services, endpointSlices),
+      groups: TableSnapshot["cidrGroups"],
+      nodes: Surroundings["nodes"],
+      // The index is the same object whatever it holds: only its table tells that it answers something else.
+      _names: TableSnapshot["names"],
+    ) =>
+      makeSurroundings(identities, holders, {
+        selectors: this.#selectors,
+        services,
+        endpointSlices,
+        groups,
+        nodes,
+        names: this.#names,
+      }),
   );
 
   constructor({ nodeName, identities, policyEnforcement, lastValid }: ComputationOptions) {
@@ -80,18 +102,28 @@ class TableComputation implements Computation {
   }
 
   compute(snapshot: TableSnapshot): ComputeResult {
-    const { nodes, services, endpointSlices, localEndpoints, uplinks } = snapshot;
+    const { nodes, services, endpointSlices, localEndpoints, localAddresses, uplinks, cidrGroups, names } = snapshot;
     const policies = this.#policies(snapshot.policies);
     const podIdentities = this.#pods(snapshot.pods, snapshot.namespaces, this.#named(policies, services));
     const { pods, identities } = podIdentities;
     const cidrs = this.#cidrs(nodes);
-    const holders = this.#holders(pods, nodes, localEndpoints);
+    const holders = this.#holders(pods, nodes, localEndpoints, localAddresses);
     const frontends = this.#frontends(
       { services, endpointSlices, pods: snapshot.pods, nodes },
       { nodeName: this.#nodeName },
     );
     this.#selectors.update(identities);
-    const surroundings = this.#surroundings(podIdentities, holders, services, endpointSlices);
+    this.#names.update(names);
+    const nodePeers = this.#nodePeers(nodes);
+    const surroundings = this.#surroundings(
+      podIdentities,
+      holders,
+      services,
+      endpointSlices,
+      cidrGroups,
+      nodePeers,
+      names,
+    );
     const local = [...localEndpoints.values()].sort((a, b) => a.id - b.id || compareText(a.containerId, b.containerId));
     const localFacts = local.map((row) => podOfEndpoint(row, pods));
     const { sets, setOf } = this.#sets.compile(
@@ -108,7 +140,10 @@ class TableComputation implements Computation {
         audit: false,
       };
     });
-    const computed = policies.map((policy) => this.#computedPolicy(policy, identities));
+    const missing = this.#missing(policies, cidrGroups);
+    const computed = policies.map((policy) =>
+      this.#computedPolicy(policy, identities, missing.get(policy) ?? noProblems),
+    );
     return {
       desired: {
         identities: holders.identities,
@@ -134,37 +169,46 @@ class TableComputation implements Computation {
   }
 
   /** The same object as before, where the policy and the identities that it selects are. */
-  #computedPolicy(policy: PolicyInForce, identities: PodIdentities["identities"]): ComputedPolicy {
+  #computedPolicy(
+    policy: PolicyInForce,
+    identities: PodIdentities["identities"],
+    missing: readonly Problem[],
+  ): ComputedPolicy {
     const ids = new Set(policy.specs.flatMap(({ subject }) => this.#selectors.match(subject)));
     const selected = [...ids].flatMap((id) => identities.get(id) ?? []);
     const before = this.#reports.get(policy);
-    if (before?.selected.length === selected.length && selected.every((each, at) => each === before.selected[at])) {
+    if (
+      before?.missing === missing &&
+      before.selected.length === selected.length &&
+      selected.every((each, at) => each === before.selected[at])
+    ) {
       return before.report;
     }
     const { kind, namespace, name } = policy.row;
     const pods = selected.flatMap((identity) => identity.pods.map(({ key }) => key)).sort(compareText);
-    const report = { kind, namespace, name, valid: policy.valid, pods, problems: policy.problems };
-    this.#reports.set(policy, { selected, report });
+    const problems = [...policy.problems, ...missing];
+    const report = { kind, namespace, name, valid: policy.valid, pods, problems };
+    this.#reports.set(policy, { selected, missing, report });
     return report;
   }
 }
 
 /** What policies refer to, of everything that is known. */
 export function makeSurroundings(
-  selectors: SelectorIndex,
   identities: PodIdentities["identities"],
   holders: AddressHolders,
-  services: TableSnapshot["services"],
-  endpointSlices: TableSnapshot["endpointSlices"],
+  known: Pick<Surroundings, "selectors" | "services" | "groups" | "nodes" | "names"> &
+    Pick<TableSnapshot, "endpointSlices">,
 ): Surroundings {
+  const { endpointSlices, ...taken } = known;
   const podAddresses = new Set([...holders.addressesOf.values()].flat().map(({ text }) => text));
   const endpoints = endpointAddresses(endpointSlices);
   const peers = new Map<number, readonly PodPeer[]>();
   return {
-    selectors,
+    ...taken,
     podsOf: (id) => {
-      const known = peers.get(id);
-      if (known !== undefined) return known;
+      const before = peers.get(id);
+      if (before !== undefined) return before;
       const pods = (identities.get(id)?.pods ?? []).map(({ key, row }): PodPeer => {
         return { ports: row.ports, addresses: holders.addressesOf.get(key) ?? [] };
       });
@@ -175,10 +219,11 @@ export function makeSurroundings(
     apiServer: (endpoints.get("default/kubernetes") ?? [])
       .filter(({ text }) => !podAddresses.has(text))
       .map((address) => hostBlock(address, false)),
-    services,
     serviceBlocks: new Map([...endpoints].map(([name, each]) => [name, each.map((one) => hostBlock(one, true))])),
   };
 }
+
+const noProblems: readonly Problem[] = [];
 
 function computedIdentities(identities: PodIdentities["identities"]): readonly ComputedIdentity[] {
   const reserved = reservedIdentities.map(({ id, labels }) => ({ id, labels, references: 0, reserved: true }));

@@ -23,8 +23,11 @@ export const tableNames: readonly TableName[] = [
   "services",
   "endpointSlices",
   "policies",
+  "cidrGroups",
+  "names",
   "localEndpoints",
   "uplinks",
+  "localAddresses",
   "routes",
 ];
 
@@ -41,8 +44,11 @@ export class TableStore {
     services: new Map(),
     endpointSlices: new Map(),
     policies: new Map(),
+    cidrGroups: new Map(),
+    names: new Map(),
     localEndpoints: new Map(),
     uplinks: new Map(),
+    localAddresses: new Map(),
     routes: new Map(),
   };
   readonly #copies: { [K in TableName]?: Table<K> } = {};

@@ -97,6 +97,20 @@ export interface PolicyRow {
   readonly specs: readonly unknown[] | null;
 }
 
+/** A CiliumCIDRGroup: blocks of addresses that policies refer to by name or by labels. */
+export interface CidrGroupRow {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly externalCidrs: readonly Prefix[];
+}
+
+/** What a DNS name has given to clients on this node, as long as policies may count on it. */
+export interface NameRow {
+  /** As `dns-names.ts` writes names: lower case, without the final dot. */
+  readonly name: string;
+  readonly addresses: readonly Address[];
+}
+
 /** A pod of this node as the CNI plugin made it. */
 export interface LocalEndpointRow {
   /** "namespace/pod". */
@@ -125,6 +139,13 @@ export interface UplinkRow {
   readonly l3: boolean;
 }
 
+/** An address that this node itself answers on: of global scope, on a device that is no pod's. */
+export interface LocalAddressRow {
+  readonly address: Address;
+  /** Name of a device that has it. */
+  readonly device: string;
+}
+
 /** A route of the main table to a pod CIDR or another prefix that matters. */
 export interface RouteFactRow {
   readonly destination: Prefix;
@@ -144,8 +165,11 @@ export interface TableRows {
   readonly services: ServiceRow; // namespace/name
   readonly endpointSlices: EndpointSliceRow; // namespace/name
   readonly policies: PolicyRow; // kind/namespace/name
+  readonly cidrGroups: CidrGroupRow; // name
+  readonly names: NameRow; // name
   readonly localEndpoints: LocalEndpointRow; // containerId
   readonly uplinks: UplinkRow; // ifindex
+  readonly localAddresses: LocalAddressRow; // address text
   readonly routes: RouteFactRow; // prefix text
 }
 

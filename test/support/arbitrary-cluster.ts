@@ -3,8 +3,10 @@ import fc from "fast-check";
 import { type Address, parseAddress, parsePrefix, type Prefix } from "../../src/model/ip.ts";
 import { TableStore } from "../../src/model/store.ts";
 import type {
+  CidrGroupRow,
   ContainerPort,
   EndpointSliceRow,
+  NameRow,
   NamespaceRow,
   NodeRow,
   PodRow,
@@ -47,11 +49,11 @@ export const namespaceRow: fc.Arbitrary<NamespaceRow> = fc
   .tuple(fc.constantFrom(...namespaceNames), fc.constantFrom("red", "blue"))
   .map(([name, team]) => ({ name, labels: { team, "kubernetes.io/metadata.name": name } }));
 
-export function nodeRow(name: (typeof nodeNames)[number]): NodeRow {
+export function nodeRow(name: (typeof nodeNames)[number], pool: string = name): NodeRow {
   const n = nodeNames.indexOf(name) + 1;
   return {
     name,
-    labels: {},
+    labels: { pool, "kubernetes.io/hostname": name },
     addresses: [address(`192.168.0.${n}`), address(`fd00:192::${n}`)],
     podCidrs: [prefix(`10.1.${n}.0/24`), prefix(`fd00:1:${n}::/64`)],
   };
@@ -147,6 +149,27 @@ export const sliceRow: fc.Arbitrary<EndpointSliceRow> = fc
       ports: [],
     };
   });
+
+export const groupRow: fc.Arbitrary<CidrGroupRow> = fc
+  .record({
+    name: fc.constantFrom("g1", "g2"),
+    labels: fc.constantFrom({}, { kind: "partner" }),
+    externalCidrs: some(
+      fc.constantFrom("203.0.113.7/32", "198.51.100.0/24", "10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0"),
+    ),
+  })
+  .map(({ name, labels, externalCidrs }) => ({
+    name,
+    labels: labels as Record<string, string>,
+    externalCidrs: externalCidrs.map(prefix),
+  }));
+
+export const nameRow: fc.Arbitrary<NameRow> = fc
+  .record({
+    name: fc.constantFrom("a.example.com", "b.example.com", "example.com", "x.a.example.com"),
+    addresses: some(fc.constantFrom("203.0.113.7", "198.51.100.60", "10.1.1.1", "192.168.0.1", "2001:db8::7")),
+  })
+  .map(({ name, addresses }) => ({ name, addresses: addresses.map(address) }));
 
 // ---- policies ----
 
@@ -253,7 +276,7 @@ const ciliumPort = fc
 const portRule = fc.oneof(
   { weight: 2, arbitrary: fc.record({ ports: fc.array(ciliumPort, { minLength: 1, maxLength: 2 }) }) },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({
       ports: fc.constantFrom([{ port: "80", protocol: "TCP" }], [{ port: "http", protocol: "TCP" }]),
       rules: fc.constantFrom({ http: [{ method: "GET" }] }, { http: [] }, { http: [{ path: "/a" }, {}] }),
@@ -278,6 +301,32 @@ const entities = [
   "none",
 ];
 
+const group = fc
+  .record({
+    who: fc.constantFrom<object[]>(
+      { cidrGroupRef: "g1" },
+      { cidrGroupRef: "g2" },
+      { cidrGroupSelector: { matchLabels: { kind: "partner" } } },
+      { cidrGroupSelector: { matchExpressions: [{ key: "kind", operator: "DoesNotExist" }] } },
+    ),
+    except: fc.constantFrom(undefined, undefined, ["203.0.113.0/24"], ["198.51.100.60/32", "2001:db8::7/128"]),
+  })
+  .map(({ who, except }) => compact({ ...who, except }));
+
+const nodeSelector = fc.constantFrom<object[]>(
+  {},
+  { matchLabels: { pool: "n1" } },
+  { matchLabels: { "k8s:pool": "special" } },
+  { matchExpressions: [{ key: "kubernetes.io/hostname", operator: "NotIn", values: ["n1"] }] },
+);
+
+const dnsName = fc.constantFrom<object[]>(
+  { matchName: "A.example.com." },
+  { matchPattern: "*.example.com" },
+  { matchPattern: "*" },
+  { matchPattern: "*.*.example.com" },
+);
+
 /** @param mayRequire whether it may narrow other rules */
 export function ciliumRule(side: "from" | "to", denies: boolean, mayRequire = true): fc.Arbitrary<object> {
   const peers: fc.Arbitrary<object>[] = [
@@ -286,8 +335,12 @@ export function ciliumRule(side: "from" | "to", denies: boolean, mayRequire = tr
     some(ciliumSelector).map((each) => ({ [`${side}Endpoints`]: each })),
     some(fc.constantFrom(...entities)).map((each) => ({ [`${side}Entities`]: each })),
     some(fc.oneof(block4, block6)).map((each) => ({ [`${side}CIDR`]: each })),
-    some(block).map((each) => ({ [`${side}CIDRSet`]: each })),
+    some(fc.oneof({ weight: 2, arbitrary: block }, { weight: 1, arbitrary: group })).map((each) => ({
+      [`${side}CIDRSet`]: each,
+    })),
+    some(nodeSelector).map((each) => ({ [`${side}Nodes`]: each })),
   ];
+  if (side === "to" && !denies) peers.push(some(dnsName).map((each) => ({ toFQDNs: each })));
   if (side === "to") {
     peers.push(
       fc.constantFrom(
@@ -369,6 +422,17 @@ export const sliceStep: fc.Arbitrary<Step> = sliceRow.map(
 export const policyStep: fc.Arbitrary<Step> = policyRow.map(
   (row) => (store) => store.upsert("policies", `${row.kind}/${row.namespace}/${row.name}`, row),
 );
+export const groupStep: fc.Arbitrary<Step> = groupRow.map(
+  (row) => (store) => store.upsert("cidrGroups", row.name, row),
+);
+export const nameStep: fc.Arbitrary<Step> = nameRow.map((row) => (store) => store.upsert("names", row.name, row));
+export const nodeStep: fc.Arbitrary<Step> = fc
+  .tuple(fc.constantFrom(...nodeNames), fc.constantFrom("n1", "n2", "special"))
+  .map(
+    ([name, pool]) =>
+      (store) =>
+        store.upsert("nodes", name, nodeRow(name, pool)),
+  );
 export const nodeSteps: readonly Step[] = nodeNames.map(
   (name) => (store) => store.upsert("nodes", name, nodeRow(name)),
 );
@@ -380,6 +444,9 @@ export const clusterSteps: fc.Arbitrary<readonly Step[]> = fc
     some(serviceStep),
     some(sliceStep, 3),
     fc.array(policyStep, { minLength: 1, maxLength: 6 }),
+    some(groupStep),
+    some(nameStep, 3),
+    some(nodeStep),
   )
   .map((parts) => [...nodeSteps, ...parts.flat()]);
 

@@ -46,7 +46,17 @@ export function isLive({ phase, hostNetwork, addresses }: PodRow): boolean {
 /** The tables as the agent of a node has them: those of the cluster and its own endpoints. */
 export function tablesOfNode(store: TableStore, nodeName: string): TableStore {
   const own = new TableStore();
-  for (const table of ["namespaces", "nodes", "pods", "services", "endpointSlices", "policies"] as const) {
+  const tables = [
+    "namespaces",
+    "nodes",
+    "pods",
+    "services",
+    "endpointSlices",
+    "policies",
+    "cidrGroups",
+    "names",
+  ] as const;
+  for (const table of tables) {
     for (const [key, row] of store.table(table)) own.upsert(table, key, row);
   }
   let id = 0;

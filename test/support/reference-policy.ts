@@ -140,13 +140,44 @@ export class ReferencePolicy {
         case "CIDR":
           return peer.kind === "outside" && inCidr(value as string, peer.address);
         case "CIDRSet":
-          return peer.kind === "outside" && inBlock(value, peer.address);
+          return peer.kind === "outside" && this.#isInSet(value, peer.address);
+        case "Nodes":
+          return peer.kind === "node" && peer.node !== subject.node && this.#isNode(value, peer.node);
+        case "FQDNs":
+          return peer.kind === "outside" && this.#isNamed(value, peer.address);
         case "Services":
           return direction === "egress" && this.#isBehind(value, peer, fits);
         default:
           throw new Error(`${kind} is not in the reference`);
       }
     });
+  }
+
+  #isInSet(entry: Written, address: Address): boolean {
+    if (entry.cidr !== undefined) return inBlock(entry, address);
+    const groups = [...this.#store.table("cidrGroups").values()].filter(({ name, labels }) =>
+      entry.cidrGroupRef === undefined
+        ? selected(entry.cidrGroupSelector, labelsOf(labels))
+        : name === entry.cidrGroupRef,
+    );
+    return groups.some(({ externalCidrs }) =>
+      externalCidrs.some(({ text }) => inBlock({ cidr: text, except: entry.except }, address)),
+    );
+  }
+
+  #isNode(selector: Written, name: string): boolean {
+    return selected(selector, labelsOf(this.#store.table("nodes").get(name)?.labels ?? {}));
+  }
+
+  /** Label by label; `*` is letters, digits, - and _, and alone it is every name. */
+  #isNamed({ matchName, matchPattern }: Written, address: Address): boolean {
+    const names = [...this.#store.table("names").values()].filter(({ addresses }) =>
+      addresses.some(({ text }) => text === address.text),
+    );
+    if (matchPattern === "*") return names.length > 0;
+    const wanted = (matchName ?? matchPattern).toLowerCase().replace(/\.$/, "");
+    const expression = new RegExp(`^${wanted.replaceAll(".", "[.]").replaceAll("*", "[-_a-z0-9]*")}$`);
+    return names.some(({ name }) => expression.test(name));
   }
 
   #matchesNetworkPolicyPeer(
@@ -297,7 +328,9 @@ function asRules(policy: Policy, direction: Direction, section: string): readonl
   }
   const side = direction === "ingress" ? "from" : "to";
   return (spec[direction + section] ?? []).flatMap((rule: Written): Rule[] => {
-    const fields = ["Endpoints", "Entities", "CIDR", "CIDRSet", "Services"].map((name) => side + name);
+    const fields = ["Endpoints", "Entities", "CIDR", "CIDRSet", "Services", "Nodes", "FQDNs"].map(
+      (name) => side + name,
+    );
     const given = fields.filter((name) => rule[name] != null);
     const peers = given.flatMap((name) => rule[name].map((value: Written) => ({ [name]: value })));
     const icmps = (rule.icmps ?? []).flatMap(({ fields: entries }: Written) =>

@@ -1,11 +1,12 @@
 /**
  * Who has which address. Nodes come first, so that no pod can pass for one; then what the CNI gave to a pod of this node; then a pod
- * whose node has the address in its pod CIDRs; then any other. Of equals the first by name.
+ * whose node has the address in its pod CIDRs; then any other pod. Of equals the first by name. Addresses that this node has beside those
+ * of its Node object (of bridges, secondary ones, those that several hosts announce) are the node too, unless somebody of the cluster has them.
  */
 import { type Address, compareAddresses, prefixContains } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
-import type { LocalEndpointRow, NodeRow } from "../../model/tables.ts";
+import type { LocalAddressRow, LocalEndpointRow, NodeRow } from "../../model/tables.ts";
 import type { DesiredIdentity } from "../desired.ts";
 import type { PodFact } from "./pods.ts";
 import { identityNumbers } from "./reserved.ts";
@@ -14,6 +15,7 @@ export interface AddressFacts {
   readonly pods: ReadonlyMap<string, PodFact>;
   readonly nodes: ReadonlyMap<string, NodeRow>;
   readonly localEndpoints: ReadonlyMap<string, LocalEndpointRow>;
+  readonly localAddresses: ReadonlyMap<string, LocalAddressRow>;
   readonly nodeName: string;
 }
 
@@ -71,6 +73,16 @@ export function holdersOf(facts: AddressFacts): AddressHolders {
     } else if (holder.fact !== fact) problems.push(inUse(claim, `Pod ${holder.fact.key}`));
   }
   for (const own of addressesOf.values()) own.sort(compareAddresses);
+  for (const { address, device } of facts.localAddresses.values()) {
+    const node = nodeHolders.get(address.text);
+    const pod = holders.get(address.text);
+    if (node !== undefined && node.node !== facts.nodeName)
+      problems.push(notOurs(address, device, `Node ${node.node}`));
+    else if (pod !== undefined) problems.push(notOurs(address, device, `Pod ${pod.fact.key}`));
+    else if (node === undefined) {
+      identities.push({ address, identity: identityNumbers.host, localNode: true, node: true });
+    }
+  }
   problems.push(...outsideOfCidrs(facts.nodes, holders.values()));
   return { identities: identities.sort((a, b) => compareAddresses(a.address, b.address)), addressesOf, problems };
 }
@@ -125,6 +137,17 @@ function podClaims({ pods, nodes, localEndpoints }: AddressFacts, problems: Prob
     }
   }
   return claims;
+}
+
+function notOurs(address: Address, device: string, holder: string): Problem {
+  return {
+    code: "LOCAL_ADDRESS_IN_USE",
+    severity: "warning",
+    object: `device ${device}`,
+    field: address.text,
+    message: `${address.text} is on this node and is ${holder}'s, which keeps it: traffic is judged as that one's`,
+    remedy: `remove the address from ${device}, or correct what says that it is ${holder}'s`,
+  };
 }
 
 function differs(fact: PodFact, address: Address, given: readonly string[]): Problem {

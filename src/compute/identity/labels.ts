@@ -8,8 +8,8 @@ import type { Labels, PodRow } from "../../model/tables.ts";
 export const namespaceKey = "io.kubernetes.pod.namespace";
 export const namespaceLabelPrefix = "io.cilium.k8s.namespace.labels.";
 const serviceAccountKey = "io.cilium.k8s.policy.serviceaccount";
-const clusterKey = "io.cilium.k8s.policy.cluster";
-const clusterName = "default";
+export const clusterKey = "io.cilium.k8s.policy.cluster";
+export const clusterName = "default";
 
 const kept = ["app.kubernetes.io"];
 /** Starts of keys that are no part of an identity by default: Cilium's list (pkg/labelsfilter). */

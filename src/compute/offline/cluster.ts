@@ -3,22 +3,33 @@
  * computation serves all nodes, as a set speaks of "the own node" and "other nodes" and never of a name.
  */
 import { TandemError } from "../../lib/errors.ts";
+import { normalName } from "../../model/dns-names.ts";
 import type { Address } from "../../model/ip.ts";
 import { prefixContains } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
 import { TableStore, type TableSnapshot } from "../../model/store.ts";
-import type { LocalEndpointRow, PodRow, TableName } from "../../model/tables.ts";
+import type { LocalEndpointRow, NameRow, PodRow, TableName } from "../../model/tables.ts";
 import type { CompiledSet } from "../desired.ts";
 import { takesPart } from "../identity/pods.ts";
 import { identityNumbers, reservedIdentities } from "../identity/reserved.ts";
-import { createComputation, type ComputeResult, type IdentityAllocator } from "../index.ts";
+import { type Computation, type ComputeResult, createComputation, type IdentityAllocator } from "../index.ts";
 import { PolicyExplainer } from "./explainer.ts";
 
 /** The tables that manifests fill. */
 export type OfflineFacts = Pick<
   TableSnapshot,
-  "namespaces" | "nodes" | "pods" | "services" | "endpointSlices" | "policies"
+  "namespaces" | "nodes" | "pods" | "services" | "endpointSlices" | "policies" | "cidrGroups"
 >;
+
+/** What names of DNS have given to clients. */
+export type ResolvedNames = readonly { readonly name: string; readonly addresses: readonly Address[] }[];
+
+/** What clusters of the same facts have in common: what one computed need not be computed again for the next. */
+interface Engine {
+  readonly allocator: IdentityAllocator;
+  /** By name of the node; "" is no node, as most sets are the same on all of them. */
+  readonly computations: Map<string, Computation>;
+}
 
 /** Who has an address. */
 export type Party =
@@ -32,7 +43,7 @@ export class OfflineCluster {
   readonly facts: OfflineFacts;
   readonly result: ComputeResult;
   readonly #tables: TableSnapshot;
-  readonly #allocator = countingAllocator();
+  readonly #engine: Engine;
   readonly #pods = new Map<string, PodRow>();
   readonly #nodes = new Map<string, string>();
   readonly #identities: ReadonlyMap<string, number>;
@@ -40,15 +51,12 @@ export class OfflineCluster {
   readonly #labels: ReadonlyMap<number, readonly string[]>;
   #explainer: PolicyExplainer | null = null;
 
-  constructor(facts: OfflineFacts) {
+  constructor(facts: OfflineFacts, tables: TableSnapshot = tablesOf(facts), engine: Engine = newEngine()) {
     this.facts = facts;
-    this.#tables = tablesOf(facts);
+    this.#tables = tables;
+    this.#engine = engine;
     // No node is called so: which one is a pod's own is told when somebody asks.
-    this.result = createComputation({
-      nodeName: "",
-      identities: this.#allocator,
-      policyEnforcement: "default",
-    }).compute(this.#tables);
+    this.result = this.#compute("");
     const { desired, identities } = this.result;
     for (const node of [...facts.nodes.values()].sort((a, b) => compareText(b.name, a.name))) {
       for (const { text } of node.addresses) this.#nodes.set(text, node.name);
@@ -57,13 +65,7 @@ export class OfflineCluster {
       if (isLive(pod)) for (const { text } of pod.addresses) this.#pods.set(text, pod);
     }
     this.#identities = new Map(desired.identities.map(({ address, identity }) => [address.text, identity]));
-    const sets = new Map(desired.sets.map((set) => [set.key, set]));
-    this.#setOfPod = new Map(
-      desired.endpoints.flatMap(({ row, set }): [string, CompiledSet][] => {
-        const found = set === null ? undefined : sets.get(set);
-        return found === undefined ? [] : [[row.pod, found]];
-      }),
-    );
+    this.#setOfPod = selectsNodes(facts) ? this.#setsByNode() : new Map(setsOf(this.result));
     this.#labels = new Map(identities.map(({ id, labels }) => [id, labels]));
   }
 
@@ -107,8 +109,63 @@ export class OfflineCluster {
   }
 
   get explainer(): PolicyExplainer {
-    this.#explainer ??= new PolicyExplainer(this.#tables, this.#allocator);
+    this.#explainer ??= new PolicyExplainer(this.#tables, this.#engine.allocator);
     return this.#explainer;
+  }
+
+  /** The same cluster when clients have learned these names, and no others. */
+  withNames(resolved: ResolvedNames): OfflineCluster {
+    const names = new Map<string, NameRow>();
+    for (const { name: written, addresses } of resolved) {
+      const name = normalName(written);
+      names.set(name, { name, addresses: [...(names.get(name)?.addresses ?? []), ...addresses] });
+    }
+    return new OfflineCluster(this.facts, { ...this.#tables, names }, this.#engine);
+  }
+
+  #compute(node: string): ComputeResult {
+    const { allocator, computations } = this.#engine;
+    const computation =
+      computations.get(node) ??
+      createComputation({ nodeName: node, identities: allocator, policyEnforcement: "default" });
+    computations.set(node, computation);
+    return computation.compute(this.#tables);
+  }
+
+  /** Rules about nodes by labels never mean the pod's own: there each node's pods have sets of their own. */
+  #setsByNode(): ReadonlyMap<string, CompiledSet> {
+    const nodeOf = new Map(this.livePods.map((pod) => [podKey(pod), pod.node]));
+    const nodes = new Set(nodeOf.values());
+    return new Map(
+      [...nodes].flatMap((node) => setsOf(this.#compute(node)).filter(([pod]) => nodeOf.get(pod) === node)),
+    );
+  }
+}
+
+function newEngine(): Engine {
+  return { allocator: countingAllocator(), computations: new Map() };
+}
+
+function setsOf({ desired }: ComputeResult): readonly (readonly [string, CompiledSet])[] {
+  const sets = new Map(desired.sets.map((set) => [set.key, set]));
+  return desired.endpoints.flatMap(({ row, set }): (readonly [string, CompiledSet])[] => {
+    const found = set === null ? undefined : sets.get(set);
+    return found === undefined ? [] : [[row.pod, found]];
+  });
+}
+
+function selectsNodes({ policies }: OfflineFacts): boolean {
+  return [...policies.values()].some(
+    ({ kind, spec, specs }) => kind !== "NetworkPolicy" && /"(from|to)Nodes"/.test(textOf([spec, specs])),
+  );
+}
+
+/** Data that refers to itself has no text: such a policy is refused anyway. */
+function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? "";
+  } catch {
+    return "";
   }
 }
 

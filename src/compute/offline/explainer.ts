@@ -16,8 +16,12 @@ import type { IdentityAllocator } from "../result.ts";
 export class PolicyExplainer {
   readonly #policies: readonly PolicyInForce[];
   readonly #pods: PodIdentities["pods"];
+  readonly #nodes: TableSnapshot["nodes"];
+  readonly #selectsNodes: boolean;
+  /** Without a node of its own. */
   readonly #surroundings: Surroundings;
-  readonly #resolver = new RuleResolver();
+  /** By node: rules about nodes never mean the pod's own. One for all, if there are no such rules. */
+  readonly #views = new Map<string, { readonly surroundings: Surroundings; readonly resolver: RuleResolver }>();
   readonly #entries = new Map<string, readonly Entry[]>();
 
   /** @param identities the allocator that numbered the sets */
@@ -31,6 +35,10 @@ export class PolicyExplainer {
     const selectors = new SelectorIndex();
     selectors.update(known.identities);
     this.#pods = known.pods;
+    this.#nodes = nodes;
+    this.#selectsNodes = this.#policies.some(({ specs }) =>
+      specs.some(({ rules }) => rules.some(({ peers }) => peers.some(({ kind }) => kind === "nodes"))),
+    );
     const names = new NameIndex();
     names.update(tables.names);
     this.#surroundings = makeSurroundings(known.identities, holders, {
@@ -38,7 +46,7 @@ export class PolicyExplainer {
       services,
       endpointSlices,
       groups: tables.cidrGroups,
-      nodes: nodePeers(nodes, ""),
+      nodes: [],
       names,
     });
   }
@@ -50,9 +58,20 @@ export class PolicyExplainer {
     if (known !== undefined) return known;
     const fact = this.#pods.get(pod);
     const subject = { specs: this.#selecting(pod).map(({ spec }) => spec), ports: fact?.row.ports ?? [] };
-    const entries = this.#resolver.resolve(subject, direction, enforced, this.#surroundings);
+    const { resolver, surroundings } = this.#viewOf(fact?.row.node ?? "");
+    const entries = resolver.resolve(subject, direction, enforced, surroundings);
     this.#entries.set(key, entries);
     return entries;
+  }
+
+  #viewOf(node: string): { readonly surroundings: Surroundings; readonly resolver: RuleResolver } {
+    const name = this.#selectsNodes ? node : "";
+    const known = this.#views.get(name);
+    if (known !== undefined) return known;
+    const surroundings = { ...this.#surroundings, nodes: nodePeers(this.#nodes, name) };
+    const view = { surroundings, resolver: new RuleResolver() };
+    this.#views.set(name, view);
+    return view;
   }
 
   /** Policies that close the direction for the pod: "NetworkPolicy shop/db", sorted. */

@@ -1,10 +1,10 @@
 /**
  * Probes against a cluster: what each sees, and whether that is what was expected. What can only be judged by something that is not
- * enforced yet (L7 requests, DNS names, policies of nodes) is pending with its reason, and nothing else is: a probe that is decided
+ * enforced yet (L7 requests, policies of nodes) is pending with its reason, and nothing else is: a probe that is decided
  * before such a thing has a say is judged.
  */
 import type { OfflineCluster } from "./cluster.ts";
-import { type Connection, connect, type EndVerdict, type Verdict } from "./connection.ts";
+import { type Connection, connect, type Verdict } from "./connection.ts";
 import { findEnd } from "./ends.ts";
 import { type Probe, probeFlow } from "./probes.ts";
 
@@ -14,6 +14,8 @@ export interface ProbeResult {
   /** Null: it could not be tried. */
   readonly seen: Verdict | null;
   readonly connection: Connection | null;
+  /** In which it was tried: the one that was given, with the names that the client has learned. */
+  readonly cluster: OfflineCluster;
   /** Why it is pending or could not be tried; null otherwise. */
   readonly reason: string | null;
 }
@@ -33,30 +35,33 @@ export function totalsOf(results: readonly ProbeResult[]): ProbeTotals {
   return { passed: count("passed"), failed: count("failed"), pending: count("pending") };
 }
 
-export function runProbe(cluster: OfflineCluster, probe: Probe): ProbeResult {
+export function runProbe(given: OfflineCluster, probe: Probe): ProbeResult {
+  const cluster = probe.resolved.length === 0 ? given : given.withNames(probe.resolved);
   const from = findEnd(cluster, probe.from);
   const to = findEnd(cluster, probe.to);
-  const broken = (reason: string): ProbeResult => ({ probe, status: "failed", seen: null, connection: null, reason });
+  const broken = (reason: string): ProbeResult => ({
+    probe,
+    status: "failed",
+    seen: null,
+    connection: null,
+    cluster,
+    reason,
+  });
   if (from.kind === "unknown") return broken(`from: ${from.message}; ${from.remedy}`);
   if (to.kind === "unknown") return broken(`to: ${to.message}; ${to.remedy}`);
   if (from.kind === "service") return broken(`from: ${from.text} is a service; nothing connects from there`);
   const connection = connect(cluster, { from, to, flow: probeFlow(probe), family: probe.family });
   const reason = pendingReason(cluster, probe, connection);
-  if (reason !== null) return { probe, status: "pending", seen: connection.verdict, connection, reason };
+  if (reason !== null) return { probe, status: "pending", seen: connection.verdict, connection, cluster, reason };
   const status = connection.verdict === probe.expect ? "passed" : "failed";
-  return { probe, status, seen: connection.verdict, connection, reason: null };
+  return { probe, status, seen: connection.verdict, connection, cluster, reason: null };
 }
 
 /** Null: everything that has a say is enforced. */
 function pendingReason(cluster: OfflineCluster, probe: Probe, connection: Connection): string | null {
   const ends = connection.paths.flatMap(({ egress, ingress }) => [egress, ingress]).filter((end) => end !== null);
-  const missing = unenforced(cluster);
-  if (missing.nodes && ends.some(({ subject }) => subject.kind === "node")) {
+  if (unenforced(cluster).nodes && ends.some(({ subject }) => subject.kind === "node")) {
     return "policies of nodes (nodeSelector) are not enforced yet";
-  }
-  if (missing.names) {
-    const unknown = ends.find((end) => mayBeNamed(end, probe));
-    if (unknown !== undefined) return "DNS names (toFQDNs) are not resolved yet";
   }
   // An end that denies whatever is asked has the last word; a connection that is only opened gets as far as the proxy.
   if (connection.verdict === "redirect") return l7Reason(probe);
@@ -71,17 +76,10 @@ function l7Reason({ request }: Probe): string {
   return `L7 rules decide about the ${request === "dns" ? "DNS query" : `${request === "http" ? "HTTP" : "Kafka"} request`}, and no proxy enforces them yet`;
 }
 
-/** An address that a name has given may be in a rule of `toFQDNs`: such rules name nobody now. */
-function mayBeNamed({ side, verdict, basis, peer }: EndVerdict, { resolved }: Probe): boolean {
-  if (side !== "egress" || verdict === "allow" || basis.kind !== "default" || peer.kind !== "outside") return false;
-  return resolved.some(({ addresses }) => addresses.some(({ text }) => text === peer.address.text));
-}
-
 /** What policies of this cluster say and nothing enforces. */
-export function unenforced(cluster: OfflineCluster): { readonly nodes: boolean; readonly names: boolean } {
+export function unenforced(cluster: OfflineCluster): { readonly nodes: boolean } {
   const problems = cluster.result.policies.flatMap((policy) => policy.problems);
   return {
     nodes: problems.some(({ code, field }) => code === "POLICY_UNSUPPORTED" && field.endsWith("nodeSelector")),
-    names: problems.some(({ code, field }) => code === "POLICY_PEER_PENDING" && field.includes(".toFQDNs[")),
   };
 }

@@ -1,10 +1,12 @@
 /** The entries of ingress, egress, ingressDeny and egressDeny of a Cilium policy. */
 import { at, type Fields, type Place, readEach, readFields, refuse, warn } from "./fields.ts";
-import { demandFields, readAuthentication, readDemands, readNamePattern } from "./read-cilium-l7.ts";
+import { readCidrSet } from "./read-cilium-cidr.ts";
+import { demandFields, readAuthentication, readDemands } from "./read-cilium-l7.ts";
+import { readNamesPeer, readNodesPeer, refuseCloudGroup } from "./read-cilium-peers.ts";
 import { readEndpointPeer, readRequirement } from "./read-cilium-selector.ts";
 import { readServicePeer } from "./read-cilium-services.ts";
 import { checkCount, readEntity, readIcmps, readPortProtocol } from "./read-cilium-values.ts";
-import { readBlock, readPrefix } from "./read-values.ts";
+import { readPrefix } from "./read-values.ts";
 import type { Direction, Peer, Port, Requires, Rule } from "./rules.ts";
 
 export interface CiliumRuleScope {
@@ -115,7 +117,7 @@ function peerReader(kind: string, scope: CiliumRuleScope): (value: unknown, plac
         return prefix === null ? null : { kind: "block", block: { prefix, except: [], outsideOnly: true } };
       };
     case "CIDRSet":
-      return (value, place) => readCidrSet(value, place, scope);
+      return readCidrSet;
     case "Entities":
       return (value, place) => {
         const entity = readEntity(value, place);
@@ -124,45 +126,12 @@ function peerReader(kind: string, scope: CiliumRuleScope): (value: unknown, plac
     case "Services":
       return (value, place) => readServicePeer(value, place, scope.namespace);
     case "FQDNs":
-      return (value, place) => {
-        const name = readFields(value, place, ["matchName", "matchPattern"]);
-        if (name !== null && readNamePattern(name, place) !== null) {
-          pending(place, scope, "names of DNS are not resolved yet", "name the addresses in toCIDR");
-        }
-        return null;
-      };
+      return readNamesPeer;
     case "Nodes":
-      return (_value, place) =>
-        pending(place, scope, "nodes have no labels here yet", "name them by entity or by CIDR");
+      return readNodesPeer;
     default:
-      return (_value, place) =>
-        pending(place, scope, "groups of a cloud are not known here", "name the addresses by CIDR");
+      return refuseCloudGroup;
   }
-}
-
-/** Nobody for now, where that opens nothing. */
-function pending(place: Place, scope: CiliumRuleScope, what: string, remedy: string): null {
-  if (scope.denies) refuse(place, "POLICY_UNSUPPORTED", `${what}, so this cannot be denied`, remedy);
-  else warn(place, "POLICY_PEER_PENDING", `${what}: this is nobody`, remedy);
-  return null;
-}
-
-function readCidrSet(value: unknown, place: Place, scope: CiliumRuleScope): Peer | null {
-  const fields = readFields(value, place, ["cidr", "except", "cidrGroupRef", "cidrGroupSelector"]);
-  if (fields === null) return null;
-  const given = ["cidr", "cidrGroupRef", "cidrGroupSelector"].filter((name) => {
-    return fields[name] !== undefined && fields[name] !== null && fields[name] !== "";
-  });
-  if (given.length !== 1) {
-    const message = given.length === 0 ? "there is no cidr" : `${given.join(" and ")} in one entry`;
-    refuse(place, given.length === 0 ? "POLICY_MISSING" : "POLICY_COMBINED", message, "write one of them");
-    return null;
-  }
-  if (given[0] !== "cidr") {
-    return pending(at(place, given[0] ?? ""), scope, "CiliumCIDRGroup is not read yet", "write the CIDRs here");
-  }
-  const block = readBlock(fields.cidr, fields.except, place, true);
-  return block === null ? null : { kind: "block", block };
 }
 
 /** One for each entry of toPorts, one for all ICMP types; one for everything, if neither is there. */

@@ -6,16 +6,10 @@ import { makeSelector, requirement, type Requirement, type Selector } from "../.
 import { namespaceKey, namespaceLabelPrefix } from "../identity/labels.ts";
 import { at, type Place, refuse, shown, warn } from "./fields.ts";
 import { readEntity } from "./read-cilium-values.ts";
-import { type KeyReading, readSelector } from "./read-selector.ts";
+import { ciliumKeys, readSelector } from "./read-selector.ts";
 import type { Entity, Peer } from "./rules.ts";
 
 const reservedSource = "reserved:";
-
-/** All labels of pods come from Kubernetes, so "k8s:", "any:" and no source are the same. Other sources stay: no pod has them. */
-const ciliumKeys: KeyReading = {
-  pattern: "cilium",
-  translate: (key) => key.replace(/^(k8s|any):/, ""),
-};
 
 function read(value: unknown, place: Place): Selector | null {
   if (value === undefined || value === null) {

@@ -18,6 +18,12 @@ export interface KeyReading {
 /** Keys as they are. */
 export const plainKeys: KeyReading = { pattern: "kubernetes", translate: (key) => key };
 
+/** All labels come from Kubernetes, so "k8s:", "any:" and no source are the same. Other sources stay: nothing has them. */
+export const ciliumKeys: KeyReading = {
+  pattern: "cilium",
+  translate: (key) => key.replace(/^(k8s|any):/, ""),
+};
+
 /** Null for an absent selector. */
 export function readSelector(value: unknown, place: Place, keys: KeyReading): Selector | null {
   const fields = readFields(value, place, ["matchLabels", "matchExpressions"]);

@@ -2,9 +2,10 @@
  * Rules with their peers and ports looked up: selectors become identities, port names numbers, entities what they stand for. What is
  * left knows of no policy and of no pod, and the compiler only has to group it.
  */
-import { makeSelector, type Selector } from "../../model/labels.ts";
+import { makeSelector, type Selector, selects } from "../../model/labels.ts";
 import type { ContainerPort } from "../../model/tables.ts";
 import { identityNumbers } from "../identity/reserved.ts";
+import { groupBlocks } from "./groups.ts";
 import { everything, makePortSet, type PortRange, type PortSet, portSetText } from "./port-sets.ts";
 import type { Action, Block, Direction, Entity, Peer, Port, Rule, Spec } from "./rules.ts";
 import { namedRanges, peersByPorts } from "./named-ports.ts";
@@ -139,6 +140,10 @@ function resolvePeers(peers: readonly Peer[], required: readonly Selector[], sur
   };
 }
 
+function blocksOnly(blocks: readonly Block[]): Peers {
+  return { any: false, identities: [], blocks };
+}
+
 const everybody: Peers = { any: true, identities: [], blocks: [] };
 
 function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Surroundings): Peers {
@@ -151,7 +156,15 @@ function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Su
     case "pods":
       return { any: false, identities: [pods(peer.selector, peer.narrowed)], blocks: [] };
     case "block":
-      return { any: false, identities: [], blocks: [peer.block] };
+      return blocksOnly([peer.block]);
+    case "group":
+      return blocksOnly(groupBlocks(peer, surroundings.groups));
+    case "nodes": {
+      const nodes = surroundings.nodes.filter(({ labels }) => selects(peer.selector, labels));
+      return blocksOnly(nodes.flatMap(({ blocks }) => blocks));
+    }
+    case "names":
+      return blocksOnly(surroundings.names.blocks(peer.pattern));
     case "entity":
       return resolveEntity(peer.entity, surroundings);
     case "service": {

@@ -2,6 +2,7 @@
  * Policies of every kind, read and normalised: what the compiler and the resolver work on. Nothing here knows of YAML, and nothing
  * of addresses that pods have at the moment.
  */
+import type { NamePattern } from "../../model/dns-names.ts";
 import type { Prefix } from "../../model/ip.ts";
 import type { Selector } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -41,6 +42,12 @@ export type Peer =
   | { readonly kind: "pods"; readonly selector: Selector; readonly narrowed: boolean }
   | { readonly kind: "entity"; readonly entity: Entity }
   | { readonly kind: "block"; readonly block: Block }
+  /** Addresses of CiliumCIDRGroups, outside of the cluster only; without those in `except`. */
+  | { readonly kind: "group"; readonly group: GroupReference; readonly except: readonly Prefix[] }
+  /** Nodes by the labels of their Node objects, but never the subject's own: that is the entity `host`. */
+  | { readonly kind: "nodes"; readonly selector: Selector }
+  /** What the names have given, outside of the cluster only. */
+  | { readonly kind: "names"; readonly pattern: NamePattern }
   /** Services by name (null: any) and labels in a namespace (null: all). */
   | {
       readonly kind: "service";
@@ -48,6 +55,11 @@ export type Peer =
       readonly name: string | null;
       readonly selector: Selector;
     };
+
+export type GroupReference =
+  /** `field`: where it is written, "spec.egress[0].toCIDRSet[0].cidrGroupRef". */
+  | { readonly kind: "name"; readonly name: string; readonly field: string }
+  | { readonly kind: "labels"; readonly selector: Selector };
 
 /** Ports of the destination. ICMP types are ports too: type << 8 is the first, so that one type is 256 of them. */
 export type Port =

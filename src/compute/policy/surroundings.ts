@@ -1,8 +1,17 @@
 /** What rules are resolved against: everything that the peers and ports of a policy can refer to, as it is at the moment. */
 import { compareAddresses, makePrefix, type Address } from "../../model/ip.ts";
-import { compareText, labelMap, makeSelector, requirement, type Selector, selects } from "../../model/labels.ts";
-import type { ContainerPort, EndpointSliceRow, ServiceRow } from "../../model/tables.ts";
-import { namespaceKey } from "../identity/labels.ts";
+import {
+  compareText,
+  type LabelMap,
+  labelMap,
+  makeSelector,
+  requirement,
+  type Selector,
+  selects,
+} from "../../model/labels.ts";
+import type { CidrGroupRow, ContainerPort, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
+import { clusterKey, clusterName, namespaceKey } from "../identity/labels.ts";
+import type { NameIndex } from "./name-index.ts";
 import type { Block, Peer } from "./rules.ts";
 import type { SelectorIndex } from "./selector-index.ts";
 
@@ -11,6 +20,13 @@ export interface PodPeer {
   readonly ports: readonly ContainerPort[];
   /** Those that are its own, sorted. */
   readonly addresses: readonly Address[];
+}
+
+/** A node as rules select it. */
+export interface NodePeer {
+  readonly labels: LabelMap;
+  /** Its addresses. They have the identity of all nodes, so they are named one by one. */
+  readonly blocks: readonly Block[];
 }
 
 export interface Surroundings {
@@ -22,6 +38,11 @@ export interface Surroundings {
   readonly services: ReadonlyMap<string, ServiceRow>;
   /** By "namespace/service". */
   readonly serviceBlocks: ReadonlyMap<string, readonly Block[]>;
+  /** By name. */
+  readonly groups: ReadonlyMap<string, CidrGroupRow>;
+  /** All but the one that is computed for, in order of their names. */
+  readonly nodes: readonly NodePeer[];
+  readonly names: Pick<NameIndex, "blocks">;
 }
 
 /** Peers of a rule, looked up: who is any of all this. */
@@ -55,6 +76,17 @@ export function podsBehind({ namespace, selector }: ServiceRow): Selector | null
   if (selector === null || Object.keys(selector).length === 0) return null;
   const labels = Object.entries(selector).map(([key, value]) => requirement(key, "In", [value]));
   return makeSelector([...labels, requirement(namespaceKey, "In", [namespace])]);
+}
+
+/** @param nodeName of the node that is computed for */
+export function nodePeers(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): readonly NodePeer[] {
+  return [...nodes.values()]
+    .filter(({ name }) => name !== nodeName)
+    .sort((a, b) => compareText(a.name, b.name))
+    .map(({ labels, addresses }) => ({
+      labels: new Map([...labelMap(labels), [clusterKey, clusterName]]),
+      blocks: addresses.map((address) => hostBlock(address, false)),
+    }));
 }
 
 const hostBlocks = { inside: new WeakMap<Address, Block>(), outside: new WeakMap<Address, Block>() };

@@ -59,6 +59,7 @@ const noRows: ManifestRows = {
   services: new Map(),
   endpointSlices: new Map(),
   policies: new Map(),
+  cidrGroups: new Map(),
 };
 
 export class FilesSource {

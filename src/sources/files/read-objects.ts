@@ -12,6 +12,7 @@ import { editDistance, nearest } from "../../lib/nearest.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import type { TableRows } from "../../model/tables.ts";
+import { readCidrGroup } from "./read-cidr-groups.ts";
 import { checkNamespace, namespaceRow, readNode, readPolicy } from "./read-cluster.ts";
 import { type Metadata, nameOf, readMetadata } from "./read-metadata.ts";
 import { readPod } from "./read-pods.ts";
@@ -29,7 +30,15 @@ export interface ManifestObject {
 }
 
 /** Tables that manifests fill, keyed as `TableRows` says. */
-export const manifestTables = ["namespaces", "nodes", "pods", "services", "endpointSlices", "policies"] as const;
+export const manifestTables = [
+  "namespaces",
+  "nodes",
+  "pods",
+  "services",
+  "endpointSlices",
+  "policies",
+  "cidrGroups",
+] as const;
 export type ManifestTable = (typeof manifestTables)[number];
 export type ManifestRows = { readonly [K in ManifestTable]: ReadonlyMap<string, TableRows[K]> };
 
@@ -59,7 +68,10 @@ export interface ObjectReading {
 }
 
 interface Kind {
+  /** The one to write. */
   readonly apiVersion: string;
+  /** Others that say the same. */
+  readonly also?: readonly string[];
   readonly table: ManifestTable;
   readonly namespaced: boolean;
   /** Top-level ones. */
@@ -97,6 +109,17 @@ const kinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["NetworkPolicy", policy("NetworkPolicy", "networking.k8s.io/v1", state)],
   ["CiliumNetworkPolicy", policy("CiliumNetworkPolicy", "cilium.io/v2", ciliumPolicy)],
   ["CiliumClusterwideNetworkPolicy", policy("CiliumClusterwideNetworkPolicy", "cilium.io/v2", ciliumPolicy)],
+  [
+    "CiliumCIDRGroup",
+    {
+      apiVersion: "cilium.io/v2",
+      also: ["cilium.io/v2alpha1"],
+      table: "cidrGroups",
+      namespaced: false,
+      fields: state,
+      read: readCidrGroup,
+    },
+  ],
 ]);
 
 export function readObjects(objects: readonly ManifestObject[]): ObjectsReading {
@@ -129,7 +152,7 @@ export function readObject({ value, file, line }: ManifestObject): ObjectReading
   }
   const names = nameOf(value, known.namespaced);
   const object = names === null ? `${kind} in ${place}` : objectText(kind, names);
-  if (apiVersion !== known.apiVersion) {
+  if (apiVersion !== known.apiVersion && !known.also?.includes(apiVersion)) {
     const message = `${shown(apiVersion)} is not a version that is read (${place})`;
     const problem = mistake("MANIFEST_VERSION", message, `write apiVersion: ${known.apiVersion}`, object);
     return { ...problem, object, slot: slotOf(kind, known, names), refused: true };

@@ -11,9 +11,12 @@ import {
   ciliumRule,
   clusterSteps,
   flows,
+  groupStep,
   namespaceStep,
+  nameStep,
   nodeNames,
   nodeRow,
+  nodeStep,
   podRow,
   podStep,
   policyStep,
@@ -75,7 +78,23 @@ const invalidPolicy: PolicyRow = {
   specs: null,
 };
 
-const tables = ["pods", "policies", "services", "endpointSlices", "namespaces", "nodes", "localEndpoints"] as const;
+const tables = [
+  "pods",
+  "policies",
+  "services",
+  "endpointSlices",
+  "namespaces",
+  "nodes",
+  "localEndpoints",
+  "cidrGroups",
+  "names",
+  "localAddresses",
+] as const;
+
+/** Addresses of nodes and pods among them. */
+const localAddressStep: fc.Arbitrary<Step> = fc
+  .constantFrom("172.17.0.1", "10.1.1.1", "192.168.0.1", "192.168.0.2", "fd00:1:1::1", "198.51.100.60")
+  .map((text) => (store) => store.upsert("localAddresses", text, { address: address(text), device: "br0" }));
 
 const deletion: fc.Arbitrary<Step> = fc.tuple(fc.constantFrom(...tables), fc.nat()).map(([table, n]) => (store) => {
   const keys = [...store.table(table).keys()];
@@ -104,6 +123,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   namespaceStep,
   serviceStep,
   sliceStep,
+  groupStep,
+  nameStep,
+  nodeStep,
+  localAddressStep,
   fc.constantFrom(...nodeNames).map(
     (name): Step =>
       (store) =>

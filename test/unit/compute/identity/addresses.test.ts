@@ -112,3 +112,40 @@ test("pod CIDRs of two nodes that overlap are told with both, and are in the sta
     ["10.1.1.0/24", "10.1.1.128/25", "10.1.2.0/24"],
   );
 });
+
+function own(bench: Bench, device: string, ...texts: readonly string[]): Bench {
+  for (const text of texts) bench.store.upsert("localAddresses", text, { address: address(text), device });
+  return bench;
+}
+
+test("an address that this node has on a device is its own, although its Node object does not list it, until it leaves", (t) => {
+  const bench = own(new Bench(), "docker0", "172.17.0.1", "fd00:172::1", "192.168.0.1");
+  const result = bench.compute();
+  for (const text of ["172.17.0.1", "fd00:172::1", "192.168.0.1"]) {
+    t.deepEqual(
+      result.desired.identities.filter((each) => each.address.text === text),
+      [{ address: address(text), identity: 1, localNode: true, node: true }],
+    );
+  }
+  t.deepEqual(result.problems, []);
+  bench.store.delete("localAddresses", "172.17.0.1");
+  bench.store.delete("localAddresses", "192.168.0.1");
+  const after = bench.compute();
+  t.is(holder(after, "172.17.0.1"), undefined);
+  t.like(holder(after, "192.168.0.1"), { identity: 1 }, "the Node object still lists it");
+});
+
+test("an address inside of the node's own pod CIDR, of a bridge say, is the node and no unknown pod", (t) => {
+  const result = own(new Bench(), "kube-bridge", "10.1.1.1").compute();
+  t.like(holder(result, "10.1.1.1"), { identity: 1, localNode: true });
+});
+
+test("an address on this node that is another node's or a pod's stays theirs, and it is told", (t) => {
+  const bench = own(new Bench().local(pod("a", at("10.1.1.9"))), "br0", "192.168.0.2", "10.1.1.9");
+  bench.pods(pod("far", { node: "n2", ...at("10.1.2.9") }));
+  const result = own(bench, "br0", "10.1.2.9").compute();
+  t.like(holder(result, "192.168.0.2"), { identity: 6, localNode: false });
+  t.like(holder(result, "10.1.1.9"), { identity: result.identityOfPod.get("shop/a") ?? 0, localNode: false });
+  t.like(holder(result, "10.1.2.9"), { identity: result.identityOfPod.get("shop/far") ?? 0 });
+  t.deepEqual(told(result), Array(3).fill("LOCAL_ADDRESS_IN_USE device br0"));
+});

@@ -93,16 +93,37 @@ const refused: readonly (readonly [string, unknown, string])[] = [
     ingress({ fromCIDRSet: [{ cidr: "10.0.0.0/8", cidrGroupRef: "g" }] }),
     "POLICY_COMBINED spec.ingress[0].fromCIDRSet[0]",
   ],
+  ["a CIDR set that is null", ingress({ fromCIDRSet: [null] }), "POLICY_TYPE spec.ingress[0].fromCIDRSet[0]"],
   [
-    "a denied group of CIDRs",
-    { ...subject, ingressDeny: [{ fromCIDRSet: [{ cidrGroupRef: "g" }] }] },
-    "POLICY_UNSUPPORTED spec.ingressDeny[0].fromCIDRSet[0].cidrGroupRef",
+    "a group of CIDRs by a name that no object has",
+    ingress({ fromCIDRSet: [{ cidrGroupRef: "A_b" }] }),
+    "POLICY_GROUP_NAME spec.ingress[0].fromCIDRSet[0].cidrGroupRef",
   ],
   [
-    "denied nodes",
-    { ...subject, ingressDeny: [{ fromNodes: [{}] }] },
-    "POLICY_UNSUPPORTED spec.ingressDeny[0].fromNodes[0]",
+    "a group of CIDRs by a selector that is none",
+    ingress({ fromCIDRSet: [{ cidrGroupSelector: { matchLabels: { a: 1 } } }] }),
+    "POLICY_TYPE spec.ingress[0].fromCIDRSet[0].cidrGroupSelector.matchLabels.a",
   ],
+  [
+    "a group by name and by labels",
+    ingress({ fromCIDRSet: [{ cidrGroupRef: "g", cidrGroupSelector: {} }] }),
+    "POLICY_COMBINED spec.ingress[0].fromCIDRSet[0]",
+  ],
+  [
+    "an exception of a group that is no CIDR",
+    ingress({ fromCIDRSet: [{ cidrGroupRef: "g", except: ["10.0.0.0/33"] }] }),
+    "POLICY_CIDR spec.ingress[0].fromCIDRSet[0].except[0]",
+  ],
+  ["nodes that are null", ingress({ fromNodes: [null] }), "POLICY_TYPE spec.ingress[0].fromNodes[0]"],
+  [
+    "nodes by an expression without values",
+    ingress({ fromNodes: [{ matchExpressions: [{ key: "a", operator: "In" }] }] }),
+    "POLICY_VALUES spec.ingress[0].fromNodes[0].matchExpressions[0].values",
+  ],
+  ["nodes beside endpoints", ingress({ fromNodes: [{}], fromEndpoints: [{}] }), "POLICY_COMBINED spec.ingress[0]"],
+  ["a name that is null", egress({ toFQDNs: [null] }), "POLICY_TYPE spec.egress[0].toFQDNs[0]"],
+  ["a cloud group", egress({ toGroups: [{ aws: {} }] }), "POLICY_UNSUPPORTED spec.egress[0].toGroups[0]"],
+  ["a cloud group at ingress", ingress({ fromGroups: [{}] }), "POLICY_UNSUPPORTED spec.ingress[0].fromGroups[0]"],
   [
     "a denied cloud group",
     { ...subject, egressDeny: [{ toGroups: [{ aws: {} }] }] },
@@ -320,25 +341,36 @@ for (const [what, spec, expected] of pending) {
   });
 }
 
-const nobody: readonly (readonly [string, object])[] = [
-  ["names of DNS", egress({ toFQDNs: [{ matchName: "a.b" }, { matchPattern: "*.b" }] })],
-  ["groups of CIDRs", ingress({ fromCIDRSet: [{ cidrGroupRef: "g" }] })],
-  ["nodes by label", ingress({ fromNodes: [{}] })],
-  ["groups of a cloud", egress({ toGroups: [{ aws: {} }] })],
-];
+test("names of DNS are told to be nobody as long as no proxy learns them", (t) => {
+  const spec = egress({ toFQDNs: [{ matchName: "a.b" }, { matchPattern: "*.b" }] });
+  t.true(read(spec).valid);
+  t.deepEqual(warnings(spec), [
+    "POLICY_NAMES_PENDING spec.egress[0].toFQDNs[0]",
+    "POLICY_NAMES_PENDING spec.egress[0].toFQDNs[1]",
+  ]);
+});
 
-for (const [what, spec] of nobody) {
-  test(`${what}: an allow rule is about nobody, default deny holds, and it is told`, (t) => {
-    const { valid, specs } = read(spec);
-    t.true(valid);
-    t.true(warnings(spec).every((text) => text.startsWith("POLICY_PEER_PENDING")) && warnings(spec).length > 0);
-    t.deepEqual(
-      specs[0]?.rules.map(({ peers }) => peers),
-      [[]],
-    );
-    t.true(specs[0]?.isolates.ingress || specs[0]?.isolates.egress);
-  });
-}
+test("peers that are an empty list are nobody, not everybody, also where ports are named", (t) => {
+  for (const name of ["toFQDNs", "toGroups", "toNodes", "toServices", "toCIDRSet", "toCIDR", "toEntities"]) {
+    const { valid, specs, problems } = read(egress({ [name]: [], ...ports(tcp80) }));
+    t.true(valid, name);
+    t.deepEqual(problems, [], name);
+    t.deepEqual(specs[0]?.rules[0]?.peers, [], name);
+    t.true(specs[0]?.isolates.egress);
+  }
+});
+
+test("labels of nodes and of groups are named with and without a source", (t) => {
+  const keys = (spec: unknown) =>
+    read(spec).specs[0]?.rules[0]?.peers.map((peer) => {
+      if (peer.kind === "nodes") return peer.selector.text;
+      return peer.kind === "group" && peer.group.kind === "labels" ? peer.group.selector.text : peer.kind;
+    });
+  const labels = ["pool", "k8s:pool", "any:pool", "node:pool"].map((key) => ({ matchLabels: { [key]: "a" } }));
+  t.deepEqual(keys(ingress({ fromNodes: labels })), Array(4).fill("In pool (a)"));
+  const groups = labels.slice(0, 3).map((cidrGroupSelector) => ({ cidrGroupSelector }));
+  t.deepEqual(keys(egress({ toCIDRSet: groups })), Array(3).fill("In pool (a)"));
+});
 
 test("L7 rules of an empty list are none: the ports are allowed as they are", (t) => {
   for (const rules of [{}, { http: [] }, { dns: null }]) {

@@ -353,3 +353,36 @@ test("what is no object, has no kind, no name, a bad name or another version is 
     "MANIFEST_LABEL Pod default/p metadata.labels.d",
   ]);
 });
+
+test("CiliumCIDRGroups of both versions are rows, each CIDR once", (t) => {
+  for (const apiVersion of ["cilium.io/v2", "cilium.io/v2alpha1"]) {
+    const { rows, problems } = one({
+      apiVersion,
+      kind: "CiliumCIDRGroup",
+      metadata: { name: "partners", labels: { kind: "partner" } },
+      spec: { externalCIDRs: ["203.0.113.0/24", "2001:db8::/32", "203.0.113.7/24"] },
+    });
+    t.deepEqual(problems, []);
+    const row = rows.cidrGroups.get("partners");
+    t.like(row, { name: "partners", labels: { kind: "partner" } });
+    t.deepEqual(
+      row?.externalCidrs.map(({ text }) => text),
+      ["203.0.113.0/24", "2001:db8::/32"],
+    );
+  }
+});
+
+test("a CiliumCIDRGroup with a mistake is refused whole, and every mistake is told", (t) => {
+  const group = (spec: unknown, apiVersion = "cilium.io/v2") =>
+    one({ apiVersion, kind: "CiliumCIDRGroup", metadata: { name: "g" }, spec });
+  const broken = group({ externalCIDRs: ["203.0.113.0/33", "203.0.113.7", 7, null, "10.0.0.0/8"] });
+  t.is(broken.rows.cidrGroups.size, 0);
+  t.deepEqual(
+    brief(broken),
+    [0, 1, 2, 3].map((at) => `error CiliumCIDRGroup g spec.externalCIDRs[${at}]`),
+  );
+  t.deepEqual(brief(group({})), ["error CiliumCIDRGroup g spec.externalCIDRs"]);
+  t.deepEqual(brief(group({ externalCIDRs: [] })), []);
+  t.deepEqual(brief(group({ externalCIDRs: [], externalCidr: [] })), ["warning CiliumCIDRGroup g spec.externalCidr"]);
+  t.deepEqual(brief(group({ externalCIDRs: [] }, "cilium.io/v1")), ["error CiliumCIDRGroup g"]);
+});
