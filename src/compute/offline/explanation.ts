@@ -59,14 +59,14 @@ export function explainConnection(cluster: OfflineCluster, connection: Connectio
   const path = decidingPath(connection);
   if (path === null) return [];
   if (path.egress === null) return ["a pod or node to itself: no policy"];
-  const ends = decidingEnds(path).map((end) => explainEnd(cluster, end));
-  // Where both ends are open or outside, one word for each is noise; rules are told in any case.
-  const telling = ends.filter(({ rules, verdict }) => rules.length > 0 || verdict !== "allow");
-  const lines = (telling.length > 0 ? telling : ends).map(
-    ({ side, subject, because }) => `${side} of ${subject}: ${because}`,
-  );
-  if (telling.length === 0 && ends.every(({ because }) => because.startsWith("no policy")))
-    lines.splice(0, lines.length, "no policy closes either end");
+  const ends = decidingEnds(path).filter(({ basis }) => basis.kind !== "unpoliced");
+  // Where both ends are open, one word for each is noise.
+  const closed = ends.filter(({ basis }) => basis.kind !== "open");
+  const told = closed.length > 0 ? closed : ends.slice(0, ends.length === 1 ? 1 : 0);
+  const lines = told
+    .map((end) => explainEnd(cluster, end))
+    .map(({ side, subject, because }) => `${side} of ${subject}: ${because}`);
+  if (lines.length === 0) lines.push(ends.length === 0 ? "neither end has policies" : "no policy closes either end");
   if (connection.paths.length < 2) return lines;
   const same = connection.paths.filter(({ verdict }) => verdict === connection.verdict).length;
   return [

@@ -6,6 +6,7 @@ import { compareText } from "../../model/labels.ts";
 import type { PodRow } from "../../model/tables.ts";
 import { type OfflineCluster, type Party, podKey } from "./cluster.ts";
 import { outsideParts } from "./outside.ts";
+import { setsInUse } from "./sets-in-use.ts";
 import { vectorsOf } from "./vectors.ts";
 import { workloadName } from "./workload-names.ts";
 
@@ -42,7 +43,7 @@ export function classesOf(before: OfflineCluster, after: OfflineCluster): readon
 
 /** Addresses by which rules may tell parties inside of the cluster apart. */
 function addressSignature(cluster: OfflineCluster, addresses: PodRow["addresses"]): string {
-  return cluster.result.desired.sets
+  return setsInUse(cluster)
     .flatMap(({ egress, ingress }) => [egress, ingress])
     .filter(({ prefixes }) => prefixes.length > 0)
     .flatMap((direction) => addresses.map((address) => vectorsOf(direction).who(-1, address).toString(16)))
@@ -86,7 +87,7 @@ function podSignatures(cluster: OfflineCluster): ReadonlyMap<string, string> {
       const key = podKey(pod);
       const families = pod.addresses.map(({ family }) => family).join();
       const identity = cluster.result.identityOfPod.get(key);
-      return [key, `${identity} ${cluster.setOf(key)?.key} ${families} ${addressSignature(cluster, pod.addresses)}`];
+      return [key, `${identity} ${cluster.setOf(key)?.digest} ${families} ${addressSignature(cluster, pod.addresses)}`];
     }),
   );
 }

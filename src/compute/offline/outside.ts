@@ -11,6 +11,7 @@ import {
   prefixContains,
 } from "../../model/ip.ts";
 import type { OfflineCluster } from "./cluster.ts";
+import { setsInUse } from "./sets-in-use.ts";
 
 export interface OutsidePart {
   /** "198.18.0.0/16", "0.0.0.0/0". */
@@ -22,7 +23,7 @@ const everywhere = ["0.0.0.0/0", "::/0"].flatMap((text) => parsePrefix(text) ?? 
 
 /** Parts that these clusters' rules tell apart. An address that is inside of one of the clusters stands for nobody outside. */
 export function outsideParts(clusters: readonly OfflineCluster[]): readonly OutsidePart[] {
-  const sets = clusters.flatMap(({ result }) => result.desired.sets);
+  const sets = clusters.flatMap(setsInUse);
   const named = new Map(everywhere.map((prefix) => [prefix.text, prefix]));
   for (const { egress, ingress } of sets) {
     for (const { prefix } of [...egress.prefixes, ...ingress.prefixes]) named.set(prefix.text, prefix);
