@@ -1,5 +1,5 @@
 /**
- * The `routes` source: devices that lead to other nodes and routes of this node, followed through rtnetlink. The kernel is the
+ * The `routes` source: devices that lead to other nodes, addresses and routes of this node, followed through rtnetlink. The kernel is the
  * truth; who wrote a route (kube-router, an operator) is told by its protocol.
  *
  * Everything is listed when the monitor starts or lost events, when an event says less than what changed, and each minute; in
@@ -15,6 +15,7 @@ import type { ConditionSink } from "../../model/status.ts";
 import { equalRows, type TableStore } from "../../model/store.ts";
 import type { Handle, NativeBinding, NetlinkEvent } from "../../native/contract.ts";
 import { bestOf, prefixText, routeFact } from "./facts.ts";
+import { localAddresses } from "./local-addresses.ts";
 import { type DirtyPrefix, NetworkView } from "./network-view.ts";
 import { OwnPodCidrs } from "./own-pod-cidrs.ts";
 import { chooseUplinks } from "./uplinks.ts";
@@ -187,7 +188,10 @@ export class RoutesSource {
   async #writeAll(): Promise<void> {
     while (this.#writeAgain && !this.#stopped) {
       this.#writeAgain = false;
-      if (this.#view.takeDevicesChanged()) this.#writeUplinks();
+      if (this.#view.takeDevicesChanged()) {
+        this.#writeUplinks();
+        this.#options.store.replaceAll("localAddresses", localAddresses(this.#view.links, this.#view.addresses));
+      }
       const dirty = this.#view.takeDirty();
       for (let at = 0; at < dirty.length; at += rowsPerTurn) {
         if (at > 0) await new Promise((resolve) => setImmediate(resolve));

@@ -211,3 +211,35 @@ test("after an overrun of the monitor the tables are those of the kernel", async
   t.regex(seen.detail, /listed again \d+ times after lost events/);
   t.false(seen.stale);
 });
+
+test("addresses of this node's own devices come and go, pods' devices aside", async (t) => {
+  const made = await node(t);
+  await made.source.start(made.stopping.signal);
+  const own = () =>
+    [...made.store.table("localAddresses").values()].map(({ address, device }) => `${address.text} ${device}`).sort();
+  await until(t, own, ["192.0.2.1 eth0", "2001:db8::1 eth0"]);
+
+  await made.ip(
+    "addr add 192.0.2.9/24 dev eth0",
+    "link add br0 type bridge",
+    "addr add 172.17.0.1/16 dev br0",
+    "addr add fd00:172::1/64 dev br0 nodad",
+    "addr add 203.0.113.53/32 dev lo",
+    "addr add 10.9.9.1 peer 10.9.9.2 dev br0",
+    "link add tdm0123456789a type veth peer name pod0",
+    "addr add 10.1.1.2/32 dev tdm0123456789a",
+  );
+  await until(t, own, [
+    "10.9.9.1 br0",
+    "172.17.0.1 br0",
+    "192.0.2.1 eth0",
+    "192.0.2.9 eth0",
+    "2001:db8::1 eth0",
+    "203.0.113.53 lo",
+    "fd00:172::1 br0",
+  ]);
+
+  await made.ip("addr del 192.0.2.9/24 dev eth0", "addr del 203.0.113.53/32 dev lo", "link delete br0");
+  await until(t, own, ["192.0.2.1 eth0", "2001:db8::1 eth0"]);
+  t.deepEqual([...made.store.table("localAddresses").keys()].sort(), ["192.0.2.1", "2001:db8::1"]);
+});
