@@ -15,15 +15,18 @@ import { Datapath } from "../datapath/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../model/logging.ts";
 import { TableStore } from "../model/store.ts";
+import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { Conditions } from "../observe/conditions.ts";
-import { FilesSource } from "../sources/files/index.ts";
+import { FilesSource, type ManifestVersion } from "../sources/files/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { Answers } from "./answers.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
+import { EndpointSettings } from "./endpoint-settings.ts";
 import { LocalIdentityAllocator } from "./identity-allocator.ts";
 import { IdentityFile } from "./identity-file.ts";
+import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
 
@@ -76,16 +79,21 @@ export class Agent {
     });
     const gate = new CniGate(cni);
     const shared = { native, config, store, conditions, log, clock };
+    const { stateDir } = config;
+    const manifests = new LastGoodFolder<ManifestVersion>({ stateDir, name: "manifests", conditions, clock });
+    const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const sources = {
-      files: new FilesSource({ ...shared, folder: config.manifests }),
+      files: new FilesSource({ ...shared, folder: config.manifests, lastGood: manifests }),
       routes: new RoutesSource(shared),
     };
-    const identityFile = new IdentityFile(config.stateDir, conditions);
+    const identityFile = new IdentityFile(stateDir, conditions);
     const allocator = new LocalIdentityAllocator(await identityFile.read());
     const computation = createComputation({
       nodeName: config.nodeName,
       identities: allocator,
       policyEnforcement: config.policyEnforcement,
+      policyAuditMode: config.policyAuditMode,
+      lastValid: await policies.read(),
     });
     const loop = new ControlLoop({
       store,
@@ -93,6 +101,7 @@ export class Agent {
       apply: (desired) => datapath.apply(desired),
       allocator,
       identityFile,
+      lastValid: policies,
       conditions,
       log,
       clock,
@@ -115,6 +124,7 @@ export class Agent {
       queries: answers,
       events: answers.events,
       cni: gate,
+      endpoints: new EndpointSettings({ endpoints: cni, loop, clock }),
       peerUid: peerUidOf(native),
       onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
     });
@@ -138,6 +148,7 @@ export class Agent {
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => cni.restore());
     gate.restored();
+    for (const lastGood of [manifests, policies]) this.#stopParts.push(() => lastGood.stop());
     await this.#step(() => Promise.all(Object.values(sources).map((source) => source.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();

@@ -6,10 +6,11 @@ import type { ComputeResult } from "../compute/result.ts";
 import type { DesiredState } from "../compute/desired.ts";
 import type { Clock } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
+import type { LastGood } from "../model/last-good.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
-import type { TableName } from "../model/tables.ts";
+import type { PolicyRow, TableName } from "../model/tables.ts";
 import type { LocalIdentityAllocator } from "./identity-allocator.ts";
 import type { IdentityFile } from "./identity-file.ts";
 
@@ -30,6 +31,8 @@ export interface ControlLoopOptions {
   readonly apply: (desired: DesiredState) => Promise<void>;
   readonly allocator: LocalIdentityAllocator;
   readonly identityFile: Pick<IdentityFile, "write">;
+  /** Of policies, by their keys. */
+  readonly lastValid: Pick<LastGood<PolicyRow>, "keep">;
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
@@ -111,7 +114,7 @@ export class ControlLoop {
 
   /** @returns ms that computing took */
   async #run(): Promise<number> {
-    const { store, compute, apply, allocator, identityFile, conditions, clock, log } = this.#options;
+    const { store, compute, apply, allocator, identityFile, lastValid, conditions, clock, log } = this.#options;
     const start = clock.monotonicMs();
     const { revision } = store;
     const result = compute(store.snapshot());
@@ -124,6 +127,7 @@ export class ControlLoop {
       await identityFile.write(record);
       allocator.written();
     }
+    lastValid.keep(result.lastValid);
     this.#result = result;
     await apply(result.desired);
     this.#applied = revision;

@@ -1,8 +1,9 @@
 /** The identity allocator's memory: stateDir/identities.json, replaced as a whole. */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { ConditionSink } from "../model/status.ts";
+import { replaceFile } from "./durable-file.ts";
 import { type IdentityRecord, parseIdentityRecord } from "./identity-allocator.ts";
 
 export class IdentityFile {
@@ -39,11 +40,8 @@ export class IdentityFile {
 
   /** @throws TandemError STATE_DIR */
   async write(record: IdentityRecord): Promise<void> {
-    const next = `${this.#path}.next`;
     try {
-      await mkdir(dirname(this.#path), { recursive: true });
-      await writeFile(next, JSON.stringify(record), { mode: 0o600 });
-      await rename(next, this.#path);
+      await replaceFile(this.#path, JSON.stringify(record));
     } catch (error) {
       throw this.#failed("written", error);
     }

@@ -20,6 +20,10 @@ export interface ComputationOptions {
   readonly identities: IdentityAllocator;
   /** default: pods that a policy selects are closed; always: all pods; never: none. */
   readonly policyEnforcement: "default" | "always" | "never";
+  /** What policies would drop is reported and let through, unless an endpoint says otherwise. Not set: no. */
+  readonly policyAuditMode?: boolean;
+  /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
+  readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }
 
 export interface ComputedIdentity {
@@ -48,11 +52,13 @@ export interface ComputeResult {
   /** In use, and the reserved ones; sorted by number. */
   readonly identities: readonly ComputedIdentity[];
   readonly policies: readonly ComputedPolicy[];
+  /** Key of the table -> the row in force: as it is, or the last valid one of a policy that became invalid. */
+  readonly lastValid: ReadonlyMap<string, PolicyRow>;
   /** Of policies, services, pods and addresses: everything that could not be taken as it was written. */
   readonly problems: readonly Problem[];
 }
 
 export interface Computation {
-  /** Pure but for what it remembers to be quick: a fresh computation gives the same answer for the same tables. */
+  /** A fresh computation gives the same answer for the same tables and `lastValid`: else it remembers only to be quick. */
   compute(snapshot: TableSnapshot): ComputeResult;
 }

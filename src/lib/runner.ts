@@ -1,6 +1,6 @@
 /**
  * Runs an action when asked, but not too often and never twice at once: requests that come while it runs or rests are one
- * request. A failed run is tried again with growing pauses; a quiet one runs anyway after a long while.
+ * request. A failed run is tried again with growing pauses; one that ran once runs anyway after a long quiet while.
  */
 import { Backoff } from "./backoff.ts";
 import type { Clock, Timer } from "./clock.ts";
@@ -9,7 +9,7 @@ export interface RunnerOptions {
   readonly clock: Clock;
   /** Least ms between the ends of runs and the next start. */
   readonly minIntervalMs: number;
-  /** It runs after this many ms even if nobody asked; null: never. */
+  /** It runs after this many ms even if nobody asked; null: never. Counted from the end of a run: the first has to be asked for. */
   readonly maxIntervalMs: number | null;
   readonly action: () => Promise<void>;
   /** Pauses after failures; 100 ms to 10 s if not given. */

@@ -1,6 +1,7 @@
 /**
  * The policies in force. A row is read once. A policy that became invalid goes on with its last valid version: the only history that
- * compute keeps, as a mistake in an edit must not open what was closed; it ends with the object (another uid) and with the agent.
+ * compute keeps, as a mistake in an edit must not open what was closed; it ends with the object (another uid). It is a result, and
+ * given back to the next computation after a restart, so that it does not end with the agent.
  */
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -20,8 +21,7 @@ export interface PolicyInForce {
 }
 
 interface LastValid {
-  readonly uid: string;
-  readonly generation: number;
+  readonly row: PolicyRow;
   readonly specs: readonly Spec[];
 }
 
@@ -31,6 +31,19 @@ export class PolicyBook {
   #lastValid = new Map<string, LastValid>();
   #named: ReadonlySet<string> = new Set();
 
+  /** @param lastValid what a computation before this one had in force */
+  constructor(lastValid: ReadonlyMap<string, PolicyRow> = new Map()) {
+    for (const [key, row] of lastValid) {
+      const { valid, specs } = parsePolicy(row);
+      if (valid) this.#lastValid.set(key, { row, specs });
+    }
+  }
+
+  /** The rows in force at the last `read`: those that are valid, and the last valid ones of the others. */
+  get lastValid(): ReadonlyMap<string, PolicyRow> {
+    return new Map([...this.#lastValid].map(([key, { row }]) => [key, row]));
+  }
+
   /** In order of their keys. */
   read(rows: ReadonlyMap<string, PolicyRow>): readonly PolicyInForce[] {
     const lastValid = new Map<string, LastValid>();
@@ -39,8 +52,7 @@ export class PolicyBook {
       if (row === undefined) return [];
       const parsed = this.#parse(row);
       if (parsed.valid) {
-        const { uid, generation } = row;
-        lastValid.set(key, { uid, generation, specs: parsed.specs });
+        lastValid.set(key, { row, specs: parsed.specs });
         const known = this.#inForce.get(row);
         if (known?.key === key) return [known];
         const policy = { key, row, valid: true, specs: parsed.specs, problems: parsed.problems };
@@ -48,7 +60,7 @@ export class PolicyBook {
         return [policy];
       }
       const before = this.#lastValid.get(key);
-      if (before === undefined || before.uid !== row.uid) {
+      if (before === undefined || before.row.uid !== row.uid) {
         return [{ key, row, valid: false, specs: [], problems: parsed.problems }];
       }
       lastValid.set(key, before);
@@ -93,13 +105,13 @@ function* keysOf(spec: Spec, services: ReadonlyMap<string, ServiceRow>): Iterabl
   for (const { requirements } of selectors) for (const { key } of requirements) yield key;
 }
 
-function kept({ object }: ParsedPolicy, { generation }: LastValid): Problem {
+function kept({ object }: ParsedPolicy, { row }: LastValid): Problem {
   return {
     code: "POLICY_KEPT",
     severity: "warning",
     object,
     field: "",
-    message: `its last valid version (generation ${generation}) stays in force until it is corrected or deleted`,
+    message: `its last valid version (generation ${row.generation}) stays in force until it is corrected or deleted`,
     remedy: "correct what is said about it",
   };
 }

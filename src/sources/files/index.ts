@@ -3,7 +3,7 @@
  * pure part, `parseManifest` and `readObjects`.
  *
  * What is there stays in force when something breaks: a file that is not understood keeps its last objects, an object with a mistake
- * its last row, a folder that disappears everything. `start` does not resolve before the folder was seen: an agent that took a
+ * its last row (both also over a restart, `manifest-folder.ts`), a folder that disappears everything. `start` does not resolve before the folder was seen: an agent that took a
  * missing folder for an empty world would take policy out of the kernel.
  *
  * A file that is renamed into its place is read at once. One that is written in place is read when the writer has paused: half of a
@@ -12,21 +12,17 @@
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { messageOf, TandemError } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
+import type { LastGood } from "../../model/last-good.ts";
 import type { Logger } from "../../model/logging.ts";
 import type { ConditionSink, Problem } from "../../model/status.ts";
-import { equalRows, type TableStore } from "../../model/store.ts";
+import type { TableStore } from "../../model/store.ts";
 import type { TableRows } from "../../model/tables.ts";
 import { FolderWatch } from "./folder-watch.ts";
-import { type FolderLook, isManifest, ManifestFolder } from "./manifest-folder.ts";
-import {
-  type ManifestRows,
-  type ManifestTable,
-  manifestTables,
-  mergeReadings,
-  type ObjectsReading,
-} from "./read-objects.ts";
+import { type FolderLook, isManifest, ManifestFolder, type ManifestVersion } from "./manifest-folder.ts";
+import { type ManifestRows, type ManifestTable, manifestTables, mergeReadings } from "./read-objects.ts";
 import { WriterPauses } from "./writer-pauses.ts";
 
+export type { ManifestVersion } from "./manifest-folder.ts";
 export { parseManifest } from "./parse-manifest.ts";
 export { type ManifestObject, type ManifestRows, type ObjectsReading, readObjects } from "./read-objects.ts";
 
@@ -43,6 +39,8 @@ export interface FilesSourceOptions {
   readonly log: Logger;
   readonly clock: Clock;
   readonly folder: string;
+  /** By path of the manifest. */
+  readonly lastGood: LastGood<ManifestVersion>;
 }
 
 export interface FilesStatus {
@@ -52,16 +50,6 @@ export interface FilesStatus {
   readonly detail: string;
 }
 
-const noRows: ManifestRows = {
-  namespaces: new Map(),
-  nodes: new Map(),
-  pods: new Map(),
-  services: new Map(),
-  endpointSlices: new Map(),
-  policies: new Map(),
-  cidrGroups: new Map(),
-};
-
 export class FilesSource {
   readonly #options: FilesSourceOptions;
   readonly #folder: ManifestFolder;
@@ -69,7 +57,6 @@ export class FilesSource {
   readonly #pauses: WriterPauses;
   readonly #runner: BoundedFrequencyRunner;
   #timer: Timer | null = null;
-  #rows: ManifestRows = noRows;
   #problems: readonly Problem[] = [];
   readonly #saidKinds = new Set<string>();
   #detail = "not seen yet";
@@ -81,7 +68,7 @@ export class FilesSource {
 
   constructor(options: FilesSourceOptions) {
     this.#options = options;
-    this.#folder = new ManifestFolder(options.folder);
+    this.#folder = new ManifestFolder(options.folder, options.clock);
     this.#pauses = new WriterPauses(options.clock);
     this.#watch = new FolderWatch((kind, path) => {
       const ours = path !== null && isManifest(path);
@@ -98,8 +85,12 @@ export class FilesSource {
     });
   }
 
-  /** Follows the folder until the signal. Resolves when everything in it was seen once, or with the signal. */
+  /**
+   * Follows the folder until the signal. Resolves when everything in it was seen once, or with the signal.
+   * @throws TandemError STATE_DIR
+   */
   async start(signal: AbortSignal): Promise<void> {
+    this.#folder.restore(await this.#options.lastGood.read());
     if (signal.aborted) return;
     const seen = new Promise<void>((resolve) => {
       this.#settle = resolve;
@@ -151,6 +142,7 @@ export class FilesSource {
       const mended = this.#failure !== null;
       this.#failure = null;
       if (look.changed || mended) this.#take(look);
+      this.#options.lastGood.keep(look.versions);
       conditions.report("files-watch", this.#watchProblems());
       if (!this.#synced) this.#sayFirst();
       if (this.#pauses.waiting) this.#lookIn(settleMs);
@@ -167,8 +159,7 @@ export class FilesSource {
   #take(look: FolderLook): void {
     const { store, conditions } = this.#options;
     const reading = mergeReadings(look.readings);
-    const rows = withLastGood(reading, this.#rows);
-    this.#rows = rows;
+    const { rows } = reading;
     this.#problems = [...look.problems, ...reading.problems];
     for (const table of manifestTables) replace(store, table, rows);
     conditions.report("files", this.#problems);
@@ -208,25 +199,6 @@ function problemOf(error: unknown, folder: string): Problem {
     error instanceof TandemError ? error.remedy : "it is tried again; what was known before stays in force";
   const { code, object } = known;
   return { code, severity: "error", object, field: "", message: messageOf(error), remedy };
-}
-
-/** An object that is there but has a mistake now keeps the row that it had. Rows that did not change are the same objects as before. */
-function withLastGood({ rows, refused }: ObjectsReading, before: ManifestRows): ManifestRows {
-  const good = Object.fromEntries(
-    manifestTables.map((table) => [
-      table,
-      new Map([...rows[table]].map(([key, row]) => [key, same(before[table].get(key), row)])),
-    ]),
-  ) as unknown as { readonly [K in ManifestTable]: Map<string, TableRows[ManifestTable]> };
-  for (const { table, key } of refused) {
-    const last = before[table].get(key);
-    if (last !== undefined) good[table].set(key, last);
-  }
-  return good as unknown as ManifestRows;
-}
-
-function same<R>(before: R | undefined, row: R): R {
-  return before !== undefined && equalRows(before, row) ? before : row;
 }
 
 function replace<K extends ManifestTable>(store: Pick<TableStore, "replaceAll">, table: K, rows: ManifestRows): void {

@@ -1,12 +1,14 @@
 /**
- * A folder of manifests with the folders in it, looked through again and again: only files that changed are read, and a file that
- * cannot be read or understood keeps what it said before. Names that begin with a dot are skipped: that is how editors, atomic
+ * A folder of manifests with the folders in it, looked through again and again: only files that changed are read. A file that cannot
+ * be read or understood keeps what it said before, an object with an error the row that it had: the one memory of what was good,
+ * which `restore` puts back after a restart. What was never good is reported, and nothing else. Names that begin with a dot are skipped: that is how editors, atomic
  * writers and mounted ConfigMaps call what is not for readers.
  */
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
 import { messageOf, TandemError } from "../../lib/errors.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -25,11 +27,18 @@ export function isManifest(path: string): boolean {
   return manifestName.test(basename(path));
 }
 
+/** What a file that was understood says. */
+export interface ManifestVersion {
+  /** When it was read, in ms since the epoch. */
+  readonly since: number;
+  readonly readings: readonly ObjectReading[];
+}
+
 interface ManifestFile {
   /** Of its text; "" if that could not be read. */
   readonly digest: string;
-  /** Of this text, or of the last one that was understood. */
-  readonly readings: readonly ObjectReading[];
+  /** This text, or the last one that was understood; null: there was none. */
+  readonly good: ManifestVersion | null;
   readonly problem: Problem | null;
 }
 
@@ -44,6 +53,8 @@ export interface FolderLook {
   readonly readings: readonly ObjectReading[];
   /** Files that are not understood. */
   readonly problems: readonly Problem[];
+  /** In force, by path. */
+  readonly versions: ReadonlyMap<string, ManifestVersion>;
   readonly files: number;
   /** Whether it differs from the last look. */
   readonly changed: boolean;
@@ -58,11 +69,20 @@ export interface LookOptions {
 
 export class ManifestFolder {
   readonly #folder: string;
+  readonly #clock: Pick<Clock, "now">;
   #files: ReadonlyMap<string, SeenFile> = new Map();
   #first = true;
 
-  constructor(folder: string) {
+  constructor(folder: string, clock: Pick<Clock, "now">) {
     this.#folder = folder;
+    this.#clock = clock;
+  }
+
+  /** Takes what an agent before this one had understood; the next look reads all files, and forgets those that are gone. */
+  restore(versions: ReadonlyMap<string, ManifestVersion>): void {
+    this.#files = new Map(
+      [...versions].map(([path, good]) => [path, { version: "", file: { digest: "", good, problem: null } }]),
+    );
   }
 
   /** @throws TandemError MANIFESTS_FOLDER when the folder is missing or cannot be read; the last look stays valid */
@@ -94,7 +114,8 @@ export class ManifestFolder {
     this.#first = false;
     const all = [...files.values()].map(({ file }) => file);
     return {
-      readings: all.flatMap(({ readings }) => readings),
+      readings: all.flatMap(({ good }) => good?.readings ?? []),
+      versions: new Map([...files].flatMap(([path, { file }]) => (file.good === null ? [] : [[path, file.good]]))),
       problems: [...kept, ...all.flatMap(({ problem }) => problem ?? [])],
       files: files.size,
       changed,
@@ -112,7 +133,7 @@ export class ManifestFolder {
           await this.#list(path, onFolder, paths, problems);
         } catch (error) {
           if (isMissing(error)) continue;
-          problems.push(unreadable(path, error));
+          problems.push(unreadable(path, error, "what was read in it"));
           paths.push(...[...this.#files.keys()].filter((known) => known.startsWith(`${path}/`)));
         }
       } else if (isManifest(path)) paths.push(path);
@@ -133,9 +154,10 @@ export class ManifestFolder {
       return { version, file: this.#understand(path, await readFile(path, "utf8"), before?.file ?? null) };
     } catch (error) {
       if (isMissing(error)) return null;
-      const problem = unreadable(path, error);
+      const good = before?.file.good ?? null;
+      const problem = unreadable(path, error, versionText(good));
       if (before !== null && equalRows(before.file.problem, problem)) return before;
-      return { version: "", file: { digest: "", readings: before?.file.readings ?? [], problem } };
+      return { version: "", file: { digest: "", good, problem } };
     }
   }
 
@@ -144,18 +166,40 @@ export class ManifestFolder {
     // Touched, or replaced by its equal.
     if (before?.digest === digest) return before;
     const { objects, failure } = parseManifest(text, relative(this.#folder, path));
-    const last = before?.readings ?? [];
-    if (failure !== null) return { digest, readings: last, problem: { ...failure, object: path } };
-    return { digest, readings: reuse(objects.map(readObject), last), problem: null };
+    const last = before?.good ?? null;
+    if (failure !== null) {
+      const message = `${failure.message}; ${versionText(last)} is in force`;
+      return { digest, good: last, problem: { ...failure, object: path, message } };
+    }
+    const readings = reuse(objects.map(readObject), last?.readings ?? []).map((one) => this.#orOlder(path, one));
+    const same = last !== null && equalRows(last.readings, readings);
+    return { digest, good: same ? last : { since: this.#clock.now(), readings }, problem: null };
   }
+
+  /** An object that is refused goes on with the row that it had in this file, or in the one that it was moved from. */
+  #orOlder(path: string, reading: ObjectReading): ObjectReading {
+    if (!reading.refused || reading.slot === null) return reading;
+    const title = titleOf(reading);
+    const own = this.#files.get(path)?.file.good ?? null;
+    for (const version of [own, ...[...this.#files.values()].map(({ file }) => file.good)]) {
+      const older = version?.readings.find((one) => one.row !== null && titleOf(one) === title);
+      if (version === null || older === undefined) continue;
+      const rowSince = older.rowSince ?? version.since;
+      return { ...reading, row: older.row, rowSince, problems: [...reading.problems, kept(reading.object, rowSince)] };
+    }
+    return reading;
+  }
+}
+
+function titleOf({ slot }: ObjectReading): string {
+  return `${slot?.table} ${slot?.key}`;
 }
 
 /** Rows that did not change are the same objects as before, so that nobody has to compare them again. */
 function reuse(readings: readonly ObjectReading[], before: readonly ObjectReading[]): readonly ObjectReading[] {
-  const title = ({ slot }: ObjectReading) => `${slot?.table} ${slot?.key}`;
-  const known = new Map(before.map((reading) => [title(reading), reading]));
+  const known = new Map(before.map((reading) => [titleOf(reading), reading]));
   return readings.map((reading) => {
-    const old = known.get(title(reading))?.row ?? null;
+    const old = known.get(titleOf(reading))?.row ?? null;
     return reading.row !== null && old !== null && equalRows(old, reading.row) ? { ...reading, row: old } : reading;
   });
 }
@@ -164,14 +208,29 @@ function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
 }
 
-function unreadable(path: string, error: unknown): Problem {
+function versionText(version: ManifestVersion | null): string {
+  return version === null ? "nothing of it" : `its version of ${new Date(version.since).toISOString()}`;
+}
+
+function kept(object: string, since: number): Problem {
+  return {
+    code: "MANIFEST_KEPT",
+    severity: "warning",
+    object,
+    field: "",
+    message: `its version of ${new Date(since).toISOString()} is in force until it is corrected or deleted`,
+    remedy: "correct what is said about it",
+  };
+}
+
+function unreadable(path: string, error: unknown, inForce: string): Problem {
   return {
     code: "MANIFEST_UNREADABLE",
     severity: "error",
     object: path,
     field: "",
-    message: `it cannot be read: ${messageOf(error)}`,
-    remedy: "make it readable for the agent; what it said before stays in force",
+    message: `it cannot be read: ${messageOf(error)}; ${inForce} is in force`,
+    remedy: "make it readable for the agent",
   };
 }
 

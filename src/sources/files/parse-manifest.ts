@@ -79,7 +79,7 @@ function broken(file: string, line: number, message: string, language: string): 
     object: file,
     field: `line ${line}`,
     message: `${placeText(file, line)} is not ${language}: ${message}`,
-    remedy: `correct the ${language}; what the file said before stays in force`,
+    remedy: `correct the ${language}`,
   };
   return { objects: [], failure };
 }

@@ -45,8 +45,6 @@ export type ManifestRows = { readonly [K in ManifestTable]: ReadonlyMap<string, 
 export interface ObjectsReading {
   readonly rows: ManifestRows;
   readonly problems: readonly Problem[];
-  /** Objects that are there but cannot be taken as they are: who has a row of before may keep it. */
-  readonly refused: readonly { readonly table: ManifestTable; readonly key: string }[];
   /** Kinds that are not for an agent, "apps/v1 Deployment", with the place of the first. */
   readonly ignored: ReadonlyMap<string, string>;
 }
@@ -61,7 +59,10 @@ export interface ObjectReading {
   readonly slot: { readonly table: ManifestTable; readonly key: string } | null;
   /** null: refused, or it says nothing. */
   readonly row: TableRows[ManifestTable] | null;
+  /** It is there but cannot be taken as it is: who remembers a row of before may put it in. */
   readonly refused: boolean;
+  /** Not null: when `row` was read, in ms since the epoch; it is of an older version of the object. */
+  readonly rowSince: number | null;
   readonly problems: readonly Problem[];
   /** "apps/v1 Deployment" if it is of another kind. */
   readonly ignored: string | null;
@@ -128,7 +129,17 @@ export function readObjects(objects: readonly ManifestObject[]): ObjectsReading 
 
 export function readObject({ value, file, line }: ManifestObject): ObjectReading {
   const place = placeText(file, line);
-  const about = { file, line, object: place, slot: null, row: null, refused: false, problems: [], ignored: null };
+  const about = {
+    file,
+    line,
+    object: place,
+    slot: null,
+    row: null,
+    refused: false,
+    rowSince: null,
+    problems: [],
+    ignored: null,
+  };
   const mistake = (code: string, message: string, remedy: string, object = place): ObjectReading => ({
     ...about,
     problems: [{ code, severity: "error", object, field: "", message, remedy }],
@@ -191,7 +202,6 @@ export function mergeReadings(readings: readonly ObjectReading[]): ObjectsReadin
     readonly [K in ManifestTable]: Map<string, TableRows[ManifestTable]>;
   };
   const problems: Problem[] = [];
-  const refused: { readonly table: ManifestTable; readonly key: string }[] = [];
   const ignored = new Map<string, string>();
   const seen = new Map<string, ObjectReading>();
   for (const { reading } of sorted) {
@@ -208,7 +218,6 @@ export function mergeReadings(readings: readonly ObjectReading[]): ObjectsReadin
       continue;
     }
     seen.set(title, reading);
-    if (reading.refused) refused.push(slot);
     if (row !== null) rows[slot.table].set(slot.key, row);
   }
   const merged = rows as unknown as ManifestRows & { readonly namespaces: Map<string, TableRows["namespaces"]> };
@@ -220,7 +229,7 @@ export function mergeReadings(readings: readonly ObjectReading[]): ObjectsReadin
       }
     }
   }
-  return { rows: merged, problems, refused, ignored };
+  return { rows: merged, problems, ignored };
 }
 
 /** "shop.yaml line 12". */

@@ -93,6 +93,7 @@ const endpoint: LocalEndpointRow = {
   ipv6: null,
   podMac: "",
   hostMac: "",
+  policyAuditMode: null,
 };
 
 const result: ComputeResult = {
@@ -117,6 +118,7 @@ const result: ComputeResult = {
     { id: 1, labels: ["reserved:host"], references: 0, reserved: true },
     { id: 256, labels: ["k8s:app=web"], references: 1, reserved: false },
   ],
+  lastValid: new Map(),
   policies: [
     { kind: "NetworkPolicy", namespace: "shop", name: "api", valid: true, pods: ["shop/web-0"], problems: [] },
   ],

@@ -23,6 +23,7 @@ function result(id: number): ComputeResult {
     identityOfPod: new Map(),
     identities: [{ id, labels: [], references: 1, reserved: false }],
     policies: [],
+    lastValid: new Map(),
     problems: [],
   };
 }
@@ -32,6 +33,7 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
+  const kept: number[] = [];
   const reports = new Map<string, readonly Problem[]>();
   const loop = new ControlLoop({
     store,
@@ -52,11 +54,12 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}
         await write();
       },
     },
+    lastValid: { keep: (versions) => void kept.push(versions.size) },
     conditions: { report: (topic, problems) => void reports.set(topic, problems) },
     clock,
     log: silentLogger,
   });
-  return { store, loop, steps, reports };
+  return { store, loop, steps, kept, reports };
 }
 
 test("new identity numbers are written down before the kernel learns of them; changes that come together are one computation", async (t) => {

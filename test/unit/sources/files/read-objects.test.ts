@@ -252,7 +252,6 @@ metadata: {name: good, namespace: shop}
     "error Pod shop/bad spec.containers",
   ]);
   t.true(reading.problems.every(({ message, remedy }) => message.includes("pods.yaml line 1") && remedy !== ""));
-  t.deepEqual(reading.refused, [{ table: "pods", key: "shop/bad" }]);
   t.deepEqual([...reading.rows.pods.keys()], ["shop/good"]);
 });
 

@@ -127,8 +127,9 @@ test("an object with a mistake keeps the row that it had; it is gone when it is 
   const followed = await follow(t, folder);
   await followed.started;
   await put(followed.path("a.json"), pod("a", "node-2").replace('"node-2"', "7"));
-  await until("the problem is told", () => followed.problems().length === 1);
-  t.deepEqual(followed.brief(), ["error Pod default/a spec.nodeName"]);
+  await until("the problem is told", () => followed.problems().length === 2);
+  t.deepEqual(followed.brief(), ["error Pod default/a spec.nodeName", "warning Pod default/a"]);
+  t.like(followed.problems()[1], { code: "MANIFEST_KEPT" });
   t.is(nodeOf(followed, "a"), "node-1");
   await put(followed.path("a.json"), pod("b"));
   await until("it is gone", () => names(followed).join() === "default/b");

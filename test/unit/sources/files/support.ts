@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import { systemClock } from "../../../../src/lib/clock.ts";
+import type { LastGood } from "../../../../src/model/last-good.ts";
 import type { Logger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
 import { TableStore } from "../../../../src/model/store.ts";
-import { FilesSource } from "../../../../src/sources/files/index.ts";
+import { FilesSource, type ManifestVersion } from "../../../../src/sources/files/index.ts";
 
 export interface Followed {
   readonly folder: string;
@@ -28,8 +29,25 @@ export async function temporaryFolder(t: ExecutionContext): Promise<string> {
   return folder;
 }
 
+/** What an agent leaves to the next one, in memory. */
+export class Memory implements LastGood<ManifestVersion> {
+  versions: ReadonlyMap<string, ManifestVersion> = new Map();
+
+  async read(): Promise<ReadonlyMap<string, ManifestVersion>> {
+    return this.versions;
+  }
+
+  keep(versions: ReadonlyMap<string, ManifestVersion>): void {
+    this.versions = versions;
+  }
+}
+
 /** Starts to follow; the source is stopped when the test ends. */
-export async function follow(t: ExecutionContext, folder: string): Promise<Followed> {
+export async function follow(
+  t: ExecutionContext,
+  folder: string,
+  lastGood: LastGood<ManifestVersion> = new Memory(),
+): Promise<Followed> {
   const store = new TableStore();
   const topics = new Map<string, readonly Problem[]>();
   const warnings: object[] = [];
@@ -41,6 +59,7 @@ export async function follow(t: ExecutionContext, folder: string): Promise<Follo
     log,
     clock: systemClock,
     folder,
+    lastGood,
   });
   const stopping = new AbortController();
   // The source's own timers keep no process alive: an agent lives by its socket.
