@@ -1,6 +1,7 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
  * GET /v1/status, /v1/endpoints[/ID|/NS%2FPOD], /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
+ * POST /v1/endpoints/{ID,NS%2FPOD}/config (EndpointOptionsDto -> EndpointDto),
  * GET /v1/events?type=drop,verdict,flow&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
@@ -83,6 +84,14 @@ export interface EndpointDto {
   readonly policyRevision: number;
   readonly policySet: number;
   readonly enforcement: { readonly ingress: boolean; readonly egress: boolean };
+  /** What policies would drop is reported and let through: `active` now; `own` of this pod, null: as the agent's setting says. */
+  readonly policyAuditMode: { readonly active: boolean; readonly own: boolean | null };
+}
+
+/** What can be set for one pod. */
+export interface EndpointOptionsDto {
+  /** null: as the agent's setting says. */
+  readonly policyAuditMode: boolean | null;
 }
 
 export interface IdentityDto {

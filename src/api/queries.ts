@@ -4,6 +4,7 @@ import type {
   CniResponse,
   CtDto,
   EndpointDto,
+  EndpointOptionsDto,
   EventDto,
   IdentityDto,
   IpcacheDto,
@@ -34,6 +35,15 @@ export interface AgentQueries {
 export interface EventFeed {
   /** @returns the end of the subscription */
   subscribe(listener: (events: readonly EventDto[]) => void): () => void;
+}
+
+export interface EndpointControl {
+  /**
+   * Durable, and in the kernel, when it resolves.
+   * @param endpoint its number, or "namespace/pod"
+   * @returns false: there is no such endpoint
+   */
+  configure(endpoint: string, options: EndpointOptionsDto): Promise<boolean>;
 }
 
 export interface CniHandler {

@@ -4,10 +4,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { CniRequest } from "./dto.ts";
+import type { CniRequest, EndpointOptionsDto } from "./dto.ts";
 import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
-import type { AgentQueries, CniHandler, EventFeed } from "./queries.ts";
+import type { AgentQueries, CniHandler, EndpointControl, EventFeed } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
 import { sendJson, sendText } from "./send-json.ts";
 import { claimSocket, listenPrivately } from "./socket-file.ts";
@@ -18,6 +18,7 @@ export interface ApiServerOptions {
   readonly queries: AgentQueries;
   readonly events: EventFeed;
   readonly cni: CniHandler;
+  readonly endpoints: EndpointControl;
   /** Uid of the process behind a connection, null where that cannot be known. */
   readonly peerUid: (socket: Socket) => number | null;
   /** Told of failures that are the agent's own. */
@@ -76,9 +77,7 @@ export class ApiServer {
       get("/v1/status", () => queries.status()),
       get("/v1/version", () => queries.version()),
       get("/v1/endpoints", () => queries.endpoints()),
-      get("/v1/endpoints/:id", ({ parameters: { id = "" } }) =>
-        one("endpoint", id, queries.endpoints(), (row) => String(row.id) === id || row.pod === id),
-      ),
+      get("/v1/endpoints/:id", ({ parameters: { id = "" } }) => this.#endpoint(id)),
       get("/v1/identities", () => queries.identities()),
       get("/v1/identities/:id", ({ parameters: { id = "" } }) =>
         one("identity", id, queries.identities(), (row) => String(row.id) === id),
@@ -95,6 +94,12 @@ export class ApiServer {
         pattern: "/v1/events",
         handler: async (_request: IncomingMessage, response: ServerResponse, { query }: Match<Handler>) =>
           this.#stream(query, response),
+      },
+      {
+        method: "POST" as const,
+        pattern: "/v1/endpoints/:id/config",
+        handler: (request: IncomingMessage, response: ServerResponse, { parameters: { id = "" } }: Match<Handler>) =>
+          this.#configure(id, request, response),
       },
       {
         method: "POST" as const,
@@ -127,16 +132,26 @@ export class ApiServer {
     response.on("close", () => this.#streams.delete(end));
   }
 
-  async #cni(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  #endpoint(id: string) {
+    return one("endpoint", id, this.#options.queries.endpoints(), (row) => String(row.id) === id || row.pod === id);
+  }
+
+  async #configure(id: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#requireRoot(request, "run it as root");
+    const options = endpointOptions(await readBody(request));
+    const found = await this.#options.endpoints.configure(id, options);
+    if (!found) throw notFound("endpoint", id);
+    await sendJson(response, this.#endpoint(id));
+  }
+
+  /** @throws ApiError NOT_ROOT */
+  #requireRoot(request: IncomingMessage, remedy: string): void {
     const uid = this.#options.peerUid(request.socket);
-    if (uid !== null && uid !== 0) {
-      throw new ApiError(
-        403,
-        "NOT_ROOT",
-        `uid ${uid} may not change pods`,
-        "the container runtime runs the plugin as root",
-      );
-    }
+    if (uid !== null && uid !== 0) throw new ApiError(403, "NOT_ROOT", `uid ${uid} may not change pods`, remedy);
+  }
+
+  async #cni(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#requireRoot(request, "the container runtime runs the plugin as root");
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const body = cniRequest(await readBody(request));
@@ -148,12 +163,12 @@ export class ApiServer {
 function one<T>(kind: string, id: string, rows: readonly T[], isIt: (row: T) => boolean): T {
   const found = rows.find(isIt);
   if (found !== undefined) return found;
-  throw new ApiError(
-    404,
-    "NOT_FOUND",
-    `there is no ${kind} ${id} on this node`,
-    `list what there is: tandem ${kind} list`,
-  );
+  throw notFound(kind, id);
+}
+
+function notFound(kind: string, id: string): ApiError {
+  const remedy = `list what there is: tandem ${kind} list`;
+  return new ApiError(404, "NOT_FOUND", `there is no ${kind} ${id} on this node`, remedy);
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {
@@ -171,14 +186,32 @@ async function readBody(request: IncomingMessage): Promise<string> {
 
 const cniFields = ["command", "containerId", "netns", "ifname", "args", "path", "config"] as const;
 
-function cniRequest(text: string): CniRequest {
-  let value: unknown;
+function parseBody(text: string, wanted: string): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text) as unknown;
   } catch {
-    throw new ApiError(400, "BAD_REQUEST", "the body is not JSON", "send a CniRequest");
+    throw new ApiError(400, "BAD_REQUEST", "the body is not JSON", `send ${wanted}`);
   }
-  const given = (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
+}
+
+function endpointOptions(text: string): EndpointOptionsDto {
+  const { policyAuditMode, ...others } = fieldsOf(parseBody(text, "EndpointOptions"));
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined || (policyAuditMode !== null && typeof policyAuditMode !== "boolean")) {
+    const message =
+      unknown === undefined ? "policyAuditMode is no boolean and not null" : `there is no option ${unknown}`;
+    throw new ApiError(400, "BAD_REQUEST", message, 'send {"policyAuditMode": true}, false or null');
+  }
+  return { policyAuditMode };
+}
+
+function cniRequest(text: string): CniRequest {
+  const value = parseBody(text, "a CniRequest");
+  const given = fieldsOf(value);
   const missing = cniFields.filter((field) => typeof given[field] !== "string");
   if (missing.length > 0) {
     const names = missing.join(", ");

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { EndpointDto, IdentityDto, RouteDto, ServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
+import { registerEndpointConfig } from "./endpoint-config.ts";
 import { type CellInput, table } from "./table.ts";
 
 /** A command that asks one path for an array and prints it. */
@@ -37,6 +38,8 @@ export function registerLists(context: CliContext, program: Command): void {
   endpointGet.action(async (id: string) => {
     printJson(context, await clientOf(context, endpointGet).get(`/v1/endpoints/${encodeURIComponent(id)}`));
   });
+
+  registerEndpointConfig(context, endpoint);
 
   const identity = program.command("identity").description("sets of labels that policy speaks of, and their numbers");
   listCommand<IdentityDto>(context, agentCommand(identity, "list", "every identity"), "/v1/identities", (rows) =>
@@ -94,8 +97,8 @@ function endpointRow(
 ): readonly CellInput[] {
   return [
     row.id,
-    enabled(row.enforcement.ingress),
-    enabled(row.enforcement.egress),
+    enforcement(row.enforcement.ingress, row),
+    enforcement(row.enforcement.egress, row),
     row.identity,
     row.labels.join("\n"),
     row.ipv6 ?? "",
@@ -105,7 +108,9 @@ function endpointRow(
   ];
 }
 
-const enabled = (value: boolean) => (value ? "Enabled" : "Disabled");
+function enforcement(closed: boolean, { policyAuditMode }: EndpointDto): string {
+  return `${closed ? "Enabled" : "Disabled"}${policyAuditMode.active ? " (Audit)" : ""}`;
+}
 
 export function serviceRow(row: ServiceDto): readonly CellInput[] {
   const backends = row.backends.map((backend, at) => `${at + 1} => ${backend}/${row.protocol} (active)`);

@@ -36,6 +36,8 @@ const schema = z.object({
   ipv6: z.ipv6().nullable(),
   podMac: mac,
   hostMac: mac,
+  // Files of agents that had no such option do not have it.
+  policyAuditMode: z.boolean().nullable().default(null),
   network: z.string(),
   hostDevice: z.string(),
   mtu: z.int().positive(),

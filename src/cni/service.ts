@@ -6,8 +6,9 @@
  * alias. `restore` compares the two and drops whichever half stands alone. While the agent is away, pods keep their
  * network, and the plugin keeps deletions in files.
  */
-import type { CniRequest, CniResponse } from "../api/dto.ts";
+import type { CniRequest, CniResponse, EndpointOptionsDto } from "../api/dto.ts";
 import type { Clock } from "../lib/clock.ts";
+import { TandemError } from "../lib/errors.ts";
 import type { Address, Prefix } from "../model/ip.ts";
 import type { Logger } from "../model/logging.ts";
 import type { TableStore } from "../model/store.ts";
@@ -106,6 +107,32 @@ export class CniService {
     });
     if (replayed > 0) log.info({ replayed }, "did the deletions that were queued while no agent ran");
     for (const problem of problems) log.error({ problem }, "a queued deletion could not be done");
+  }
+
+  /**
+   * Options of a pod of this node, kept over restarts as long as it lives.
+   * @param endpoint its number, or "namespace/pod"
+   * @returns false: there is no such pod here
+   * @throws TandemError AGENT_STARTING before the endpoints of the last agent are known
+   */
+  async configure(endpoint: string, options: EndpointOptionsDto): Promise<boolean> {
+    if (!this.#restored) throw starting();
+    const { store } = this.#options;
+    const chosen = [...this.#records.values()].filter(({ row }) => String(row.id) === endpoint || row.pod === endpoint);
+    const done = await Promise.all(
+      chosen.map(({ row: { containerId } }) =>
+        this.#mutex.run(containerId, async () => {
+          const record = this.#records.get(containerId);
+          if (record === undefined) return false;
+          const changed = { ...record, row: { ...record.row, policyAuditMode: options.policyAuditMode } };
+          await this.#files.write(changed);
+          this.#records.set(containerId, changed);
+          store.upsert("localEndpoints", containerId, changed.row);
+          return true;
+        }),
+      ),
+    );
+    return done.includes(true);
   }
 
   /** Never rejects: a failure is a CNI error object with exitCode 1. `signal`: the plugin has gone. */
@@ -224,6 +251,7 @@ export class CniService {
         ...addresses,
         podMac: macText(macFor(call.containerId, "pod")),
         hostMac: macText(macFor(call.containerId, "host")),
+        policyAuditMode: null,
       },
       network: call.network,
       hostDevice: hostDeviceName(call.containerId),
@@ -354,6 +382,15 @@ export class CniService {
       remedy: "tandem status tells more",
     });
   }
+}
+
+function starting(): TandemError {
+  return new TandemError({
+    code: "AGENT_STARTING",
+    object: "tandem-agent",
+    message: "the agent is still taking up its endpoints",
+    remedy: "try again in a moment",
+  });
 }
 
 function tryAgain(object: string, message: string): CniError {

@@ -40,6 +40,7 @@ class TableComputation implements Computation {
   readonly #sets: SetCompiler;
   readonly #frontends = createFrontends();
   readonly #nodeName: string;
+  readonly #auditMode: boolean;
   readonly #reports = new WeakMap<
     PolicyInForce,
     {
@@ -89,7 +90,7 @@ class TableComputation implements Computation {
       }),
   );
 
-  constructor({ nodeName, identities, policyEnforcement, lastValid }: ComputationOptions) {
+  constructor({ nodeName, identities, policyEnforcement, policyAuditMode, lastValid }: ComputationOptions) {
     this.#book = new PolicyBook(lastValid ?? new Map());
     const identifier = new PodIdentifier(identities);
     // Where a pod got no number, ask again: numbers become free without a change of the tables.
@@ -99,6 +100,7 @@ class TableComputation implements Computation {
     );
     this.#sets = new SetCompiler(policyEnforcement);
     this.#nodeName = nodeName;
+    this.#auditMode = policyAuditMode ?? false;
   }
 
   compute(snapshot: TableSnapshot): ComputeResult {
@@ -137,7 +139,7 @@ class TableComputation implements Computation {
         row,
         identity: fact?.identity ?? identityNumbers.init,
         set: fact === null ? null : (setOf.get(fact.key) ?? null),
-        audit: false,
+        audit: row.policyAuditMode ?? this.#auditMode,
       };
     });
     const missing = this.#missing(policies, cidrGroups);

@@ -44,6 +44,10 @@ export const configSchema = z.strictObject({
     .enum(["default", "always", "never"])
     .default("default")
     .describe("default: pods that a policy selects; always: all pods; never: none"),
+  policyAuditMode: z
+    .boolean()
+    .default(false)
+    .describe("report what policies would drop and let it through; a pod may have its own: tandem endpoint config"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
 });
 

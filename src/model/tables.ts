@@ -128,6 +128,8 @@ export interface LocalEndpointRow {
   /** 6 bytes as "aa:bb:cc:dd:ee:ff". */
   readonly podMac: string;
   readonly hostMac: string;
+  /** Whether policy drops of this pod are only reported; null: as the agent's setting says. */
+  readonly policyAuditMode: boolean | null;
 }
 
 /** A device of this node that leads to other nodes. */

@@ -39,6 +39,7 @@ export function endpointReport(
         identity: endpoint?.identity ?? 0,
         labels: labels.get(endpoint?.identity ?? 0) ?? [],
         ...(stateOf(row.id) ?? unknownState),
+        policyAuditMode: { active: endpoint?.audit ?? false, own: row.policyAuditMode },
         enforcement: { ingress: set?.ingress.enforced ?? false, egress: set?.egress.enforced ?? false },
       };
     });

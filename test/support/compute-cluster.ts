@@ -36,6 +36,7 @@ export function localEndpoint(pod: PodRow, id: number): LocalEndpointRow {
     ipv6: pod.addresses.find(({ family }) => family === 6) ?? null,
     podMac: "02:00:00:00:00:01",
     hostMac: "02:00:00:00:00:02",
+    policyAuditMode: null,
   };
 }
 

@@ -47,6 +47,7 @@ const queries: AgentQueries = {
       policyRevision: 3,
       policySet: 1,
       enforcement: { ingress: true, egress: false },
+      policyAuditMode: { active: false, own: null },
     },
   ],
   identities: () => [{ id: 256, labels: ["k8s:app=web"], references: 1, reserved: false }],
@@ -79,6 +80,7 @@ export class FakeAgent {
         },
       },
       cni: { handle: overrides.cni ?? (async () => ({ exitCode: 0, output: "{}" })) },
+      endpoints: { configure: overrides.configure ?? (async () => false) },
       peerUid: overrides.peerUid ?? (() => 0),
       onError: (error) => this.errors.push(error),
     });
@@ -89,6 +91,7 @@ export interface FakeAgentOptions {
   readonly queries?: Partial<AgentQueries>;
   readonly cni?: (request: CniRequest, signal: AbortSignal) => Promise<CniResponse>;
   readonly peerUid?: ApiServerOptions["peerUid"];
+  readonly configure?: ApiServerOptions["endpoints"]["configure"];
 }
 
 /** A folder of the test's own, removed with it. */

@@ -204,6 +204,7 @@ function endpointOf(pod: PodRow, id: number): LocalEndpointRow {
     ipv6: pod.addresses.find(({ family }) => family === 6) ?? null,
     podMac: "",
     hostMac: "",
+    policyAuditMode: null,
   };
 }
 

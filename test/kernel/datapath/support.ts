@@ -182,6 +182,7 @@ export class Node {
       ipv6,
       podMac,
       hostMac,
+      policyAuditMode: null,
     };
     return { row, netns: space };
   }

@@ -185,3 +185,28 @@ test("a reader that leaves in the middle of a long list is no failure", async (t
   t.is((await ask(agent, "GET", "/v1/version")).code, 200);
   t.deepEqual(agent.errors, []);
 });
+
+test("options of an endpoint are set by root, with a body that says what, for an endpoint that is there", async (t) => {
+  const asked: unknown[] = [];
+  const agent = await fakeAgent(t, {
+    configure: async (endpoint, options) => {
+      asked.push([endpoint, options]);
+      return endpoint === "shop/web-0";
+    },
+  });
+  const path = "/v1/endpoints/shop%2Fweb-0/config";
+  for (const policyAuditMode of [true, false, null]) {
+    const { code, body } = await ask(agent, "POST", path, JSON.stringify({ policyAuditMode }));
+    t.is(code, 200);
+    t.like(body, { id: 7, pod: "shop/web-0", policyAuditMode: { active: false, own: null } });
+    t.deepEqual(asked.pop(), ["shop/web-0", { policyAuditMode }]);
+  }
+  await refuses(t, agent, ["POST", "/v1/endpoints/9/config", '{"policyAuditMode":true}'], 404, "NOT_FOUND");
+  asked.pop();
+  for (const body of ["", "{}", "[]", '"x"', '{"policyAuditMode":"true"}', '{"policyAuditMode":true,"debug":true}']) {
+    await refuses(t, agent, ["POST", path, body], 400, "BAD_REQUEST");
+  }
+  const other = await fakeAgent(t, { peerUid: () => 1000, configure: async () => t.fail() === undefined });
+  await refuses(t, other, ["POST", path, '{"policyAuditMode":true}'], 403, "NOT_ROOT");
+  t.deepEqual(asked, []);
+});

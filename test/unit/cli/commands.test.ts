@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from "ava";
 import type { CliContext } from "../../../src/cli/context.ts";
 import { CliError } from "../../../src/cli/errors.ts";
 import { createProgram } from "../../../src/cli/program.ts";
-import type { StatusDto } from "../../../src/api/dto.ts";
+import type { EndpointDto, StatusDto } from "../../../src/api/dto.ts";
 import { drop, fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
 
 interface Outcome {
@@ -137,4 +137,47 @@ test("monitor prints events as they come and ends when interrupted", async (t) =
 test("version tells its own also without an agent", async (t) => {
   const { output } = await run(["version", "--socket", join(await temporaryFolder(t), "none")]);
   t.regex(output, /^tandem \d+\.\d+\.\d+\nagent: not reachable\n$/);
+});
+
+test("endpoint config shows and sets a pod's option, in Cilium's words too", async (t) => {
+  const asked: unknown[] = [];
+  const { socket } = await fakeAgent(t, {
+    configure: async (endpoint, options) => {
+      asked.push([endpoint, options.policyAuditMode]);
+      return endpoint === "shop/web-0";
+    },
+  });
+  const config = (...words: readonly string[]) => run(["endpoint", "config", ...words, "--socket", socket]);
+  t.is((await config("shop/web-0")).output, "PolicyAuditMode: Disabled (the agent's setting)\n");
+  t.deepEqual(asked, []);
+  for (const word of [
+    "PolicyAuditMode=true",
+    "policyauditmode=Enabled",
+    "PolicyAuditMode=false",
+    "PolicyAuditMode=default",
+  ])
+    await config("shop/web-0", word);
+  t.deepEqual(
+    asked.map((each) => (each as readonly unknown[])[1]),
+    [true, true, false, null],
+  );
+  t.deepEqual(JSON.parse((await config("shop/web-0", "--json")).output), { active: false, own: null });
+  for (const word of ["PolicyAuditMode", "PolicyAuditMode=perhaps", "Debug=true", "=true"]) {
+    await t.throwsAsync(config("shop/web-0", word), { instanceOf: CliError, code: "ENDPOINT_OPTION" }, word);
+  }
+  await t.throwsAsync(config("9", "PolicyAuditMode=true"), { code: "NOT_FOUND", message: /POST .*no endpoint 9/ });
+});
+
+test("endpoint list tells where policy is only audited", async (t) => {
+  const plain = await fakeAgent(t);
+  t.regex((await run(["endpoint", "list", "--socket", plain.socket])).output, /7 +Enabled +Disabled +256/);
+  const row = JSON.parse((await run(["endpoint", "get", "7", "--socket", plain.socket])).output) as EndpointDto;
+  const audited = await fakeAgent(t, {
+    queries: { endpoints: () => [{ ...row, policyAuditMode: { active: true, own: true } }] },
+  });
+  t.regex(
+    (await run(["endpoint", "list", "--socket", audited.socket])).output,
+    /7 +Enabled \(Audit\) +Disabled \(Audit\) +256/,
+  );
+  t.is((await run(["endpoint", "config", "7", "--socket", audited.socket])).output, "PolicyAuditMode: Enabled\n");
 });

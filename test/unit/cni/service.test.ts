@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { add, del, makeNode } from "./support.ts";
@@ -215,4 +215,37 @@ test("concurrent ADDs get different addresses and numbers, and do not wait for e
   const results = await Promise.all(Array.from({ length: 40 }, (_, i) => call(add(`pod${i}`))));
   t.is(new Set(results.map(({ output }) => output.ips[0].address)).size, 40);
   t.is(new Set([...store.endpoints.values()].map((row) => row.id)).size, 40);
+});
+
+test("an option of a pod is kept over restarts, by number or by name, and ends with the pod", async (t) => {
+  const node = makeNode();
+  const first = await node.start();
+  await first.call(add("web"));
+  await first.call(add("api"));
+  const modes = (store: typeof first.store) =>
+    [...store.endpoints.values()].map(({ pod, policyAuditMode }) => `${pod} ${policyAuditMode}`).sort();
+  t.deepEqual(modes(first.store), ["shop/api null", "shop/web null"]);
+  t.true(await first.cni.configure("shop/web", { policyAuditMode: true }));
+  t.true(await first.cni.configure("2", { policyAuditMode: false }));
+  t.false(await first.cni.configure("shop/nobody", { policyAuditMode: true }));
+  t.deepEqual(modes(first.store), ["shop/api false", "shop/web true"]);
+
+  const second = await node.start();
+  t.deepEqual(modes(second.store), ["shop/api false", "shop/web true"]);
+  t.true(await second.cni.configure("shop/web", { policyAuditMode: null }));
+  await second.call(del("api"));
+  await second.call(add("api"));
+  t.deepEqual(modes((await node.start()).store), ["shop/api null", "shop/web null"]);
+});
+
+test("an endpoint file of an agent that had no options is read as one without", async (t) => {
+  const node = makeNode();
+  await (await node.start()).call(add("web"));
+  const path = join(node.stateDir, "cni", "web.json");
+  const { policyAuditMode: _, ...old } = JSON.parse(await readFile(path, "utf8"));
+  await writeFile(path, JSON.stringify(old));
+  t.deepEqual(
+    [...(await node.start()).store.endpoints.values()].map(({ pod, policyAuditMode }) => [pod, policyAuditMode]),
+    [["shop/web", null]],
+  );
 });

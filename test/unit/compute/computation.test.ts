@@ -232,3 +232,19 @@ test("a change that touches no pod of this node leaves its sets the same objects
   bench.pods(pod("new", { node: "n2", ...at("10.1.2.4") }));
   t.not(setOf(bench.compute(), "a"), setOf(before, "a"), "a new identity is a new peer");
 });
+
+test("audit mode is the agent's setting unless a pod has its own; it changes no set", (t) => {
+  const audits = (setting: boolean | undefined) => {
+    const bench = new Bench(setting === undefined ? {} : { policyAuditMode: setting });
+    for (const [index, own] of [null, true, false].entries()) {
+      const row = pod(`p${index}`, at(`10.1.1.${index + 2}`));
+      bench.pods(row).endpoint(row, { policyAuditMode: own });
+    }
+    const { desired } = bench.policies(closed).compute();
+    return { flags: desired.endpoints.map(({ audit }) => audit), sets: desired.sets };
+  };
+  t.deepEqual(audits(undefined).flags, [false, true, false]);
+  t.deepEqual(audits(false).flags, [false, true, false]);
+  t.deepEqual(audits(true).flags, [true, true, false]);
+  t.deepEqual(audits(true).sets, audits(false).sets);
+});

@@ -80,6 +80,7 @@ export function endpoint(number: number, setKey: string | null, identity = 1000 
       ipv6: address(`fd00:9::${number.toString(16)}`),
       podMac: `02:00:00:00:00:${hex}`,
       hostMac: `02:00:00:00:01:${hex}`,
+      policyAuditMode: null,
     },
     identity,
     set: setKey,
