@@ -12,6 +12,7 @@ import {
   changeKinds,
   compareReach,
   isUnchanged,
+  type Reach,
   type ReachChange,
   Reaches,
   reachText,
@@ -61,21 +62,23 @@ interface Pair {
 export function compareClusters(before: OfflineCluster, after: OfflineCluster): Impact {
   const classes = classesOf(before, after);
   const reaches = { before: new Reaches(before), after: new Reaches(after) };
+  const old = new ClassParties(before);
+  const fresh = new ClassParties(after);
+  const compare = comparer();
   const cells: ImpactCell[] = [];
   const rows: ImpactRow[] = [];
   for (const from of classes) {
     for (const to of classes) {
       if (from.kind !== "pods" && to.kind !== "pods") continue;
       const pairs = ([4, 6] as const).flatMap((family) => {
-        const was = pairOf(before, from, to, family);
-        const is = pairOf(after, from, to, family);
+        const was = old.pair(from, to, family);
+        const is = fresh.pair(from, to, family);
         return was === null && is === null ? [] : [{ family, was, is }];
       });
       for (const { family, was, is } of pairs) {
-        const old = was === null ? null : reaches.before.between(was.source, was.destination);
-        const fresh = is === null ? null : reaches.after.between(is.source, is.destination);
-        const change = compareReach(old, fresh);
-        const amounts = { before: old && amountOf(old), after: fresh && amountOf(fresh) };
+        const reached = was === null ? null : reaches.before.between(was.source, was.destination);
+        const reaching = is === null ? null : reaches.after.between(is.source, is.destination);
+        const { change, ...amounts } = compare(reached, reaching);
         cells.push({ from: from.title, to: to.title, family, ...amounts, change });
         if (isUnchanged(change)) continue;
         const found = rowsOf(after, from, to, family, change, is);
@@ -106,15 +109,15 @@ export function compareClusters(before: OfflineCluster, after: OfflineCluster): 
 
 /** Parts of the outside with which everybody has the same dealings are one. */
 function mergeOutside(classes: readonly Class[], cells: readonly ImpactCell[]): ReadonlyMap<string, string> {
+  const outside = new Map(classes.flatMap(({ kind, title }) => (kind === "outside" ? [[title, [] as string[]]] : [])));
+  for (const { from, to, family, before, after, change } of cells) {
+    const side = outside.get(from) ?? outside.get(to);
+    if (side === undefined) continue;
+    const changes = changeKinds.map((each) => reachText(change[each], family).replaceAll("ICMPv6", "ICMP"));
+    side.push(JSON.stringify([outside.has(from) ? "" : from, outside.has(to) ? "" : to, before, after, changes]));
+  }
   const groups = new Map<string, string[]>();
-  for (const { kind, title } of classes) {
-    if (kind !== "outside") continue;
-    const dealings = cells.flatMap((cell): string[] => {
-      const { from, to, family, before, after, change } = cell;
-      if (from !== title && to !== title) return [];
-      const changes = changeKinds.map((each) => reachText(change[each], family).replaceAll("ICMPv6", "ICMP"));
-      return [JSON.stringify([from === title ? "" : from, to === title ? "" : to, before, after, changes])];
-    });
+  for (const [title, dealings] of outside) {
     if (dealings.length === 0) continue;
     const key = dealings.join("\n");
     const known = groups.get(key);
@@ -129,16 +132,51 @@ function mergeOutside(classes: readonly Class[], cells: readonly ImpactCell[]): 
   );
 }
 
-/** Null: there is no such pair in the cluster. */
-function pairOf(cluster: OfflineCluster, from: Class, to: Class, family: 4 | 6): Pair | null {
-  const sources = partiesOf(cluster, from, family);
-  const destinations = partiesOf(cluster, to, family);
-  for (const source of sources) {
-    for (const destination of destinations) {
-      if (isPair(from, source, to, destination)) return { source, destination };
-    }
+/** The same two answers are compared for many pairs. */
+function comparer(): (
+  before: Reach | null,
+  after: Reach | null,
+) => { readonly before: Amount | null; readonly after: Amount | null; readonly change: ReachChange } {
+  const known = new Map<Reach | null, Map<Reach | null, ReturnType<ReturnType<typeof comparer>>>>();
+  return (before, after) => {
+    const ofBefore = known.get(before) ?? new Map<Reach | null, ReturnType<ReturnType<typeof comparer>>>();
+    known.set(before, ofBefore);
+    const found = ofBefore.get(after) ?? {
+      before: before && amountOf(before),
+      after: after && amountOf(after),
+      change: compareReach(before, after),
+    };
+    ofBefore.set(after, found);
+    return found;
+  };
+}
+
+/** The parties of classes in one of the clusters. */
+class ClassParties {
+  readonly #cluster: OfflineCluster;
+  readonly #known = new Map<Class, { readonly 4: readonly Party[]; readonly 6: readonly Party[] }>();
+
+  constructor(cluster: OfflineCluster) {
+    this.#cluster = cluster;
   }
-  return null;
+
+  /** Null: there is no such pair. */
+  pair(from: Class, to: Class, family: 4 | 6): Pair | null {
+    for (const source of this.#parties(from)[family]) {
+      for (const destination of this.#parties(to)[family]) {
+        if (isPair(from, source, to, destination)) return { source, destination };
+      }
+    }
+    return null;
+  }
+
+  #parties(each: Class): { readonly 4: readonly Party[]; readonly 6: readonly Party[] } {
+    const known = this.#known.get(each);
+    if (known !== undefined) return known;
+    const found = { 4: partiesOf(this.#cluster, each, 4), 6: partiesOf(this.#cluster, each, 6) };
+    this.#known.set(each, found);
+    return found;
+  }
 }
 
 function isPair(from: Class, source: Party, to: Class, destination: Party): boolean {
@@ -191,19 +229,12 @@ function rowsOf(
 
 /** Rows that say the same of both families are one. */
 function mergeFamilies(rows: readonly ImpactRow[]): readonly ImpactRow[] {
-  const merged: ImpactRow[] = [];
+  const merged = new Map<string, ImpactRow>();
   for (const row of rows) {
-    const same = merged.findIndex(
-      (each) =>
-        each.kind === row.kind && each.from === row.from && each.to === row.to && sameText(each.ports, row.ports),
-    );
-    const twin = merged[same];
-    if (twin === undefined) merged.push(row);
-    else merged[same] = { ...twin, family: null };
+    const { kind, from, to, ports } = row;
+    const key = JSON.stringify([kind, from, to, ports.replaceAll("ICMPv6", "ICMP")]);
+    const twin = merged.get(key);
+    merged.set(key, twin === undefined ? row : { ...twin, family: null });
   }
-  return merged;
-}
-
-function sameText(left: string, right: string): boolean {
-  return left.replaceAll("ICMPv6", "ICMP") === right.replaceAll("ICMPv6", "ICMP");
+  return [...merged.values()];
 }

@@ -26,78 +26,99 @@ export interface ReachPiece extends PortRange {
 /** In order, without gaps within a protocol. */
 export type Reach = readonly ReachPiece[];
 
-/** One end's part in it: null where it has no say. */
+/** One end's part in it. */
 interface Say {
-  readonly vectors: DirectionVectors;
-  readonly who: bigint;
+  /** Equal for equal parts. */
+  readonly key: string;
+  /** By family, per protocol; null: it has no say. */
+  readonly pieces: ((family: 4 | 6) => Reach) | null;
 }
 
-const closed: readonly Verdict[] = ["deny"];
+const silent: Say = { key: "-", pieces: null };
+const closed: Say = { key: "closed", pieces: (family) => whole(family, "deny") };
 
 export class Reaches {
   readonly #cluster: OfflineCluster;
   readonly #remembered = new Map<string, Reach>();
+  readonly #says = new Map<string, Say>();
   readonly #numbers = new Map<DirectionVectors, number>();
 
   constructor(cluster: OfflineCluster) {
     this.#cluster = cluster;
   }
 
-  /** Both of one family, and not the same party. */
+  /** Both of one family, and not the same party. The same object for the same answer of the same ends. */
   between(source: Party, destination: Party): Reach {
     const family = source.address.family;
     const egress = this.#say("egress", source, destination);
     const ingress = this.#say("ingress", destination, source);
-    const key = `${family} ${this.#sayKey(egress)} ${this.#sayKey(ingress)}`;
+    const key = `${family} ${egress.key} ${ingress.key}`;
     const known = this.#remembered.get(key);
     if (known !== undefined) return known;
-    const reach = protocolsOf(family).flatMap((protocol) => pieces(protocol, egress, ingress));
+    const sides = [egress, ingress].flatMap(({ pieces }) => (pieces === null ? [] : [pieces(family)]));
+    const [first = whole(family, "allow"), second] = sides;
+    const reach = second === undefined ? first : both(first, second);
     this.#remembered.set(key, reach);
     return reach;
   }
 
-  #say(side: "egress" | "ingress", subject: Party, peer: Party): Say | "closed" | null {
-    if (subject.kind !== "pod") return null;
+  #say(side: "egress" | "ingress", subject: Party, peer: Party): Say {
+    if (subject.kind !== "pod") return silent;
     const set = this.#cluster.setOf(podKey(subject.pod));
-    if (set === null || set.refused !== null) return "closed";
-    const vectors = vectorsOf(set[side]);
-    return { vectors, who: vectors.who(this.#cluster.identityOf(peer, subject.pod.node), peer.address) };
-  }
-
-  #sayKey(say: Say | "closed" | null): string {
-    if (say === null || say === "closed") return String(say);
-    const number = this.#numbers.get(say.vectors) ?? this.#numbers.size;
-    this.#numbers.set(say.vectors, number);
-    return `${number}:${say.who.toString(16)}`;
+    if (set === null || set.refused !== null) return closed;
+    const direction = set[side];
+    // Most directions: no policy, nothing to look up.
+    if (direction.origins.length === 0) return direction.enforced ? closed : silent;
+    const vectors = vectorsOf(direction);
+    const who = vectors.who(this.#cluster.identityOf(peer, subject.pod.node), peer.address);
+    if (who === 0n) return direction.enforced ? closed : silent;
+    const number = this.#numbers.get(vectors) ?? this.#numbers.size;
+    this.#numbers.set(vectors, number);
+    const key = `${number}:${who.toString(16)}`;
+    const known = this.#says.get(key);
+    if (known !== undefined) return known;
+    const byFamily = new Map<number, Reach>();
+    const say: Say = {
+      key,
+      pieces: (family) => {
+        const pieces =
+          byFamily.get(family) ?? protocolsOf(family).flatMap((protocol) => judged(protocol, vectors, who));
+        byFamily.set(family, pieces);
+        return pieces;
+      },
+    };
+    this.#says.set(key, say);
+    return say;
   }
 }
 
-function pieces(
-  protocol: number,
-  egress: Say | "closed" | null,
-  ingress: Say | "closed" | null,
-): readonly ReachPiece[] {
-  const sides = [egress, ingress].flatMap((say) => (say === null ? [] : [judged(protocol, say)]));
-  const starts = [...new Set([0, ...sides.flatMap((side) => side.map(({ first }) => first))])].sort((a, b) => a - b);
+function whole(family: 4 | 6, verdict: Verdict): Reach {
+  return protocolsOf(family).map((protocol) => ({ protocol, first: 0, last: lastPort, verdict }));
+}
+
+/** What one end says of all ports of a protocol. */
+function judged(protocol: number, vectors: DirectionVectors, who: bigint): Reach {
   const found: ReachPiece[] = [];
-  for (const [index, first] of starts.entries()) {
-    const last = (starts[index + 1] ?? lastPort + 1) - 1;
-    const verdict = worst(
-      sides.map((side) => side.find((piece) => first >= piece.first && first <= piece.last)?.verdict ?? "deny"),
-    );
-    const before = found.at(-1);
-    if (before?.verdict === verdict) found[found.length - 1] = { ...before, last };
-    else found.push({ protocol, first, last, verdict });
+  for (const { first, last, vector } of vectors.segments(protocol)) {
+    add(found, { protocol, first, last, verdict: vectors.verdictOf(who & vector) });
   }
   return found;
 }
 
-function judged(protocol: number, say: Say | "closed"): readonly { first: number; last: number; verdict: Verdict }[] {
-  if (say === "closed") return closed.map((verdict) => ({ first: 0, last: lastPort, verdict }));
-  const { vectors, who } = say;
-  return vectors
-    .segments(protocol)
-    .map(({ first, last, vector }) => ({ first, last, verdict: vectors.verdictOf(who & vector) }));
+function both(left: Reach, right: Reach): Reach {
+  const found: ReachPiece[] = [];
+  for (const { protocol, first, last, was, is } of sideBySide(left, right)) {
+    add(found, { protocol, first, last, verdict: worst([was, is]) });
+  }
+  return found;
+}
+
+/** Neighbours of one verdict are one piece. */
+function add(pieces: ReachPiece[], piece: ReachPiece): void {
+  const before = pieces.at(-1);
+  if (before?.verdict === piece.verdict && before.protocol === piece.protocol) {
+    pieces[pieces.length - 1] = { ...before, last: piece.last };
+  } else pieces.push(piece);
 }
 
 /** How one answer differs from another. */
@@ -128,19 +149,26 @@ export function compareReach(before: Reach | null, after: Reach | null): ReachCh
   };
 }
 
-function* sideBySide(before: Reach | null, after: Reach | null) {
-  const all = [...(before ?? []), ...(after ?? [])];
-  for (const protocol of [...new Set(all.map((piece) => piece.protocol))]) {
-    const of = (reach: Reach | null) => (reach ?? []).filter((piece) => piece.protocol === protocol);
-    const [old, fresh] = [of(before), of(after)];
-    const starts = [...new Set([...old, ...fresh].map(({ first }) => first))].sort((a, b) => a - b);
-    for (const [index, first] of starts.entries()) {
-      const last = (starts[index + 1] ?? lastPort + 1) - 1;
-      const at = (side: Reach): Verdict =>
-        side.find((piece) => first >= piece.first && first <= piece.last)?.verdict ?? "deny";
-      yield { protocol, first, last, was: at(old), is: at(fresh) };
-    }
+/** Two answers of one family, cut where either of them changes. */
+function* sideBySide(left: Reach | null, right: Reach | null) {
+  const [some, other] = [left ?? denied(right), right ?? denied(left)];
+  let [at, beside] = [0, 0];
+  let first = 0;
+  for (;;) {
+    const [one, two] = [some[at], other[beside]];
+    if (one === undefined || two === undefined) return;
+    const last = Math.min(one.last, two.last);
+    yield { protocol: one.protocol, first, last, was: one.verdict, is: two.verdict };
+    if (one.last === last) at++;
+    if (two.last === last) beside++;
+    first = last === lastPort ? 0 : last + 1;
   }
+}
+
+/** Nothing, over the protocols of the other answer. */
+function denied(other: Reach | null): Reach {
+  const protocols = [...new Set((other ?? []).map(({ protocol }) => protocol))];
+  return protocols.map((protocol) => ({ protocol, first: 0, last: lastPort, verdict: "deny" }));
 }
 
 export function isUnchanged(change: ReachChange): boolean {
