@@ -235,6 +235,25 @@ static __always_inline void trace_new_flow(struct __sk_buff *skb, struct context
 	emit(skb);
 }
 
+/* The node's connections are not tracked before it has a policy, so that of one in the middle nobody knows who opened it. True: it must
+ * have been the other end, for as the opener's this packet is denied, and as an answer it is allowed. A connection that neither
+ * end might open stays denied; and what never was a connection gets a RST from the stack. */
+static __always_inline bool is_older_than_policy(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const struct end *source = &context->source, *destination = &context->destination;
+	const struct packet *packet = &context->packet;
+
+	if (source->here == destination->here || (source->here ? source->id : destination->id))
+		return false;
+	if (packet->protocol != IPPROTO_TCP || packet->tcp_flags & TCP_SYN)
+		return false;
+	judge_ends(skb, context, JUDGE_QUIETLY, v6);
+	if (!(context->verdict & ~JUDGED_AUDIT))
+		return false;
+	judge_ends(skb, context, JUDGE_QUIETLY | JUDGE_REPLY, v6);
+	return !(context->verdict & ~JUDGED_AUDIT);
+}
+
 /* The first packet of a flow: who it is with, what policy says, and an entry. */
 static __always_inline void open_flow(struct __sk_buff *skb, struct context *context, const bool v6)
 {
@@ -243,6 +262,7 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 	const struct end *source = &context->source, *destination = &context->destination;
 	struct ct_entry fresh = {.last_used = context->now, .created = context->now};
 	struct settings *set;
+	bool reply = false;
 	__u32 zero = 0;
 
 	fresh.flags = (context->source_low ? CT_INITIATOR_LOW : 0) | translated->flags;
@@ -251,12 +271,14 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 	    (!source->here && endpoint_at(&packet->source)))
 		fresh.flags |= CT_LOCAL;
 	/* what is here does not come in from outside */
-	if (context->place == AT_NETWORK && (fresh.flags & CT_LOCAL || is_nobody(&packet->source, v6))) {
+	if ((context->place >= AT_NETWORK && fresh.flags & CT_LOCAL) ||
+	    (context->place == AT_NETWORK && is_nobody(&packet->source, v6))) {
 		context->reason = REASON_SPOOFED_ADDRESS;
 		return;
 	}
 	if (!(translated->flags & CT_LOOPBACK)) {
-		judge_ends(skb, context, 0, v6);
+		reply = is_older_than_policy(skb, context, v6);
+		judge_ends(skb, context, reply ? JUDGE_REPLY : 0, v6);
 		context->reason = context->verdict & ~JUDGED_AUDIT;
 		if (context->reason)
 			return;
@@ -264,17 +286,19 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 			fresh.flags |= CT_DENIED_AUDIT;
 	}
 	if (source->here)
-		fresh.egress_revision = source->policy_revision;
+		*(reply ? &fresh.ingress_revision : &fresh.egress_revision) = source->policy_revision;
 	if (destination->here)
-		fresh.ingress_revision = destination->policy_revision;
+		*(reply ? &fresh.egress_revision : &fresh.ingress_revision) = destination->policy_revision;
 	if (packet->protocol == IPPROTO_TCP) {
 		/* without a SYN it is picked up in the middle: we came later than the connection, or forgot it */
 		if (is_opening(packet))
 			fresh.flags |= CT_SYN;
+		if (reply)
+			fresh.flags = (fresh.flags ^ CT_INITIATOR_LOW) | CT_REPLIED;
 		if (packet->tcp_flags & TCP_RST)
 			fresh.flags |= CT_RST;
 		if (packet->tcp_flags & TCP_FIN)
-			fresh.flags |= CT_FIN_INITIATOR;
+			fresh.flags |= reply ? CT_FIN_RESPONDER : CT_FIN_INITIATOR;
 	}
 	if (translated->flags) {
 		fresh.nat_port = translated->vip_port;

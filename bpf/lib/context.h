@@ -35,14 +35,14 @@ struct tracked {
 	__u32 reply;
 };
 
-/* An end of the packet's way, if it is a pod of this node. */
+/* An end of the packet's way, if it is a pod of this node, or the node itself while it has a policy. */
 struct end {
 	__u32 here;
 	__u32 identity;
 	__u32 policy_set;
 	__u32 policy_revision;
 	__u32 flags; /* enum endpoint_flags */
-	__u32 id;
+	__u32 id; /* 0: the node */
 };
 
 /* An event to be. */
@@ -60,7 +60,12 @@ struct sighting {
 };
 
 /* Where a packet is seen: what its source may be depends on it. */
-enum place { AT_POD, AT_STACK, AT_NETWORK };
+enum place {
+	AT_POD,
+	AT_STACK,
+	AT_NETWORK,
+	AT_HOST, /* from the network for the node itself: link-local senders are neighbours */
+};
 
 struct context {
 	struct packet packet;

@@ -13,6 +13,7 @@ enum judged {
 	JUDGE_REPLY = 1 << 1,	/* the packet is one of the responder's */
 	JUDGE_IPV6 = 1 << 2,
 	JUDGE_AGAIN = 1 << 3,	/* the flow was allowed before: only a change is told */
+	JUDGE_QUIETLY = 1 << 4, /* nothing is told */
 };
 
 /* context->verdict is a reason, and this bit if only audit mode let the packet through. */
@@ -76,9 +77,12 @@ static __always_inline __u32 look_up_policy(__u32 set_direction, __u32 identity,
 			bits |= any->words[word];
 		bits &= ports->words[word];
 		if (bits) {
-			__u16 lowest = word * 64 + __builtin_ctzll(bits);
+			__u16 lowest = word * 64 + __builtin_ctzll(bits), guards = set->flags >> POLICY_SET_GUARDS_SHIFT;
 
 			*group = lowest;
+			if (lowest < guards)
+				return REASON_FORWARDED;
+			lowest -= guards;
 			if (lowest < set->denies)
 				return REASON_POLICY_DENY;
 			if (lowest < set->denies + set->allows)
@@ -145,6 +149,8 @@ STEP judge(struct __sk_buff *skb)
 		audit = JUDGED_AUDIT;
 	}
 	context->verdict |= reason | audit;
+	if (how & JUDGE_QUIETLY)
+		return 0;
 	if (reason ? !may_report_drop(context->now) : how & JUDGE_AGAIN)
 		return 0;
 	seen->type = reason ? EVENT_DROP : EVENT_VERDICT;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The node's uplinks and tunnel devices: what arrives for a pod (from_network, ingress), and a last look at what leaves
- * (to_network, egress). */
+/* The node's uplinks and tunnel devices: what arrives for a pod or for the node itself (from_network, ingress), and a last look at what
+ * leaves (to_network, egress), where the node's own packets are judged. */
 #include <tandem/config.h>
 #include <tandem/maps.h>
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
 #include "../lib/fragment.h"
+#include "../lib/host.h"
 #include "../lib/icmp.h"
 #include "../lib/service.h"
 
@@ -13,20 +14,27 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 {
 	struct context *context = begin(l3);
 	struct packet *packet;
-	struct endpoint *pod;
+	struct endpoint *end;
 	struct ct_entry *entry;
+	bool to_host;
 
 	if (!context)
 		return TC_ACT_SHOT;
 	packet = &context->packet;
 	parse(skb, v6);
-	/* what is not for a pod of this node is the stack's to judge, malformed or not */
-	pod = endpoint_at(&packet->destination);
-	if (!pod)
-		return TC_ACT_OK;
+	/* what is neither for a pod of this node nor for a node with a policy is the stack's to judge, malformed or not */
+	end = endpoint_at(&packet->destination);
+	to_host = !end;
+	if (to_host) {
+		end = host_with_policy();
+		if (!end || !is_of_host(&packet->destination, v6))
+			return TC_ACT_OK;
+		if (v6 && !context->reason && is_link_local_signalling(packet))
+			return TC_ACT_OK;
+	}
 	if (context->reason)
 		goto dropped;
-	if (pod->flags & ENDPOINT_CLOSED) {
+	if (end->flags & ENDPOINT_CLOSED) {
 		context->reason = REASON_NOT_READY;
 		goto dropped;
 	}
@@ -34,11 +42,11 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	if (context->reason)
 		goto dropped;
 	if (packet->flags & PACKET_ICMP_ERROR) {
-		if (is_here(&packet->source, v6) || is_nobody(&packet->source, v6)) {
+		if (is_here(&packet->source, v6) || (!to_host && is_nobody(&packet->source, v6))) {
 			context->reason = REASON_SPOOFED_ADDRESS;
 			goto dropped;
 		}
-		if (follows_flow(skb, context, NULL, pod, v6))
+		if (follows_flow(skb, context, NULL, end, v6))
 			goto judged;
 		if (context->reason)
 			goto dropped;
@@ -54,17 +62,17 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 		}
 		entry->flags &= ~CT_LOCAL; /* that address has moved */
 	}
-	track(skb, context, entry, NULL, pod, AT_NETWORK, v6);
+	track(skb, context, entry, NULL, end, to_host ? AT_HOST : AT_NETWORK, v6);
 	if (!context->reason)
 		show_service(skb, context, v6);
 judged:
 	if (context->reason)
 		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
-	return deliver_local(skb, packet, pod, v6);
+	return to_host ? TC_ACT_OK : deliver_local(skb, packet, end, v6);
 
 dropped:
-	return drop(skb, context, context->reason, DIRECTION_INGRESS, pod);
+	return drop(skb, context, context->reason, DIRECTION_INGRESS, end);
 }
 
 /* 14 with an Ethernet header, 0 on kube-router's tun-*. */
@@ -93,22 +101,56 @@ int from_network(struct __sk_buff *skb)
 	}
 }
 
+/* What the node itself sends, to another node or out of the cluster. An ICMP error that it sends as a router is about a flow of others. */
+static __always_inline int host_sends(struct __sk_buff *skb, struct context *context, const struct endpoint *host, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct ct_entry *entry;
+
+	if (is_to_many(&packet->destination, v6) || (v6 && !context->reason && is_link_local_signalling(packet)))
+		return TC_ACT_OK;
+	if (context->reason)
+		goto dropped;
+	resolve_fragment(skb, context);
+	if (context->reason)
+		goto dropped;
+	if (packet->flags & PACKET_ICMP_ERROR) {
+		if (follows_flow(skb, context, NULL, NULL, v6))
+			goto judged;
+		if (context->reason)
+			goto dropped;
+	}
+	entry = current_flow(context, look_up_flow(context, v6), false, v6);
+	if (context->reason)
+		goto dropped;
+	track(skb, context, entry, host, NULL, AT_STACK, v6);
+	if (context->reason)
+		goto dropped;
+judged:
+	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
+	return TC_ACT_OK;
+
+dropped:
+	return drop(skb, context, context->reason, DIRECTION_EGRESS, host);
+}
+
 /* Nothing leaves for a service address: the fabric would route it back to a node, and so on in a loop. The socket hook or
  * from_pod translated what they could; the rest is traffic that nobody can answer. */
 static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6)
 {
 	struct context *context = begin(l3);
+	const struct endpoint *host;
 	const struct packet *packet;
 
 	if (!context)
 		return TC_ACT_SHOT;
 	packet = &context->packet;
 	parse(skb, v6);
-	if (context->reason || packet->flags & PACKET_LATER_FRAGMENT || !has_ports(packet->protocol))
-		return TC_ACT_OK;
-	if (find_service(&packet->destination, packet->destination_port, packet->protocol, v6))
+	if (!context->reason && !(packet->flags & PACKET_LATER_FRAGMENT) && has_ports(packet->protocol) &&
+	    find_service(&packet->destination, packet->destination_port, packet->protocol, v6))
 		return drop(skb, context, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
-	return TC_ACT_OK;
+	host = sending_host(skb);
+	return host ? host_sends(skb, context, host, v6) : TC_ACT_OK;
 }
 
 SEC("tc")

@@ -6,6 +6,7 @@
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
 #include "../lib/fragment.h"
+#include "../lib/host.h"
 #include "../lib/icmp.h"
 #include "../lib/link_local.h"
 #include "../lib/service.h"
@@ -20,7 +21,7 @@ static __always_inline bool owns(const struct endpoint *pod, const struct packet
 static __always_inline int pod_sends(struct __sk_buff *skb, struct context *context, const struct endpoint *pod, const bool v6)
 {
 	struct packet *packet = &context->packet;
-	const struct endpoint *peer;
+	const struct endpoint *peer, *host = NULL;
 	struct ct_entry *entry;
 
 	parse(skb, v6);
@@ -75,7 +76,12 @@ static __always_inline int pod_sends(struct __sk_buff *skb, struct context *cont
 		context->reason = REASON_NOT_READY;
 		goto dropped;
 	}
-	track(skb, context, entry, pod, peer, AT_POD, v6);
+	if (!peer && (!entry || entry->flags & CT_LOCAL)) {
+		host = host_with_policy();
+		if (host && !entry && !is_of_host(&packet->destination, v6))
+			host = NULL;
+	}
+	track(skb, context, entry, pod, peer ? peer : host, AT_POD, v6);
 	if (!context->reason)
 		show_service(skb, context, v6);
 judged:
@@ -155,7 +161,7 @@ static __always_inline int stack_sends(struct __sk_buff *skb, struct context *co
 	entry = current_flow(context, look_up_flow(context, v6), false, v6);
 	if (context->reason)
 		goto dropped;
-	track(skb, context, entry, NULL, pod, AT_STACK, v6);
+	track(skb, context, entry, sending_host(skb), pod, AT_STACK, v6);
 	if (!context->reason)
 		show_service(skb, context, v6);
 judged:

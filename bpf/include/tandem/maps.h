@@ -24,6 +24,8 @@
 MAP(endpoint, BPF_MAP_TYPE_HASH, struct endpoint_key, struct endpoint, LIMIT_ENDPOINTS, 0);
 /* The same pods by address. */
 MAP(endpoint_addr, BPF_MAP_TYPE_HASH, struct endpoint_address_key, struct endpoint, LIMIT_ENDPOINTS * 2, 0);
+/* The node itself, if a policy selects it. */
+MAP(host_endpoint, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 1, 0);
 /* Uplinks and tunnel devices. */
 MAP(device, BPF_MAP_TYPE_HASH, struct device_key, struct device, LIMIT_DEVICES, 0);
 

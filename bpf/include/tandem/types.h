@@ -102,6 +102,9 @@ struct endpoint {
 };
 ASSERT_SIZE(struct endpoint, 56);
 
+/* host_endpoint (array, one entry): the node itself, in the same form: no device, no addresses, id 0. Flags 0: no policy of nodes
+ * selects it, and its traffic is neither judged nor tracked. It is never ENDPOINT_CLOSED. */
+
 struct endpoint_key {
 	__u32 ifindex;
 };
@@ -185,6 +188,9 @@ enum policy_set_flags {
 	POLICY_SET_PREFIX6 = 1 << 1,
 };
 
+/* flags >> 8: that many groups come before the denies and allow, whatever is denied: what keeps a node from locking itself out */
+#define POLICY_SET_GUARDS_SHIFT 8
+
 /* policy_set: set_direction -> shape of one direction of a set. */
 struct policy_set_key {
 	__u32 set_direction;
@@ -193,9 +199,9 @@ ASSERT_SIZE(struct policy_set_key, 4);
 
 struct policy_set {
 	__u16 words;   /* words in use, 1-8 */
-	__u16 flags;   /* enum policy_set_flags */
-	__u16 denies;  /* groups 0 .. denies-1 deny */
-	__u16 allows;  /* groups denies .. denies+allows-1 allow; the rest redirects to the proxy (closed while there is none) */
+	__u16 flags;   /* enum policy_set_flags, and the number of guards */
+	__u16 denies;  /* the first groups behind the guards deny */
+	__u16 allows;  /* those behind them allow; the rest redirects to the proxy (closed while there is none) */
 	struct policy_bits outside_only; /* groups of policy_prefix that hold for peers outside of the cluster only */
 };
 ASSERT_SIZE(struct policy_set, 72);
