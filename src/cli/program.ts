@@ -18,6 +18,7 @@ Examples:
   tandem endpoint list                 pods of this node and whether policy is enforced
   tandem monitor --type drop           what is dropped right now, and why
   tandem routes --json                 pod CIDRs, next hops, who brought them
+  tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine
 `;
 
