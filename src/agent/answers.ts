@@ -175,10 +175,13 @@ export class Answers implements AgentQueries {
 
   /** Built anew when a table that it reads has changed: a snapshot of an unchanged table is the same object. */
   #nameOf(): NameOf {
-    const { pods, nodes, services } = this.#options.store.snapshot();
-    const from = [pods, nodes, services];
+    const { pods, nodes, services, localAddresses } = this.#options.store.snapshot();
+    const from = [pods, nodes, services, localAddresses];
     if (this.#names === null || from.some((table, at) => table !== this.#names?.from[at])) {
-      this.#names = { from, nameOf: namesOf({ pods, nodes, services }) };
+      this.#names = {
+        from,
+        nameOf: namesOf({ pods, nodes, services, localAddresses, nodeName: this.#options.config.nodeName }),
+      };
     }
     return this.#names.nameOf;
   }

@@ -1,9 +1,10 @@
 /** Policy on a running node: audit mode, addresses of the node itself, peers that are neither pods nor written addresses. */
+import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
+import { fetchFrom, flowFrom, pod, podAddress, withLab } from "../support/lab.ts";
 
-const server = pod("server", { node: "node-1" });
+const server = pod("server", { node: "node-1", ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
 const client = pod("client", { node: "node-2" });
 
 const closed = {
@@ -74,7 +75,11 @@ test("in audit mode a pod is reached although policy closes it, and each would-b
     t.deepEqual((await auditModes(lab))["default/server"], { active: true, own: true });
     t.true(await reaches(address));
 
+    const flow = flowFrom(lab, "default/client", { kind: "udp", address, port: 9000, seconds: 6 });
+    await sleep(3_000);
     await setAudit(lab, "default/server", "default");
+    const { sent, answered } = await flow;
+    t.true(answered > 10 && answered < sent * 0.9, `what runs is cut: ${answered} of ${sent} answered`);
     t.deepEqual((await auditModes(lab))["default/server"], { active: false, own: null });
     t.false(await reaches(address));
   }));

@@ -93,6 +93,60 @@ test("enforcement always closes pods that no policy selects, never opens all", (
   t.deepEqual(make("never").compute().desired.sets[0]?.ingress.origins, []);
 });
 
+const egressOf = (result: ReturnType<Bench["compute"]>, peer: string) => verdict(result, "a", "egress", peer, 80);
+
+test("enforcement default closes the direction that a selecting policy closes, and no other pod or direction", (t) => {
+  const only = policy("CiliumNetworkPolicy", { endpointSelector: { matchLabels: { app: "a" } }, egress: [{}] });
+  const result = new Bench({ policyEnforcement: "default" })
+    .local(pod("a", at("10.1.1.2")), pod("b", at("10.1.1.3")))
+    .policies(only)
+    .compute();
+  t.is(egressOf(result, "203.0.113.5"), "deny");
+  t.is(verdict(result, "a", "ingress", "203.0.113.5", 80), "allow");
+  for (const side of ["ingress", "egress"] as const) t.is(verdict(result, "b", side, "203.0.113.5", 80), "allow");
+});
+
+test("enforcement always closes both directions whatever enableDefaultDeny says, and rules open them", (t) => {
+  const spec = {
+    endpointSelector: {},
+    egress: [{ toCIDR: ["203.0.113.0/24"] }],
+    egressDeny: [{ toCIDR: ["203.0.113.9/32"] }],
+    enableDefaultDeny: { egress: false },
+  };
+  const make = (policyEnforcement: "always" | "default") =>
+    new Bench({ policyEnforcement })
+      .local(pod("a", at("10.1.1.2")))
+      .policies(policy("CiliumNetworkPolicy", spec))
+      .compute();
+  const peers = ["203.0.113.5", "203.0.113.9", "198.51.100.5"];
+  t.deepEqual(
+    peers.map((peer) => egressOf(make("always"), peer)),
+    ["allow", "deny", "deny"],
+  );
+  t.deepEqual(
+    peers.map((peer) => egressOf(make("default"), peer)),
+    ["allow", "deny", "allow"],
+  );
+  t.is(verdict(make("always"), "a", "ingress", "203.0.113.5", 80), "deny", "no policy has an ingress rule");
+});
+
+test("enforcement never takes no notice of denials either, and policies are told about as ever", (t) => {
+  const spec = { endpointSelector: {}, egressDeny: [{ toEntities: ["all"] }], ingress: [{}] };
+  const result = new Bench({ policyEnforcement: "never" })
+    .local(pod("a", at("10.1.1.2")))
+    .policies(policy("CiliumNetworkPolicy", spec), policy("CiliumNetworkPolicy", { ingress: [{}] }, { name: "broken" }))
+    .compute();
+  t.is(egressOf(result, "203.0.113.5"), "allow");
+  t.is(verdict(result, "a", "ingress", "203.0.113.5", 80), "allow");
+  t.deepEqual(
+    result.policies.map(({ name, valid, pods }) => [name, valid, pods]),
+    [
+      ["broken", false, []],
+      ["p", true, ["shop/a"]],
+    ],
+  );
+});
+
 test("the own node reaches a closed pod unless a rule denies it; other nodes do not", (t) => {
   const bench = new Bench().local(pod("a", at("10.1.1.2"))).policies(closed);
   t.is(verdict(bench.compute(), "a", "ingress", "192.168.0.1", 80), "allow");
