@@ -1,5 +1,5 @@
 /**
- * Last good versions on disk: <stateDir>/<name>/, a JSON file for each, written in the background when it changes. One that could not
+ * Last good versions on disk: <stateDir>/last-good/<name>/, a JSON file for each, written in the background when it changes. One that could not
  * be written is tried again and a condition meanwhile; nothing waits for it, as it only matters once this agent has ended *and*
  * the version after it is broken.
  *
@@ -24,7 +24,7 @@ const minIntervalMs = 10;
 
 export interface LastGoodFolderOptions {
   readonly stateDir: string;
-  /** Of the folder below it, and what messages call its content: "manifests". */
+  /** Of the folder, and what messages call its content: "manifests". */
   readonly name: string;
   readonly conditions: ConditionSink;
   readonly clock: Clock;
@@ -46,7 +46,7 @@ export class LastGoodFolder<T extends object> implements LastGood<T> {
 
   constructor(options: LastGoodFolderOptions) {
     this.#options = options;
-    this.#folder = join(options.stateDir, options.name);
+    this.#folder = join(options.stateDir, "last-good", options.name);
     this.#runner = new BoundedFrequencyRunner({
       clock: options.clock,
       minIntervalMs,

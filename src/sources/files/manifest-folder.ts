@@ -80,8 +80,9 @@ export class ManifestFolder {
 
   /** Takes what an agent before this one had understood; the next look reads all files, and forgets those that are gone. */
   restore(versions: ReadonlyMap<string, ManifestVersion>): void {
+    const sorted = [...versions].sort(([left], [right]) => compareText(left, right));
     this.#files = new Map(
-      [...versions].map(([path, good]) => [path, { version: "", file: { digest: "", good, problem: null } }]),
+      sorted.map(([path, good]) => [path, { version: "", file: { digest: "", good, problem: null } }]),
     );
   }
 
@@ -171,36 +172,55 @@ export class ManifestFolder {
       const message = `${failure.message}; ${versionText(last)} is in force`;
       return { digest, good: last, problem: { ...failure, object: path, message } };
     }
-    const readings = reuse(objects.map(readObject), last?.readings ?? []).map((one) => this.#orOlder(path, one));
+    const own = new Map(titled(last?.readings ?? []));
+    const readings = titled(objects.map(readObject)).map(([title, reading]) => {
+      const before = own.get(title);
+      if (reading.refused)
+        return withRow(reading, before === undefined ? this.#elsewhere(reading) : rowOf(before, last));
+      // Rows that did not change are the same objects as before, so that nobody has to compare them again.
+      return equalRows(before?.row, reading.row) ? { ...reading, row: before?.row ?? null } : reading;
+    });
     const same = last !== null && equalRows(last.readings, readings);
     return { digest, good: same ? last : { since: this.#clock.now(), readings }, problem: null };
   }
 
-  /** An object that is refused goes on with the row that it had in this file, or in the one that it was moved from. */
-  #orOlder(path: string, reading: ObjectReading): ObjectReading {
-    if (!reading.refused || reading.slot === null) return reading;
-    const title = titleOf(reading);
-    const own = this.#files.get(path)?.file.good ?? null;
-    for (const version of [own, ...[...this.#files.values()].map(({ file }) => file.good)]) {
-      const older = version?.readings.find((one) => one.row !== null && titleOf(one) === title);
-      if (version === null || older === undefined) continue;
-      const rowSince = older.rowSince ?? version.since;
-      return { ...reading, row: older.row, rowSince, problems: [...reading.problems, kept(reading.object, rowSince)] };
+  /** The row of an object that is new in its file: it may come from another one. */
+  #elsewhere({ slot }: ObjectReading): AgedRow | null {
+    for (const { file } of this.#files.values()) {
+      const found = file.good?.readings.find(
+        (one) => one.row !== null && one.slot?.table === slot?.table && one.slot?.key === slot?.key,
+      );
+      if (found !== undefined) return rowOf(found, file.good);
     }
-    return reading;
+    return null;
   }
 }
 
-function titleOf({ slot }: ObjectReading): string {
-  return `${slot?.table} ${slot?.key}`;
+interface AgedRow {
+  readonly row: ObjectReading["row"];
+  /** ms since the epoch. */
+  readonly since: number;
 }
 
-/** Rows that did not change are the same objects as before, so that nobody has to compare them again. */
-function reuse(readings: readonly ObjectReading[], before: readonly ObjectReading[]): readonly ObjectReading[] {
-  const known = new Map(before.map((reading) => [titleOf(reading), reading]));
+function rowOf({ row, rowSince }: ObjectReading, version: ManifestVersion | null): AgedRow | null {
+  return row === null || version === null ? null : { row, since: rowSince ?? version.since };
+}
+
+/** An object that is refused goes on with the row that it had. */
+function withRow(reading: ObjectReading, before: AgedRow | null): ObjectReading {
+  if (reading.slot === null || before === null) return reading;
+  const { row, since } = before;
+  return { ...reading, row, rowSince: since, problems: [...reading.problems, kept(reading.object, since)] };
+}
+
+/** With what is the same in two versions of a file: table, key and, where it is there twice, its turn. */
+function titled(readings: readonly ObjectReading[]): readonly (readonly [string, ObjectReading])[] {
+  const turns = new Map<string, number>();
   return readings.map((reading) => {
-    const old = known.get(titleOf(reading))?.row ?? null;
-    return reading.row !== null && old !== null && equalRows(old, reading.row) ? { ...reading, row: old } : reading;
+    const title = `${reading.slot?.table} ${reading.slot?.key}`;
+    const turn = turns.get(title) ?? 0;
+    turns.set(title, turn + 1);
+    return [`${title} ${turn}`, reading];
   });
 }
 

@@ -32,7 +32,7 @@ function open(t: ExecutionContext, stateDir: string) {
   return { folder, problems, until };
 }
 
-const filesOf = (stateDir: string) => readdir(join(stateDir, "things")).catch(() => [] as string[]);
+const filesOf = (stateDir: string) => readdir(join(stateDir, "last-good", "things")).catch(() => [] as string[]);
 
 test("what is kept is read by the next agent as it was, addresses too, by nobody but its owner", async (t) => {
   const stateDir = join(await temporaryFolder(t), "state");
@@ -49,9 +49,9 @@ test("what is kept is read by the next agent as it was, addresses too, by nobody
   const read = await open(t, stateDir).folder.read();
   t.is(read.size, versions.size);
   for (const [key, version] of versions) t.deepEqual(read.get(key), version);
-  t.is((await stat(join(stateDir, "things"))).mode & 0o777, 0o700);
+  t.is((await stat(join(stateDir, "last-good", "things"))).mode & 0o777, 0o700);
   for (const name of await filesOf(stateDir)) {
-    t.is((await stat(join(stateDir, "things", name))).mode & 0o777, 0o600);
+    t.is((await stat(join(stateDir, "last-good", "things", name))).mode & 0o777, 0o600);
   }
 });
 
@@ -64,7 +64,7 @@ test("only what changed is written, also after a restart; what is no longer kept
   const inodes = async () => {
     const all = new Map<unknown, number>();
     for (const name of await filesOf(stateDir)) {
-      const path = join(stateDir, "things", name);
+      const path = join(stateDir, "last-good", "things", name);
       all.set((JSON.parse(await readFile(path, "utf8")) as { readonly key: string }).key, (await stat(path)).ino);
     }
     return all;
@@ -95,15 +95,15 @@ test("a write that was cut short leaves the version of before; a file that is no
   await first.until("it is there", async () => (await filesOf(stateDir)).length === 1);
   await first.folder.stop();
   const [name = ""] = await filesOf(stateDir);
-  const path = join(stateDir, "things", name);
+  const path = join(stateDir, "last-good", "things", name);
   await writeFile(`${path}.next`, (await readFile(path, "utf8")).slice(0, 10));
   const texts = ["", "{", "null", "[]", '{"format":1,"key":"b","version":{}}', '{"format":2,"key":"c","version":{}}'];
-  for (const [i, text] of texts.entries()) await writeFile(join(stateDir, "things", `${i}.json`), text);
+  for (const [i, text] of texts.entries()) await writeFile(join(stateDir, "last-good", "things", `${i}.json`), text);
   const next = open(t, stateDir);
   t.deepEqual(await next.folder.read(), new Map([["a", { says: 1 }]]));
   t.deepEqual(
     next.problems().map(({ code, severity, object }) => [code, severity, object]),
-    texts.map((_, i) => ["LAST_GOOD_UNREADABLE", "warning", join(stateDir, "things", `${i}.json`)]),
+    texts.map((_, i) => ["LAST_GOOD_UNREADABLE", "warning", join(stateDir, "last-good", "things", `${i}.json`)]),
   );
   t.false((await filesOf(stateDir)).includes(`${name}.next`));
 });
@@ -120,25 +120,26 @@ test("what cannot be written is a condition that names the folder, tried again u
     ]),
   );
   await until("it is told", () => problems().length === 1);
-  t.like(problems()[0], { code: "STATE_DIR", object: join(stateDir, "things"), severity: "warning" });
+  t.like(problems()[0], { code: "STATE_DIR", object: join(stateDir, "last-good", "things"), severity: "warning" });
   t.regex(problems()[0]?.message ?? "", /circular/);
   t.deepEqual([...(await open(t, stateDir).folder.read()).keys()], ["good"]);
   folder.keep(new Map([["good", { says: "good" }]]));
   await until("it is mended", () => problems().length === 0);
 
-  await rm(join(stateDir, "things"), { recursive: true });
-  await writeFile(join(stateDir, "things"), "");
+  await rm(join(stateDir, "last-good", "things"), { recursive: true });
+  await writeFile(join(stateDir, "last-good", "things"), "");
   folder.keep(new Map([["new", { says: 1 }]]));
   await until("it is told", () => problems().length === 1);
-  await rm(join(stateDir, "things"));
+  await rm(join(stateDir, "last-good", "things"));
   await until("it is written after all", async () => (await filesOf(stateDir)).length === 1);
 });
 
 test("a folder that cannot be read is an error: nobody may take what was kept for gone", async (t) => {
   const stateDir = await temporaryFolder(t);
-  await writeFile(join(stateDir, "things"), "");
+  await mkdir(join(stateDir, "last-good"));
+  await writeFile(join(stateDir, "last-good", "things"), "");
   await t.throwsAsync(open(t, stateDir).folder.read(), { code: "STATE_DIR", message: /ENOTDIR/ });
-  await rm(join(stateDir, "things"));
-  await mkdir(join(stateDir, "things", "a.json"), { recursive: true });
+  await rm(join(stateDir, "last-good", "things"));
+  await mkdir(join(stateDir, "last-good", "things", "a.json"), { recursive: true });
   await t.throwsAsync(open(t, stateDir).folder.read(), { code: "STATE_DIR", message: /EISDIR/ });
 });
