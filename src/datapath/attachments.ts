@@ -4,6 +4,11 @@
  * atomically. With clsact the filter of priority 1, handle 1 is ours; the maps say on which devices. While the agent is away
  * programs stay where they are; a link of a device that went away has detached itself and only its pin is left.
  *
+ * A TCX link waits for the end of an RCU grace period with the kernel's network lock held, 15 ms each: too long for the start of a pod,
+ * and for its neighbours'. So a pod's device begins with clsact filters, in 2 ms, and gets its links in a quiet moment (`settle`): first the
+ * link, then the filter goes. Meanwhile nothing judges twice: a TCX program's verdict keeps the kernel from asking filters. An agent that
+ * ends in between leaves filters, which the next one replaces in place.
+ *
  * A device is taken off a pod's programs only when it is gone: while the veth still exists its packets must go on being judged (and,
  * without an endpoint, dropped), or a pod that is being deleted would be without policy for its last moments.
  */
@@ -48,6 +53,8 @@ export class Attachments {
   readonly #options: AttachOptions;
   /** "<program>-<ifindex>" -> id of the program. */
   readonly #tracker = new DeltaTracker<number>((left, right) => left === right);
+  /** Those that are filters and are to become links. */
+  readonly #unsettled = new Set<string>();
 
   constructor(options: AttachOptions) {
     this.#options = options;
@@ -55,27 +62,34 @@ export class Attachments {
 
   /**
    * Gives everything that is attached the programs of this version, and removes what belongs to no device.
-   * @param known devices of which the maps tell, for clsact
+   * @param known devices of which the maps tell: of a filter nothing else does
    */
   async replaceAll(known: readonly Device[]): Promise<readonly Problem[]> {
     const { native, pins, mode } = this.#options;
     const present = new Set((await native.links(null)).map(({ index }) => index));
     const problems: Problem[] = [];
-    const names = mode === "clsact" ? known.flatMap((device) => linkNames(device)) : [];
-    for (const name of await pins.linkNames()) {
+    const pinned = await pins.linkNames();
+    const names = new Set(mode === "clsact" ? known.flatMap((device) => linkNames(device)) : []);
+    for (const name of pinned) {
       const parsed = parseLinkName(name);
       if (parsed === null) continue;
-      if (!present.has(parsed.ifindex)) await native.unpin(pins.linkPath(name));
-      else if (!names.includes(name)) names.push(name);
+      if (present.has(parsed.ifindex)) names.add(name);
+      else await native.unpin(pins.linkPath(name));
     }
-    for (const name of names) {
-      const parsed = parseLinkName(name);
-      if (parsed === null || !present.has(parsed.ifindex)) continue;
+    // Pods whose links the agent before this one did not come to: they have filters.
+    const filters =
+      mode === "tcx"
+        ? known.flatMap((device) => linkNames(device)).filter((name) => isOfPod(name) && !pinned.has(name))
+        : [];
+    for (const name of [...names, ...filters]) {
+      const { ifindex } = mustParse(name);
+      if (!present.has(ifindex)) continue;
       try {
-        await this.#attach(name);
+        if (names.has(name)) await this.#attach(name);
+        else await this.#attachFilter(name);
       } catch (error) {
         this.counters.failed(error);
-        problems.push(attachProblem(name, `ifindex ${parsed.ifindex}`, error));
+        problems.push(attachProblem(name, `ifindex ${ifindex}`, error));
       }
     }
     return problems;
@@ -97,7 +111,8 @@ export class Attachments {
     await Promise.all(
       pending.map(async ([name]) => {
         try {
-          await this.#attach(name);
+          if (this.#options.mode === "tcx" && isOfPod(name)) await this.#attachFilter(name);
+          else await this.#attach(name);
           this.counters.writes++;
         } catch (error) {
           this.counters.failed(error);
@@ -106,6 +121,34 @@ export class Attachments {
       }),
     );
     return problems;
+  }
+
+  /** How many filters are to become links. */
+  get unsettledCount(): number {
+    return this.#unsettled.size;
+  }
+
+  /** Gives one device links in place of its filters. What cannot have them keeps its filters, and is tried again. */
+  async settle(): Promise<void> {
+    const [first] = this.#unsettled;
+    const ifindex = first === undefined ? null : parseLinkName(first)?.ifindex;
+    for (const name of [...this.#unsettled].filter((each) => parseLinkName(each)?.ifindex === ifindex)) {
+      // To the end of the line: one device that fails does not keep the others waiting.
+      this.#unsettled.delete(name);
+      if (!this.#tracker.actual.has(name)) continue;
+      try {
+        await this.#attach(name);
+        await this.#detachFilter(name);
+      } catch (error) {
+        if (isNativeFailure(error) && error.code === "ENODEV") {
+          // The device took its filters along.
+          this.#tracker.deleteActual(name);
+          continue;
+        }
+        this.counters.failed(error);
+        this.#unsettled.add(name);
+      }
+    }
   }
 
   /** Removes the programs of devices that are no uplinks any more, and the pins of pods' devices that are gone. */
@@ -124,6 +167,7 @@ export class Attachments {
       } else {
         await native.unpin(pins.linkPath(name));
       }
+      this.#unsettled.delete(name);
       this.#tracker.deleteActual(name);
       this.counters.writes++;
     }
@@ -142,7 +186,8 @@ export class Attachments {
       return 0;
     }
     const pinned = await pins.linkNames();
-    const missing = [...this.#tracker.actual.keys()].filter((name) => !pinned.has(name));
+    const links = [...this.#tracker.actual.keys()].filter((name) => !this.#unsettled.has(name));
+    const missing = links.filter((name) => !pinned.has(name));
     for (const name of missing) this.#tracker.deleteActual(name);
     return missing.length;
   }
@@ -154,8 +199,7 @@ export class Attachments {
   /** Both of a device's programs are this version's: known to the tracker as attached. */
   async #attach(name: string): Promise<void> {
     const { native, pins, mode, program } = this.#options;
-    const parsed = parseLinkName(name);
-    if (parsed === null) throw new Error(`${name} is not the name of a link`);
+    const parsed = mustParse(name);
     const { handle, id } = program(parsed.program);
     const device = { index: parsed.ifindex, netns: null };
     await native.attachTc(handle, device, hooks[parsed.program], mode, pins.linkPath(name));
@@ -163,6 +207,23 @@ export class Attachments {
     if (mode === "clsact") await native.unpin(pins.linkPath(name));
     this.#tracker.setActual(name, id);
   }
+
+  async #attachFilter(name: string): Promise<void> {
+    const { program, ifindex } = mustParse(name);
+    const { handle, id } = this.#options.program(program);
+    await this.#options.native.attachTc(handle, { index: ifindex, netns: null }, hooks[program], "clsact", null);
+    this.#unsettled.add(name);
+    this.#tracker.setActual(name, id);
+  }
+
+  async #detachFilter(name: string): Promise<void> {
+    const { program, ifindex } = mustParse(name);
+    await this.#options.native.detachTc({ index: ifindex, netns: null }, hooks[program], "clsact", null);
+  }
+}
+
+function isOfPod(name: string): boolean {
+  return name.startsWith("from_pod-") || name.startsWith("to_pod-");
 }
 
 function linkNames({ kind, ifindex }: Device): readonly string[] {
@@ -176,6 +237,12 @@ function programOf(name: string): string {
 function parseLinkName(name: string): { readonly program: ProgramName; readonly ifindex: number } | null {
   const [, program = "", ifindex = ""] = /^([a-z_]+)-(\d+)$/.exec(name) ?? [];
   return Object.hasOwn(hooks, program) ? { program: program as ProgramName, ifindex: Number(ifindex) } : null;
+}
+
+function mustParse(name: string): { readonly program: ProgramName; readonly ifindex: number } {
+  const parsed = parseLinkName(name);
+  if (parsed === null) throw new Error(`${name} is not the name of a link`);
+  return parsed;
 }
 
 function attachProblem(name: string, device: string, error: unknown): Problem {

@@ -34,6 +34,8 @@ import { readLostEvents, readTraffic } from "./traffic.ts";
 
 /** ms between two sweeps of conntrack: the shortest of its time-outs is of this order. */
 const sweepIntervalMs = 20_000;
+/** ms after which devices that have only filters get links, unless pods still come. */
+const settleIntervalMs = 1000;
 /** ms between two comparisons of what is in the kernel with what was written there. */
 const verifyIntervalMs = 60_000;
 
@@ -63,6 +65,7 @@ export class Datapath {
   #startProblems: readonly Problem[] = [];
   #queue: Promise<unknown> = Promise.resolve();
   #lostEvents = 0;
+  #lastApplyMs = 0;
   #closed = false;
 
   constructor(options: DatapathOptions) {
@@ -73,6 +76,7 @@ export class Datapath {
     });
     this.#timers = [
       new Periodic(clock, sweepIntervalMs, () => this.#supervised("sweep of conntrack", () => this.#sweep())),
+      new Periodic(clock, settleIntervalMs, () => this.#supervised("links of new devices", () => this.#settle())),
       new Periodic(clock, verifyIntervalMs, () => this.#supervised("comparison with the kernel", () => this.verify())),
     ];
   }
@@ -132,6 +136,7 @@ export class Datapath {
       if (this.#closed) return;
       this.#desired = desired;
       await this.#reconcile(desired);
+      this.#lastApplyMs = this.#options.clock.monotonicMs();
     });
   }
 
@@ -235,6 +240,15 @@ export class Datapath {
     // The last update may still tell of a pod of the same name whose device is gone: that one is not meant.
     const present = new Set((await this.#options.native.links(null)).map(({ index }) => index));
     return devices.every((index) => present.has(index));
+  }
+
+  /** One device at a time, so that a pod that comes meanwhile does not wait for all of them. */
+  async #settle(): Promise<void> {
+    const { attachments } = this.#must().reconciler;
+    const quiet = () => this.#options.clock.monotonicMs() - this.#lastApplyMs >= settleIntervalMs;
+    for (let left = attachments.unsettledCount; left > 0 && quiet() && !this.#closed; left--) {
+      await this.#exclusive(() => attachments.settle());
+    }
   }
 
   async #sweep(): Promise<void> {

@@ -196,11 +196,37 @@ test("a changed policy gets a new set number and a new revision, and the old set
   );
 });
 
+test("a new pod has its programs as filters at once; they become links in a quiet moment, and no packet notices", async (t) => {
+  const node = await Node.create(t);
+  const datapath = await node.datapath();
+  const [web, api] = [await node.addPod("web"), await node.addPod("api")];
+  await datapath.apply({
+    ...nothing,
+    identities: [...identityOf(web, 1001), ...identityOf(api, 1002)],
+    endpoints: [endpointOf(web, 1001, "1001"), endpointOf(api, 1002, "1002")],
+    sets: [openSet("1001"), allowing("1002", 1001)],
+  });
+  const filters = async () =>
+    (await node.netns.exec("tc", "filter", "show", "dev", web.row.ifname, "ingress")).includes("from_pod");
+  t.true(await filters());
+  const pings = web.netns.exec("ping", "-q", "-n", "-i", "0.01", "-c", "300", "-W", "1", api.row.ipv4?.text ?? "");
+  await node.linked(4);
+  t.false(await filters());
+  t.regex(await pings, /300 packets transmitted, 300 received/);
+  t.deepEqual(await datapath.problems(), []);
+  await datapath.verify();
+  t.deepEqual(
+    (await datapath.report()).reconcilers.map(({ repaired }) => repaired).filter((count) => count > 0),
+    [],
+  );
+});
+
 test("links and entries stay when the datapath closes, and pods that are gone lose theirs", async (t) => {
   const node = await Node.create(t);
   const datapath = await node.datapath();
   const { desired } = await world(node);
   await datapath.apply(desired);
+  await node.linked(4);
   const links = (await readdir(join(node.bpffs, "links"))).sort();
   await datapath.close();
   t.deepEqual((await readdir(join(node.bpffs, "links"))).sort(), links);

@@ -198,6 +198,7 @@ test("what somebody else changed in the kernel is found and put right, and count
     native.mapDelete(map.handle, first?.key ?? Buffer.alloc(0));
     native.closeMap(map.handle);
   }
+  await node.linked(4);
   await rm(join(node.bpffs, "links", `to_pod-${web.row.ifindex}`));
   await datapath.verify();
   t.is((await node.entries("ipcache4")).length, wholeBefore.ipcache);

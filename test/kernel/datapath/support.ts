@@ -1,6 +1,6 @@
 /** A node for the datapath alone: a namespace, a bpffs folder, pods as veth pairs, and datapaths that come and go on its pins. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -185,6 +185,14 @@ export class Node {
       policyAuditMode: null,
     };
     return { row, netns: space };
+  }
+
+  /** Waits until so many programs of pods are links: new devices begin with filters. */
+  async linked(count: number): Promise<void> {
+    await eventually(async () => {
+      const names = await readdir(join(this.bpffs, "links"));
+      return names.filter((name) => name.includes("_pod-")).length === count;
+    });
   }
 
   /** Entries of a pinned map, read past the datapath. */

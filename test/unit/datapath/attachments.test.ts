@@ -46,12 +46,33 @@ test("a pod's device keeps its programs while it exists, an uplink only while it
   const made = attachments(kernel, pins);
   t.deepEqual(await made.attach([pod(1), uplink(2), uplink(3)]), []);
   t.true(made.isAttached("pod", 1) && made.isAttached("uplink", 2));
+  await made.settle();
   await made.attach([uplink(3)]);
   await made.detach();
   t.deepEqual([...(await pins.linkNames())].sort(), ["from_network-3", "from_pod-1", "to_network-3", "to_pod-1"]);
   kernel.devices.delete(1);
   await made.detach();
   t.deepEqual([...(await pins.linkNames())].sort(), ["from_network-3", "to_network-3"]);
+});
+
+test("a new pod has filters at once and links in a quiet moment, one device at a time; what comes with a crash is replaced in place", async (t) => {
+  const kernel = new FakeKernel();
+  for (const index of [1, 2]) kernel.devices.add(index);
+  const pins = await pinsOf(t);
+  const made = attachments(kernel, pins);
+  await made.attach([pod(1), pod(2)]);
+  t.deepEqual([...(await pins.linkNames())], []);
+  t.true(made.isAttached("pod", 1) && made.isAttached("pod", 2));
+  t.is(made.unsettledCount, 4);
+  t.is(await made.verify(), 0, "no link is missing yet");
+
+  await made.settle();
+  t.deepEqual([...(await pins.linkNames())].sort(), ["from_pod-1", "to_pod-1"]);
+  kernel.devices.delete(2);
+  await made.settle();
+  t.is(made.unsettledCount, 0, "a device that is gone needs none");
+  t.deepEqual([...(await pins.linkNames())].sort(), ["from_pod-1", "to_pod-1"]);
+  t.is(await made.verify(), 0);
 });
 
 test("one device that cannot have its programs is a problem of its own", async (t) => {
@@ -93,9 +114,11 @@ test("a link that somebody removed is missed and put back", async (t) => {
   const pins = await pinsOf(t);
   const made = attachments(kernel, pins);
   await made.attach([pod(1)]);
+  await made.settle();
   await rm(pins.linkPath("to_pod-1"));
   t.is(await made.verify(), 1);
   await made.attach([pod(1)]);
+  await made.settle();
   t.true((await pins.linkNames()).has("to_pod-1"));
   t.is(await made.verify(), 0);
 });
