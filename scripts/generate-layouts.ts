@@ -232,7 +232,9 @@ for (const btf of all) {
 }
 const types = readText(header);
 const words = /#define POLICY_WORDS (\d+)/.exec(types)?.[1];
-if (words === undefined || !structs.has("event")) throw new Error("types.h has no POLICY_WORDS, or no object an event");
+const guardsShift = /#define POLICY_SET_GUARDS_SHIFT (\d+)/.exec(types)?.[1];
+if (words === undefined || guardsShift === undefined || !structs.has("event"))
+  throw new Error("types.h has no POLICY_WORDS, or no object an event");
 
 finish(
   "layouts",
@@ -242,5 +244,7 @@ import { type Codec, type MapLayout, makeCodec, putBytes, putWords, takeBytes, t
 
 /** 64-bit words of a vector of rule groups. */
 export const POLICY_WORDS = ${words};
+/** \`struct policy_set.flags >> this\`: groups that allow before the denies. */
+export const POLICY_SET_GUARDS_SHIFT = ${guardsShift};
 ${enumsText(types)}${[...structs.values()].map(({ btf, struct }) => codecText(btf, struct)).join("")}${mapsText(all)}`,
 );

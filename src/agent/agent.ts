@@ -93,6 +93,7 @@ export class Agent {
       identities: allocator,
       policyEnforcement: config.policyEnforcement,
       policyAuditMode: config.policyAuditMode,
+      allowLockout: config.allowLockout,
       lastValid: await policies.read(),
     });
     const loop = new ControlLoop({

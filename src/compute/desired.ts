@@ -19,6 +19,8 @@ export type Groups = readonly number[];
 export interface CompiledDirection {
   /** Default deny holds. */
   readonly enforced: boolean;
+  /** Groups before the denies that allow: only a node's own set has some. */
+  readonly guards?: number;
   readonly denies: number;
   readonly allows: number;
   readonly redirects: number;
@@ -59,6 +61,13 @@ export interface DesiredEndpoint {
   readonly audit: boolean;
 }
 
+/** The node itself. */
+export interface DesiredHost {
+  /** CompiledSet.key */
+  readonly set: string;
+  readonly audit: boolean;
+}
+
 export interface DesiredFrontend {
   readonly address: Address;
   readonly port: number;
@@ -76,6 +85,8 @@ export interface DesiredState {
   readonly identities: readonly DesiredIdentity[];
   readonly clusterPrefixes: readonly Prefix[];
   readonly endpoints: readonly DesiredEndpoint[];
+  /** Not set: no policy selects this node, so that its own traffic is not judged. */
+  readonly host?: DesiredHost;
   readonly sets: readonly CompiledSet[];
   readonly frontends: readonly DesiredFrontend[];
   readonly uplinks: readonly UplinkRow[];

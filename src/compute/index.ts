@@ -5,6 +5,7 @@
 import { compareText } from "../model/labels.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot } from "../model/store.ts";
+import type { NodeRow } from "../model/tables.ts";
 import type { CompiledSet, DesiredEndpoint } from "./desired.ts";
 import { type AddressHolders, holdersOf, podOfEndpoint } from "./identity/addresses.ts";
 import { podCidrsOf } from "./identity/pod-cidrs.ts";
@@ -13,6 +14,7 @@ import { identityNumbers, reservedIdentities } from "./identity/reserved.ts";
 import { memo } from "./memo.ts";
 import { PolicyBook, type PolicyInForce } from "./policy/book.ts";
 import { missingGroups } from "./policy/groups.ts";
+import { type HostSet, HostSetCompiler } from "./policy/host-sets.ts";
 import { NameIndex } from "./policy/name-index.ts";
 import { SelectorIndex } from "./policy/selector-index.ts";
 import { SetCompiler } from "./policy/sets.ts";
@@ -38,6 +40,17 @@ class TableComputation implements Computation {
   readonly #selectors = new SelectorIndex();
   readonly #names = new NameIndex();
   readonly #sets: SetCompiler;
+  readonly #hostSets: HostSetCompiler;
+  readonly #host = memo(
+    (
+      node: NodeRow | null,
+      policies: readonly PolicyInForce[],
+      surroundings: Surroundings,
+      endpointSlices: TableSnapshot["endpointSlices"],
+    ): HostSet | null =>
+      this.#enforced ? this.#hostSets.compile({ node, policies, surroundings, endpointSlices }) : null,
+  );
+  readonly #enforced: boolean;
   readonly #frontends = createFrontends();
   readonly #nodeName: string;
   readonly #auditMode: boolean;
@@ -46,6 +59,7 @@ class TableComputation implements Computation {
     {
       readonly selected: readonly PodIdentity[];
       readonly missing: readonly Problem[];
+      readonly guarded: readonly Problem[];
       readonly report: ComputedPolicy;
     }
   >();
@@ -90,7 +104,14 @@ class TableComputation implements Computation {
       }),
   );
 
-  constructor({ nodeName, identities, policyEnforcement, policyAuditMode, lastValid }: ComputationOptions) {
+  constructor({
+    nodeName,
+    identities,
+    policyEnforcement,
+    policyAuditMode,
+    allowLockout,
+    lastValid,
+  }: ComputationOptions) {
     this.#book = new PolicyBook(lastValid ?? new Map());
     const identifier = new PodIdentifier(identities);
     // Where a pod got no number, ask again: numbers become free without a change of the tables.
@@ -99,6 +120,8 @@ class TableComputation implements Computation {
       ({ problems }) => problems.length === 0,
     );
     this.#sets = new SetCompiler(policyEnforcement);
+    this.#hostSets = new HostSetCompiler(allowLockout ?? false);
+    this.#enforced = policyEnforcement !== "never";
     this.#nodeName = nodeName;
     this.#auditMode = policyAuditMode ?? false;
   }
@@ -142,16 +165,24 @@ class TableComputation implements Computation {
         audit: row.policyAuditMode ?? this.#auditMode,
       };
     });
+    const host = this.#host(nodes.get(this.#nodeName) ?? null, policies, surroundings, endpointSlices);
+    const allSets = host === null ? sets : [...sets, host.set];
     const missing = this.#missing(policies, cidrGroups);
     const computed = policies.map((policy) =>
-      this.#computedPolicy(policy, identities, missing.get(policy) ?? noProblems),
+      this.#computedPolicy(
+        policy,
+        identities,
+        missing.get(policy) ?? noProblems,
+        host?.problems.get(policy) ?? noProblems,
+      ),
     );
     return {
       desired: {
         identities: holders.identities,
         clusterPrefixes: cidrs.prefixes,
         endpoints,
-        sets,
+        ...(host !== null && { host: { set: host.set.key, audit: this.#auditMode } }),
+        sets: allSets,
         frontends: frontends.frontends,
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
       },
@@ -165,7 +196,7 @@ class TableComputation implements Computation {
         ...cidrs.problems,
         ...holders.problems,
         ...frontends.problems,
-        ...sets.flatMap((set) => refusal(set)),
+        ...allSets.flatMap((set) => refusal(set)),
       ]),
     };
   }
@@ -175,12 +206,14 @@ class TableComputation implements Computation {
     policy: PolicyInForce,
     identities: PodIdentities["identities"],
     missing: readonly Problem[],
+    guarded: readonly Problem[],
   ): ComputedPolicy {
     const ids = new Set(policy.specs.flatMap(({ subject }) => this.#selectors.match(subject)));
     const selected = [...ids].flatMap((id) => identities.get(id) ?? []);
     const before = this.#reports.get(policy);
     if (
       before?.missing === missing &&
+      before.guarded === guarded &&
       before.selected.length === selected.length &&
       selected.every((each, at) => each === before.selected[at])
     ) {
@@ -188,9 +221,9 @@ class TableComputation implements Computation {
     }
     const { kind, namespace, name } = policy.row;
     const pods = selected.flatMap((identity) => identity.pods.map(({ key }) => key)).sort(compareText);
-    const problems = [...policy.problems, ...missing];
+    const problems = [...policy.problems, ...missing, ...guarded];
     const report = { kind, namespace, name, valid: policy.valid, pods, problems };
-    this.#reports.set(policy, { selected, missing, report });
+    this.#reports.set(policy, { selected, missing, guarded, report });
     return report;
   }
 }

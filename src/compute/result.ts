@@ -22,6 +22,8 @@ export interface ComputationOptions {
   readonly policyEnforcement: "default" | "always" | "never";
   /** What policies would drop is reported and let through, unless an endpoint says otherwise. Not set: no. */
   readonly policyAuditMode?: boolean;
+  /** Policies of nodes may close what a node needs to stay in its cluster. Not set: no. */
+  readonly allowLockout?: boolean;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

@@ -48,6 +48,12 @@ export const configSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("report what policies would drop and let it through; a pod may have its own: tandem endpoint config"),
+  allowLockout: z
+    .boolean()
+    .default(false)
+    .describe(
+      "policies of nodes may close what the node needs to stay in its cluster: BGP, the API server, the kubelet",
+    ),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
 });
 

@@ -262,10 +262,11 @@ export class Datapath {
 
   #mapSizes({ objects, reconciler, conntrack }: Running): DatapathReport["maps"] {
     const entries = new Map<string, number>(conntrack.entries);
-    const { endpoints, devices, identities, services, sets } = reconciler;
+    const { endpoints, host, devices, identities, services, sets } = reconciler;
     for (const table of [
       endpoints.devices,
       endpoints.addresses,
+      host.table,
       devices.table,
       ...identities.tables,
       ...services.tables,

@@ -189,7 +189,7 @@ export class EndpointReconciler {
       previous.policySet === policySet &&
       previous.flags === flags &&
       previous.identity === identity;
-    const policyRevision = same && !context.isStale(policySet, flags) ? previous.policyRevision : this.#nextRevision();
+    const policyRevision = same && !context.isStale(policySet, flags) ? previous.policyRevision : this.nextRevision();
     return {
       ifindex: row.ifindex,
       identity,
@@ -207,7 +207,7 @@ export class EndpointReconciler {
   /** A last good set goes stale too. */
   #renewed(value: Endpoint, context: EndpointContext): Endpoint {
     if (!context.isStale(value.policySet, value.flags)) return value;
-    return { ...value, policyRevision: this.#nextRevision() };
+    return { ...value, policyRevision: this.nextRevision() };
   }
 
   /** What the kernel has for this very endpoint; another pod's entry under the same device is none. */
@@ -223,7 +223,8 @@ export class EndpointReconciler {
     return same ? value : null;
   }
 
-  #nextRevision(): number {
+  /** One that no endpoint and no flow has had. */
+  nextRevision(): number {
     // 32 bits: at one change each millisecond it would come round after seven weeks, and 0 means not judged.
     this.#revision = this.#revision >= 0xffff_ffff ? 1 : this.#revision + 1;
     return this.#revision;

@@ -7,6 +7,7 @@ import {
   endpoint,
   ipcacheValue,
   type MapName,
+  POLICY_SET_GUARDS_SHIFT,
   policyPeerKey,
   policyPortKey,
   policySet,
@@ -66,7 +67,10 @@ export async function readPolicySets(
   compiledOf: (set: number) => CompiledSet | null,
 ): Promise<readonly KernelPolicySet[]> {
   const enforced = new Set<string>();
-  for (const { value } of await readEntries(native, map("endpoint"))) {
+  for (const { value } of [
+    ...(await readEntries(native, map("endpoint"))),
+    ...(await readEntries(native, map("host_endpoint"))),
+  ]) {
     const { policySet: set, flags } = endpoint.decode(value);
     if (flags & EndpointFlags.enforceEgress) enforced.add(`${set} egress`);
     if (flags & EndpointFlags.enforceIngress) enforced.add(`${set} ingress`);
@@ -107,13 +111,20 @@ function groupsOf(rows: readonly PolicyRow[], origins: readonly (readonly string
       groups.set(number, group);
     }
   };
+  let guards = 0;
   let denies = 0;
   let allows = 0;
+  const actionOf = (group: number): KernelGroup["action"] => {
+    if (group < guards) return "allow";
+    if (group < guards + denies) return "deny";
+    return group < guards + denies + allows ? "allow" : "redirect";
+  };
   for (const { map, key, value } of rows) {
     const bits = value.subarray(0, policyBits.size);
     switch (map) {
       case "policy_set":
         ({ denies, allows } = policySet.decode(value));
+        guards = policySet.decode(value).flags >> POLICY_SET_GUARDS_SHIFT;
         break;
       case "policy_peer":
         collect(bits, ({ identities }) => identities.push(policyPeerKey.decode(key).identity));
@@ -131,7 +142,7 @@ function groupsOf(rows: readonly PolicyRow[], origins: readonly (readonly string
     .sort(([left], [right]) => left - right)
     .map(([group, { identities, prefixes, ports }]) => ({
       group,
-      action: group < denies ? "deny" : group < denies + allows ? "allow" : "redirect",
+      action: actionOf(group),
       identities: identities.sort((left, right) => left - right),
       prefixes,
       ports,

@@ -8,6 +8,7 @@ import {
   Direction,
   EndpointFlags,
   PolicySetFlags,
+  POLICY_SET_GUARDS_SHIFT,
   POLICY_WORDS,
   policyBits,
   policyPeerKey,
@@ -41,7 +42,7 @@ const setField: Record<PolicyMap, { readonly offset: number; readonly bigEndian:
 };
 
 export function groupCount(direction: CompiledDirection): number {
-  return direction.denies + direction.allows + direction.redirects;
+  return (direction.guards ?? 0) + direction.denies + direction.allows + direction.redirects;
 }
 
 /** Flags of an endpoint that has this set. None: everything passes, and the set needs no entries. */
@@ -93,7 +94,7 @@ function encodeDirection(compiled: CompiledDirection, direction: number): readon
   }
   const shape = {
     words: Math.max(1, Math.ceil(groups / 64)),
-    flags,
+    flags: flags | ((compiled.guards ?? 0) << POLICY_SET_GUARDS_SHIFT),
     denies: compiled.denies,
     allows: compiled.allows,
     outsideOnly: policyBits.decode(encodeGroups(compiled.outsideOnly)),

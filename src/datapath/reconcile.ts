@@ -5,7 +5,7 @@
  *  2. addresses and prefixes: who is who, before anybody is judged by it; addresses that nobody has go at once
  *  3. new policy sets, whole, under new numbers that nobody uses yet
  *  4. devices, then programs on them: a pod is never open on a device without its programs
- *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together
+ *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
  *  6. services: new tables, then the switch
  *  7. what nothing refers to any more: tables (within 6), programs, devices, sets
  *
@@ -21,6 +21,7 @@ import type { Conntrack } from "./conntrack.ts";
 import { DeviceReconciler } from "./devices.ts";
 import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpoints.ts";
 import type { Capabilities } from "./features.ts";
+import { HostReconciler } from "./host-endpoint.ts";
 import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
 import type { LoadedObjects } from "./load.ts";
 import type { Counters, MapNative } from "./map-table.ts";
@@ -48,6 +49,7 @@ export class Reconciler {
   readonly identities: IdentityReconciler;
   readonly sets: PolicySetReconciler;
   readonly endpoints: EndpointReconciler;
+  readonly host: HostReconciler;
   readonly services: ServiceReconciler;
   readonly attachments: Attachments;
   readonly socket: SocketHook;
@@ -68,6 +70,7 @@ export class Reconciler {
     this.identities = new IdentityReconciler(native, map);
     this.sets = new PolicySetReconciler(native, map);
     this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
+    this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
     this.services = new ServiceReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
@@ -82,6 +85,7 @@ export class Reconciler {
       ["devices", this.devices.counters],
       ["programs", this.attachments.counters],
       ["endpoints", this.endpoints.counters],
+      ["host", this.host.counters],
       ["services", this.services.counters],
       ["socket", this.socket.counters],
     ];
@@ -123,11 +127,11 @@ export class Reconciler {
     failures.push(...(await this.services.apply(desired.frontends)));
     await this.attachments.detach();
     failures.push(...(await this.devices.remove()));
-    const room = await this.sets.remove(this.endpoints.usedSets());
+    const room = await this.sets.remove(this.#usedSets());
     // Old sets went last: where there was no room for new ones, there may be now.
     const again = room && first.failures.some(({ error }) => isFull(error));
     const policies = again ? await this.#applyPolicies(desired) : first;
-    if (again) await this.sets.remove(this.endpoints.usedSets());
+    if (again) await this.sets.remove(this.#usedSets());
 
     if (policies.settled) {
       this.#changes = [];
@@ -167,8 +171,14 @@ export class Reconciler {
     await read(this.sets.counters, [() => this.sets.read()]);
     await read(this.devices.counters, [() => this.devices.table.read()]);
     await read(this.endpoints.counters, [() => this.endpoints.read()]);
+    await read(this.host.counters, [() => this.host.table.read()]);
+    this.endpoints.reserveRevision(this.host.known().policyRevision);
     await read(this.services.counters, [() => this.services.read()]);
     return sum;
+  }
+
+  #usedSets(): ReadonlySet<number> {
+    return new Set([...this.endpoints.usedSets(), this.host.known().policySet]);
   }
 
   /** Sets, devices, programs, endpoints. `settled`: every endpoint that should have another revision has it. */
@@ -179,7 +189,8 @@ export class Reconciler {
     readonly settled: boolean;
   }> {
     const sets = new Map(desired.sets.map((set) => [set.key, set]));
-    const used = new Set(desired.endpoints.flatMap(({ set }) => (set === null ? [] : (sets.get(set) ?? []))));
+    const keys = [...desired.endpoints.map(({ set }) => set), desired.host?.set ?? null];
+    const used = new Set(keys.flatMap((key) => (key === null ? [] : (sets.get(key) ?? []))));
     const failures = [...(await this.sets.write([...used].filter(({ refused }) => refused === null)))];
     failures.push(...(await this.devices.write(desired.uplinks)));
     const problems = await this.attachments.attach([
@@ -193,8 +204,14 @@ export class Reconciler {
       isStale: this.#staleness(),
     };
     const endpoints = await this.endpoints.apply(desired.endpoints, context);
-    failures.push(...endpoints.failures);
-    return { failures, problems, heldBack: endpoints.heldBack, settled: endpoints.failures.length === 0 };
+    const host = await this.host.apply(desired.host, context);
+    failures.push(...endpoints.failures, ...host.failures);
+    return {
+      failures,
+      problems: [...problems, ...host.problems],
+      heldBack: endpoints.heldBack,
+      settled: endpoints.failures.length + host.failures.length === 0,
+    };
   }
 
   #staleness(): EndpointContext["isStale"] {

@@ -26,7 +26,9 @@ function takesAway(direction: CompiledDirection, { before, after }: IdentityChan
   if (direction.outsideOnly.length > 0 && outside.has(before) !== outside.has(after)) return true;
   const had = direction.peers.get(before) ?? [];
   const has = direction.peers.get(after) ?? [];
-  const allows = (group: number) => group >= direction.denies && group < direction.denies + direction.allows;
+  const { guards = 0, denies } = direction;
+  const allows = (group: number) =>
+    group < guards || (group >= guards + denies && group < guards + denies + direction.allows);
   return (
     had.some((group) => allows(group) && !has.includes(group)) ||
     has.some((group) => !allows(group) && !had.includes(group))

@@ -3,6 +3,8 @@ import { type Codec, type MapLayout, makeCodec, putBytes, putWords, takeBytes, t
 
 /** 64-bit words of a vector of rule groups. */
 export const POLICY_WORDS = 8;
+/** `struct policy_set.flags >> this`: groups that allow before the denies. */
+export const POLICY_SET_GUARDS_SHIFT = 8;
 
 /** enum identity_number */
 export const IdentityNumber = {

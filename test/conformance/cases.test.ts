@@ -22,8 +22,6 @@ const pending: ReadonlyMap<string, RegExp> = new Map([
   ["87", /HTTP request|L7 rules/],
   ["88", /DNS query|L7 rules/],
   ["89", /Kafka request|L7 rules/],
-  ["92", /policies of nodes/],
-  ["93", /policies of nodes/],
 ]);
 
 const cases = readdirSync(folder).sort();

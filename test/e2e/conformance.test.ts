@@ -30,7 +30,7 @@ async function suite(...names: readonly RegExp[]): Promise<readonly string[]> {
 
 /** Why a probe may be pending: nothing else may be left out. */
 const reasons =
-  /^(http|kafka): a request needs the L7 proxy$|^a DNS query needs the L7 proxy$|^toFQDNs: names|^nodeSelector: |^an L7 rule holds this port/;
+  /^(http|kafka): a request needs the L7 proxy$|^a DNS query needs the L7 proxy$|^toFQDNs: names|^an L7 rule holds this port/;
 
 test.serial("every case of the truth tables, as connections through the kernel", async (t) => {
   const folders = await suite();

@@ -1,7 +1,7 @@
 /** The maps of loaded programs as typed tables, and what tests put into them in the terms of the field. */
 import type { Handle, NativeBinding } from "../../src/native/contract.ts";
 import type { Codec } from "../../src/native/layout.ts";
-import { type MapName, mapLayouts, type PolicyBits, POLICY_WORDS } from "../../src/native/layouts.gen.ts";
+import { type MapName, mapLayouts, type PolicyBits, POLICY_SET_GUARDS_SHIFT, POLICY_WORDS } from "../../src/native/layouts.gen.ts";
 import { bytesOf, isIpv6 } from "./packets.ts";
 
 type Decoded<C> = C extends Codec<infer T> ? T : never;
@@ -104,6 +104,8 @@ export function putIdentity(maps: Maps, address: string, identity: number, flags
 export interface TestPolicy {
   readonly set: number;
   readonly direction: "egress" | "ingress";
+  /** Groups that allow, before those that deny. */
+  readonly guards?: number;
   readonly denies?: number;
   readonly allows?: number;
   readonly redirects?: number;
@@ -122,15 +124,15 @@ export interface TestPolicy {
 }
 
 export function putPolicy(maps: Maps, policy: TestPolicy): void {
-  const { denies = 0, allows = 0, redirects = 0, prefixes = {} } = policy;
+  const { guards = 0, denies = 0, allows = 0, redirects = 0, prefixes = {} } = policy;
   const setDirection = policy.set * 2 + (policy.direction === "ingress" ? 1 : 0);
   const families = new Set(Object.keys(prefixes).map((text) => (isIpv6(text) ? 2 : 1)));
   maps.put(
     "policy_set",
     { setDirection },
     {
-      words: Math.ceil((denies + allows + redirects) / 64),
-      flags: [...families].reduce((flags, flag) => flags | flag, 0),
+      words: Math.ceil((guards + denies + allows + redirects) / 64),
+      flags: [...families].reduce((flags, flag) => flags | flag, guards << POLICY_SET_GUARDS_SHIFT),
       denies,
       allows,
       outsideOnly: bits(policy.outsideOnly ?? []),

@@ -62,6 +62,8 @@ export interface RunOptions {
   readonly mark?: number;
   readonly gsoSize?: number;
   readonly gsoSegments?: number;
+  /** The node's own stack made the packet; else it came in by a device. */
+  readonly ownStack?: boolean;
 }
 
 export type DeviceName = "a" | "b" | "up" | "tun" | "other";
@@ -205,7 +207,7 @@ export class ProgramNode {
     const index = this.index[options.device ?? usual[program]];
     const context = Buffer.alloc(192); // struct __sk_buff; only these fields may be set
     context.writeUInt32LE(options.mark ?? 0, 8);
-    context.writeUInt32LE(index, 36); // ingress_ifindex
+    context.writeUInt32LE(options.ownStack === true ? 0 : index, 36); // ingress_ifindex
     context.writeUInt32LE(index, 40);
     context.writeUInt32LE(options.gsoSegments ?? 0, 164);
     context.writeUInt32LE(options.gsoSize ?? 0, 176);

@@ -2,7 +2,7 @@
 import { parse } from "yaml";
 import { explainConnection } from "../../compute/offline/explanation.ts";
 import { probeText, type ProbesReading, readProbes } from "../../compute/offline/probes.ts";
-import { type ProbeResult, runProbes, totalsOf, unenforced } from "../../compute/offline/run-probes.ts";
+import { type ProbeResult, runProbes, totalsOf } from "../../compute/offline/run-probes.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { type CliContext, painter, printJson } from "../context.ts";
 import { CliError } from "../errors.ts";
@@ -66,13 +66,8 @@ function printResults(context: CliContext, files: readonly FileResults[], quiet:
   }
 }
 
-/** Errors but those of which the probes that they concern are pending. */
-function errorsThatMatter({ findings, cluster }: Manifests): readonly Finding[] {
-  const pendingNodes = unenforced(cluster).nodes;
-  return findings.filter(
-    ({ severity, code, field }) =>
-      severity === "error" && !(pendingNodes && code === "POLICY_UNSUPPORTED" && field.endsWith("nodeSelector")),
-  );
+function errorsThatMatter({ findings }: Manifests): readonly Finding[] {
+  return findings.filter(({ severity }) => severity === "error");
 }
 
 function readProbesFile(file: string): ProbesReading {

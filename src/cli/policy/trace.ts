@@ -5,6 +5,7 @@ import {
   connect,
   type EndVerdict,
   type Path,
+  closedBy,
   rulesBehind,
   type Verdict,
 } from "../../compute/offline/connection.ts";
@@ -126,8 +127,7 @@ function endLines(context: CliContext, cluster: OfflineCluster, end: EndVerdict)
   if (set !== null && basis.kind !== "refused") {
     const direction = set[side];
     const vectors = vectorsOf(direction);
-    const closedBy = subject.kind === "pod" ? cluster.explainer.closedBy(subject.name, side) : [];
-    if (direction.enforced) tell(`closed by ${closedBy.join(", ")}`);
+    if (direction.enforced) tell(`closed by ${closedBy(cluster, subject, side).join(", ")}`);
     else if (direction.origins.length > 0) tell("open, with rules that deny");
     const readings = readGroups(direction);
     if (readings.length > 0) {

@@ -48,6 +48,8 @@ export class OfflineCluster {
   readonly #nodes = new Map<string, string>();
   readonly #identities: ReadonlyMap<string, number>;
   readonly #setOfPod: ReadonlyMap<string, CompiledSet>;
+  readonly #hasHostPolicies: boolean;
+  readonly #setOfNode = new Map<string, CompiledSet | null>();
   readonly #labels: ReadonlyMap<number, readonly string[]>;
   #explainer: PolicyExplainer | null = null;
 
@@ -65,7 +67,8 @@ export class OfflineCluster {
       if (isLive(pod)) for (const { text } of pod.addresses) this.#pods.set(text, pod);
     }
     this.#identities = new Map(desired.identities.map(({ address, identity }) => [address.text, identity]));
-    this.#setOfPod = selectsNodes(facts) ? this.#setsByNode() : new Map(setsOf(this.result));
+    this.#setOfPod = mentions(facts, /"(from|to)Nodes"/) ? this.#setsByNode() : new Map(setsOf(this.result));
+    this.#hasHostPolicies = mentions(facts, /"nodeSelector"/);
     this.#labels = new Map(identities.map(({ id, labels }) => [id, labels]));
   }
 
@@ -101,6 +104,17 @@ export class OfflineCluster {
   /** Null: it is no pod that takes part. @param pod "namespace/name" */
   setOf(pod: string): CompiledSet | null {
     return this.#setOfPod.get(pod) ?? null;
+  }
+
+  /** Null: no policy selects the node. */
+  setOfNode(node: string): CompiledSet | null {
+    if (!this.#hasHostPolicies) return null;
+    const known = this.#setOfNode.get(node);
+    if (known !== undefined) return known;
+    const { host, sets } = this.#compute(node).desired;
+    const set = host === undefined ? null : (sets.find(({ key }) => key === host.set) ?? null);
+    this.#setOfNode.set(node, set);
+    return set;
   }
 
   /** Pods that take part, in order of their names. */
@@ -154,9 +168,9 @@ function setsOf({ desired }: ComputeResult): readonly (readonly [string, Compile
   });
 }
 
-function selectsNodes({ policies }: OfflineFacts): boolean {
+function mentions({ policies }: OfflineFacts, field: RegExp): boolean {
   return [...policies.values()].some(
-    ({ kind, spec, specs }) => kind !== "NetworkPolicy" && /"(from|to)Nodes"/.test(textOf([spec, specs])),
+    ({ kind, spec, specs }) => kind !== "NetworkPolicy" && field.test(textOf([spec, specs])),
   );
 }
 

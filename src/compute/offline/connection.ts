@@ -16,7 +16,7 @@ import { groupsOf, lowest, vectorsOf } from "./vectors.ts";
 export type Verdict = Action;
 
 export type EndBasis =
-  /** Policies that are enforced here are those of pods. */
+  /** Outside of the cluster, or a node that no policy selects. */
   | { readonly kind: "unpoliced" }
   /** No group, and no policy closes the direction. */
   | { readonly kind: "open" }
@@ -173,11 +173,16 @@ export function judgeEnd(
 ): EndVerdict {
   const node = subject.kind === "pod" ? subject.pod.node : subject.kind === "node" ? subject.node : "";
   const about = { side, subject, peer, peerIdentity: cluster.identityOf(peer, node), flow };
-  const set = subject.kind === "pod" ? cluster.setOf(podKey(subject.pod)) : null;
-  if (subject.kind !== "pod") return { ...about, verdict: "allow", basis: { kind: "unpoliced" }, set, groups: [] };
+  const set = setOf(cluster, subject);
+  if (set === null && subject.kind !== "pod") {
+    return { ...about, verdict: "allow", basis: { kind: "unpoliced" }, set, groups: [] };
+  }
   if (set === null) {
     return { ...about, verdict: "deny", basis: { kind: "refused", why: "the pod has no identity" }, set, groups: [] };
   }
+  // A node is never closed for what cannot be enforced.
+  if (set.refused !== null && subject.kind !== "pod")
+    return { ...about, verdict: "allow", basis: { kind: "unpoliced" }, set: null, groups: [] };
   if (set.refused !== null)
     return { ...about, verdict: "deny", basis: { kind: "refused", why: set.refused }, set, groups: [] };
   const vectors = vectorsOf(set[side]);
@@ -187,9 +192,20 @@ export function judgeEnd(
     group !== null
       ? { kind: "group", group }
       : set[side].enforced
-        ? { kind: "default", closedBy: cluster.explainer.closedBy(podKey(subject.pod), side) }
+        ? { kind: "default", closedBy: closedBy(cluster, subject, side) }
         : { kind: "open" };
   return { ...about, verdict: vectors.verdictOf(vector), basis, set, groups: groupsOf(vector) };
+}
+
+function setOf(cluster: OfflineCluster, subject: Party): CompiledSet | null {
+  if (subject.kind === "pod") return cluster.setOf(podKey(subject.pod));
+  return subject.kind === "node" ? cluster.setOfNode(subject.node) : null;
+}
+
+/** Policies that put the direction of this end into default deny, sorted. */
+export function closedBy({ explainer }: OfflineCluster, subject: Party, side: Direction): readonly string[] {
+  if (subject.kind === "pod") return explainer.closedBy(podKey(subject.pod), side);
+  return subject.kind === "node" ? explainer.nodeClosedBy(subject.node, side) : [];
 }
 
 export interface EndRules {
@@ -204,9 +220,14 @@ export interface EndRules {
 
 /** The rules behind what an end says. */
 export function rulesBehind(cluster: OfflineCluster, end: EndVerdict): EndRules {
-  if (end.subject.kind !== "pod" || end.set === null)
-    return { deciding: [], others: [], otherPorts: [], otherPeers: [] };
-  const entries = cluster.explainer.entries(podKey(end.subject.pod), end.side, end.set[end.side].enforced);
+  const { subject, side, set } = end;
+  if (set === null) return { deciding: [], others: [], otherPorts: [], otherPeers: [] };
+  const entries =
+    subject.kind === "pod"
+      ? cluster.explainer.entries(podKey(subject.pod), side, set[side].enforced)
+      : subject.kind === "node"
+        ? cluster.explainer.nodeEntries(subject.node, side)
+        : [];
   const met = meet(entries, { identity: end.peerIdentity, address: end.peer.address }, end.flow);
   const action = end.basis.kind === "group" ? end.verdict : null;
   return {

@@ -5,6 +5,7 @@ import { makeSurroundings } from "../index.ts";
 import { holdersOf } from "../identity/addresses.ts";
 import { PodIdentifier, type PodIdentities } from "../identity/pods.ts";
 import { PolicyBook, type PolicyInForce } from "../policy/book.ts";
+import { HostSetCompiler, nodeSpecs } from "../policy/host-sets.ts";
 import { NameIndex } from "../policy/name-index.ts";
 import { policyObject } from "../policy/parse.ts";
 import { type Entry, RuleResolver } from "../policy/resolve.ts";
@@ -17,6 +18,7 @@ export class PolicyExplainer {
   readonly #policies: readonly PolicyInForce[];
   readonly #pods: PodIdentities["pods"];
   readonly #nodes: TableSnapshot["nodes"];
+  readonly #endpointSlices: TableSnapshot["endpointSlices"];
   readonly #selectsNodes: boolean;
   /** Without a node of its own. */
   readonly #surroundings: Surroundings;
@@ -36,6 +38,7 @@ export class PolicyExplainer {
     selectors.update(known.identities);
     this.#pods = known.pods;
     this.#nodes = nodes;
+    this.#endpointSlices = endpointSlices;
     this.#selectsNodes = this.#policies.some(({ specs }) =>
       specs.some(({ rules }) => rules.some(({ peers }) => peers.some(({ kind }) => kind === "nodes"))),
     );
@@ -78,6 +81,26 @@ export class PolicyExplainer {
   closedBy(pod: string, direction: Direction): readonly string[] {
     const closing = this.#selecting(pod).filter(({ spec }) => spec.isolates[direction]);
     return [...new Set(closing.map(({ policy }) => policyObject(policy.row)))].sort(compareText);
+  }
+
+  /** What the rules say about a node itself, behind what is kept open for it. */
+  nodeEntries(node: string, direction: Direction): readonly Entry[] {
+    const row = this.#nodes.get(node);
+    if (row === undefined) return [];
+    const { surroundings } = this.#viewOf(node);
+    const facts = { node: row, policies: this.#policies, surroundings, endpointSlices: this.#endpointSlices };
+    const { guards, entries } = new HostSetCompiler(false).resolve(facts, direction);
+    return [...guards, ...entries];
+  }
+
+  /** Policies that close the direction for a node, sorted. */
+  nodeClosedBy(node: string, direction: Direction): readonly string[] {
+    const row = this.#nodes.get(node);
+    if (row === undefined) return [];
+    const closing = this.#policies.filter((policy) =>
+      nodeSpecs(policy, row).some(({ isolates }) => isolates[direction]),
+    );
+    return closing.map((policy) => policyObject(policy.row)).sort(compareText);
   }
 
   /** Policies that select the pod, sorted. */

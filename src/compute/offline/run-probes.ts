@@ -1,6 +1,6 @@
 /**
  * Probes against a cluster: what each sees, and whether that is what was expected. What can only be judged by something that is not
- * enforced yet (L7 requests, policies of nodes) is pending with its reason, and nothing else is: a probe that is decided
+ * enforced yet (L7 requests) is pending with its reason, and nothing else is: a probe that is decided
  * before such a thing has a say is judged.
  */
 import type { OfflineCluster } from "./cluster.ts";
@@ -51,18 +51,14 @@ export function runProbe(given: OfflineCluster, probe: Probe): ProbeResult {
   if (to.kind === "unknown") return broken(`to: ${to.message}; ${to.remedy}`);
   if (from.kind === "service") return broken(`from: ${from.text} is a service; nothing connects from there`);
   const connection = connect(cluster, { from, to, flow: probeFlow(probe), family: probe.family });
-  const reason = pendingReason(cluster, probe, connection);
+  const reason = pendingReason(probe, connection);
   if (reason !== null) return { probe, status: "pending", seen: connection.verdict, connection, cluster, reason };
   const status = connection.verdict === probe.expect ? "passed" : "failed";
   return { probe, status, seen: connection.verdict, connection, cluster, reason: null };
 }
 
 /** Null: everything that has a say is enforced. */
-function pendingReason(cluster: OfflineCluster, probe: Probe, connection: Connection): string | null {
-  const ends = connection.paths.flatMap(({ egress, ingress }) => [egress, ingress]).filter((end) => end !== null);
-  if (unenforced(cluster).nodes && ends.some(({ subject }) => subject.kind === "node")) {
-    return "policies of nodes (nodeSelector) are not enforced yet";
-  }
+function pendingReason(probe: Probe, connection: Connection): string | null {
   // An end that denies whatever is asked has the last word; a connection that is only opened gets as far as the proxy.
   if (connection.verdict === "redirect") return l7Reason(probe);
   const redirected = connection.paths.some(
@@ -74,12 +70,4 @@ function pendingReason(cluster: OfflineCluster, probe: Probe, connection: Connec
 function l7Reason({ request }: Probe): string {
   if (request === null) return "L7 rules hold this port, which is closed until a proxy enforces them";
   return `L7 rules decide about the ${request === "dns" ? "DNS query" : `${request === "http" ? "HTTP" : "Kafka"} request`}, and no proxy enforces them yet`;
-}
-
-/** What policies of this cluster say and nothing enforces. */
-export function unenforced(cluster: OfflineCluster): { readonly nodes: boolean } {
-  const problems = cluster.result.policies.flatMap((policy) => policy.problems);
-  return {
-    nodes: problems.some(({ code, field }) => code === "POLICY_UNSUPPORTED" && field.endsWith("nodeSelector")),
-  };
 }

@@ -75,9 +75,10 @@ export class DirectionVectors {
   }
 
   actionOf(group: number): Action {
-    const { denies, allows } = this.direction;
-    if (group < denies) return "deny";
-    return group < denies + allows ? "allow" : "redirect";
+    const { guards = 0, denies, allows } = this.direction;
+    if (group < guards) return "allow";
+    if (group < guards + denies) return "deny";
+    return group < guards + denies + allows ? "allow" : "redirect";
   }
 
   /** Of the lowest group, or the default where there is none. */

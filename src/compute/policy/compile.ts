@@ -1,6 +1,6 @@
 /**
  * From what a subject's rules say to the bit vectors of the kernel (`bpf/lib/policy.h`): entries of equal (action, L7 rules, ports) are
- * one group, groups are ordered denies < allows < redirects, and a verdict is the lowest bit of (peer | any | prefix) & port.
+ * one group, groups are ordered (guards <) denies < allows < redirects, and a verdict is the lowest bit of (peer | any | prefix) & port.
  */
 import { compareText } from "../../model/labels.ts";
 import type { CompiledDirection, CompiledSet, Groups } from "../desired.ts";
@@ -15,6 +15,7 @@ export const mostGroups = 512;
 
 interface Group {
   readonly action: Action;
+  readonly guard: boolean;
   readonly ports: PortSet;
   /** Sorts groups of one action: the same for the same rules, whatever else there is. */
   readonly name: string;
@@ -29,10 +30,12 @@ const rank: Readonly<Record<Action, number>> = { deny: 0, allow: 1, redirect: 2 
 
 export function compileDirection(entries: readonly Entry[], enforced: boolean): CompiledDirection {
   const groups = makeGroups(entries);
-  const count = (action: Action): number => groups.filter((group) => group.action === action).length;
+  const count = (action: Action): number => groups.filter((group) => !group.guard && group.action === action).length;
+  const guards = groups.filter(({ guard }) => guard).length;
   const blocks = groups.flatMap((group, index) => group.blocks.map((block): GroupBlock => ({ group: index, block })));
   return {
     enforced,
+    ...(guards > 0 && { guards }),
     denies: count("deny"),
     allows: count("allow"),
     redirects: count("redirect"),
@@ -47,14 +50,18 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
 function makeGroups(entries: readonly Entry[]): readonly Group[] {
   const classes = new Map<string, Entry[]>();
   for (const entry of entries) {
-    const name = `${rank[entry.action]} ${portSetText(entry.ports)} ${entry.l7}`;
+    const name = `${rankOf(entry)} ${portSetText(entry.ports)} ${entry.l7}`;
     const known = classes.get(name);
     if (known === undefined) classes.set(name, [entry]);
     else known.push(entry);
   }
   return [...classes]
     .flatMap(([name, members]) => splitByScope(name, members))
-    .sort((a, b) => rank[a.action] - rank[b.action] || compareText(a.name, b.name));
+    .sort((a, b) => rankOf(a) - rankOf(b) || compareText(a.name, b.name));
+}
+
+function rankOf({ guard, action }: { readonly guard?: boolean; readonly action: Action }): number {
+  return guard === true ? -1 : rank[action];
 }
 
 /** Whether blocks count inside of the cluster is said per group, so those that do and those that do not are two. */
@@ -63,6 +70,7 @@ function splitByScope(name: string, members: readonly Entry[]): readonly Group[]
   if (first === undefined) return [];
   const group = (outsideOnly: boolean, part: readonly Entry[], named: boolean): Group => ({
     action: first.action,
+    guard: first.guard === true,
     ports: first.ports,
     name: `${name} ${outsideOnly ? "outside" : ""}`,
     outsideOnly,
@@ -117,9 +125,10 @@ export function makeSet(key: string, egress: CompiledDirection, ingress: Compile
 }
 
 function directionText(direction: CompiledDirection): string {
-  const { enforced, denies, allows, redirects, outsideOnly, peers, prefixes, ports, origins } = direction;
+  const { enforced, guards = 0, denies, allows, redirects, outsideOnly, peers, prefixes, ports, origins } = direction;
   return JSON.stringify([
     enforced,
+    ...(guards > 0 ? [{ guards }] : []),
     denies,
     allows,
     redirects,

@@ -6,7 +6,7 @@ import { ciliumKeys, readSelector } from "./read-selector.ts";
 import type { Peer } from "./rules.ts";
 
 /** Keys of Node objects' labels, also with the source that Cilium's own labels of nodes have. */
-const nodeKeys: typeof ciliumKeys = {
+export const nodeKeys: typeof ciliumKeys = {
   pattern: ciliumKeys.pattern,
   translate: (key) => ciliumKeys.translate(key).replace(/^node:/, ""),
 };

@@ -3,7 +3,7 @@
  *
  * What is not enforced yet never opens anything: an allow rule that demands more than addresses and ports becomes a redirect (closed
  * while there is no proxy), peers that cannot be resolved are nobody, and both are told as warnings; where nobody would be too few
- * (in a deny rule) or the subject cannot be enforced (nodes), the policy is refused.
+ * (in a deny rule), the policy is refused.
  */
 import type { Selector } from "../../model/labels.ts";
 import {
@@ -18,9 +18,12 @@ import {
   refuse,
   warn,
 } from "./fields.ts";
+import { nodeSubject } from "./node-subjects.ts";
 import { canonicalText } from "./read-cilium-l7.ts";
+import { nodeKeys } from "./read-cilium-peers.ts";
 import { type CiliumRuleScope, readCiliumRules } from "./read-cilium-rules.ts";
 import { readSubject } from "./read-cilium-selector.ts";
+import { readSelector } from "./read-selector.ts";
 import type { Direction, Spec } from "./rules.ts";
 
 const specFields = [
@@ -118,11 +121,10 @@ function readSpecSubject(fields: Fields, place: Place, scope: CiliumScope): Sele
   if (scope.namespace !== null) {
     const remedy = "select nodes in a CiliumClusterwideNetworkPolicy";
     refuse(nodePlace, "POLICY_NODE_SELECTOR", "a policy of a namespace selects nodes", remedy);
-  } else {
-    const message = "policies of nodes are not enforced yet";
-    refuse(nodePlace, "POLICY_UNSUPPORTED", message, "remove the policy, so that nobody relies on it");
+    return null;
   }
-  return null;
+  const selector = readSelector(fields.nodeSelector, nodePlace, nodeKeys);
+  return selector === null ? null : nodeSubject(selector);
 }
 
 /** Fields that only describe. */

@@ -17,6 +17,8 @@ export interface Entry extends Peers {
   readonly l7: string;
   readonly ports: PortSet;
   readonly origin: string;
+  /** Allows before anything is denied: for what must not be locked out. */
+  readonly guard?: true;
 }
 
 const { host, world, unmanaged, health, init, remoteNode, kubeApiserver, ingress, worldIpv4, worldIpv6 } =
@@ -38,6 +40,8 @@ export interface Subject {
   readonly specs: readonly Spec[];
   /** Of its pods, which all have the same ones under the names that its rules use. */
   readonly ports: readonly ContainerPort[];
+  /** It is a node, not a pod with a node that must reach it. */
+  readonly isNode?: boolean;
 }
 
 /** Resolves rules for one subject after the other. What does not depend on the subject is resolved once. */
@@ -52,7 +56,7 @@ export class RuleResolver {
    */
   resolve(subject: Subject, direction: Direction, enforced: boolean, surroundings: Surroundings): readonly Entry[] {
     this.#follow(surroundings);
-    const entries: Entry[] = enforced && direction === "ingress" ? [ownNode] : [];
+    const entries: Entry[] = enforced && direction === "ingress" && subject.isNode !== true ? [ownNode] : [];
     for (const denies of [true, false]) {
       if (!denies && !enforced) continue;
       const required = subject.specs.flatMap(({ requires }) =>
@@ -252,6 +256,7 @@ export function sameEntries(left: readonly Entry[], right: readonly Entry[]): bo
       return (
         other !== undefined &&
         entry.action === other.action &&
+        entry.guard === other.guard &&
         entry.l7 === other.l7 &&
         entry.origin === other.origin &&
         entry.any === other.any &&

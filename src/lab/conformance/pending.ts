@@ -1,19 +1,15 @@
 /**
  * What a live run cannot show yet, told from the content of policies and probes alone: requests that only the L7 proxy can judge,
- * names that only the DNS proxy learns, and the node's own traffic under host policies. Nothing else may be pending.
+ * names that only the DNS proxy learns. Nothing else may be pending.
  */
 import type { CaseProbe, ConformanceCase } from "./case.ts";
 import { isIcmp } from "./case.ts";
-import type { Who } from "./who.ts";
 
 /** Why this probe has to wait; null: it can be run. */
-export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase, who: Who): string | null {
+export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase): string | null {
   if (probe.application === "dns") return "a DNS query needs the L7 proxy";
   if (probe.application !== null) return `${probe.application}: a request needs the L7 proxy`;
   if (probe.resolved) return "toFQDNs: names need the DNS proxy";
-  if (hasHostPolicy(policies) && [probe.from, probe.to].some((end) => who.end(end)?.onNode === true)) {
-    return "nodeSelector: the node's own traffic needs host policies";
-  }
   if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
     return "an L7 rule holds this port, which is closed until the L7 proxy enforces it";
   }
@@ -21,7 +17,6 @@ export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase, w
 }
 
 interface Rule {
-  readonly nodeSelector?: unknown;
   readonly [section: string]: unknown;
 }
 
@@ -33,10 +28,6 @@ interface PortRule {
 function rulesOf(policy: { readonly [field: string]: unknown }): readonly Rule[] {
   const { spec, specs } = policy as { readonly spec?: Rule; readonly specs?: readonly Rule[] };
   return [...(spec ? [spec] : []), ...(specs ?? [])];
-}
-
-function hasHostPolicy(policies: ConformanceCase["policies"]): boolean {
-  return policies.some((policy) => rulesOf(policy).some(({ nodeSelector }) => nodeSelector !== undefined));
 }
 
 /** Whether, in one direction of one rule, the port is allowed with L7 rules only. */

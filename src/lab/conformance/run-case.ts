@@ -71,7 +71,7 @@ export async function runCase(
   patience: Patience,
 ): Promise<readonly ProbeResult[]> {
   const prepared = one.probes.map((probe): Prepared => {
-    const pending = pendingReason(probe, one, who);
+    const pending = pendingReason(probe, one);
     const plan: ProbePlan = pending === null ? planProbe(probe, who) : { kind: "impossible", reason: pending };
     return { probe, pending, plan, ids: plan.kind === "send" ? plan.attempts.map((a) => outcomes.expect(a)) : [] };
   });

@@ -1,5 +1,7 @@
 import test from "ava";
+import { isNodeSubject, nodeSubjectLabels } from "../../../../src/compute/policy/node-subjects.ts";
 import { parsePolicy } from "../../../../src/compute/policy/parse.ts";
+import { selects } from "../../../../src/model/labels.ts";
 import { policy } from "../support.ts";
 
 const subject = { endpointSelector: {} };
@@ -277,10 +279,21 @@ test("a policy without spec and specs is refused", (t) => {
   t.deepEqual(errors(undefined), ["POLICY_MISSING spec"]);
 });
 
-test("policies of nodes are refused while nobody enforces them", (t) => {
-  t.deepEqual(errors({ nodeSelector: {}, ingress: [{}] }, "CiliumClusterwideNetworkPolicy"), [
-    "POLICY_UNSUPPORTED spec.nodeSelector",
-  ]);
+test("nodeSelector selects nodes, by the labels of Node objects, and no pod whatever its labels", (t) => {
+  const policy = read(
+    { nodeSelector: { matchLabels: { pool: "general" } }, ingress: [{}] },
+    "CiliumClusterwideNetworkPolicy",
+  );
+  const [spec] = policy.specs;
+  t.true(policy.valid);
+  if (spec === undefined) return t.fail();
+  t.true(isNodeSubject(spec.subject));
+  t.true(selects(spec.subject, nodeSubjectLabels({ pool: "general", zone: "a" })));
+  t.false(selects(spec.subject, nodeSubjectLabels({ pool: "special" })));
+  t.false(selects(spec.subject, new Map([["pool", "general"]])));
+  const everyNode = read({ nodeSelector: {}, ingress: [{}] }, "CiliumClusterwideNetworkPolicy").specs[0];
+  t.true(everyNode !== undefined && selects(everyNode.subject, nodeSubjectLabels({})));
+  t.false(everyNode === undefined || selects(everyNode.subject, new Map()));
 });
 
 test("every mistake of a policy is told at once, with object and remedy", (t) => {

@@ -1,0 +1,137 @@
+/**
+ * The policy set of a node itself: what policies with nodeSelector say about it, behind what its guard keeps open. A node that no
+ * policy selects has none, in every mode of enforcement: to close nodes that nobody wrote a policy for would only lock people out.
+ */
+import { type Address, parseAddress } from "../../model/ip.ts";
+import { compareText, selects } from "../../model/labels.ts";
+import type { Problem } from "../../model/status.ts";
+import type { EndpointSliceRow, NodeRow } from "../../model/tables.ts";
+import type { CompiledDirection, CompiledSet } from "../desired.ts";
+import { identityNumbers } from "../identity/reserved.ts";
+import type { PolicyInForce } from "./book.ts";
+import { compileDirection, makeSet } from "./compile.ts";
+import { meet, type PeerFacts } from "./explain.ts";
+import { type Guard, guardsOf } from "./host-guard.ts";
+import { isNodeSubject, nodeSubjectLabels } from "./node-subjects.ts";
+import { policyObject } from "./parse.ts";
+import { type Entry, RuleResolver } from "./resolve.ts";
+import type { Direction, Spec } from "./rules.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** `CompiledSet.key` of it; those of pods begin with a number. */
+export const hostSetKey = "node";
+
+export interface HostSet {
+  readonly set: CompiledSet;
+  /** That select the node, in order. */
+  readonly policies: readonly PolicyInForce[];
+  /** Warnings, for each of the policies: what the guard keeps open although they close it. */
+  readonly problems: ReadonlyMap<PolicyInForce, readonly Problem[]>;
+}
+
+export interface HostFacts {
+  /** Null: nobody knows its labels, so that no policy selects it. */
+  readonly node: NodeRow | null;
+  readonly policies: readonly PolicyInForce[];
+  readonly surroundings: Surroundings;
+  readonly endpointSlices: ReadonlyMap<string, EndpointSliceRow>;
+}
+
+export class HostSetCompiler {
+  readonly #guarded: boolean;
+  readonly #resolver = new RuleResolver();
+
+  /** @param allowLockout without a guard */
+  constructor(allowLockout: boolean) {
+    this.#guarded = !allowLockout;
+  }
+
+  /** What the rules say about the node in one direction, and what is kept open before them. */
+  resolve(
+    { node, policies, surroundings, endpointSlices }: HostFacts & { readonly node: NodeRow },
+    direction: Direction,
+  ): { readonly entries: readonly Entry[]; readonly guards: readonly Guard[]; readonly enforced: boolean } {
+    const specs = policies.flatMap((policy) => nodeSpecs(policy, node));
+    const enforced = specs.some(({ isolates }) => isolates[direction]);
+    const entries = this.#resolver.resolve({ specs, ports: [], isNode: true }, direction, enforced, surroundings);
+    const guarded = this.#guarded && (enforced || entries.length > 0);
+    const facts = { node, apiServer: surroundings.apiServer, endpointSlices };
+    return { entries, guards: guarded ? guardsOf(direction, facts) : [], enforced };
+  }
+
+  /** Null: no policy selects the node. */
+  compile({ node, policies, surroundings, endpointSlices }: HostFacts): HostSet | null {
+    if (node === null) return null;
+    const selecting = policies.filter((policy) => nodeSpecs(policy, node).length > 0);
+    if (selecting.length === 0) return null;
+    const kept: string[] = [];
+    const direct = (direction: Direction): CompiledDirection => {
+      const { entries, guards, enforced } = this.resolve({ node, policies, surroundings, endpointSlices }, direction);
+      for (const guard of guards) {
+        if (closes(entries, enforced, guard, peersOf(guard, node, surroundings)))
+          kept.push(`${guard.name} ${direction === "ingress" ? "in" : "out"}`);
+      }
+      return compileDirection([...guards, ...entries], enforced);
+    };
+    const ingress = direct("ingress");
+    const egress = direct("egress");
+    const problems = new Map(
+      kept.length === 0 ? [] : selecting.map((policy) => [policy, [keptOpen(policy, node, kept)]]),
+    );
+    return { set: makeSet(hostSetKey, egress, ingress), policies: selecting, problems };
+  }
+}
+
+/** Those of a policy that select the node. */
+export function nodeSpecs({ specs }: PolicyInForce, { labels }: NodeRow): readonly Spec[] {
+  const nodes = specs.filter(({ subject }) => isNodeSubject(subject));
+  if (nodes.length === 0) return [];
+  const own = nodeSubjectLabels(labels);
+  return nodes.filter(({ subject }) => selects(subject, own));
+}
+
+const { remoteNode, worldIpv4, worldIpv6 } = identityNumbers;
+/** For anybody outside (RFC 5737, RFC 3849). */
+const samples = ["192.0.2.1", "2001:db8::1"].flatMap((text) => parseAddress(text) ?? []);
+
+/** Those that a guard is about, as far as they are known: the outside is one address of each family that the node has. */
+function peersOf({ identities, blocks }: Guard, node: NodeRow, { nodes }: Surroundings): readonly PeerFacts[] {
+  const named = new Set(identities.flat());
+  const others = nodes.flatMap((each) => each.blocks.map(({ prefix }) => prefix.address));
+  const isNode = new Set(others.map(({ text }) => text));
+  const outside = ({ family }: Address) => (family === 4 ? worldIpv4 : worldIpv6);
+  return [
+    ...(named.has(remoteNode) ? others.map((address) => ({ identity: remoteNode, address })) : []),
+    ...samples
+      .filter(
+        (address) => named.has(outside(address)) && node.addresses.some(({ family }) => family === address.family),
+      )
+      .map((address) => ({ identity: outside(address), address })),
+    ...blocks.map(({ prefix: { address } }) => ({
+      identity: isNode.has(address.text) ? remoteNode : outside(address),
+      address,
+    })),
+  ];
+}
+
+/** Whether some of what the guard keeps open for these peers would be closed without it. */
+function closes(entries: readonly Entry[], enforced: boolean, { ports }: Guard, peers: readonly PeerFacts[]): boolean {
+  return peers.some((peer) =>
+    ports.some(({ protocol, first }) => {
+      const { matches } = meet(entries, peer, { protocol, port: first });
+      if (matches.some(({ action }) => action === "deny")) return true;
+      return enforced && !matches.some(({ action }) => action === "allow");
+    }),
+  );
+}
+
+function keptOpen(policy: PolicyInForce, { name }: NodeRow, kept: readonly string[]): Problem {
+  return {
+    code: "POLICY_LOCKOUT_GUARD",
+    severity: "warning",
+    object: policyObject(policy.row),
+    field: "",
+    message: `policies close what node ${name} needs to stay in its cluster; kept open: ${[...kept].sort(compareText).join(", ")}`,
+    remedy: "allow it in a policy, or set allowLockout if the node shall be closed to that too",
+  };
+}
