@@ -216,6 +216,7 @@ test("what somebody else changed in the kernel is found and put right, and count
     devices: 0,
     programs: 1,
     endpoints: 1,
+    host: 0,
     services: 1,
     socket: 0,
   });
