@@ -1,10 +1,12 @@
 /**
- * Runs inside of the VM that scripts/test-in-vm boots: an older kernel must accept every object, and the feature probes must
- * say truly what it lacks. Prints each check and "N passed, N failed"; exit code 1 if one failed.
+ * Runs inside of the VM that scripts/test-in-vm boots: an older kernel must accept every object, the feature probes must say
+ * truly what it lacks, and packets must get the verdicts that they get on every kernel. Prints each check and "N passed, N failed"; exit code 1 if one failed.
  */
 import { release } from "node:os";
 import { join } from "node:path";
 import { loadNative, packageRoot } from "../../src/native/index.ts";
+import { ProgramNode } from "../support/programs.ts";
+import { runRows } from "./verdicts.ts";
 
 const native = loadNative();
 let passed = 0;
@@ -54,6 +56,37 @@ for (const name of ["pod", "network", "sock"]) {
     native.closeObject(loaded.object);
   });
 }
+
+// What bpf_redirect_peer needs is there or not; the same packets get the same verdicts.
+for (const redirectPeer of newerThan(5, 10) ? [1, 0] : [0]) {
+  const node = await ProgramNode.create({ config_redirect_peer: redirectPeer });
+  try {
+    await runRows(node, (title, expected, seen) => {
+      if (seen === expected) passed++;
+      else failed++;
+      console.log(`${seen === expected ? "ok" : "not ok"} ${title}: ${seen} (redirect_peer ${redirectPeer})`);
+    });
+  } finally {
+    await node.remove();
+  }
+}
+
+await check("programs are attached to a device by clsact, and taken off", async () => {
+  const loaded = await native.loadObject({
+    path: join(packageRoot(), "build/bpf/network.bpf.o"),
+    pinPath: null,
+    rodata: [],
+    maxEntries: [],
+    skipPrograms: [],
+    reuseMaps: [],
+  });
+  const program = loaded.programs.find(({ name }) => name === "from_network")?.handle ?? 0;
+  const lo = { index: 1, netns: null };
+  expect((await native.attachTc(program, lo, "ingress", "clsact", null)) === "attached", "attached");
+  expect((await native.attachTc(program, lo, "ingress", "clsact", null)) === "updated", "replaced in place");
+  await native.detachTc(lo, "ingress", "clsact", null);
+  native.closeObject(loaded.object);
+});
 
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
