@@ -108,6 +108,8 @@ export interface PolicyDto {
   readonly valid: boolean;
   /** Endpoint ids of this node that it selects. */
   readonly endpoints: readonly number[];
+  /** It selects this node itself. */
+  readonly ownNode: boolean;
   readonly problems: readonly Problem[];
 }
 

@@ -174,6 +174,7 @@ class TableComputation implements Computation {
         identities,
         missing.get(policy) ?? noProblems,
         host?.problems.get(policy) ?? noProblems,
+        host?.policies.includes(policy) ?? false,
       ),
     );
     return {
@@ -207,6 +208,7 @@ class TableComputation implements Computation {
     identities: PodIdentities["identities"],
     missing: readonly Problem[],
     guarded: readonly Problem[],
+    ownNode: boolean,
   ): ComputedPolicy {
     const ids = new Set(policy.specs.flatMap(({ subject }) => this.#selectors.match(subject)));
     const selected = [...ids].flatMap((id) => identities.get(id) ?? []);
@@ -214,6 +216,7 @@ class TableComputation implements Computation {
     if (
       before?.missing === missing &&
       before.guarded === guarded &&
+      before.report.ownNode === ownNode &&
       before.selected.length === selected.length &&
       selected.every((each, at) => each === before.selected[at])
     ) {
@@ -222,7 +225,7 @@ class TableComputation implements Computation {
     const { kind, namespace, name } = policy.row;
     const pods = selected.flatMap((identity) => identity.pods.map(({ key }) => key)).sort(compareText);
     const problems = [...policy.problems, ...missing, ...guarded];
-    const report = { kind, namespace, name, valid: policy.valid, pods, problems };
+    const report = { kind, namespace, name, valid: policy.valid, pods, ownNode, problems };
     this.#reports.set(policy, { selected, missing, guarded, report });
     return report;
   }

@@ -44,6 +44,8 @@ export interface ComputedPolicy {
   readonly valid: boolean;
   /** "namespace/name" of the pods that it selects, sorted. */
   readonly pods: readonly string[];
+  /** It selects this node itself. */
+  readonly ownNode: boolean;
   readonly problems: readonly Problem[];
 }
 

@@ -5,12 +5,13 @@ import type { LocalEndpointRow } from "../model/tables.ts";
 
 export function policyReport(result: ComputeResult, local: Iterable<LocalEndpointRow>): readonly PolicyDto[] {
   const ids = new Map([...local].map((row) => [row.pod, row.id]));
-  return result.policies.map(({ kind, namespace, name, valid, pods, problems }) => ({
+  return result.policies.map(({ kind, namespace, name, valid, pods, ownNode, problems }) => ({
     kind,
     namespace,
     name,
     valid,
     endpoints: pods.flatMap((pod) => ids.get(pod) ?? []).sort((a, b) => a - b),
+    ownNode,
     problems,
   }));
 }

@@ -38,6 +38,6 @@ function policyRow(context: CliContext, row: PolicyDto): readonly CellInput[] {
     row.namespace || "-",
     row.name,
     row.valid ? "True" : { text: "False", paint: painter(context, "red") },
-    row.endpoints.join(",") || "-",
+    [...(row.ownNode ? ["node"] : []), ...row.endpoints].join(",") || "-",
   ];
 }

@@ -161,7 +161,9 @@ function actsOn({ action, ports }: Entry): string {
 
 /** The first of each rule, allowing ones only: what the user may have meant. */
 function some(entries: readonly Entry[]): readonly Entry[] {
-  const allowing = entries.filter(({ action, origin }) => action !== "deny" && origin !== ownNode.origin);
+  const allowing = entries.filter(
+    ({ action, origin, guard }) => action !== "deny" && guard !== true && origin !== ownNode.origin,
+  );
   return [...new Map(allowing.map((entry) => [entry.origin, entry])).values()].slice(0, 3);
 }
 

@@ -52,7 +52,7 @@ export function guardsOf(direction: Direction, { node, apiServer, endpointSlices
             any: false,
             identities: [identities],
             blocks,
-            origin: `kept open for ${name}`,
+            origin: `the guard of the node: ${name}`,
           },
         ];
   const api = apiPorts(endpointSlices);

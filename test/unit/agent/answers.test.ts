@@ -120,7 +120,15 @@ const result: ComputeResult = {
   ],
   lastValid: new Map(),
   policies: [
-    { kind: "NetworkPolicy", namespace: "shop", name: "api", valid: true, pods: ["shop/web-0"], problems: [] },
+    {
+      kind: "NetworkPolicy",
+      namespace: "shop",
+      name: "api",
+      valid: true,
+      pods: ["shop/web-0"],
+      ownNode: false,
+      problems: [],
+    },
   ],
   problems: [],
 };

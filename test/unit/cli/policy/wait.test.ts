@@ -56,13 +56,14 @@ test("policy get shows the agent's policies with their problems", async (t) => {
     name: "api",
     valid: false,
     endpoints: [7],
+    ownNode: true,
     problems: [problem],
   };
   const { socket } = await fakeAgent(t, { queries: { policies: () => [policy] } });
   const all = await tandem("policy", "get", "--socket", socket);
   t.regex(
     all.output,
-    /CiliumNetworkPolicy +shop +api +False +7\n\n +error POLICY_PORT_RANGE: CiliumNetworkPolicy shop\/api, spec: m/,
+    /CiliumNetworkPolicy +shop +api +False +node,7\n\n +error POLICY_PORT_RANGE: CiliumNetworkPolicy shop\/api, spec: m/,
   );
   t.is((await tandem("policy", "get", "shop/other", "--socket", socket)).exitCode, 1);
   t.is(
