@@ -6,10 +6,22 @@
 #include <linux/in.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <tandem/config.h>
 #include <tandem/maps.h>
+#include "../lib/backend.h"
 
 #define ALLOW 1
-#define REFUSE 0 /* EPERM to the program */
+#define REFUSE 0
+#define CONNECTION_REFUSED 111 /* ECONNREFUSED */
+
+/* A service without a backend refuses, as a host without a listener does: ECONNREFUSED where the kernel lets a program choose
+ * (5.18+), else EPERM. */
+static __always_inline int refuse(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id___tandem, BPF_FUNC_set_retval___tandem))
+		bpf_set_retval(-CONNECTION_REFUSED);
+	return REFUSE;
+}
 
 static __always_inline void set_mapped(struct address *address, __be32 ipv4)
 {
@@ -21,146 +33,133 @@ static __always_inline void set_mapped(struct address *address, __be32 ipv4)
 	words[3] = ipv4;
 }
 
-static __always_inline struct service_backend *pick(const struct service *service)
+static __always_inline bool is_mapped(const struct address *address)
 {
-	struct service_backend_key key = {.service = service->id};
-	struct service_backend *backend;
+	const __u32 *words = (const __u32 *)address->bytes;
 
-	if (!service->backends)
-		return NULL;
-	key.slot = bpf_get_prandom_u32() % service->backends;
-	backend = bpf_map_lookup_elem(&service_backend, &key);
-	if (!backend && key.slot) { /* the table is just being replaced */
-		key.slot = 0;
-		backend = bpf_map_lookup_elem(&service_backend, &key);
-	}
-	return backend;
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
 }
 
-/* Keeps what this socket believes to talk to. */
-static __always_inline void remember(struct bpf_sock_addr *ctx, const struct service_backend *backend,
-				     const struct address *vip, __be16 vip_port)
-{
-	struct sock_reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = backend->port};
-	struct sock_reverse value = {.port = vip_port};
-
-	key.backend = backend->address;
-	value.address = *vip;
-	bpf_map_update_elem(&sock_reverse, &key, &value, BPF_ANY);
-}
-
-static __always_inline struct sock_reverse *recall(struct bpf_sock_addr *ctx, const struct address *peer, __be16 port)
-{
-	struct sock_reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = port};
-
-	key.backend = *peer;
-	return bpf_map_lookup_elem(&sock_reverse, &key);
-}
-
-static __always_inline bool read_ipv4_mapped(struct bpf_sock_addr *ctx, __be32 *ipv4)
-{
-	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0xffff))
-		return false;
-	*ipv4 = ctx->user_ip6[3];
-	return true;
-}
-
-static __always_inline void read_ipv6(struct bpf_sock_addr *ctx, struct address *address)
+/* Whom this socket talks to, as the program gave it; IPv4 as ::ffff:a.b.c.d. */
+static __always_inline void read_address(struct bpf_sock_addr *ctx, struct address *address, const bool v6)
 {
 	__u32 *words = (__u32 *)address->bytes;
 
+	if (!v6) {
+		set_mapped(address, ctx->user_ip4);
+		return;
+	}
 	words[0] = ctx->user_ip6[0];
 	words[1] = ctx->user_ip6[1];
 	words[2] = ctx->user_ip6[2];
 	words[3] = ctx->user_ip6[3];
 }
 
-static __always_inline void write_ipv6(struct bpf_sock_addr *ctx, const struct address *address)
+static __always_inline void write_address(struct bpf_sock_addr *ctx, const struct address *address, const bool v6)
 {
 	const __u32 *words = (const __u32 *)address->bytes;
 
+	if (!v6) {
+		ctx->user_ip4 = words[3];
+		return;
+	}
 	ctx->user_ip6[0] = words[0];
 	ctx->user_ip6[1] = words[1];
 	ctx->user_ip6[2] = words[2];
 	ctx->user_ip6[3] = words[3];
 }
 
-static __always_inline struct service *service4_of(struct bpf_sock_addr *ctx, __be32 ipv4)
+static __always_inline struct service *service_of(const struct address *address, __be16 port, __u8 protocol, const bool v6)
 {
-	struct service4_key key = {.address = ipv4, .port = ctx->user_port, .protocol = ctx->protocol};
+	if (v6 && !is_mapped(address)) {
+		struct service6_key key = {.port = port, .protocol = protocol};
 
-	return bpf_map_lookup_elem(&service4, &key);
-}
-
-static __always_inline int translate4(struct bpf_sock_addr *ctx)
-{
-	__be32 ipv4 = ctx->user_ip4;
-	struct service *service = service4_of(ctx, ipv4);
-	struct service_backend *backend;
-	struct address vip;
-
-	if (!service)
-		return ALLOW;
-	backend = pick(service);
-	if (!backend)
-		return REFUSE;
-	set_mapped(&vip, ipv4);
-	remember(ctx, backend, &vip, ctx->user_port);
-	ctx->user_ip4 = *(const __be32 *)&backend->address.bytes[12];
-	ctx->user_port = backend->port;
-	return ALLOW;
-}
-
-static __always_inline int translate6(struct bpf_sock_addr *ctx)
-{
-	struct service_backend *backend;
-	struct service *service;
-	struct address vip __attribute__((aligned(8)));
-	__be32 ipv4;
-
-	read_ipv6(ctx, &vip);
-	if (read_ipv4_mapped(ctx, &ipv4)) {
-		service = service4_of(ctx, ipv4);
+		key.address = *address;
+		return bpf_map_lookup_elem(&service6, &key);
 	} else {
-		struct service6_key key = {.port = ctx->user_port, .protocol = ctx->protocol};
+		struct service4_key key = {.port = port, .protocol = protocol};
 
-		key.address = vip;
-		service = bpf_map_lookup_elem(&service6, &key);
+		key.address = ((const __be32 *)address->bytes)[3];
+		return bpf_map_lookup_elem(&service4, &key);
 	}
+}
+
+/* Keeps what this socket believes to talk to. A socket that sends datagrams to one service does so once. */
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct address *backend, __be16 port,
+				     const struct address *vip, __be16 vip_port)
+{
+	struct sock_reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = port};
+	struct sock_reverse value = {.port = vip_port}, *known;
+
+	key.backend = *backend;
+	known = bpf_map_lookup_elem(&sock_reverse, &key);
+	if (known && known->port == vip_port && same_bytes16(&known->address, vip))
+		return;
+	value.address = *vip;
+	bpf_map_update_elem(&sock_reverse, &key, &value, BPF_ANY);
+}
+
+/* `datagram`: the socket is not connected, and each datagram passes here. They stay with one backend while it is there: most
+ * protocols over UDP are conversations (QUIC, DTLS, SIP). */
+static __always_inline int translate(struct bpf_sock_addr *ctx, const bool datagram, const bool v6)
+{
+	struct affinity_key client = {.port = ctx->user_port, .protocol = ctx->protocol};
+	struct address vip __attribute__((aligned(8))), to __attribute__((aligned(8)));
+	struct service_backend *backend;
+	struct affinity *kept = NULL;
+	struct service *service;
+	__be16 port;
+	__u32 now, seconds = 0;
+
+	read_address(ctx, &vip, v6);
+	service = service_of(&vip, client.port, client.protocol, v6);
 	if (!service)
 		return ALLOW;
-	backend = pick(service);
-	if (!backend)
-		return REFUSE;
-	remember(ctx, backend, &vip, ctx->user_port);
-	write_ipv6(ctx, &backend->address);
-	ctx->user_port = backend->port;
-	return ALLOW;
-}
-
-static __always_inline int reverse4(struct bpf_sock_addr *ctx)
-{
-	struct sock_reverse *known;
-	struct address peer;
-
-	set_mapped(&peer, ctx->user_ip4);
-	known = recall(ctx, &peer, ctx->user_port);
-	if (known) {
-		ctx->user_ip4 = *(const __be32 *)&known->address.bytes[12];
-		ctx->user_port = known->port;
+	now = now_seconds();
+	client.service = vip;
+	if (service->flags & SERVICE_AFFINITY) {
+		client.kind = AFFINITY_NETNS;
+		*(__u64 *)client.client.bytes = bpf_get_netns_cookie(ctx);
+		seconds = service->affinity_seconds;
+	} else if (datagram) {
+		client.kind = AFFINITY_SOCKET;
+		*(__u64 *)client.client.bytes = bpf_get_socket_cookie(ctx);
+		seconds = config_timeout_udp_replied;
 	}
+	if (client.kind)
+		kept = kept_backend(&client, service, seconds, now);
+	if (kept) {
+		to = kept->address;
+		port = kept->port;
+	} else {
+		backend = random_backend(service);
+		if (!backend) { /* none, or the service has just got another table: then the old one's slots are gone */
+			service = service_of(&vip, client.port, client.protocol, v6);
+			backend = service ? random_backend(service) : NULL;
+			if (!backend)
+				return refuse();
+		}
+		to = backend->address;
+		port = backend->port;
+		if (client.kind)
+			keep_backend(&client, service, backend, now);
+	}
+	remember(ctx, &to, port, &vip, client.port);
+	write_address(ctx, &to, v6);
+	ctx->user_port = port;
 	return ALLOW;
 }
 
-static __always_inline int reverse6(struct bpf_sock_addr *ctx)
+/* Shows the service instead of the backend. */
+static __always_inline int reverse(struct bpf_sock_addr *ctx, const bool v6)
 {
-	struct address peer __attribute__((aligned(8)));
+	struct sock_reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = ctx->user_port};
 	struct sock_reverse *known;
 
-	read_ipv6(ctx, &peer);
-	known = recall(ctx, &peer, ctx->user_port);
+	read_address(ctx, &key.backend, v6);
+	known = bpf_map_lookup_elem(&sock_reverse, &key);
 	if (known) {
-		write_ipv6(ctx, &known->address);
+		write_address(ctx, &known->address, v6);
 		ctx->user_port = known->port;
 	}
 	return ALLOW;
@@ -169,49 +168,49 @@ static __always_inline int reverse6(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int sock_connect4(struct bpf_sock_addr *ctx)
 {
-	return translate4(ctx);
+	return translate(ctx, false, false);
 }
 
 SEC("cgroup/connect6")
 int sock_connect6(struct bpf_sock_addr *ctx)
 {
-	return translate6(ctx);
+	return translate(ctx, false, true);
 }
 
 SEC("cgroup/sendmsg4")
 int sock_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return translate4(ctx);
+	return translate(ctx, true, false);
 }
 
 SEC("cgroup/sendmsg6")
 int sock_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return translate6(ctx);
+	return translate(ctx, true, true);
 }
 
 SEC("cgroup/recvmsg4")
 int sock_recvmsg4(struct bpf_sock_addr *ctx)
 {
-	return reverse4(ctx);
+	return reverse(ctx, false);
 }
 
 SEC("cgroup/recvmsg6")
 int sock_recvmsg6(struct bpf_sock_addr *ctx)
 {
-	return reverse6(ctx);
+	return reverse(ctx, true);
 }
 
 SEC("cgroup/getpeername4")
 int sock_getpeername4(struct bpf_sock_addr *ctx)
 {
-	return reverse4(ctx);
+	return reverse(ctx, false);
 }
 
 SEC("cgroup/getpeername6")
 int sock_getpeername6(struct bpf_sock_addr *ctx)
 {
-	return reverse6(ctx);
+	return reverse(ctx, true);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

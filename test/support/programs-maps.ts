@@ -1,7 +1,13 @@
 /** The maps of loaded programs as typed tables, and what tests put into them in the terms of the field. */
 import type { Handle, NativeBinding } from "../../src/native/contract.ts";
 import type { Codec } from "../../src/native/layout.ts";
-import { type MapName, mapLayouts, type PolicyBits, POLICY_SET_GUARDS_SHIFT, POLICY_WORDS } from "../../src/native/layouts.gen.ts";
+import {
+  type MapName,
+  mapLayouts,
+  type PolicyBits,
+  POLICY_SET_GUARDS_SHIFT,
+  POLICY_WORDS,
+} from "../../src/native/layouts.gen.ts";
 import { bytesOf, isIpv6 } from "./packets.ts";
 
 type Decoded<C> = C extends Codec<infer T> ? T : never;

@@ -195,9 +195,15 @@ export class ProgramNode {
     this.fill();
   }
 
+  /** Handle of a loaded program, sock_* included. */
+  program(name: string): Handle {
+    const handle = this.#programs.get(name);
+    if (handle === undefined) throw new Error(`${name} is not loaded`);
+    return handle;
+  }
+
   async run(program: ProgramName, packet: Buffer, options: RunOptions = {}): Promise<RunResult> {
-    const handle = this.#programs.get(program);
-    if (handle === undefined) throw new Error(`${program} is not loaded`);
+    const handle = this.program(program);
     const usual: Readonly<Record<ProgramName, DeviceName>> = {
       from_pod: "a",
       to_pod: "a",
