@@ -104,6 +104,8 @@ const bracketed = (address: string) => (address.includes(":") ? `[${address}]` :
 export class Demo {
   unexpected = 0;
   readonly #lab: string;
+  /** Of shop/api, once it was tried. */
+  #frontend = "";
 
   constructor(lab: string) {
     this.#lab = lab;
@@ -169,6 +171,7 @@ export class Demo {
       (s) => s.service.startsWith("shop/api:") && isFrontendFamily(4)(s.frontend),
     );
     if (service === undefined) throw new Error("the lab has no IPv4 address for service shop/api");
+    this.#frontend = service.frontend;
     const loop = `for i in $(seq 60); do curl -s -m 2 http://${service.frontend}/ | head -n 1; done`;
     const { stdout } = await run(["lab", "exec", "--name", this.#lab, "shop/web-0", "--", "sh", "-c", loop], 150_000);
     const counts = new Map<string, number>();
@@ -218,7 +221,7 @@ export class Demo {
     this.#say("The lab is still there. Try:");
     for (const line of [
       `npx tandem lab status${lab}`,
-      `npx tandem lab exec${lab} shop/web-0 -- ping -c 3 $(npx tandem lab status${lab} --json | jq -r '.pods[]|select(.name=="api-0").addresses[0]')`,
+      `npx tandem lab exec${lab} shop/web-0 -- curl -s http://${this.#frontend}/`,
       `npx tandem lab agent${lab} node-1 -- status`,
       `npx tandem lab agent${lab} node-1 -- endpoint list`,
       `npx tandem lab agent${lab} node-1 -- monitor --type drop`,
