@@ -72,6 +72,12 @@ export class Maps {
       : Array.from({ length: bytes.length / stride }, (_, cpu) => codec.decode(bytes, cpu * stride));
   }
 
+  /** All CPUs' values become zero. */
+  zero<N extends MapName>(name: N, key: MapKey<N>): void {
+    const bytes = this.#native.mapLookup(this.handle(name), this.#key(name, key));
+    if (bytes !== null) this.#native.mapUpdate(this.handle(name), this.#key(name, key), bytes.fill(0), 0);
+  }
+
   async entries<N extends MapName>(
     name: N,
   ): Promise<readonly { readonly key: MapKey<N>; readonly value: MapValue<N> }[]> {

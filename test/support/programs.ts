@@ -182,6 +182,7 @@ export class ProgramNode {
   /** Forgets flows, fragments, services and policies, and puts everything else as it was at first. */
   async reset(): Promise<void> {
     await this.takeEvents();
+    this.maps.zero("drop_budget", 0);
     await this.maps.clear("ct4", "ct6", "fragment", "service4", "service6", "service_backend", "policy_set");
     await this.maps.clear(
       "policy_peer",
@@ -256,10 +257,7 @@ export class ProgramNode {
       const packets = values.reduce((sum, value) => sum + Number(value.packets), 0);
       const bytes = values.reduce((sum, value) => sum + Number(value.bytes), 0);
       if (packets > 0) seen.set(`${index >> 1}/${index & 1 ? "ingress" : "egress"}`, { packets, bytes });
-      const zero = Buffer.alloc(values.length * 16);
-      const key = Buffer.alloc(4);
-      key.writeUInt32LE(index);
-      this.native.mapUpdate(this.maps.handle("metrics"), key, zero, 0);
+      this.maps.zero("metrics", index);
     }
     return seen;
   }
@@ -289,6 +287,11 @@ export class ProgramNode {
     if (family === "ipv4")
       for (const { key, value } of await this.maps.entries("ct4")) this.maps.put("ct4", key, change(value));
     else for (const { key, value } of await this.maps.entries("ct6")) this.maps.put("ct6", key, change(value));
+  }
+
+  /** Runs ip(8) in the node's namespace. */
+  async ip(...words: readonly string[]): Promise<void> {
+    await run("ip", ["-n", this.netns, ...words]);
   }
 
   async remove(): Promise<void> {
