@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchPaths } from "./paths.ts";
+import { benchPolicy } from "./policy.ts";
 import { benchPrograms } from "./programs.ts";
 import { benchServices } from "./services.ts";
 import type { Row } from "./support.ts";
@@ -21,6 +22,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   services: () => benchServices({ rounds, seconds }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),
+  policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),
 };
 
 const unknown = positionals.filter((name) => !(name in sections));

@@ -22,7 +22,7 @@ interface Published {
   readonly fresh?: number;
 }
 
-interface Path {
+export interface Path {
   readonly what: string;
   readonly object: "pod" | "network";
   /** Index in the driver's table of programs. */
@@ -147,7 +147,7 @@ function rotation(program: number, packet: Buffer, portOffset: number, flows: nu
   return bytes;
 }
 
-class Driver {
+export class Driver {
   readonly #node: ProgramNode;
   readonly #rotate = new Map<string, { readonly program: Handle; readonly map: Handle }>();
 
@@ -212,8 +212,13 @@ async function measurePath(node: ProgramNode, driver: Driver, path: Path, figure
   figures.one.push((await driver.measure(path, path.program, "A", 1, 1_000_000)) - nothing);
 }
 
-export async function benchPrograms(options: { readonly rounds: number }): Promise<readonly Row[]> {
+/** The drivers, built from today's programs. */
+export async function buildDrivers(): Promise<void> {
   await sh(["make", "-s", "-C", join(root, "bpf"), `OUT=${objectsFolder()}`, "bench"]);
+}
+
+export async function benchPrograms(options: { readonly rounds: number }): Promise<readonly Row[]> {
+  await buildDrivers();
   const node = await ProgramNode.create({}, { ct4: 262_144, ct6: 1024 }, { events: false });
   let ring: Handle | null = null;
   try {
