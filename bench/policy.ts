@@ -17,7 +17,7 @@ export interface PolicyOptions {
 export async function benchPolicy({ rounds, changes }: PolicyOptions): Promise<readonly Row[]> {
   const parts: readonly (readonly [string, () => readonly Row[] | Promise<readonly Row[]>])[] = [
     ["Computing policy from nothing, on a node with 50 pods of the cluster", () => fromNothing(rounds)],
-    ["Computing after one change, tables to desired state", () => oneChange(changes * 5)],
+    ["Computing after one change, tables to desired state", () => oneChange(changes * 2)],
     ["Entries of the kernel's policy maps", () => entriesPerPods()],
     ["A new flow's verdict by number of rules, ns net of the driver", () => verdictsByRules(rounds)],
     ["From a manifest's change to the first packet that obeys it", () => manifestToPacket(changes)],

@@ -56,10 +56,7 @@ export function holdersOf(facts: AddressFacts): AddressHolders {
   });
   const holders = new Map<string, Claim>();
   const addressesOf = new Map<string, Address[]>();
-  const claims = podClaims(facts, problems).sort(
-    (a, b) => a.rank - b.rank || compareText(a.fact.key, b.fact.key) || compareAddresses(a.address, b.address),
-  );
-  for (const claim of claims) {
+  for (const claim of podClaims(facts, problems)) {
     const { address, fact } = claim;
     const node = nodeHolders.get(address.text);
     const holder = holders.get(address.text);
@@ -112,9 +109,15 @@ function nodeAddresses(
   return holders;
 }
 
-/** What the CNI gave counts before what the Pod object says: the object may lag behind. */
-function podClaims({ pods, nodes, localEndpoints }: AddressFacts, problems: Problem[]): Claim[] {
-  const claims: Claim[] = [];
+/**
+ * What the CNI gave counts before what the Pod object says: the object may lag behind.
+ * @returns in order of rank, pod and address
+ */
+function podClaims({ pods, nodes, localEndpoints }: AddressFacts, problems: Problem[]): readonly Claim[] {
+  const ofEndpoints: Claim[] = [];
+  // Pods come in order of their keys: tens of thousands of claims need no sorting.
+  const inCidrs: Claim[] = [];
+  const elsewhere: Claim[] = [];
   const local = new Map<string, Set<string>>();
   for (const row of localEndpoints.values()) {
     const fact = podOfEndpoint(row, pods);
@@ -124,19 +127,26 @@ function podClaims({ pods, nodes, localEndpoints }: AddressFacts, problems: Prob
     local.set(fact.key, known);
     for (const address of given) {
       known.add(address.text);
-      claims.push({ address, fact, rank: 0 });
+      ofEndpoints.push({ address, fact, rank: 0 });
     }
   }
   for (const fact of pods.values()) {
     const given = local.get(fact.key);
     const cidrs = nodes.get(fact.row.node)?.podCidrs ?? [];
-    for (const address of fact.row.addresses) {
+    for (const address of inOrder(fact.row.addresses)) {
       if (given === undefined) {
-        claims.push({ address, fact, rank: cidrs.some((cidr) => prefixContains(cidr, address)) ? 1 : 2 });
+        if (cidrs.some((cidr) => prefixContains(cidr, address))) inCidrs.push({ address, fact, rank: 1 });
+        else elsewhere.push({ address, fact, rank: 2 });
       } else if (!given.has(address.text)) problems.push(differs(fact, address, [...given]));
     }
   }
-  return claims;
+  ofEndpoints.sort((a, b) => compareText(a.fact.key, b.fact.key) || compareAddresses(a.address, b.address));
+  return [...ofEndpoints, ...inCidrs, ...elsewhere];
+}
+
+function inOrder(addresses: readonly Address[]): readonly Address[] {
+  const sorted = addresses.every((each, i) => i === 0 || compareAddresses(addresses[i - 1] ?? each, each) <= 0);
+  return sorted ? addresses : [...addresses].sort(compareAddresses);
 }
 
 function notOurs(address: Address, device: string, holder: string): Problem {
