@@ -1,4 +1,5 @@
 // A process in a cgroup and a network namespace of a test's choice: serves and asks by real sockets, told by JSON lines on stdin.
+import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { connect, createServer } from "node:net";
 import { createInterface } from "node:readline";
@@ -22,6 +23,45 @@ const listen = ({ type, address, port }) =>
       socket.on("message", (_, from) => socket.send(self, from.port, from.address));
       socket.bind(port, address, () => resolve(null));
     }
+  });
+
+/** Sends back what it gets. */
+const echo = ({ address, port }) =>
+  new Promise((resolve, reject) => {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.pipe(socket);
+    });
+    server.once("error", reject);
+    server.listen(port, address, () => resolve(null));
+  });
+
+const pattern = (bytes) => Buffer.alloc(bytes).map((_, i) => (i * 131 + (i >> 8)) & 255);
+
+/** Sends `bytes` to an echo, and says how many came back and whether they are the same ones. */
+const exchange = ({ address, port, bytes, timeoutMs }) =>
+  new Promise((resolve) => {
+    const sent = pattern(bytes);
+    const socket = connect({ host: address, port });
+    const seen = createHash("sha256");
+    let received = 0;
+    const late = setTimeout(() => {
+      socket.destroy();
+      resolve({ error: "ETIMEDOUT", received });
+    }, timeoutMs);
+    socket.once("connect", () => socket.end(sent));
+    socket.on("data", (data) => {
+      received += data.length;
+      seen.update(data);
+    });
+    socket.once("error", (error) => {
+      clearTimeout(late);
+      resolve({ error: error.code, received });
+    });
+    socket.once("close", () => {
+      clearTimeout(late);
+      resolve({ received, same: seen.digest("hex") === createHash("sha256").update(sent).digest("hex") });
+    });
   });
 
 /** What getpeername says, and what the server says. */
@@ -82,7 +122,7 @@ const converse = ({ family, address, port }) =>
     });
   });
 
-const operations = { listen, ask, send, converse };
+const operations = { listen, echo, exchange, ask, send, converse };
 
 createInterface({ input: process.stdin }).on("line", async (line) => {
   const { id, operation, ...request } = JSON.parse(line);

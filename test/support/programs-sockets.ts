@@ -12,6 +12,12 @@ export interface SocketAnswer {
   readonly error?: string;
 }
 
+export interface Exchanged {
+  readonly received: number;
+  readonly same?: boolean;
+  readonly error?: string;
+}
+
 interface Target {
   readonly address: string;
   readonly port: number;
@@ -40,6 +46,17 @@ export class SocketProcess {
   async listen(type: "tcp" | "udp", address: string, port: number): Promise<void> {
     const result = await this.#call("listen", { type, address, port });
     if (result !== null) throw new Error(`listen ${address} ${port}: ${JSON.stringify(result)}`);
+  }
+
+  /** Sends back what TCP connections bring, until the process ends. */
+  async echo(address: string, port: number): Promise<void> {
+    const result = await this.#call("echo", { address, port });
+    if (result !== null) throw new Error(`echo ${address} ${port}: ${JSON.stringify(result)}`);
+  }
+
+  /** Sends `bytes` to an echo: how many come back, and whether they are the same. */
+  exchange(target: Target, bytes: number, timeoutMs = 10_000): Promise<Exchanged> {
+    return this.#call("exchange", { ...target, bytes, timeoutMs }) as Promise<Exchanged>;
   }
 
   /** A TCP connection. */

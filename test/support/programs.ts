@@ -431,7 +431,8 @@ async function makeDevices(native: NativeBinding, netns: string): Promise<Readon
   };
 }
 
-async function loadObjects(
+/** The three objects on maps of their own, unpinned, small unless `sizes` says otherwise. */
+export async function loadObjects(
   native: NativeBinding,
   settings: readonly RodataValue[],
   sizes: Readonly<Record<string, number>>,
