@@ -51,7 +51,7 @@ export function fromNothing(rounds: number): readonly Row[] {
     return {
       what: `from nothing, ${policies} policies x ${pods} pods, ${sets} identities of ${podsPerNode} local pods`,
       figure: `${median(times).toFixed(0)} ms`,
-      baseline: `${published.toFixed(0)} ms (published: ${publishedResolveMs} a pod's, 1k rules x 1k ids, x ${sets})`,
+      baseline: `${published.toFixed(0)} ms (published, without parsing: ${publishedResolveMs} a pod's, 1k rules x 1k ids, x ${sets})`,
       ratio: published / median(times),
       aim: `< ${aimMs} ms`,
     };
