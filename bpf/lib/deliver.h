@@ -90,7 +90,7 @@ static __always_inline __u32 sent_length(struct __sk_buff *skb, const struct pac
 
 /* To another node or out of the cluster, as the kernel's routes say (ECMP and policy routing included). What the lookup
  * refuses (no route, too large, forwarding off) and what leaves by an L3 device is the stack's: it answers or routes. So are IPv4
- * options, which a router has to act on (RFC 1812 5.2.4). */
+ * options, which a router has to act on (RFC 1812 5.2.4), and IPv4 multicast, for which the lookup would find the default route. */
 static __always_inline int deliver_remote(struct __sk_buff *skb, const struct packet *packet, const bool v6)
 {
 	struct bpf_fib_lookup fib = {
@@ -120,7 +120,7 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct pa
 	} else {
 		struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
 
-		if (!ip || ip->ihl > 5)
+		if (!ip || ip->ihl > 5 || packet->destination.bytes[12] >= 224)
 			return to_stack(skb);
 		fib.tos = ip->tos;
 		fib.ipv4_src = *ipv4_of((struct address *)&packet->source);
