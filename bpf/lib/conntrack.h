@@ -55,14 +55,6 @@ static __always_inline long ct_store(const union ct_key *key, const struct ct_en
 	return v6 ? bpf_map_update_elem(&ct6, &key->v6, entry, BPF_ANY) : bpf_map_update_elem(&ct4, &key->v4, entry, BPF_ANY);
 }
 
-static __always_inline void ct_forget(const union ct_key *key, const bool v6)
-{
-	if (v6)
-		bpf_map_delete_elem(&ct6, &key->v6);
-	else
-		bpf_map_delete_elem(&ct4, &key->v4);
-}
-
 /* The entry of the packet's tuple, of a flow or of a service's choice; context->key and source_low are set. */
 static __always_inline struct ct_entry *look_up_flow(struct context *context, const bool v6)
 {
@@ -189,7 +181,8 @@ static __always_inline void identify_peer(struct context *context, const bool v6
 }
 
 /* The policy of an end is another one than when its verdict was given: packets of both directions are held to it, as the
- * flow's initiator opened it. What is denied is forgotten, so that the other direction stops as well. */
+ * flow's initiator opened it. The entry of what is denied stays as it is, until its time is over: were it forgotten, the other
+ * end's next packet would open a flow of its own, and the initiator's would pass as its replies. */
 static __always_inline void rejudge(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	const bool reply = context->tracked.reply;
@@ -200,13 +193,12 @@ static __always_inline void rejudge(struct __sk_buff *skb, struct context *conte
 	identify_peer(context, v6);
 	judge_ends(skb, context, JUDGE_AGAIN | (reply ? JUDGE_REPLY : 0), v6);
 	context->reason = context->verdict & ~JUDGED_AUDIT;
-	if (context->reason) {
-		ct_forget(&context->key, v6);
+	if (context->reason)
 		return;
-	}
 	entry = ct_find(&context->key, v6);
 	if (!entry)
 		return;
+	ct_advance(entry, &context->packet, reply, context->now);
 	if (context->verdict & JUDGED_AUDIT)
 		entry->flags |= CT_DENIED_AUDIT;
 	else
@@ -366,11 +358,12 @@ static __always_inline void track(struct __sk_buff *skb, struct context *context
 		if (destination)
 			current &= (reply ? entry->egress_revision : entry->ingress_revision) == destination->policy_revision;
 	}
-	if (entry) { /* before the verdict is asked for: who forgets the flow for it forgets this too */
-		ct_advance(entry, &context->packet, reply, context->now);
+	if (entry) {
 		tell_tracked(&context->tracked, entry);
-		if (current)
+		if (current) {
+			ct_advance(entry, &context->packet, reply, context->now);
 			return;
+		}
 	}
 	set_ends(context, source, destination);
 	context->place = place;

@@ -386,7 +386,7 @@ both(
     node.enforce("a", "egress", { policyRevision: 3 });
     node.takeMetrics();
     await isDropped(t, node, await exchange(node, "egress", peer, family, tcp(40000, 80, "A")), "policy", "egress");
-    t.deepEqual(await node.flows(family), [], "what is denied is forgotten");
+    t.is((await node.flows(family))[0]?.egressRevision, 2, "what is denied is judged again each time");
   },
 );
 
@@ -415,8 +415,35 @@ both("replies are held to the present policy of the flow, not to one of their ow
     destinationIdentity: who.a.identity,
   });
   t.is((event?.flags ?? 0) & EventFlags.reply, EventFlags.reply);
-  t.deepEqual(await node.flows(family), []);
+  t.is((await node.flows(family))[0]?.egressRevision, 2);
 });
+
+both(
+  "a revoked rule ends a running flow for good: the other end cannot open it again as its own",
+  async (t, node, family) => {
+    const peer = who.r[family];
+    // a may answer and open whatever it likes; who may come in is what changes
+    putPolicy(node.maps, { set: 1, direction: "egress", allows: 1, peers: { 0: [0] }, ports: [{ groups: [0] }] });
+    putPolicy(node.maps, { set: 1, direction: "ingress", allows: 1, peers: { [r]: [0] }, ports: [{ groups: [0] }] });
+    node.enforce("a", "both");
+    const question = udp(5000, 9000);
+    const answer = udp(9000, 5000);
+    t.is((await exchange(node, "ingress", peer, family, question)).verdict, "redirect");
+    t.is((await exchange(node, "egress", peer, family, answer)).verdict, "redirect");
+    await node.changeFlows(family, (entry) => ({ ...entry, lastUsed: Math.max(0, entry.lastUsed - 1) }));
+    const before = await node.flows(family);
+
+    await node.maps.clear("policy_peer");
+    putPolicy(node.maps, { set: 1, direction: "egress", allows: 1, peers: { 0: [0] }, ports: [{ groups: [0] }] });
+    node.enforce("a", "both", { policyRevision: 2 });
+    for (let i = 0; i < 2; i++) {
+      t.is((await exchange(node, "ingress", peer, family, question)).verdict, "drop");
+      t.is((await exchange(node, "egress", peer, family, answer)).verdict, "drop", "a late answer");
+    }
+    t.deepEqual(await node.flows(family), before, "and it does not stay alive by what is dropped");
+    t.is((await exchange(node, "egress", peer, family, udp(9001, 5001))).verdict, "redirect", "a flow of its own");
+  },
+);
 
 both("between two pods of the node both ends are asked, for one flow", async (t, node, family) => {
   const send = (port: number) => node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40000, port, "S")));
