@@ -4,6 +4,8 @@
  * program says (its verdict), what it made of the packet and what it wrote into maps is all there is to see.
  */
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Handle, NativeBinding, RodataValue } from "../../src/native/contract.ts";
@@ -81,6 +83,16 @@ export function rodata(values: Readonly<Record<string, number>>): readonly Rodat
 export const objectsFolder = (): string => process.env.TANDEM_OBJECTS ?? join(packageRoot(), "build/bpf");
 
 let count = 0;
+let cleaned: Promise<void> | null = null;
+
+/** A process that was killed could not clean up: namespaces that carry the number of a dead one are removed. */
+async function removeStale(): Promise<void> {
+  for (const name of await readdir("/run/netns").catch(() => [])) {
+    const pid = /^tandem-prog-(\d+)-\d+$/.exec(name)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await run("ip", ["netns", "del", name]).catch(() => undefined); // another process was faster
+  }
+}
 
 export class ProgramNode {
   readonly native: NativeBinding;
@@ -112,6 +124,8 @@ export class ProgramNode {
     sizes: Readonly<Record<string, number>> = {},
     options: { readonly events: boolean } = { events: true },
   ): Promise<ProgramNode> {
+    cleaned ??= removeStale();
+    await cleaned;
     const netns = `tandem-prog-${process.pid}-${count++}`;
     const native = loadNative();
     await run("ip", ["netns", "add", netns]);
