@@ -12,11 +12,12 @@ export interface Capabilities {
   readonly peerNames: boolean;
 }
 
-/** Without one of these no program can be loaded. The kernel is the first upstream one that has it. */
+/** Without one of these no program can be loaded. The kernel is the first upstream one that has it, where its configuration does. */
 const required: readonly { readonly name: string; readonly text: string; readonly kernel: string }[] = [
   { name: "lru_hash", text: "LRU hash maps (conntrack)", kernel: "4.10" },
   { name: "lpm_trie", text: "LPM tries (prefixes and ports of policies)", kernel: "4.11" },
   { name: "fib_lookup", text: "bpf_fib_lookup (routes)", kernel: "4.18" },
+  { name: "btf", text: "the kernel's own types (BTF, CONFIG_DEBUG_INFO_BTF)", kernel: "5.4" },
   { name: "ringbuf", text: "ring buffers (events)", kernel: "5.8" },
   { name: "redirect_neigh", text: "bpf_redirect_neigh (delivery to other nodes)", kernel: "5.10" },
 ];

@@ -29,6 +29,7 @@ import { address, direction, openDirection, set } from "./world.ts";
 function features(...missing: readonly string[]): Features {
   const names = [
     "tcx",
+    "btf",
     "redirect_peer",
     "redirect_neigh",
     "fib_lookup",
@@ -50,6 +51,8 @@ test("what is missing is named with the least kernel and a remedy", (t) => {
   const ring = t.throws(() => chooseCapabilities(features("ringbuf"), "auto"), { instanceOf: TandemError });
   t.is(ring?.code, "KERNEL_FEATURE_MISSING");
   t.regex(ring?.message ?? "", /ring buffers.*EINVAL.*Linux 5\.8/);
+  const types = t.throws(() => chooseCapabilities(features("btf"), "auto"), { instanceOf: TandemError });
+  t.regex(types?.message ?? "", /CONFIG_DEBUG_INFO_BTF/);
   const tcx = t.throws(() => chooseCapabilities(features("tcx"), "tcx"), { instanceOf: TandemError });
   t.regex(tcx?.message ?? "", /TCX.*6\.6/);
   t.regex(tcx?.remedy ?? "", /auto or clsact/);
