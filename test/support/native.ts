@@ -33,7 +33,9 @@ function clang(): string {
     try {
       execFileSync(name, ["--version"], { stdio: "ignore" });
       return name;
-    } catch {}
+    } catch {
+      // Not installed: the next name is tried, and none at all is the error below.
+    }
   }
   throw new Error("no clang is installed; run scripts/setup");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bpf half of the binding: JavaScript values in, JavaScript values out.
+// The bpf half of the binding: JavaScript values in, JavaScript values out. Long, because it is a list: one small function for each call
+// of the contract, in its order, with nothing of what the call does.
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>

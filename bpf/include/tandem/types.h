@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The ABI between the eBPF programs and the agent: every map key and value, and the record of an event.
  * The TypeScript codecs (src/native/layouts.gen.ts) are generated from the BTF of the built objects, so a change here
- * is a change there; what is pinned is checked against them when the agent starts.
+ * is a change there; what is pinned is checked against them when the agent starts. One file, though long: an ABI is read whole.
  *
  * Rules: fixed-width types; explicit, zeroed padding; a static assert of the size of each struct. Addresses and ports
  * are in network byte order (__be16, __be32, in6 bytes) as the packet has them; everything else is host order. */
