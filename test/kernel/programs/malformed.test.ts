@@ -1,63 +1,9 @@
-import {
-  echo,
-  ethernet,
-  EtherType,
-  extension,
-  icmpError,
-  ip,
-  Protocol,
-  raw,
-  sctp,
-  tcp,
-  udp,
-} from "../../support/packets.ts";
-import { podFrame, podMacs, type ProgramNode, who, wireFrame, families } from "../../support/programs.ts";
-import { putPolicy } from "../../support/programs-maps.ts";
+import { ethernet, EtherType, extension, Protocol, raw, tcp, udp } from "../../support/packets.ts";
+import { onlyWeb, seeds } from "../../support/packets-seeds.ts";
+import { podFrame, podMacs, who, wireFrame } from "../../support/programs.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { check, both } = programTests();
-
-/** Only port 80 of TCP and UDP is allowed, in both directions. */
-function onlyWeb(node: ProgramNode): void {
-  for (const direction of ["egress", "ingress"] as const) {
-    putPolicy(node.maps, {
-      set: 1,
-      direction,
-      allows: 1,
-      peers: { 0: [0] },
-      ports: [
-        { protocol: 6, port: 80, groups: [0] },
-        { protocol: 17, port: 80, groups: [0] },
-      ],
-    });
-  }
-  node.enforce("a", "both");
-}
-
-const seeds: readonly (readonly [string, Buffer])[] = families.flatMap((family) => {
-  const mine = who.a[family];
-  const peer = who.r[family];
-  const withExtensions =
-    family === "ipv6"
-      ? { extensions: [extension(Protocol.hopByHop), extension(Protocol.destination, 1)] }
-      : { options: Buffer.alloc(8, 1) };
-  return [
-    [`${family} TCP`, podFrame("a", mine, peer, tcp(40000, 80, "S"))],
-    [`${family} UDP`, podFrame("a", mine, peer, udp(40000, 80))],
-    [`${family} SCTP`, podFrame("a", mine, peer, sctp(40000, 80))],
-    [`${family} echo`, podFrame("a", mine, peer, echo(mine, "request", 7))],
-    [`${family} ICMP error`, podFrame("a", mine, peer, icmpError("port", ip(peer, mine, udp(5000, 80))))],
-    [`${family} options`, podFrame("a", mine, peer, udp(40000, 80), withExtensions)],
-    [
-      `${family} first fragment`,
-      podFrame("a", mine, peer, udp(40000, 80, { data: Buffer.alloc(64) }), { part: { offset: 0, length: 40 } }),
-    ],
-    [
-      `${family} later fragment`,
-      podFrame("a", mine, peer, udp(40000, 80, { data: Buffer.alloc(64) }), { part: { offset: 40, length: 32 } }),
-    ],
-  ] as const;
-});
 
 const l3 = 14;
 /** What a test run needs of a packet. */
