@@ -74,7 +74,7 @@ export class Agent {
       config,
       log,
       clock,
-      ready: (pod, signal) => datapath.whenReady(pod, signal),
+      ready: ({ pod, ifindex }, signal) => datapath.whenReady(pod, signal, ifindex),
       podCidrs: () => store.table("nodes").get(config.nodeName)?.podCidrs ?? [],
     });
     const gate = new CniGate(cni);

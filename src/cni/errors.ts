@@ -70,3 +70,13 @@ export function errorOutput(cniVersion: string, error: unknown): string {
         };
   return `${JSON.stringify({ cniVersion, code, msg, details })}\n`;
 }
+
+export function tryAgain(object: string, message: string): CniError {
+  return new CniError({
+    code: "CNI_TRY_AGAIN",
+    cniCode: cniCodes.tryAgainLater,
+    object,
+    message,
+    remedy: "the runtime tries again; tandem status and tandem endpoint list tell more",
+  });
+}

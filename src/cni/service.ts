@@ -12,11 +12,12 @@ import { TandemError } from "../lib/errors.ts";
 import type { Address, Prefix } from "../model/ip.ts";
 import type { Logger } from "../model/logging.ts";
 import type { TableStore } from "../model/store.ts";
+import type { LocalEndpointRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { DeleteQueue } from "./delete-queue.ts";
 import { EndpointFiles, type EndpointRecord } from "./endpoint-files.ts";
 import { EndpointIds } from "./endpoint-ids.ts";
-import { badRequest, CniError, cniCodes, describe, errorOutput } from "./errors.ts";
+import { badRequest, CniError, cniCodes, describe, errorOutput, tryAgain } from "./errors.ts";
 import { AddressPools, type AddressUsage } from "./ipam.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import {
@@ -49,8 +50,8 @@ export interface CniOptions {
   };
   readonly log: Logger;
   readonly clock: Pick<Clock, "now" | "sleep">;
-  /** Resolves when the pod's policy is in the kernel. */
-  readonly ready: (podKey: string, signal: AbortSignal) => Promise<void>;
+  /** Resolves when this very endpoint has its programs and policy: another sandbox of the same pod, still there, says nothing of it. */
+  readonly ready: (endpoint: Pick<LocalEndpointRow, "pod" | "ifindex">, signal: AbortSignal) => Promise<void>;
   readonly podCidrs: () => readonly Prefix[];
   /** Why this node cannot take pods (for STATUS), null if it can. */
   readonly notReady?: () => string | null;
@@ -201,7 +202,7 @@ export class CniService {
       store.upsert("localEndpoints", call.containerId, record.row);
       const stop = new AbortController();
       // Waiting is last: where the other step ends it, that step's failure is the one to tell.
-      const steps = [this.#files.write(record), this.#waitReady(call.pod, AbortSignal.any([signal, stop.signal]))];
+      const steps = [this.#files.write(record), this.#waitReady(record.row, AbortSignal.any([signal, stop.signal]))];
       for (const step of steps) step.catch(() => stop.abort());
       const failed = (await Promise.allSettled(steps)).find((step) => step.status === "rejected");
       if (failed !== undefined) throw failed.reason;
@@ -279,17 +280,18 @@ export class CniService {
         remedy: "DEL it first",
       });
     }
-    await this.#waitReady(row.pod, signal);
+    await this.#waitReady(row, signal);
     return record;
   }
 
-  async #waitReady(pod: string, signal: AbortSignal): Promise<void> {
+  async #waitReady(endpoint: LocalEndpointRow, signal: AbortSignal): Promise<void> {
+    const { pod } = endpoint;
     const { ready, clock, readyTimeoutMs = defaultReadyTimeoutMs } = this.#options;
     const done = new AbortController();
     const either = AbortSignal.any([signal, done.signal]);
     try {
       await Promise.race([
-        ready(pod, either),
+        ready(endpoint, either),
         clock.sleep(readyTimeoutMs, either).then(() => {
           throw tryAgain(`Pod ${pod}`, `its policy did not reach the kernel within ${readyTimeoutMs / 1000} s`);
         }),
@@ -390,15 +392,5 @@ function starting(): TandemError {
     object: "tandem-agent",
     message: "the agent is still taking up its endpoints",
     remedy: "try again in a moment",
-  });
-}
-
-function tryAgain(object: string, message: string): CniError {
-  return new CniError({
-    code: "CNI_TRY_AGAIN",
-    cniCode: cniCodes.tryAgainLater,
-    object,
-    message,
-    remedy: "the runtime tries again; tandem status and tandem endpoint list tell more",
   });
 }

@@ -79,6 +79,17 @@ test("ADD waits for the pod's policy; a pod whose policy does not come is taken 
   t.deepEqual(node.kernel.at(null).links, []);
 });
 
+test("ADD waits for its own device: another sandbox of the same pod that is ready is not meant", async (t) => {
+  const node = makeNode();
+  const asked: number[] = [];
+  const { call, store } = await node.start({ ready: async ({ ifindex }) => void asked.push(ifindex) });
+  await call(add("web"));
+  await call({ ...add("web"), containerId: "web-again", netns: "/run/netns/web-again" });
+  const indexes = [...store.endpoints.values()].map(({ ifindex }) => ifindex);
+  t.deepEqual(asked, indexes);
+  t.is(new Set(asked).size, 2);
+});
+
 test("a DEL ends the ADD of its container that still waits", async (t) => {
   const node = makeNode();
   const { call } = await node.start({ ready: () => new Promise(() => undefined) });
