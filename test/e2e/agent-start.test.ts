@@ -75,8 +75,7 @@ test("a kernel without TCX: programs are attached to clsact, and do the same", (
     },
   ));
 
-test("a feature that the setting demands and the kernel lacks ends the start with its name", async (t) => {
-  // Nothing is missing on a kernel of today: the folder of objects is what is taken away.
+test("without its eBPF objects the agent names the folder and the command that builds them", async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "tandem-start-"));
   t.teardown(() => rm(folder, { recursive: true }));
   const { code, stderr } = await run(

@@ -4,6 +4,8 @@
  */
 import { release } from "node:os";
 import { join } from "node:path";
+import { chooseCapabilities } from "../../src/datapath/features.ts";
+import type { TandemError } from "../../src/lib/errors.ts";
 import { loadNative, packageRoot } from "../../src/native/index.ts";
 import { ProgramNode } from "../support/programs.ts";
 import { runRows } from "./verdicts.ts";
@@ -41,6 +43,26 @@ await check("probes say whether this kernel has TCX (6.6) and redirect_peer (5.1
     `redirect_peer: ${JSON.stringify(features.redirect_peer)}`,
   );
 });
+
+await check(
+  "what this kernel lacks is named with the least kernel when a setting demands it, and done without when none does",
+  async () => {
+    const features = await native.probeFeatures();
+    expect(chooseCapabilities(features, "auto").mode === (newerThan(6, 6) ? "tcx" : "clsact"), "the way to attach");
+    if (newerThan(6, 6)) return;
+    try {
+      chooseCapabilities(features, "tcx");
+    } catch (error) {
+      const { code, message, remedy } = error as TandemError;
+      expect(
+        code === "KERNEL_FEATURE_MISSING" && /TCX.*6\.6/.test(message) && /clsact/.test(remedy),
+        `${code}: ${message}`,
+      );
+      return;
+    }
+    throw new Error("nothing was missing");
+  },
+);
 
 for (const name of ["pod", "network", "sock"]) {
   await check(`the verifier accepts every program of ${name}.bpf.o`, async () => {
