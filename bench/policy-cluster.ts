@@ -59,6 +59,18 @@ export function podRow(i: number, pods: number, app?: string): PodRow {
   };
 }
 
+/** One more pod, `app`: other labels than those of the others, on this node or on the next. */
+export function extraPod(i: number, pods: number, own: boolean, app?: string): PodRow {
+  const node = own ? 0 : 1;
+  return {
+    ...podRow(i, pods, app),
+    name: `extra-${i}`,
+    uid: `extra-uid-${i}`,
+    node: nodeName(node),
+    addresses: [address(`10.64.${node}.250`), address(`fd00:64:${node}::250`)],
+  };
+}
+
 export function policyRow(i: number, pods: number): PolicyRow {
   const deployments = Math.max(1, Math.floor(pods / podsPerDeployment));
   const deployment = i % deployments;
@@ -127,8 +139,19 @@ export function putPod(store: TableStore, row: PodRow, localId: number | null): 
   store.upsert("localEndpoints", endpoint.containerId, endpoint);
 }
 
+export function removePod(store: TableStore, { namespace, name, uid }: PodRow): void {
+  store.delete("pods", `${namespace}/${name}`);
+  store.delete("localEndpoints", `container-${uid}`);
+}
+
+const policyKey = ({ kind, namespace, name }: PolicyRow): string => `${kind}/${namespace}/${name}`;
+
+export function removePolicy(store: TableStore, row: PolicyRow): void {
+  store.delete("policies", policyKey(row));
+}
+
 export function putPolicy(store: TableStore, row: PolicyRow): void {
-  store.upsert("policies", `${row.kind}/${row.namespace}/${row.name}`, row);
+  store.upsert("policies", policyKey(row), row);
 }
 
 /** The tables as an agent of `nodeName(0)` has them. */

@@ -120,7 +120,7 @@ export class ControlLoop {
     const result = compute(store.snapshot());
     const computeMs = clock.monotonicMs() - start;
     conditions.report("compute", result.problems);
-    allocator.retain(new Set(result.identities.map(({ id }) => id)));
+    allocator.retain(result.identitiesInUse);
     // Before the kernel learns of a number: a crash in between must not give it to somebody else.
     const record = allocator.unwritten();
     if (record !== null) {

@@ -2,8 +2,9 @@
  * Numbers of identities for one node that has nobody to ask. Conntrack entries and pinned maps outlive the agent, so a set of labels
  * keeps its number over restarts, and the number of one that is gone is given to another as late as possible.
  */
-import type { IdentityAllocator } from "../compute/result.ts";
+import type { ComputeResult, IdentityAllocator } from "../compute/result.ts";
 import { TandemError } from "../lib/errors.ts";
+import { mapChanges } from "../lib/map-diff.ts";
 
 /** Numbers below are reserved (Cilium's). */
 const firstNumber = 256;
@@ -21,6 +22,10 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   readonly #numbers: Map<string, number>;
   /** Keys whose number nobody uses now, longest free first. They get it back if they return before it is needed. */
   readonly #free: Set<string>;
+  /** Since the last `retain`: whoever asked may not use them after all. */
+  readonly #asked = new Set<string>();
+  /** Null: nobody said yet. */
+  #used: ComputeResult["identitiesInUse"] | null = null;
   #next: number;
   #changed = false;
 
@@ -34,6 +39,7 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   /** @throws TandemError IDENTITIES_EXHAUSTED when 65,280 sets of labels are in use at once */
   numberFor(key: string): number {
     const known = this.#numbers.get(key);
+    this.#asked.add(key);
     if (known !== undefined) {
       if (this.#free.delete(key)) this.#changed = true;
       return known;
@@ -44,13 +50,24 @@ export class LocalIdentityAllocator implements IdentityAllocator {
     return number;
   }
 
-  /** Says which numbers are in use now: the others are free from here on. */
-  retain(used: ReadonlySet<number>): void {
-    for (const [key, number] of this.#numbers) {
-      if (used.has(number) || this.#free.has(key)) continue;
+  /**
+   * Says which numbers are in use now: the others are free from here on. It costs what changed since the last time.
+   * @param used number -> what it stands for
+   */
+  retain(used: ComputeResult["identitiesInUse"]): void {
+    const before = this.#used;
+    this.#used = used;
+    const keys =
+      before === null
+        ? this.#numbers.keys()
+        : [...mapChanges(before, used).map((change) => change.before?.key ?? ""), ...this.#asked];
+    for (const key of keys) {
+      const number = this.#numbers.get(key);
+      if (number === undefined || used.has(number) || this.#free.has(key)) continue;
       this.#free.add(key);
       this.#changed = true;
     }
+    this.#asked.clear();
   }
 
   /** What has to be written down before the kernel may learn of new numbers; null if nothing changed since it last was. */

@@ -92,6 +92,7 @@ export class LastGoodFolder<T extends object> implements LastGood<T> {
   }
 
   keep(versions: ReadonlyMap<string, T>): void {
+    if (versions === this.#wanted) return;
     this.#wanted = versions;
     this.#runner.trigger();
   }

@@ -82,7 +82,8 @@ export interface DesiredFrontend {
 }
 
 export interface DesiredState {
-  readonly identities: readonly DesiredIdentity[];
+  /** By the address's text. */
+  readonly identities: ReadonlyMap<string, DesiredIdentity>;
   readonly clusterPrefixes: readonly Prefix[];
   readonly endpoints: readonly DesiredEndpoint[];
   /** Not set: no policy selects this node, so that its own traffic is not judged. */

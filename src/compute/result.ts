@@ -53,7 +53,9 @@ export interface ComputeResult {
   readonly desired: DesiredState;
   /** "namespace/name" -> identity. */
   readonly identityOfPod: ReadonlyMap<string, number>;
-  /** In use, and the reserved ones; sorted by number. */
+  /** Number -> its labels, as `IdentityAllocator.numberFor` was asked for them; without the reserved ones. */
+  readonly identitiesInUse: ReadonlyMap<number, { readonly key: string }>;
+  /** In use, and the reserved ones; sorted by number. Made when it is asked for, as are `policies`. */
   readonly identities: readonly ComputedIdentity[];
   readonly policies: readonly ComputedPolicy[];
   /** Key of the table -> the row in force: as it is, or the last valid one of a policy that became invalid. */

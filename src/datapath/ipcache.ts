@@ -6,6 +6,7 @@
  * outside. Entries of addresses that nobody has are removed at once, not at the end of an update: the next pod may get the address.
  */
 import type { DesiredIdentity } from "../compute/desired.ts";
+import { mapChanges } from "../lib/map-diff.ts";
 import { type Address, addressFromBytes, makePrefix, type Prefix } from "../model/ip.ts";
 import type { MapName } from "../native/layouts.gen.ts";
 import {
@@ -39,9 +40,8 @@ export class IdentityReconciler {
   readonly counters = new Counters();
   readonly #addresses: { readonly 4: MapTable; readonly 6: MapTable };
   readonly #prefixes: { readonly 4: MapTable; readonly 6: MapTable };
-  #lastIdentities: readonly DesiredIdentity[] | null = null;
+  #lastIdentities: ReadonlyMap<string, DesiredIdentity> = new Map();
   #lastPrefixes: readonly Prefix[] | null = null;
-  readonly #encoded = new WeakMap<DesiredIdentity, { readonly key: string; readonly value: Buffer }>();
 
   constructor(native: MapNative, map: (name: MapName) => MapInfo) {
     const table = (name: MapName, describe: (key: Buffer) => string) =>
@@ -56,10 +56,13 @@ export class IdentityReconciler {
     return [this.#addresses[4], this.#addresses[6], this.#prefixes[4], this.#prefixes[6]];
   }
 
-  /** @returns true if something is to be written */
-  want(identities: readonly DesiredIdentity[], prefixes: readonly Prefix[]): boolean {
+  /**
+   * @param identities by the address's text
+   * @returns true if something is to be written
+   */
+  want(identities: ReadonlyMap<string, DesiredIdentity>, prefixes: readonly Prefix[]): boolean {
     // The same rows again mean the same entries: nothing to encode.
-    if (!sameRows(identities, this.#lastIdentities)) this.#wantAddresses(identities);
+    for (const { before, after } of mapChanges(this.#lastIdentities, identities)) this.#wantAddress(before, after);
     if (!sameRows(prefixes, this.#lastPrefixes)) this.#wantPrefixes(prefixes);
     this.#lastIdentities = identities;
     this.#lastPrefixes = prefixes;
@@ -85,28 +88,14 @@ export class IdentityReconciler {
     return { addresses, prefixes: prefixChanges.length > 0, failures };
   }
 
-  #wantAddresses(identities: readonly DesiredIdentity[]): void {
-    const entries = { 4: new Map<string, Buffer>(), 6: new Map<string, Buffer>() };
-    for (const each of identities) {
-      const { key, value } = this.#encode(each);
-      entries[each.address.family].set(key, value);
+  #wantAddress(before: DesiredIdentity | undefined, after: DesiredIdentity | undefined): void {
+    if (after !== undefined) {
+      const { address, identity, localNode, node } = after;
+      const flags = (localNode ? IpcacheFlags.localNode : 0) | (node ? IpcacheFlags.node : 0);
+      this.#addresses[address.family].setDesired(entryKey(address), ipcacheValue.encode({ identity, flags }));
+    } else if (before !== undefined) {
+      this.#addresses[before.address.family].deleteDesired(entryKey(before.address));
     }
-    for (const family of [4, 6] as const) this.#addresses[family].replaceDesired(entries[family]);
-  }
-
-  /** Rows that are the same object are encoded once. */
-  #encode(row: DesiredIdentity): { readonly key: string; readonly value: Buffer } {
-    const known = this.#encoded.get(row);
-    if (known !== undefined) return known;
-    const { address, identity, localNode, node } = row;
-    const key =
-      address.family === 4
-        ? ipcache4Key.encode({ address: addressNumber(address) })
-        : ipcache6Key.encode({ address: address.bytes });
-    const flags = (localNode ? IpcacheFlags.localNode : 0) | (node ? IpcacheFlags.node : 0);
-    const encoded = { key: keyText(key), value: ipcacheValue.encode({ identity, flags }) };
-    this.#encoded.set(row, encoded);
-    return encoded;
   }
 
   #wantPrefixes(prefixes: readonly Prefix[]): void {
@@ -121,6 +110,14 @@ export class IdentityReconciler {
     }
     for (const family of [4, 6] as const) this.#prefixes[family].replaceDesired(entries[family]);
   }
+}
+
+function entryKey(address: Address): string {
+  return keyText(
+    address.family === 4
+      ? ipcache4Key.encode({ address: addressNumber(address) })
+      : ipcache6Key.encode({ address: address.bytes }),
+  );
 }
 
 /** As the programs see it: an address without an entry is unmanaged inside of the cluster's prefixes, else the outside. */

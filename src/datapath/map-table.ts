@@ -164,6 +164,14 @@ export class MapTable {
     return differing;
   }
 
+  setDesired(key: string, value: Buffer): void {
+    this.#tracker.setDesired(key, value);
+  }
+
+  deleteDesired(key: string): void {
+    this.#tracker.deleteDesired(key);
+  }
+
   replaceDesired(entries: ReadonlyMap<string, Buffer>): void {
     this.#tracker.replaceDesired(entries);
   }

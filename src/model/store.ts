@@ -1,7 +1,9 @@
 /**
  * Holds the tables of facts and says what changed. Rows are immutable: a write replaces a row, a write of an equal row
- * changes nothing, and a snapshot is a copy of a table that did not change since the last one is the same object.
+ * changes nothing. In a snapshot, a table that did not change since the last one is the same object, and one that did shares with it
+ * all that is equal (`lib/versioned-map.ts`), so that a snapshot costs what changed.
  */
+import { VersionedMap } from "../lib/versioned-map.ts";
 import type { TableName, TableRows } from "./tables.ts";
 
 export type Table<K extends TableName> = ReadonlyMap<string, TableRows[K]>;
@@ -51,7 +53,9 @@ export class TableStore {
     localAddresses: new Map(),
     routes: new Map(),
   };
-  readonly #copies: { [K in TableName]?: Table<K> } = {};
+  readonly #versions: { [K in TableName]?: VersionedMap<string, TableRows[K]> } = {};
+  /** Since the version; undefined: the row is gone. */
+  readonly #unversioned = new Map<TableName, Map<string, unknown>>();
   readonly #listeners = new Set<(change: TableChange) => void>();
   readonly #owners = new Map<string, Set<string>>();
   readonly #history: TableChange[] = [];
@@ -67,7 +71,7 @@ export class TableStore {
   }
 
   snapshot(): TableSnapshot {
-    return Object.fromEntries(tableNames.map((name) => [name, this.#copy(name)])) as unknown as TableSnapshot;
+    return Object.fromEntries(tableNames.map((name) => [name, this.#version(name)])) as unknown as TableSnapshot;
   }
 
   upsert<K extends TableName>(name: K, key: string, row: TableRows[K]): void {
@@ -110,16 +114,22 @@ export class TableStore {
     return missing <= 0 ? [] : this.#history.slice(-missing);
   }
 
-  #copy<K extends TableName>(name: K): Table<K> {
-    const known = this.#copies[name] as Table<K> | undefined;
-    if (known !== undefined) return known;
-    const copy: Table<K> = new Map(this.#tables[name]);
-    (this.#copies as Record<string, unknown>)[name] = copy;
-    return copy;
+  #version<K extends TableName>(name: K): Table<K> {
+    const changes = this.#unversioned.get(name) as ReadonlyMap<string, TableRows[K] | undefined> | undefined;
+    const known = this.#versions[name] as VersionedMap<string, TableRows[K]> | undefined;
+    if (known !== undefined && changes === undefined) return known;
+    const version = known?.with(changes ?? []) ?? VersionedMap.from<string, TableRows[K]>(this.#tables[name]);
+    this.#unversioned.delete(name);
+    (this.#versions as Record<string, unknown>)[name] = version;
+    return version;
   }
 
   #changed(table: TableName, key: string, before: unknown, after: unknown): void {
-    delete this.#copies[table];
+    if (this.#versions[table] !== undefined) {
+      const changes = this.#unversioned.get(table) ?? new Map<string, unknown>();
+      changes.set(key, after);
+      this.#unversioned.set(table, changes);
+    }
     const change = { table, key, before, after, revision: ++this.#revision };
     this.#history.push(change);
     if (this.#history.length > historyLimit * 2) this.#history.splice(0, historyLimit);

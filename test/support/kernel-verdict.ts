@@ -15,7 +15,7 @@ export interface Packet {
 
 /** ipcache, then the pod CIDRs, then the outside. */
 export function identityOf(state: DesiredState, address: Address): number {
-  const known = state.identities.find((each) => each.address.text === address.text);
+  const known = state.identities.get(address.text);
   if (known !== undefined) return known.identity;
   if (state.clusterPrefixes.some((prefix) => prefixContains(prefix, address))) return identityNumbers.unmanaged;
   return address.family === 4 ? identityNumbers.worldIpv4 : identityNumbers.worldIpv6;

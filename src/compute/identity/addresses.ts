@@ -2,12 +2,19 @@
  * Who has which address. Nodes come first, so that no pod can pass for one; then what the CNI gave to a pod of this node; then a pod
  * whose node has the address in its pod CIDRs; then any other pod. Of equals the first by name. Addresses that this node has beside those
  * of its Node object (of bridges, secondary ones, those that several hosts announce) are the node too, unless somebody of the cluster has them.
+ *
+ * Kept over time: a change costs the addresses that it is about. Only where nodes get other addresses or pod CIDRs all is looked at anew.
  */
-import { type Address, compareAddresses, prefixContains } from "../../model/ip.ts";
-import { compareText } from "../../model/labels.ts";
+import { mapChanges } from "../../lib/map-diff.ts";
+import { VersionedMap } from "../../lib/versioned-map.ts";
+import { type Address, compareAddresses } from "../../model/ip.ts";
 import type { Problem } from "../../model/status.ts";
+import { equalRows } from "../../model/store.ts";
 import type { LocalAddressRow, LocalEndpointRow, NodeRow } from "../../model/tables.ts";
 import type { DesiredIdentity } from "../desired.ts";
+import { localAddressInUse, podAddressInUse, podAddressOutside } from "./address-problems.ts";
+import { NodeAddresses } from "./node-addresses.ts";
+import { ClaimTable, claimsOf } from "./pod-claims.ts";
 import type { PodFact } from "./pods.ts";
 import { identityNumbers } from "./reserved.ts";
 
@@ -16,22 +23,14 @@ export interface AddressFacts {
   readonly nodes: ReadonlyMap<string, NodeRow>;
   readonly localEndpoints: ReadonlyMap<string, LocalEndpointRow>;
   readonly localAddresses: ReadonlyMap<string, LocalAddressRow>;
-  readonly nodeName: string;
 }
 
 export interface AddressHolders {
-  /** Sorted by address. */
-  readonly identities: readonly DesiredIdentity[];
+  /** By the address's text. */
+  readonly identities: ReadonlyMap<string, DesiredIdentity>;
   /** Pod -> the addresses that are its own, sorted. Pods without any are not in it. */
   readonly addressesOf: ReadonlyMap<string, readonly Address[]>;
   readonly problems: readonly Problem[];
-}
-
-interface Claim {
-  readonly address: Address;
-  readonly fact: PodFact;
-  /** Lower wins. */
-  readonly rank: number;
 }
 
 /** The pod that a local endpoint belongs to, if the Pod object is known and is that very pod. */
@@ -42,162 +41,192 @@ export function podOfEndpoint(row: LocalEndpointRow, pods: ReadonlyMap<string, P
   return other ? null : fact;
 }
 
-export function holdersOf(facts: AddressFacts): AddressHolders {
-  const problems: Problem[] = [];
-  const nodeHolders = nodeAddresses(facts, problems);
-  const identities = [...nodeHolders.values()].map(({ address, node }): DesiredIdentity => {
-    const local = node === facts.nodeName;
-    return {
-      address,
-      identity: local ? identityNumbers.host : identityNumbers.remoteNode,
-      localNode: local,
-      node: true,
-    };
-  });
-  const holders = new Map<string, Claim>();
-  const addressesOf = new Map<string, Address[]>();
-  for (const claim of podClaims(facts, problems)) {
-    const { address, fact } = claim;
-    const node = nodeHolders.get(address.text);
-    const holder = holders.get(address.text);
-    if (node !== undefined) problems.push(inUse(claim, `Node ${node.node}`));
-    else if (holder === undefined) {
-      holders.set(address.text, claim);
-      identities.push({ address, identity: fact.identity, localNode: false, node: false });
-      const own = addressesOf.get(fact.key);
-      if (own === undefined) addressesOf.set(fact.key, [address]);
-      else own.push(address);
-    } else if (holder.fact !== fact) problems.push(inUse(claim, `Pod ${holder.fact.key}`));
-  }
-  for (const own of addressesOf.values()) own.sort(compareAddresses);
-  for (const { address, device } of facts.localAddresses.values()) {
-    const node = nodeHolders.get(address.text);
-    const pod = holders.get(address.text);
-    if (node !== undefined && node.node !== facts.nodeName)
-      problems.push(notOurs(address, device, `Node ${node.node}`));
-    else if (pod !== undefined) problems.push(notOurs(address, device, `Pod ${pod.fact.key}`));
-    else if (node === undefined) {
-      identities.push({ address, identity: identityNumbers.host, localNode: true, node: true });
-    }
-  }
-  problems.push(...outsideOfCidrs(facts.nodes, holders.values()));
-  return { identities: identities.sort((a, b) => compareAddresses(a.address, b.address)), addressesOf, problems };
-}
+const nothing: AddressFacts = {
+  pods: new Map(),
+  nodes: new Map(),
+  localEndpoints: new Map(),
+  localAddresses: new Map(),
+};
 
-function nodeAddresses(
-  { nodes, nodeName }: AddressFacts,
-  problems: Problem[],
-): ReadonlyMap<string, { readonly address: Address; readonly node: string }> {
-  const holders = new Map<string, { readonly address: Address; readonly node: string }>();
-  const ours = (node: NodeRow): number => (node.name === nodeName ? 0 : 1);
-  for (const node of [...nodes.values()].sort((a, b) => ours(a) - ours(b) || compareText(a.name, b.name))) {
-    for (const address of node.addresses) {
-      const holder = holders.get(address.text);
-      if (holder === undefined) holders.set(address.text, { address, node: node.name });
-      else if (holder.node !== node.name) {
-        problems.push({
-          code: "NODE_ADDRESS_IN_USE",
-          severity: "error",
-          object: `Node ${node.name}`,
-          field: "status.addresses",
-          message: `${address.text} is an address of Node ${holder.node} too, which keeps it`,
-          remedy: "correct the addresses of one of both",
-        });
+export class AddressBook {
+  readonly #nodeName: string;
+  #facts = nothing;
+  #nodes: NodeAddresses;
+  readonly #claims = new ClaimTable();
+  /** Endpoints by the pod that they name. */
+  readonly #endpoints = new Map<string, readonly LocalEndpointRow[]>();
+  /** This node's own, by text. */
+  readonly #local = new Map<string, readonly LocalAddressRow[]>();
+  #identities = VersionedMap.from<string, DesiredIdentity>();
+  #addressesOf = VersionedMap.from<string, readonly Address[]>();
+  /** By "pod" or "address", and which. */
+  readonly #problems = new Map<string, readonly Problem[]>();
+  /** All of them; null: to be put together. */
+  #told: readonly Problem[] | null = null;
+  #holders: AddressHolders = { identities: this.#identities, addressesOf: this.#addressesOf, problems: [] };
+
+  /** @param nodeName the node that is computed for; "": none */
+  constructor(nodeName: string) {
+    this.#nodeName = nodeName;
+    this.#nodes = new NodeAddresses(nothing.nodes, nodeName);
+  }
+
+  /** @returns the same object as before, if nothing changed */
+  update(facts: AddressFacts): AddressHolders {
+    const before = this.#facts;
+    this.#facts = facts;
+    const pods = new Set(mapChanges(before.pods, facts.pods).map(({ key }) => key));
+    this.#takeEndpoints(before.localEndpoints, pods);
+    const addresses = new Set(this.#takeLocalAddresses(before.localAddresses));
+    if (this.#takeNodes(before.nodes)) {
+      for (const key of facts.pods.keys()) pods.add(key);
+      for (const text of [...this.#identities.keys(), ...this.#nodes.texts, ...this.#local.keys()]) addresses.add(text);
+    }
+    if (pods.size === 0 && addresses.size === 0) return this.#holders;
+    for (const key of pods) for (const text of this.#takePod(key)) addresses.add(text);
+    const concerned = new Set(pods);
+    const identities = new Map<string, DesiredIdentity | undefined>();
+    for (const text of addresses) {
+      const holder = this.#identities.get(text);
+      identities.set(text, kept(this.#holderOf(text), holder));
+      for (const { fact } of this.#claims.ofAddress(text)) concerned.add(fact.key);
+    }
+    this.#identities = this.#identities.with(identities);
+    this.#addressesOf = this.#addressesOf.with([...concerned].map((key) => [key, this.#addressesOfPod(key)] as const));
+    this.#holders = {
+      identities: this.#identities,
+      addressesOf: this.#addressesOf,
+      problems: this.#allProblems(),
+    };
+    return this.#holders;
+  }
+
+  #takeEndpoints(before: AddressFacts["localEndpoints"], pods: Set<string>): void {
+    for (const change of mapChanges(before, this.#facts.localEndpoints)) {
+      for (const row of [change.before, change.after]) {
+        if (row === undefined) continue;
+        pods.add(row.pod);
+        const others = (this.#endpoints.get(row.pod) ?? []).filter((each) => each !== change.before);
+        const rows = row === change.after ? [...others, row] : others;
+        if (rows.length === 0) this.#endpoints.delete(row.pod);
+        else this.#endpoints.set(row.pod, rows);
       }
     }
   }
-  return holders;
-}
 
-/**
- * What the CNI gave counts before what the Pod object says: the object may lag behind.
- * @returns in order of rank, pod and address
- */
-function podClaims({ pods, nodes, localEndpoints }: AddressFacts, problems: Problem[]): readonly Claim[] {
-  const ofEndpoints: Claim[] = [];
-  // Pods come in order of their keys: tens of thousands of claims need no sorting.
-  const inCidrs: Claim[] = [];
-  const elsewhere: Claim[] = [];
-  const local = new Map<string, Set<string>>();
-  for (const row of localEndpoints.values()) {
-    const fact = podOfEndpoint(row, pods);
-    if (fact === null) continue;
-    const given = [row.ipv4, row.ipv6].flatMap((address) => (address === null ? [] : [address]));
-    const known = local.get(fact.key) ?? new Set();
-    local.set(fact.key, known);
-    for (const address of given) {
-      known.add(address.text);
-      ofEndpoints.push({ address, fact, rank: 0 });
+  /** @returns texts of those that changed */
+  *#takeLocalAddresses(before: AddressFacts["localAddresses"]): Iterable<string> {
+    for (const change of mapChanges(before, this.#facts.localAddresses)) {
+      for (const row of [change.before, change.after]) {
+        if (row === undefined) continue;
+        const { text } = row.address;
+        const others = (this.#local.get(text) ?? []).filter((each) => each !== change.before);
+        const rows = row === change.after ? [...others, row] : others;
+        if (rows.length === 0) this.#local.delete(text);
+        else this.#local.set(text, rows);
+        yield text;
+      }
     }
   }
-  for (const fact of pods.values()) {
-    const given = local.get(fact.key);
-    const cidrs = nodes.get(fact.row.node)?.podCidrs ?? [];
-    for (const address of inOrder(fact.row.addresses)) {
-      if (given === undefined) {
-        if (cidrs.some((cidr) => prefixContains(cidr, address))) inCidrs.push({ address, fact, rank: 1 });
-        else elsewhere.push({ address, fact, rank: 2 });
-      } else if (!given.has(address.text)) problems.push(differs(fact, address, [...given]));
+
+  /** @returns whether an address or a pod CIDR is another one's than before: their other fields change all the time */
+  #takeNodes(before: AddressFacts["nodes"]): boolean {
+    const moved = mapChanges(before, this.#facts.nodes).some(
+      (change) =>
+        !equalRows(change.before?.addresses, change.after?.addresses) ||
+        !equalRows(change.before?.podCidrs, change.after?.podCidrs),
+    );
+    if (!moved) return false;
+    this.#nodes = new NodeAddresses(this.#facts.nodes, this.#nodeName);
+    this.#told = null;
+    return true;
+  }
+
+  /** @returns texts of the addresses that it claims or claimed */
+  #takePod(key: string): Iterable<string> {
+    const fact = this.#facts.pods.get(key);
+    const endpoints = (this.#endpoints.get(key) ?? []).filter((row) => podOfEndpoint(row, this.#facts.pods) !== null);
+    const claims = fact === undefined ? null : claimsOf(fact, endpoints, this.#nodes);
+    this.#setProblems(`pod ${key}`, claims?.problems ?? []);
+    return this.#claims.replace(key, claims);
+  }
+
+  /** Undefined: nobody. */
+  #holderOf(text: string): DesiredIdentity | undefined {
+    const problems: Problem[] = [];
+    const holder = this.#nodeOrPod(text, problems) ?? this.#ownDevice(text);
+    this.#setProblems(`address ${text}`, problems);
+    return holder;
+  }
+
+  #nodeOrPod(text: string, problems: Problem[]): DesiredIdentity | undefined {
+    const claims = this.#claims.ofAddress(text);
+    const node = this.#nodes.holderOf(text);
+    if (node !== undefined) {
+      const name = `Node ${node.node}`;
+      problems.push(...claims.map(({ fact, address }) => podAddressInUse(fact.key, address, name)));
+      const own = node.node === this.#nodeName;
+      if (!own) problems.push(...this.#localInUse(text, name));
+      const { address } = node;
+      return {
+        address,
+        identity: own ? identityNumbers.host : identityNumbers.remoteNode,
+        localNode: own,
+        node: true,
+      };
     }
+    const [winner, ...losers] = claims;
+    if (winner === undefined) return undefined;
+    const { address, fact, rank } = winner;
+    const name = `Pod ${fact.key}`;
+    problems.push(...losers.map((each) => podAddressInUse(each.fact.key, each.address, name)));
+    problems.push(...this.#localInUse(text, name));
+    if (rank !== 1 && this.#nodes.isOutside(address)) problems.push(podAddressOutside(fact.key, address));
+    return { address, identity: fact.identity, localNode: false, node: false };
   }
-  ofEndpoints.sort((a, b) => compareText(a.fact.key, b.fact.key) || compareAddresses(a.address, b.address));
-  return [...ofEndpoints, ...inCidrs, ...elsewhere];
-}
 
-function inOrder(addresses: readonly Address[]): readonly Address[] {
-  const sorted = addresses.every((each, i) => i === 0 || compareAddresses(addresses[i - 1] ?? each, each) <= 0);
-  return sorted ? addresses : [...addresses].sort(compareAddresses);
-}
-
-function notOurs(address: Address, device: string, holder: string): Problem {
-  return {
-    code: "LOCAL_ADDRESS_IN_USE",
-    severity: "warning",
-    object: `device ${device}`,
-    field: address.text,
-    message: `${address.text} is on this node and is ${holder}'s, which keeps it: traffic is judged as that one's`,
-    remedy: `remove the address from ${device}, or correct what says that it is ${holder}'s`,
-  };
-}
-
-function differs(fact: PodFact, address: Address, given: readonly string[]): Problem {
-  return {
-    code: "POD_ADDRESS_DIFFERS",
-    severity: "warning",
-    object: `Pod ${fact.key}`,
-    field: "status.podIPs",
-    message: `${address.text} is not what the pod was given on this node (${[...given].sort(compareText).join(", ")})`,
-    remedy: "correct the status, or create the pod anew",
-  };
-}
-
-function inUse({ address, fact }: Claim, holder: string): Problem {
-  return {
-    code: "POD_ADDRESS_IN_USE",
-    severity: "error",
-    object: `Pod ${fact.key}`,
-    field: "status.podIPs",
-    message: `${address.text} is an address of ${holder} too, which keeps it: traffic is judged as that one's`,
-    remedy: "create the pod anew, so that it gets an address of its own",
-  };
-}
-
-/** Only where the nodes' pod CIDRs of the family are known at all. */
-function outsideOfCidrs(nodes: ReadonlyMap<string, NodeRow>, holders: Iterable<Claim>): readonly Problem[] {
-  const cidrs = [...nodes.values()].flatMap(({ podCidrs }) => podCidrs);
-  const families = new Set(cidrs.map(({ family }) => family));
-  const problems: Problem[] = [];
-  for (const { address, fact, rank } of holders) {
-    if (!families.has(address.family) || rank === 1) continue;
-    if (cidrs.some((cidr) => prefixContains(cidr, address))) continue;
-    problems.push({
-      code: "POD_ADDRESS_OUTSIDE",
-      severity: "warning",
-      object: `Pod ${fact.key}`,
-      field: "status.podIPs",
-      message: `${address.text} is in no node's pod CIDR, so no route may lead to it`,
-      remedy: "give the pod an address of its node's pod CIDRs, or add the CIDR to the node",
-    });
+  #ownDevice(text: string): DesiredIdentity | undefined {
+    const [row] = this.#local.get(text) ?? [];
+    return row === undefined
+      ? undefined
+      : { address: row.address, identity: identityNumbers.host, localNode: true, node: true };
   }
-  return problems;
+
+  #localInUse(text: string, holder: string): readonly Problem[] {
+    return (this.#local.get(text) ?? []).map(({ address, device }) => localAddressInUse(device, address, holder));
+  }
+
+  /** The same array as before, if it holds the same addresses. */
+  #addressesOfPod(key: string): readonly Address[] | undefined {
+    const own = this.#claims
+      .ofPod(key)
+      .claims.filter(({ address: { text }, fact }) => {
+        return this.#nodes.holderOf(text) === undefined && this.#claims.ofAddress(text)[0]?.fact === fact;
+      })
+      .map(({ address }) => address)
+      .sort(compareAddresses);
+    if (own.length === 0) return undefined;
+    const before = this.#addressesOf.get(key);
+    const same = before?.length === own.length && own.every(({ text }, at) => text === before[at]?.text);
+    return same ? before : own;
+  }
+
+  #setProblems(key: string, problems: readonly Problem[]): void {
+    if (problems.length === 0 && !this.#problems.has(key)) return;
+    this.#told = null;
+    if (problems.length === 0) this.#problems.delete(key);
+    else this.#problems.set(key, problems);
+  }
+
+  #allProblems(): readonly Problem[] {
+    this.#told ??= [...this.#nodes.problems, ...[...this.#problems.values()].flat()];
+    return this.#told;
+  }
+}
+
+/** The object of before, if it says the same. */
+function kept(after: DesiredIdentity | undefined, before: DesiredIdentity | undefined): DesiredIdentity | undefined {
+  const same =
+    after?.identity === before?.identity && after?.localNode === before?.localNode && after?.node === before?.node;
+  return same ? before : after;
 }

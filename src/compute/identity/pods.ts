@@ -1,4 +1,10 @@
-/** Which pods take part, and the identity of each: equal labels, equal number. */
+/**
+ * Which pods take part, and the identity of each: equal labels, equal number. The identifier follows the tables: what it costs is
+ * the pods that changed, and those of namespaces that did.
+ */
+import { mapChanges } from "../../lib/map-diff.ts";
+import { put, take } from "../../lib/sorted.ts";
+import { VersionedMap } from "../../lib/versioned-map.ts";
 import { TandemError } from "../../lib/errors.ts";
 import { compareText, type LabelMap } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -30,8 +36,10 @@ export interface PodIdentity extends LabelSet {
 }
 
 export interface PodIdentities {
-  /** Pods with an identity, in order of their keys. */
+  /** Pods with an identity. */
   readonly pods: ReadonlyMap<string, PodFact>;
+  /** Their numbers. */
+  readonly identityOfPod: ReadonlyMap<string, number>;
   readonly identities: ReadonlyMap<number, PodIdentity>;
   readonly problems: readonly Problem[];
 }
@@ -41,20 +49,63 @@ export function takesPart({ phase, hostNetwork }: PodRow): boolean {
   return !hostNetwork && phase !== "Succeeded" && phase !== "Failed";
 }
 
-interface Remembered {
-  readonly namespaceLabels: Labels;
-  readonly named: ReadonlySet<string>;
-  readonly labelSet: LabelSet;
+const noLabels: Labels = {};
+const noProblems: readonly Problem[] = [];
+
+/** The pods of identities while they change. */
+class Members {
+  readonly #before: ReadonlyMap<number, PodIdentity>;
+  readonly #lists = new Map<number, PodFact[]>();
+
+  constructor(before: ReadonlyMap<number, PodIdentity>) {
+    this.#before = before;
+  }
+
+  add(fact: PodFact): void {
+    put(this.#listOf(fact.identity), fact, (a, b) => compareText(a.key, b.key));
+  }
+
+  remove({ identity, key }: PodFact): void {
+    take(this.#listOf(identity), (each) => compareText(each.key, key));
+  }
+
+  changes(): readonly (readonly [number, PodIdentity | undefined])[] {
+    return [...this.#lists].map(([id, pods]) => {
+      const [first] = pods;
+      return [id, first === undefined ? undefined : { id, ...first.labelSet, pods }];
+    });
+  }
+
+  #listOf(identity: number): PodFact[] {
+    const known = this.#lists.get(identity);
+    if (known !== undefined) return known;
+    const list = [...(this.#before.get(identity)?.pods ?? [])];
+    this.#lists.set(identity, list);
+    return list;
+  }
 }
 
-const noLabels: Labels = {};
+/** A set of labels with its number, for as many pods as have it. */
+interface Numbered {
+  readonly labelSet: LabelSet;
+  readonly identity: number;
+  pods: number;
+}
 
-/** Remembers the labels of each row, so that a change of one pod is work for one pod. */
 export class PodIdentifier {
   readonly #allocator: IdentityAllocator;
-  readonly #remembered = new WeakMap<PodRow, Remembered>();
-  #labelSets = new Map<string, LabelSet>();
-  #identities: ReadonlyMap<number, PodIdentity> = new Map();
+  #rows: ReadonlyMap<string, PodRow> = new Map();
+  #namespaces: ReadonlyMap<string, NamespaceRow> = new Map();
+  #named: ReadonlySet<string> = new Set();
+  /** Keys of the pods that take part, by namespace. */
+  readonly #ofNamespace = new Map<string, Set<string>>();
+  /** By the key of the labels. */
+  readonly #numbered = new Map<string, Numbered>();
+  #pods = VersionedMap.from<string, PodFact>();
+  #numbers = VersionedMap.from<string, number>();
+  #identities = VersionedMap.from<number, PodIdentity>();
+  /** Pods for which there was no number left, with the reason. */
+  readonly #without = new Map<string, { readonly labelSet: LabelSet; readonly problem: Problem }>();
 
   constructor(allocator: IdentityAllocator) {
     this.#allocator = allocator;
@@ -66,76 +117,124 @@ export class PodIdentifier {
     namespaces: ReadonlyMap<string, NamespaceRow>,
     named: ReadonlySet<string>,
   ): PodIdentities {
-    const problems: Problem[] = [];
-    const used = new Map<string, LabelSet>();
-    const numbers = new Map<string, number | null>();
-    const facts = new Map<string, PodFact>();
-    const members = new Map<number, PodFact[]>();
-    for (const key of [...pods.keys()].sort(compareText)) {
-      const row = pods.get(key);
-      if (row === undefined || !takesPart(row)) continue;
-      const labelSet = this.#labelsOf(row, namespaces.get(row.namespace)?.labels ?? noLabels, named);
-      used.set(labelSet.key, labelSet);
-      let identity = numbers.get(labelSet.key);
-      if (identity === undefined) {
-        identity = this.#numberFor(labelSet, key, problems);
-        numbers.set(labelSet.key, identity);
-      }
-      if (identity === null) continue;
-      const fact: PodFact = { key, row, labelSet, identity };
+    const keys = this.#concerned(pods, namespaces, named);
+    this.#rows = pods;
+    this.#namespaces = namespaces;
+    this.#named = named;
+    const members = new Members(this.#identities);
+    const facts = new Map<string, PodFact | undefined>();
+    for (const key of keys) {
+      const before = this.#pods.get(key);
+      const fact = this.#fact(key, pods.get(key), before);
+      if (fact === before) continue;
       facts.set(key, fact);
-      const others = members.get(identity);
-      if (others === undefined) members.set(identity, [fact]);
-      else others.push(fact);
+      if (fact !== undefined) this.#take(fact);
+      if (before !== undefined) {
+        members.remove(before);
+        this.#release(before);
+      }
+      if (fact !== undefined) members.add(fact);
     }
-    this.#labelSets = used;
-    this.#identities = new Map([...members].map(([id, each]) => [id, this.#identity(id, each)]));
-    return { pods: facts, identities: this.#identities, problems };
+    this.#pods = this.#pods.with(facts);
+    this.#numbers = this.#numbers.with([...facts].map(([key, fact]) => [key, fact?.identity] as const));
+    this.#identities = this.#identities.with(members.changes());
+    return {
+      pods: this.#pods,
+      identityOfPod: this.#numbers,
+      identities: this.#identities,
+      problems: this.#problems(),
+    };
   }
 
-  /** The same object as before, where nothing changed for it. */
-  #identity(id: number, pods: readonly PodFact[]): PodIdentity {
-    const before = this.#identities.get(id);
-    const labelSet = pods[0]?.labelSet;
-    if (
-      before !== undefined &&
-      before.key === labelSet?.key &&
-      before.pods.length === pods.length &&
-      pods.every(({ row }, index) => row === before.pods[index]?.row)
-    ) {
-      return before;
+  /** Sorted: who asks first for a number must not depend on how the tables were filled. */
+  #concerned(
+    pods: ReadonlyMap<string, PodRow>,
+    namespaces: ReadonlyMap<string, NamespaceRow>,
+    named: ReadonlySet<string>,
+  ): readonly string[] {
+    // Where a pod got no number, ask again: numbers become free without a change of the tables.
+    const keys = new Set(this.#without.keys());
+    for (const { key, before, after } of mapChanges(this.#rows, pods)) {
+      keys.add(key);
+      this.#index(key, before, after);
     }
-    const { labels, texts, key } = labelSet ?? { labels: new Map(), texts: [], key: "" };
-    return { id, labels, texts, key, pods };
+    if (named !== this.#named) for (const key of pods.keys()) keys.add(key);
+    for (const { key: namespace, before, after } of mapChanges(this.#namespaces, namespaces)) {
+      if (before?.labels === after?.labels) continue;
+      for (const key of this.#ofNamespace.get(namespace) ?? []) keys.add(key);
+    }
+    return [...keys].sort(compareText);
   }
 
-  #labelsOf(row: PodRow, namespaceLabels: Labels, named: ReadonlySet<string>): LabelSet {
-    const known = this.#remembered.get(row);
-    if (known !== undefined && known.namespaceLabels === namespaceLabels && known.named === named) {
-      // One object for all pods of equal labels, also if they were seen at different times.
-      const shared = this.#labelSets.get(known.labelSet.key) ?? known.labelSet;
-      this.#labelSets.set(shared.key, shared);
-      return shared;
+  #index(key: string, before: PodRow | undefined, after: PodRow | undefined): void {
+    if (before !== undefined) {
+      const others = this.#ofNamespace.get(before.namespace);
+      others?.delete(key);
+      if (others?.size === 0) this.#ofNamespace.delete(before.namespace);
     }
-    const labels = identityLabels(row, namespaceLabels, named);
+    if (after === undefined) return;
+    const others = this.#ofNamespace.get(after.namespace);
+    if (others === undefined) this.#ofNamespace.set(after.namespace, new Set([key]));
+    else others.add(key);
+  }
+
+  /** The same object as before, where nothing changed for the pod. */
+  #fact(key: string, row: PodRow | undefined, before: PodFact | undefined): PodFact | undefined {
+    this.#without.delete(key);
+    if (row === undefined || !takesPart(row)) return undefined;
+    const labels = identityLabels(row, this.#namespaces.get(row.namespace)?.labels ?? noLabels, this.#named);
     const texts = labelTexts(labels);
     // A label has no line break, so different texts make different keys.
-    const key = texts.join("\n");
-    const labelSet = this.#labelSets.get(key) ?? { labels, texts, key };
-    this.#labelSets.set(key, labelSet);
-    this.#remembered.set(row, { namespaceLabels, named, labelSet });
-    return labelSet;
+    const labelKey = texts.join("\n");
+    if (before?.row === row && before.labelSet.key === labelKey) return before;
+    const known = this.#numbered.get(labelKey);
+    // One object for all pods of equal labels.
+    const labelSet = known?.labelSet ?? { labels, texts, key: labelKey };
+    const identity = known?.identity ?? this.#numberFor(labelSet, key);
+    return identity === null ? undefined : { key, row, labelSet, identity };
+  }
+
+  #take({ labelSet, identity }: PodFact): void {
+    const known = this.#numbered.get(labelSet.key);
+    if (known === undefined) this.#numbered.set(labelSet.key, { labelSet, identity, pods: 1 });
+    else known.pods++;
+  }
+
+  #release({ labelSet }: PodFact): void {
+    const known = this.#numbered.get(labelSet.key);
+    if (known !== undefined && --known.pods === 0) this.#numbered.delete(labelSet.key);
   }
 
   /** Null: there is none left; its pods stay closed. */
-  #numberFor({ key }: LabelSet, pod: string, problems: Problem[]): number | null {
+  #numberFor(labelSet: LabelSet, pod: string): number | null {
     try {
-      return this.#allocator.numberFor(key);
+      return this.#allocator.numberFor(labelSet.key);
     } catch (error) {
       if (!(error instanceof TandemError)) throw error;
       const { code, message, remedy } = error;
-      problems.push({ code, severity: "error", object: `Pod ${pod}`, field: "metadata.labels", message, remedy });
+      const problem: Problem = {
+        code,
+        severity: "error",
+        object: `Pod ${pod}`,
+        field: "metadata.labels",
+        message,
+        remedy,
+      };
+      this.#without.set(pod, { labelSet, problem });
       return null;
     }
+  }
+
+  /** One for each set of labels, at its first pod. */
+  #problems(): readonly Problem[] {
+    if (this.#without.size === 0) return noProblems;
+    const told = new Set<string>();
+    return [...this.#without]
+      .sort(([a], [b]) => compareText(a, b))
+      .flatMap(([, { labelSet, problem }]) => {
+        if (told.has(labelSet.key)) return [];
+        told.add(labelSet.key);
+        return [problem];
+      });
   }
 }

@@ -9,7 +9,7 @@ import { prefixContains } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
 import { TableStore, type TableSnapshot } from "../../model/store.ts";
 import type { LocalEndpointRow, NameRow, PodRow, TableName } from "../../model/tables.ts";
-import type { CompiledSet } from "../desired.ts";
+import type { CompiledSet, DesiredState } from "../desired.ts";
 import { takesPart } from "../identity/pods.ts";
 import { identityNumbers, reservedIdentities } from "../identity/reserved.ts";
 import { type Computation, type ComputeResult, createComputation, type IdentityAllocator } from "../index.ts";
@@ -46,7 +46,7 @@ export class OfflineCluster {
   readonly #engine: Engine;
   readonly #pods = new Map<string, PodRow>();
   readonly #nodes = new Map<string, string>();
-  readonly #identities: ReadonlyMap<string, number>;
+  readonly #identities: DesiredState["identities"];
   readonly #setOfPod: ReadonlyMap<string, CompiledSet>;
   readonly #hasHostPolicies: boolean;
   readonly #setOfNode = new Map<string, CompiledSet | null>();
@@ -66,7 +66,7 @@ export class OfflineCluster {
     for (const [, pod] of [...facts.pods].sort(([a], [b]) => compareText(b, a))) {
       if (isLive(pod)) for (const { text } of pod.addresses) this.#pods.set(text, pod);
     }
-    this.#identities = new Map(desired.identities.map(({ address, identity }) => [address.text, identity]));
+    this.#identities = desired.identities;
     this.#setOfPod = mentions(facts, /"(from|to)Nodes"/) ? this.#setsByNode() : new Map(setsOf(this.result));
     this.#hasHostPolicies = mentions(facts, /"nodeSelector"/);
     this.#labels = new Map(identities.map(({ id, labels }) => [id, labels]));
@@ -88,7 +88,7 @@ export class OfflineCluster {
       case "node":
         return party.node === node ? identityNumbers.host : identityNumbers.remoteNode;
       case "pod":
-        return this.#identities.get(party.address.text) ?? identityNumbers.unmanaged;
+        return this.#identities.get(party.address.text)?.identity ?? identityNumbers.unmanaged;
       case "unmanaged":
         return identityNumbers.unmanaged;
       case "outside":

@@ -1,17 +1,16 @@
 /** The rules behind a cluster's compiled sets: who closes a direction, and which rules a packet meets. Only for people; verdicts are the sets'. */
 import { compareText, selects } from "../../model/labels.ts";
 import type { TableSnapshot } from "../../model/store.ts";
-import { makeSurroundings } from "../index.ts";
-import { holdersOf } from "../identity/addresses.ts";
+import { AddressBook } from "../identity/addresses.ts";
 import { PodIdentifier, type PodIdentities } from "../identity/pods.ts";
 import { PolicyBook, type PolicyInForce } from "../policy/book.ts";
 import { HostSetCompiler, nodeSpecs } from "../policy/host-sets.ts";
-import { NameIndex } from "../policy/name-index.ts";
+import { NamedLabels } from "../policy/named-labels.ts";
 import { policyObject } from "../policy/parse.ts";
 import { type Entry, RuleResolver } from "../policy/resolve.ts";
 import type { Direction, Spec } from "../policy/rules.ts";
-import { SelectorIndex } from "../policy/selector-index.ts";
 import { nodePeers, type Surroundings } from "../policy/surroundings.ts";
+import { SurroundingsIndex } from "../policy/surroundings-index.ts";
 import type { IdentityAllocator } from "../result.ts";
 
 export class PolicyExplainer {
@@ -29,28 +28,25 @@ export class PolicyExplainer {
   /** @param identities the allocator that numbered the sets */
   constructor(tables: TableSnapshot, identities: IdentityAllocator) {
     const { pods, namespaces, services, endpointSlices, nodes, localEndpoints, localAddresses } = tables;
-    const book = new PolicyBook();
-    this.#policies = book.read(tables.policies);
-    const named = book.namedKeys(this.#policies, services);
+    const policies = new PolicyBook().read(tables.policies);
+    this.#policies = policies.all;
+    const named = new NamedLabels().update(policies, services);
     const known = new PodIdentifier(identities).identify(pods, namespaces, named);
-    const holders = holdersOf({ pods: known.pods, nodes, localEndpoints, localAddresses, nodeName: "" });
-    const selectors = new SelectorIndex();
-    selectors.update(known.identities);
+    const holders = new AddressBook("").update({ pods: known.pods, nodes, localEndpoints, localAddresses });
     this.#pods = known.pods;
     this.#nodes = nodes;
     this.#endpointSlices = endpointSlices;
     this.#selectsNodes = this.#policies.some(({ specs }) =>
       specs.some(({ rules }) => rules.some(({ peers }) => peers.some(({ kind }) => kind === "nodes"))),
     );
-    const names = new NameIndex();
-    names.update(tables.names);
-    this.#surroundings = makeSurroundings(known.identities, holders, {
-      selectors,
+    this.#surroundings = new SurroundingsIndex().update({
+      identities: known,
+      holders,
       services,
       endpointSlices,
-      groups: tables.cidrGroups,
+      cidrGroups: tables.cidrGroups,
+      names: tables.names,
       nodes: [],
-      names,
     });
   }
 
@@ -62,7 +58,7 @@ export class PolicyExplainer {
     const fact = this.#pods.get(pod);
     const subject = { specs: this.#selecting(pod).map(({ spec }) => spec), ports: fact?.row.ports ?? [] };
     const { resolver, surroundings } = this.#viewOf(fact?.row.node ?? "");
-    const entries = resolver.resolve(subject, direction, enforced, surroundings);
+    const { entries } = resolver.resolve(subject, direction, enforced, surroundings);
     this.#entries.set(key, entries);
     return entries;
   }

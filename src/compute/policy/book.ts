@@ -1,14 +1,18 @@
 /**
- * The policies in force. A row is read once. A policy that became invalid goes on with its last valid version: the only history that
- * compute keeps, as a mistake in an edit must not open what was closed; it ends with the object (another uid). It is a result, and
- * given back to the next computation after a restart, so that it does not end with the agent.
+ * The policies in force, kept over time: a row is read once, and what nobody changed is not looked at again. A policy that became
+ * invalid goes on with its last valid version: the only history that compute keeps, as a mistake in an edit must not open what was
+ * closed; it ends with the object (another uid). It is a result, and given back to the next computation after a restart, so that it does
+ * not end with the agent.
  */
+import { mapChanges } from "../../lib/map-diff.ts";
+import { put, take } from "../../lib/sorted.ts";
+import { VersionedMap } from "../../lib/versioned-map.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
-import type { PolicyRow, ServiceRow } from "../../model/tables.ts";
+import type { PolicyRow } from "../../model/tables.ts";
+import { isNodeSubject } from "./node-subjects.ts";
 import { parsePolicy } from "./parse.ts";
-import type { ParsedPolicy, Spec } from "./rules.ts";
-import { podsBehind, servicesOf } from "./surroundings.ts";
+import type { ParsedPolicy, Peer, Spec } from "./rules.ts";
 
 export interface PolicyInForce {
   readonly key: string;
@@ -20,89 +24,128 @@ export interface PolicyInForce {
   readonly problems: readonly Problem[];
 }
 
+/** Each list is in order of the keys, and the same object as before if it holds the same. */
+export interface Policies {
+  readonly all: readonly PolicyInForce[];
+  /** About which there is something to say. */
+  readonly withProblems: readonly PolicyInForce[];
+  /** That select nodes. */
+  readonly ofNodes: readonly PolicyInForce[];
+  /** That name CIDR groups. */
+  readonly withGroups: readonly PolicyInForce[];
+  /** That name services. */
+  readonly withServices: readonly PolicyInForce[];
+}
+
+const kinds: Readonly<Record<keyof Policies, (policy: PolicyInForce) => boolean>> = {
+  all: () => true,
+  withProblems: ({ problems }) => problems.length > 0,
+  ofNodes: ({ specs }) => specs.some(({ subject }) => isNodeSubject(subject)),
+  withGroups: (policy) => names(policy, "group"),
+  withServices: (policy) => names(policy, "service"),
+};
+
+function names({ specs }: PolicyInForce, kind: Peer["kind"]): boolean {
+  return specs.some(({ rules }) => rules.some(({ peers }) => peers.some((peer) => peer.kind === kind)));
+}
+
 interface LastValid {
   readonly row: PolicyRow;
   readonly specs: readonly Spec[];
 }
 
 export class PolicyBook {
-  readonly #parsed = new WeakMap<PolicyRow, ParsedPolicy>();
-  readonly #inForce = new WeakMap<PolicyRow, PolicyInForce>();
-  #lastValid = new Map<string, LastValid>();
-  #named: ReadonlySet<string> = new Set();
+  #rows: ReadonlyMap<string, PolicyRow> = new Map();
+  readonly #inForce = new Map<string, PolicyInForce>();
+  #policies: Policies = { all: [], withProblems: [], ofNodes: [], withGroups: [], withServices: [] };
+  #lastValid = VersionedMap.from<string, LastValid>();
+  #lastValidRows: VersionedMap<string, PolicyRow>;
 
   /** @param lastValid what a computation before this one had in force */
   constructor(lastValid: ReadonlyMap<string, PolicyRow> = new Map()) {
+    const valid = new Map<string, LastValid>();
     for (const [key, row] of lastValid) {
-      const { valid, specs } = parsePolicy(row);
-      if (valid) this.#lastValid.set(key, { row, specs });
+      const parsed = parsePolicy(row);
+      if (parsed.valid) valid.set(key, { row, specs: parsed.specs });
     }
+    this.#lastValid = VersionedMap.from(valid);
+    this.#lastValidRows = VersionedMap.from([...valid].map(([key, { row }]) => [key, row] as const));
   }
 
   /** The rows in force at the last `read`: those that are valid, and the last valid ones of the others. */
   get lastValid(): ReadonlyMap<string, PolicyRow> {
-    return new Map([...this.#lastValid].map(([key, { row }]) => [key, row]));
+    return this.#lastValidRows;
   }
 
-  /** In order of their keys. */
-  read(rows: ReadonlyMap<string, PolicyRow>): readonly PolicyInForce[] {
-    const lastValid = new Map<string, LastValid>();
-    const policies = [...rows.keys()].sort(compareText).flatMap((key): PolicyInForce[] => {
-      const row = rows.get(key);
-      if (row === undefined) return [];
-      const parsed = this.#parse(row);
-      if (parsed.valid) {
-        lastValid.set(key, { row, specs: parsed.specs });
-        const known = this.#inForce.get(row);
-        if (known?.key === key) return [known];
-        const policy = { key, row, valid: true, specs: parsed.specs, problems: parsed.problems };
-        this.#inForce.set(row, policy);
-        return [policy];
+  read(rows: ReadonlyMap<string, PolicyRow>): Policies {
+    const changes = mapChanges(this.#rows, rows);
+    const lastValid = new Map<string, LastValid | undefined>();
+    // What an agent before this one had in force, and whose policy went while none ran.
+    if (this.#rows.size === 0)
+      for (const key of this.#lastValid.keys()) if (!rows.has(key)) lastValid.set(key, undefined);
+    this.#rows = rows;
+    const edited = new EditedLists(this.#policies);
+    for (const { key, after } of changes) {
+      const before = this.#inForce.get(key);
+      if (before !== undefined) edited.take(before);
+      if (after === undefined) {
+        this.#inForce.delete(key);
+        lastValid.set(key, undefined);
+        continue;
       }
-      const before = this.#lastValid.get(key);
-      if (before === undefined || before.row.uid !== row.uid) {
-        return [{ key, row, valid: false, specs: [], problems: parsed.problems }];
-      }
-      lastValid.set(key, before);
-      return [{ key, row, valid: false, specs: before.specs, problems: [...parsed.problems, kept(parsed, before)] }];
-    });
-    this.#lastValid = lastValid;
-    return policies;
-  }
-
-  #parse(row: PolicyRow): ParsedPolicy {
-    const known = this.#parsed.get(row);
-    if (known !== undefined) return known;
-    const parsed = parsePolicy(row);
-    this.#parsed.set(row, parsed);
-    return parsed;
-  }
-
-  /** Label keys that selectors of policies name; the same set as before, if it holds the same. */
-  namedKeys(policies: readonly PolicyInForce[], services: ReadonlyMap<string, ServiceRow>): ReadonlySet<string> {
-    const named = new Set<string>();
-    for (const { specs } of policies) {
-      for (const spec of specs) for (const key of keysOf(spec, services)) named.add(key);
+      const { policy, valid } = this.#inForceNow(key, after);
+      this.#inForce.set(key, policy);
+      lastValid.set(key, valid);
+      edited.put(policy);
     }
-    if (named.size !== this.#named.size || [...named].some((key) => !this.#named.has(key))) this.#named = named;
-    return this.#named;
+    this.#policies = edited.lists();
+    this.#lastValid = this.#lastValid.with(lastValid);
+    this.#lastValidRows = this.#lastValidRows.with([...lastValid].map(([key, valid]) => [key, valid?.row] as const));
+    return this.#policies;
+  }
+
+  #inForceNow(key: string, row: PolicyRow): { readonly policy: PolicyInForce; readonly valid: LastValid | undefined } {
+    const parsed = parsePolicy(row);
+    const { specs, problems } = parsed;
+    if (parsed.valid) return { policy: { key, row, valid: true, specs, problems }, valid: { row, specs } };
+    const before = this.#lastValid.get(key);
+    if (before === undefined || before.row.uid !== row.uid)
+      return { policy: { key, row, valid: false, specs: [], problems }, valid: undefined };
+    const policy = { key, row, valid: false, specs: before.specs, problems: [...problems, kept(parsed, before)] };
+    return { policy, valid: before };
   }
 }
 
-function* keysOf(spec: Spec, services: ReadonlyMap<string, ServiceRow>): Iterable<string> {
-  const selectors = [spec.subject, ...spec.requires.map(({ selector }) => selector)];
-  for (const { peers } of spec.rules) {
-    for (const peer of peers) {
-      if (peer.kind === "pods") selectors.push(peer.selector);
-      if (peer.kind === "service") {
-        for (const service of servicesOf(peer, services)) {
-          const behind = podsBehind(service);
-          if (behind !== null) selectors.push(behind);
-        }
-      }
-    }
+/** Lists while they change; copied at the first change. */
+class EditedLists {
+  readonly #before: Policies;
+  readonly #edited: { -readonly [K in keyof Policies]?: PolicyInForce[] } = {};
+
+  constructor(before: Policies) {
+    this.#before = before;
   }
-  for (const { requirements } of selectors) for (const { key } of requirements) yield key;
+
+  put(policy: PolicyInForce): void {
+    for (const kind of kindsOf(policy)) put(this.#edit(kind), policy, (a, b) => compareText(a.key, b.key));
+  }
+
+  take(policy: PolicyInForce): void {
+    for (const kind of kindsOf(policy)) take(this.#edit(kind), ({ key }) => compareText(key, policy.key));
+  }
+
+  lists(): Policies {
+    return { ...this.#before, ...this.#edited };
+  }
+
+  #edit(kind: keyof Policies): PolicyInForce[] {
+    const list = this.#edited[kind] ?? [...this.#before[kind]];
+    this.#edited[kind] = list;
+    return list;
+  }
+}
+
+function kindsOf(policy: PolicyInForce): readonly (keyof Policies)[] {
+  return (Object.keys(kinds) as (keyof Policies)[]).filter((kind) => kinds[kind](policy));
 }
 
 function kept({ object }: ParsedPolicy, { row }: LastValid): Problem {

@@ -8,6 +8,7 @@ import type { Problem } from "../../model/status.ts";
 import type { EndpointSliceRow, NodeRow } from "../../model/tables.ts";
 import type { CompiledDirection, CompiledSet } from "../desired.ts";
 import { identityNumbers } from "../identity/reserved.ts";
+import { memo } from "../memo.ts";
 import type { PolicyInForce } from "./book.ts";
 import { compileDirection, makeSet } from "./compile.ts";
 import { meet, type PeerFacts } from "./explain.ts";
@@ -26,20 +27,32 @@ export interface HostSet {
   /** That select the node, in order. */
   readonly policies: readonly PolicyInForce[];
   /** Warnings, for each of the policies: what the guard keeps open although they close it. */
-  readonly problems: ReadonlyMap<PolicyInForce, readonly Problem[]>;
+  readonly problems: readonly (readonly [PolicyInForce, readonly Problem[]])[];
 }
 
 export interface HostFacts {
   /** Null: nobody knows its labels, so that no policy selects it. */
   readonly node: NodeRow | null;
+  /** In order of their keys; those that select pods have no part in it. */
   readonly policies: readonly PolicyInForce[];
   readonly surroundings: Surroundings;
   readonly endpointSlices: ReadonlyMap<string, EndpointSliceRow>;
 }
 
+interface Resolved {
+  readonly entries: readonly Entry[];
+  readonly guards: readonly Guard[];
+  readonly enforced: boolean;
+}
+
 export class HostSetCompiler {
   readonly #guarded: boolean;
   readonly #resolver = new RuleResolver();
+  readonly #guards = {
+    ingress: memo((...facts: GuardArguments) => guards("ingress", facts)),
+    egress: memo((...facts: GuardArguments) => guards("egress", facts)),
+  };
+  #last: { readonly parts: readonly unknown[]; readonly result: HostSet } | null = null;
 
   /** @param allowLockout without a guard */
   constructor(allowLockout: boolean) {
@@ -50,36 +63,69 @@ export class HostSetCompiler {
   resolve(
     { node, policies, surroundings, endpointSlices }: HostFacts & { readonly node: NodeRow },
     direction: Direction,
-  ): { readonly entries: readonly Entry[]; readonly guards: readonly Guard[]; readonly enforced: boolean } {
+  ): Resolved {
     const specs = policies.flatMap((policy) => nodeSpecs(policy, node));
     const enforced = specs.some(({ isolates }) => isolates[direction]);
-    const entries = this.#resolver.resolve({ specs, ports: [], isNode: true }, direction, enforced, surroundings);
+    const subject = { specs, ports: [], isNode: true };
+    const { entries } = this.#resolver.resolve(subject, direction, enforced, surroundings);
     const guarded = this.#guarded && (enforced || entries.length > 0);
-    const facts = { node, apiServer: surroundings.apiServer, endpointSlices };
-    return { entries, guards: guarded ? guardsOf(direction, facts) : [], enforced };
+    const guards = guarded ? this.#guards[direction](node, surroundings.apiServer, endpointSlices) : noGuards;
+    return { entries, guards, enforced };
   }
 
-  /** Null: no policy selects the node. */
-  compile({ node, policies, surroundings, endpointSlices }: HostFacts): HostSet | null {
+  /** @returns null: no policy selects the node; the same object as before, if it says the same */
+  compile(facts: HostFacts): HostSet | null {
+    const { node, surroundings } = facts;
     if (node === null) return null;
-    const selecting = policies.filter((policy) => nodeSpecs(policy, node).length > 0);
-    if (selecting.length === 0) return null;
-    const kept: string[] = [];
-    const direct = (direction: Direction): CompiledDirection => {
-      const { entries, guards, enforced } = this.resolve({ node, policies, surroundings, endpointSlices }, direction);
-      for (const guard of guards) {
-        if (closes(entries, enforced, guard, peersOf(guard, node, surroundings)))
-          kept.push(`${guard.name} ${direction === "ingress" ? "in" : "out"}`);
-      }
-      return compileDirection([...guards, ...entries], enforced);
-    };
-    const ingress = direct("ingress");
-    const egress = direct("egress");
-    const problems = new Map(
-      kept.length === 0 ? [] : selecting.map((policy) => [policy, [keptOpen(policy, node, kept)]]),
-    );
-    return { set: makeSet(hostSetKey, egress, ingress), policies: selecting, problems };
+    const policies = facts.policies.filter((policy) => nodeSpecs(policy, node).length > 0);
+    if (policies.length === 0) return null;
+    const ingress = this.resolve({ ...facts, node }, "ingress");
+    const egress = this.resolve({ ...facts, node }, "egress");
+    const parts = [
+      node,
+      surroundings.nodes,
+      ...policies,
+      ...[ingress, egress].flatMap(({ entries, guards, enforced }) => [enforced, guards, ...entries]),
+    ];
+    const last = this.#last;
+    if (last?.parts.length === parts.length && parts.every((part, at) => part === last.parts[at])) return last.result;
+    const result = makeHostSet(node, policies, surroundings, { ingress, egress });
+    this.#last = { parts, result };
+    return result;
   }
+}
+
+type GuardArguments = readonly [
+  node: NodeRow,
+  apiServer: Surroundings["apiServer"],
+  endpointSlices: HostFacts["endpointSlices"],
+];
+
+const noGuards: readonly Guard[] = [];
+
+function guards(direction: Direction, [node, apiServer, endpointSlices]: GuardArguments): readonly Guard[] {
+  return guardsOf(direction, { node, apiServer, endpointSlices });
+}
+
+function makeHostSet(
+  node: NodeRow,
+  policies: readonly PolicyInForce[],
+  surroundings: Surroundings,
+  resolved: Readonly<Record<Direction, Resolved>>,
+): HostSet {
+  const kept: string[] = [];
+  const direct = (direction: Direction): CompiledDirection => {
+    const { entries, guards, enforced } = resolved[direction];
+    for (const guard of guards) {
+      if (closes(entries, enforced, guard, peersOf(guard, node, surroundings)))
+        kept.push(`${guard.name} ${direction === "ingress" ? "in" : "out"}`);
+    }
+    return compileDirection([...guards, ...entries], enforced);
+  };
+  const ingress = direct("ingress");
+  const egress = direct("egress");
+  const problems = kept.length === 0 ? [] : policies.map((policy) => [policy, [keptOpen(policy, node, kept)]] as const);
+  return { set: makeSet(hostSetKey, egress, ingress), policies, problems };
 }
 
 /** Those of a policy that select the node. */

@@ -3,7 +3,7 @@ import { prefixContains } from "../../model/ip.ts";
 import type { ContainerPort } from "../../model/tables.ts";
 import { makePortSet, type PortRange, portSetText } from "./port-sets.ts";
 import { type Block, type Port, protocolNumbers } from "./rules.ts";
-import { hostBlock, type Peers, type PodPeer, type Surroundings } from "./surroundings.ts";
+import { hostBlock, type Peers, type PodPeer, type RuleSurroundings } from "./surroundings.ts";
 
 export type NamedPort = Extract<Port, { readonly kind: "named" }>;
 
@@ -44,7 +44,7 @@ function meaningOf(named: readonly NamedPort[], text: string, pods: readonly Pod
 export function peersByPorts(
   named: readonly NamedPort[],
   peers: Peers,
-  { selectors, podsOf }: Surroundings,
+  { selectors, peers: destinations }: RuleSurroundings,
 ): readonly { readonly ranges: readonly PortRange[]; readonly who: Peers }[] {
   const found = new Map<
     string,
@@ -62,7 +62,7 @@ export function peersByPorts(
   const whole = new Set(peers.any ? selectors.all : peers.identities.flat());
   const inside = peers.blocks.filter(({ outsideOnly }) => !outsideOnly);
   for (const id of inside.length > 0 ? selectors.all : [...whole].sort((a, b) => a - b)) {
-    const pods = podsOf(id);
+    const pods = destinations.podsOf(id);
     const { each, agreed } = meaningOf(named, names, pods);
     if (agreed !== null && (agreed.length === 0 || whole.has(id))) {
       if (agreed.length > 0) under(agreed).ids.push(id);

@@ -9,7 +9,8 @@ import { groupBlocks } from "./groups.ts";
 import { everything, makePortSet, type PortRange, type PortSet, portSetText } from "./port-sets.ts";
 import type { Action, Block, Direction, Entity, Peer, Port, Rule, Spec } from "./rules.ts";
 import { namedRanges, peersByPorts } from "./named-ports.ts";
-import { type Peers, podsBehind, servicesOf, type Surroundings } from "./surroundings.ts";
+import { Reads } from "./reads.ts";
+import { type Peers, podsBehind, type RuleSurroundings, servicesOf, type Surroundings } from "./surroundings.ts";
 
 /** One thing that the subject's rules say: these peers on these ports. */
 export interface Entry extends Peers {
@@ -44,41 +45,57 @@ export interface Subject {
   readonly isNode?: boolean;
 }
 
-/** Resolves rules for one subject after the other. What does not depend on the subject is resolved once. */
+/** What rules say of a subject, with what was asked to know it. */
+export class Resolution {
+  readonly entries: readonly Entry[];
+  readonly #parts: readonly Resolved[];
+
+  constructor(entries: readonly Entry[], parts: readonly Resolved[]) {
+    this.entries = entries;
+    this.#parts = parts;
+  }
+
+  /** Whether the same rules say the same as things are now. */
+  holds(surroundings: Surroundings): boolean {
+    return this.#parts.every(({ reads }) => reads.hold(surroundings));
+  }
+}
+
+/** Of one rule. */
+interface Resolved {
+  readonly entries: readonly Entry[];
+  readonly reads: Reads;
+}
+
+/** Meanings of one rule to different subjects that are kept; there are as many as its subjects name ports differently. */
+const mostVariants = 64;
+
+/** Resolves rules for one subject after the other. What does not depend on the subject is resolved once, and again only if what it asked changed. */
 export class RuleResolver {
-  #surroundings: Surroundings | null = null;
-  #resolved = new Map<Rule, readonly Entry[]>();
-  #before: ReadonlyMap<Rule, readonly Entry[]> = new Map();
+  /** By what a subject adds to them. */
+  readonly #resolved = new WeakMap<Rule, Map<string, Resolved>>();
 
   /**
    * @param enforced default deny holds in this direction. Without, only denies matter: what is allowed anyway needs no rule, and L7
    *   rules refuse nothing where nothing is closed.
+   * @returns entries, each the same object as before if it is the same
    */
-  resolve(subject: Subject, direction: Direction, enforced: boolean, surroundings: Surroundings): readonly Entry[] {
-    this.#follow(surroundings);
+  resolve(subject: Subject, direction: Direction, enforced: boolean, surroundings: Surroundings): Resolution {
     const entries: Entry[] = enforced && direction === "ingress" && subject.isNode !== true ? [ownNode] : [];
+    const parts: Resolved[] = [];
     for (const denies of [true, false]) {
       if (!denies && !enforced) continue;
-      const required = subject.specs.flatMap(({ requires }) =>
-        requires
-          .filter((each) => each.direction === direction && each.denies === denies)
-          .map(({ selector }) => selector),
-      );
+      const required = requiredOf(subject, direction, denies);
       for (const { rules } of subject.specs) {
         for (const rule of rules) {
           if (rule.direction !== direction || (rule.action === "deny") !== denies) continue;
-          entries.push(...this.#rule(rule, subject.ports, required, surroundings));
+          const resolved = this.#rule(rule, subject.ports, required, surroundings);
+          entries.push(...resolved.entries);
+          parts.push(resolved);
         }
       }
     }
-    return entries;
-  }
-
-  #follow(surroundings: Surroundings): void {
-    if (surroundings === this.#surroundings) return;
-    this.#surroundings = surroundings;
-    this.#before = this.#resolved;
-    this.#resolved = new Map();
+    return new Resolution(entries, parts);
   }
 
   #rule(
@@ -86,25 +103,56 @@ export class RuleResolver {
     subjectPorts: readonly ContainerPort[],
     required: readonly Selector[],
     surroundings: Surroundings,
-  ): readonly Entry[] {
-    const ofSubject = rule.direction === "ingress" && rule.ports.some(({ kind }) => kind === "named");
-    if (ofSubject || required.length > 0) return resolveRule(rule, subjectPorts, required, surroundings);
-    const known = this.#resolved.get(rule);
-    if (known !== undefined) return known;
-    const before = this.#before.get(rule);
-    const fresh = resolveRule(rule, [], [], surroundings);
-    // The same objects for the same meaning: whoever compiled them need not look inside.
-    const entries = before !== undefined && sameEntries(before, fresh) ? before : fresh;
-    this.#resolved.set(rule, entries);
-    return entries;
+  ): Resolved {
+    const variants = this.#resolved.get(rule) ?? new Map<string, Resolved>();
+    const added = contextOf(rule, subjectPorts, required);
+    const before = variants.get(added);
+    if (before?.reads.hold(surroundings) === true) return before;
+    const resolved = resolveAgain(rule, subjectPorts, required, surroundings, before);
+    if (variants.size >= mostVariants) variants.clear();
+    variants.set(added, resolved);
+    this.#resolved.set(rule, variants);
+    return resolved;
   }
+}
+
+function requiredOf({ specs }: Subject, direction: Direction, denies: boolean): readonly Selector[] {
+  const required: Selector[] = [];
+  for (const { requires } of specs) {
+    for (const each of requires) {
+      if (each.direction === direction && each.denies === denies) required.push(each.selector);
+    }
+  }
+  return required;
+}
+
+/** What the subject adds to the meaning of a rule, as a text. */
+function contextOf(rule: Rule, subjectPorts: readonly ContainerPort[], required: readonly Selector[]): string {
+  const named = rule.direction === "ingress" && rule.ports.some(({ kind }) => kind === "named");
+  if (!named && required.length === 0) return "";
+  const ports = named ? subjectPorts.map(({ name, protocol, port }) => `${name} ${protocol} ${port}`).join() : "";
+  return [ports, ...required.map(({ text }) => text)].join("\n");
+}
+
+function resolveAgain(
+  rule: Rule,
+  subjectPorts: readonly ContainerPort[],
+  required: readonly Selector[],
+  surroundings: Surroundings,
+  before: Resolved | undefined,
+): Resolved {
+  const reads = new Reads(surroundings);
+  const fresh = resolveRule(rule, subjectPorts, required, reads);
+  // The same objects for the same meaning: whoever compiled them need not look inside.
+  const same = before !== undefined && sameEntries(before.entries, fresh);
+  return { entries: same ? before.entries : fresh, reads };
 }
 
 function resolveRule(
   rule: Rule,
   subjectPorts: readonly ContainerPort[],
   required: readonly Selector[],
-  surroundings: Surroundings,
+  surroundings: RuleSurroundings,
 ): readonly Entry[] {
   const peers = resolvePeers(rule.peers, required, surroundings);
   const named = rule.ports.filter((port) => port.kind === "named");
@@ -135,7 +183,7 @@ function fixedRanges(port: Port): readonly PortRange[] {
   }
 }
 
-function resolvePeers(peers: readonly Peer[], required: readonly Selector[], surroundings: Surroundings): Peers {
+function resolvePeers(peers: readonly Peer[], required: readonly Selector[], surroundings: RuleSurroundings): Peers {
   const parts = peers.map((peer) => resolvePeer(peer, required, surroundings));
   return {
     any: parts.some(({ any }) => any),
@@ -150,7 +198,7 @@ function blocksOnly(blocks: readonly Block[]): Peers {
 
 const everybody: Peers = { any: true, identities: [], blocks: [] };
 
-function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Surroundings): Peers {
+function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: RuleSurroundings): Peers {
   const { selectors } = surroundings;
   const pods = (selector: Selector, narrowed: boolean): readonly number[] =>
     selectors.match(narrowed && required.length > 0 ? allOf([selector, ...required]) : selector);
@@ -179,7 +227,7 @@ function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Su
       return {
         any: false,
         identities: selectorsBehind.map((selector) => pods(selector, true)),
-        blocks: fixed.flatMap(({ namespace, name }) => surroundings.serviceBlocks.get(`${namespace}/${name}`) ?? []),
+        blocks: fixed.flatMap(({ namespace, name }) => surroundings.endpoints.blocks(`${namespace}/${name}`)),
       };
     }
   }
@@ -189,7 +237,7 @@ function allOf(selectors: readonly Selector[]): Selector {
   return makeSelector(selectors.flatMap(({ requirements }) => requirements));
 }
 
-function resolveEntity(entity: Entity, { selectors, apiServer }: Surroundings): Peers {
+function resolveEntity(entity: Entity, { selectors, apiServer }: RuleSurroundings): Peers {
   const only = (...ids: readonly number[]): Peers => ({ any: false, identities: [ids], blocks: [] });
   switch (entity) {
     case "all":

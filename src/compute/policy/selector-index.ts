@@ -1,8 +1,12 @@
 /**
- * Which identities a selector selects, kept over time: a new identity is asked of each selector once, and an answer that did not
- * change is the same array, so that whoever compared it before need not look inside.
+ * Which identities a selector selects, kept over time: a new identity is asked of the selectors that may mean it, a new selector of the
+ * identities that it may mean, and an answer that did not change is the same array, so that whoever compared it before need not
+ * look inside.
  */
+import { mapChanges } from "../../lib/map-diff.ts";
+import { put, take } from "../../lib/sorted.ts";
 import { type LabelMap, type Selector, selects } from "../../model/labels.ts";
+import { SelectorBuckets } from "./selector-buckets.ts";
 
 export interface SelectableIdentity {
   readonly id: number;
@@ -18,35 +22,55 @@ interface Answer {
   asked: boolean;
 }
 
+const byNumber = (a: number, b: number): number => a - b;
+
 export class SelectorIndex {
   #identities: ReadonlyMap<number, SelectableIdentity> = new Map();
   #all: readonly number[] = [];
+  /** "key=value" -> those that have the label. */
+  readonly #byLabel = new Map<string, Set<number>>();
   readonly #answers = new Map<string, Answer>();
+  readonly #answersByLabel = new SelectorBuckets<Answer>();
+  #version = 0;
 
   /** Every identity, sorted. */
   get all(): readonly number[] {
     return this.#all;
   }
 
-  /** Says which identities there are now. Answers that nobody asked for since the last call are forgotten. */
+  /** Another number whenever there may be other answers: then all have to be asked for again. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Says which identities there are now. If they changed, answers that nobody asked for since they last did are forgotten. */
   update(identities: ReadonlyMap<number, SelectableIdentity>): void {
-    const before = this.#identities;
-    const gone = [...before.values()].filter(({ id, key }) => identities.get(id)?.key !== key).map(({ id }) => id);
-    const come = [...identities.values()].filter(({ id, key }) => before.get(id)?.key !== key);
+    const changes = mapChanges(this.#identities, identities).filter(({ before, after }) => before?.key !== after?.key);
     this.#identities = identities;
-    for (const [text, answer] of this.#answers) {
-      if (!answer.asked) this.#answers.delete(text);
-      answer.asked = false;
+    if (changes.length === 0) return;
+    this.#version++;
+    this.#forget();
+    const all = [...this.#all];
+    const changed = new Map<Answer, number[]>();
+    const idsOf = (answer: Answer): number[] => {
+      const ids = changed.get(answer) ?? [...answer.ids];
+      changed.set(answer, ids);
+      return ids;
+    };
+    for (const { before } of changes) {
+      if (before === undefined) continue;
+      take(all, (id) => id - before.id);
+      this.#unlabel(before);
+      for (const answer of this.#meaning(before)) take(idsOf(answer), (id) => id - before.id);
     }
-    if (gone.length === 0 && come.length === 0) return;
-    this.#all = [...identities.keys()].sort((a, b) => a - b);
-    const left = new Set(gone);
-    for (const answer of this.#answers.values()) {
-      const added = come.filter(({ labels }) => selects(answer.selector, labels)).map(({ id }) => id);
-      const kept = answer.ids.filter((id) => !left.has(id));
-      if (added.length === 0 && kept.length === answer.ids.length) continue;
-      answer.ids = [...kept, ...added].sort((a, b) => a - b);
+    for (const { after } of changes) {
+      if (after === undefined) continue;
+      put(all, after.id, byNumber);
+      this.#label(after);
+      for (const answer of this.#meaning(after)) put(idsOf(answer), after.id, byNumber);
     }
+    this.#all = all;
+    for (const [answer, ids] of changed) answer.ids = ids;
   }
 
   /** Sorted. */
@@ -56,12 +80,66 @@ export class SelectorIndex {
       known.asked = true;
       return known.ids;
     }
-    const ids: number[] = [];
-    for (const id of this.#all) {
-      const identity = this.#identities.get(id);
-      if (identity !== undefined && selects(selector, identity.labels)) ids.push(id);
+    const answer = { selector, ids: this.find(selector), asked: true };
+    this.#answers.set(selector.text, answer);
+    this.#answersByLabel.add(selector, answer);
+    return answer.ids;
+  }
+
+  /** As `match`, for who asks once. */
+  find(selector: Selector): readonly number[] {
+    const known = this.#answers.get(selector.text);
+    if (known !== undefined) return known.ids;
+    const few = this.#fewest(selector);
+    if (few === null) return this.#all.filter((id) => this.#isSelected(selector, id));
+    return [...few].filter((id) => this.#isSelected(selector, id)).sort(byNumber);
+  }
+
+  #forget(): void {
+    for (const [text, answer] of this.#answers) {
+      if (!answer.asked) {
+        this.#answers.delete(text);
+        this.#answersByLabel.delete(answer.selector, answer);
+      }
+      answer.asked = false;
     }
-    this.#answers.set(selector.text, { selector, ids, asked: true });
-    return ids;
+  }
+
+  #isSelected(selector: Selector, id: number): boolean {
+    const identity = this.#identities.get(id);
+    return identity !== undefined && selects(selector, identity.labels);
+  }
+
+  /** Those with one of the labels that the selector demands; null: it demands none. */
+  #fewest({ requirements }: Selector): ReadonlySet<number> | null {
+    let fewest: ReadonlySet<number> | null = null;
+    for (const { key, operator, values } of requirements) {
+      const [value, ...others] = values;
+      if (operator !== "In" || value === undefined || others.length > 0) continue;
+      const ids = this.#byLabel.get(`${key}=${value}`);
+      if (ids === undefined) return new Set();
+      if (fewest === null || ids.size < fewest.size) fewest = ids;
+    }
+    return fewest;
+  }
+
+  *#meaning({ labels }: SelectableIdentity): Iterable<Answer> {
+    for (const answer of this.#answersByLabel.candidates(labels)) if (selects(answer.selector, labels)) yield answer;
+  }
+
+  #label({ id, labels }: SelectableIdentity): void {
+    for (const [key, value] of labels) {
+      const ids = this.#byLabel.get(`${key}=${value}`);
+      if (ids === undefined) this.#byLabel.set(`${key}=${value}`, new Set([id]));
+      else ids.add(id);
+    }
+  }
+
+  #unlabel({ id, labels }: SelectableIdentity): void {
+    for (const [key, value] of labels) {
+      const ids = this.#byLabel.get(`${key}=${value}`);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#byLabel.delete(`${key}=${value}`);
+    }
   }
 }

@@ -1,5 +1,5 @@
 /** What rules are resolved against: everything that the peers and ports of a policy can refer to, as it is at the moment. */
-import { compareAddresses, makePrefix, type Address } from "../../model/ip.ts";
+import { makePrefix, type Address } from "../../model/ip.ts";
 import {
   compareText,
   type LabelMap,
@@ -9,11 +9,13 @@ import {
   type Selector,
   selects,
 } from "../../model/labels.ts";
-import type { CidrGroupRow, ContainerPort, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
+import type { CidrGroupRow, ContainerPort, NodeRow, ServiceRow } from "../../model/tables.ts";
 import { clusterKey, clusterName, namespaceKey } from "../identity/labels.ts";
 import type { NameIndex } from "./name-index.ts";
+import type { PeerIndex } from "./peer-index.ts";
 import type { Block, Peer } from "./rules.ts";
 import type { SelectorIndex } from "./selector-index.ts";
+import type { ServiceEndpoints } from "./service-endpoints.ts";
 
 /** A pod of the cluster as a destination. */
 export interface PodPeer {
@@ -29,20 +31,24 @@ export interface NodePeer {
   readonly blocks: readonly Block[];
 }
 
-export interface Surroundings {
+/** What rules ask. Each part is the same object as long as it says the same, so that what was made from it stays (`reads.ts`). */
+export interface RuleSurroundings {
   readonly selectors: Pick<SelectorIndex, "match" | "all">;
-  /** Of an identity, in an order that does not depend on history; each time the same array. */
-  readonly podsOf: (identity: number) => readonly PodPeer[];
+  readonly peers: Pick<PeerIndex, "podsOf">;
   /** The endpoints of default/kubernetes, in or outside of the cluster. */
   readonly apiServer: readonly Block[];
   readonly services: ReadonlyMap<string, ServiceRow>;
-  /** By "namespace/service". */
-  readonly serviceBlocks: ReadonlyMap<string, readonly Block[]>;
+  readonly endpoints: Pick<ServiceEndpoints, "blocks">;
   /** By name. */
   readonly groups: ReadonlyMap<string, CidrGroupRow>;
   /** All but the one that is computed for, in order of their names. */
   readonly nodes: readonly NodePeer[];
   readonly names: Pick<NameIndex, "blocks">;
+}
+
+/** As they are at one moment: another one is another object. */
+export interface Surroundings extends RuleSurroundings {
+  readonly peers: Pick<PeerIndex, "podsOf" | "version">;
 }
 
 /** Peers of a rule, looked up: who is any of all this. */
@@ -99,18 +105,4 @@ export function hostBlock(address: Address, outsideOnly: boolean): Block {
   const block: Block = { prefix: makePrefix(address, address.bytes.length * 8), except: [], outsideOnly };
   blocks.set(address, block);
   return block;
-}
-
-/** Addresses of each service's endpoints, whether ready or not: "namespace/service" -> sorted. */
-export function endpointAddresses(
-  slices: ReadonlyMap<string, EndpointSliceRow>,
-): ReadonlyMap<string, readonly Address[]> {
-  const found = new Map<string, Map<string, Address>>();
-  for (const { namespace, service, endpoints } of slices.values()) {
-    const name = `${namespace}/${service}`;
-    const addresses = found.get(name) ?? new Map<string, Address>();
-    found.set(name, addresses);
-    for (const endpoint of endpoints) for (const address of endpoint.addresses) addresses.set(address.text, address);
-  }
-  return new Map([...found].map(([name, each]) => [name, [...each.values()].sort(compareAddresses)]));
 }

@@ -12,7 +12,7 @@ async function world(node: Node): Promise<{ readonly desired: DesiredState }> {
   const api = await node.addPod("api");
   const uplinkIndex = await node.netns.index("lo");
   const desired: DesiredState = {
-    identities: [...identityOf(web, 1001), ...identityOf(api, 1002)],
+    identities: new Map([...identityOf(web, 1001), ...identityOf(api, 1002)]),
     clusterPrefixes: ["10.9.0.0/16", "fd00:9::/48"].flatMap((text) => parsePrefix(text) ?? []),
     endpoints: [endpointOf(web, 1001, "1001"), endpointOf(api, 1002, "1002")],
     sets: [openSet("1001"), allowing("1002", 1001)],
@@ -202,7 +202,7 @@ test("the filters that a new pod begins with become links in a quiet moment, and
   const [web, api] = [await node.addPod("web"), await node.addPod("api")];
   await datapath.apply({
     ...nothing,
-    identities: [...identityOf(web, 1001), ...identityOf(api, 1002)],
+    identities: new Map([...identityOf(web, 1001), ...identityOf(api, 1002)]),
     endpoints: [endpointOf(web, 1001, "1001"), endpointOf(api, 1002, "1002")],
     sets: [openSet("1001"), allowing("1002", 1001)],
   });
@@ -272,7 +272,7 @@ test("packets are judged, counted, reported and tracked", async (t) => {
   const api = await node.addPod("api");
   const desired: DesiredState = {
     ...nothing,
-    identities: [...identityOf(web, 1001), ...identityOf(api, 1002)],
+    identities: new Map([...identityOf(web, 1001), ...identityOf(api, 1002)]),
     endpoints: [endpointOf(web, 1001, "1001"), endpointOf(api, 1002, "1002")],
     sets: [openSet("1001"), allowing("1002", 1001)],
   };

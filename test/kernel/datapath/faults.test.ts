@@ -1,18 +1,20 @@
 import { mkdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
-import type { DesiredFrontend, DesiredIdentity, DesiredState } from "../../../src/compute/desired.ts";
+import type { DesiredFrontend, DesiredState } from "../../../src/compute/desired.ts";
 import { EndpointFlags, endpoint } from "../../../src/native/layouts.gen.ts";
+import { holders } from "../../support/holders.ts";
 import { compile, load, native } from "../../support/native.ts";
 import { address, allowing, type DriverError, endpointOf, identityOf, Node, nothing, openSet } from "./support.ts";
 
-function identities(count: number): readonly DesiredIdentity[] {
-  return Array.from({ length: count }, (_, index) => ({
+function identities(count: number): DesiredState["identities"] {
+  const rows = Array.from({ length: count }, (_, index) => ({
     address: address(`10.8.${index >> 8}.${index & 255}`),
     identity: 2000 + index,
     localNode: false,
     node: false,
   }));
+  return holders(...rows);
 }
 
 function frontends(count: number, backends: number): readonly DesiredFrontend[] {
@@ -50,7 +52,7 @@ test("a full map is one problem that names map, entries and setting; everything 
   t.is((await node.entries("service4")).length, 3);
 
   // It stays to be done, and is done when there is room.
-  await datapath.apply({ ...desired, identities: desired.identities.slice(90) });
+  await datapath.apply({ ...desired, identities: new Map([...desired.identities].slice(90)) });
   t.deepEqual(await datapath.problems(), []);
   t.is((await node.entries("ipcache4")).length, 60);
 
@@ -243,7 +245,7 @@ test("an address that goes to another pod makes flows with it be judged again; a
   const before = await datapath.endpointState(2);
   const bystander = await datapath.endpointState(3);
 
-  await datapath.apply({ ...desired, identities: [...peers, ...identities(5)] });
+  await datapath.apply({ ...desired, identities: new Map([...peers, ...identities(5)]) });
   t.deepEqual(await datapath.endpointState(2), before, "nobody lost anything by new addresses");
 
   await datapath.apply({ ...desired, identities: identityOf(web, 1009) });
@@ -276,7 +278,7 @@ test("with clsact, programs are attached, replaced and put back", async (t) => {
   const [web, api] = [await node.addPod("web"), await node.addPod("api")];
   const desired: DesiredState = {
     ...nothing,
-    identities: [...identityOf(web, 1001), ...identityOf(api, 1002)],
+    identities: new Map([...identityOf(web, 1001), ...identityOf(api, 1002)]),
     endpoints: [endpointOf(web, 1001, "1001"), endpointOf(api, 1002, "1002")],
     sets: [openSet("1001"), allowing("1002", 1001)],
   };

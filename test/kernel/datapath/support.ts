@@ -14,6 +14,7 @@ import type { Problem } from "../../../src/model/status.ts";
 import type { LocalEndpointRow } from "../../../src/model/tables.ts";
 import { packageRoot } from "../../../src/native/index.ts";
 import type { MapName } from "../../../src/native/layouts.gen.ts";
+import { holders } from "../../support/holders.ts";
 import { eventually, native } from "../../support/native.ts";
 import { type Netns, netns } from "../../support/netns.ts";
 
@@ -255,7 +256,7 @@ export function endpointOf(pod: Pod, identity: number, set: string | null): Desi
 }
 
 export const nothing: DesiredState = {
-  identities: [],
+  identities: new Map(),
   clusterPrefixes: [],
   endpoints: [],
   sets: [],
@@ -264,9 +265,8 @@ export const nothing: DesiredState = {
 };
 
 export function identityOf(pod: Pod, identity: number): DesiredState["identities"] {
-  return [pod.row.ipv4, pod.row.ipv6].flatMap((each) =>
-    each === null ? [] : [{ address: each, identity, localNode: false, node: false }],
-  );
+  const addresses = [pod.row.ipv4, pod.row.ipv6].flatMap((each) => each ?? []);
+  return holders(...addresses.map((address) => ({ address, identity, localNode: false, node: false })));
 }
 
 /** What `look` finds, sooner or later. */

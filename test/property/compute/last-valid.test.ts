@@ -52,7 +52,8 @@ test("histories with restarts give the same result as without, and a policy that
         );
         t.deepEqual(new Map([...lastValid].sort()), new Map([...inForce].sort()));
         t.is(result.desired.sets[0]?.ingress.enforced, inForce.size > 0);
-        if (restart) restarted = createComputation({ ...options, lastValid: structuredClone(other.lastValid) });
+        if (restart)
+          restarted = createComputation({ ...options, lastValid: structuredClone(new Map(other.lastValid)) });
       }
     }),
     { numRuns: 200 },

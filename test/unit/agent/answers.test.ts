@@ -98,7 +98,7 @@ const endpoint: LocalEndpointRow = {
 
 const result: ComputeResult = {
   desired: {
-    identities: [],
+    identities: new Map(),
     clusterPrefixes: [],
     endpoints: [{ row: endpoint, identity: 256, set: "256", audit: false }],
     sets: [],
@@ -114,6 +114,7 @@ const result: ComputeResult = {
     uplinks: [],
   },
   identityOfPod: new Map([["shop/web-0", 256]]),
+  identitiesInUse: new Map([[256, { key: "k8s:app=web" }]]),
   identities: [
     { id: 1, labels: ["reserved:host"], references: 0, reserved: true },
     { id: 256, labels: ["k8s:app=web"], references: 1, reserved: false },

@@ -17,10 +17,11 @@ const clock: Clock = {
   },
 };
 
-function result(id: number): ComputeResult {
+function result(id: number, key: string): ComputeResult {
   return {
-    desired: { identities: [], clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] },
+    desired: { identities: new Map(), clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] },
     identityOfPod: new Map(),
+    identitiesInUse: new Map([[id, { key }]]),
     identities: [{ id, labels: [], references: 1, reserved: false }],
     policies: [],
     lastValid: new Map(),
@@ -42,7 +43,8 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}
       steps.push("compute");
       const end = performance.now() + computeMs;
       while (performance.now() < end);
-      return result(allocator.numberFor(`namespaces=${snapshot.namespaces.size}`));
+      const key = `namespaces=${snapshot.namespaces.size}`;
+      return result(allocator.numberFor(key), key);
     },
     apply: async () => {
       steps.push("apply");

@@ -1,5 +1,6 @@
 import test from "ava";
 import { LocalIdentityAllocator, parseIdentityRecord } from "../../../src/agent/identity-allocator.ts";
+import { VersionedMap } from "../../../src/lib/versioned-map.ts";
 
 test("numbers start at 256 and a set of labels keeps its number over restarts", (t) => {
   const first = new LocalIdentityAllocator(null);
@@ -23,13 +24,32 @@ test("a freed number goes back to its labels, and to others only when all are us
     free: [],
   });
   t.throws(() => allocator.numberFor("one more"), { message: /all 65280 identity numbers are in use/ });
-  const inUse = (...gone: number[]) =>
-    new Set(Array.from({ length: 65_280 }, (_, i) => 256 + i).filter((n) => !gone.includes(n)));
-  allocator.retain(inUse(300));
-  allocator.retain(inUse(300, 260, 280));
+  const all = new Map(Array.from({ length: 65_280 }, (_, i) => [256 + i, { key: `k${i}` }] as const));
+  const first = VersionedMap.from(all).with([[300, undefined]]);
+  allocator.retain(first);
+  allocator.retain(
+    first.with([
+      [260, undefined],
+      [280, undefined],
+    ]),
+  );
   t.is(allocator.numberFor("k4"), 260, "came back before it was needed");
   t.is(allocator.numberFor("new"), 300);
   t.is(allocator.numberFor("newer"), 280);
+});
+
+test("a number that was asked for and is not used is free, and one that changed its labels is not", (t) => {
+  const allocator = new LocalIdentityAllocator(null);
+  const used = new Map([[allocator.numberFor("app=web"), { key: "app=web" }]]);
+  allocator.retain(used);
+  t.is(allocator.numberFor("app=never-used"), 257);
+  allocator.retain(used);
+  t.deepEqual(allocator.unwritten()?.free, ["app=never-used"]);
+  allocator.retain(new Map());
+  t.deepEqual(allocator.unwritten()?.free, ["app=never-used", "app=web"]);
+  t.is(allocator.numberFor("app=web"), 256);
+  allocator.retain(used);
+  t.deepEqual(allocator.unwritten()?.free, ["app=never-used"]);
 });
 
 test("a record that is no record is not believed", (t) => {

@@ -35,7 +35,7 @@ test("an endpoint without its Pod object stays closed, as do one of another pod 
     ],
   );
   t.deepEqual(
-    desired.identities.filter(({ node }) => !node).map(({ identity }) => identity),
+    [...desired.identities.values()].filter(({ node }) => !node).map(({ identity }) => identity),
     [identityOfPod.get("shop/same") ?? 0],
   );
 });

@@ -131,7 +131,7 @@ test("an update before the start is refused in words", async (t) => {
     clock: systemClock,
     conditions: { report: () => undefined },
   });
-  const nothing = { identities: [], clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] };
+  const nothing = { identities: new Map(), clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] };
   await t.throwsAsync(datapath.apply(nothing), { code: "DATAPATH_NOT_STARTED" });
   t.deepEqual((await datapath.report()).maps, []);
   t.deepEqual(datapath.traffic(), []);

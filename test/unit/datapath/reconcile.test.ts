@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
-import type { CompiledSet, DesiredState } from "../../../src/compute/desired.ts";
+import type { CompiledSet, DesiredIdentity, DesiredState } from "../../../src/compute/desired.ts";
 import { readIdentities, readServices } from "../../../src/datapath/kernel-views.ts";
 import { Pins } from "../../../src/datapath/pins.ts";
 import { contentDigest, encodeSet, type PolicyRow, policyMaps, rowOf } from "../../../src/datapath/policy-encode.ts";
@@ -14,6 +14,7 @@ import {
   service,
   serviceBackendKey,
 } from "../../../src/native/layouts.gen.ts";
+import { holders } from "../../support/holders.ts";
 import { FakeKernel, failure, type JournalEntry } from "./fake-kernel.ts";
 import { direction, endpoint, frontend, identity, openDirection, prefix, set } from "./world.ts";
 
@@ -93,7 +94,7 @@ function desiredOf({ pods, sets, identities, services, prefixes }: Step): Desire
         refused ? "too many groups" : null,
       );
     }),
-    identities: identities.map(({ host, identity: number }) => identity(`10.9.0.${host}`, number)),
+    identities: holders(...identities.map(({ host, identity: number }) => identity(`10.9.0.${host}`, number))),
     frontends: services.map(({ number, backends }) =>
       frontend(`10.96.0.${number}`, ...backends.map((host) => `10.9.0.${host}`)),
     ),
@@ -197,7 +198,7 @@ test("any steps, with restarts and failing writes, end in what was wanted last; 
         const identities = await readIdentities(kernel.native, kernel.map);
         t.deepEqual(
           identities.map(({ address, identity: number }) => `${address.text} ${number}`).sort(),
-          desired.identities.map(({ address, identity: number }) => `${address.text} ${number}`).sort(),
+          [...desired.identities.values()].map(({ address, identity: number }) => `${address.text} ${number}`).sort(),
         );
         const services = await readServices(kernel.native, kernel.map);
         const text = (vip: string, backends: readonly { address: { text: string } }[]) =>
@@ -245,7 +246,7 @@ test("addresses come inside of their prefixes and leave before them", async (t) 
     const kernel = new FakeKernel();
     const reconciler = await start(kernel, pins);
     const nothing: DesiredState = {
-      identities: [],
+      identities: new Map(),
       clusterPrefixes: [],
       endpoints: [],
       sets: [],
@@ -255,7 +256,7 @@ test("addresses come inside of their prefixes and leave before them", async (t) 
     kernel.journal.length = 0;
     await reconciler.apply({
       ...nothing,
-      identities: [identity("10.9.0.1", 7)],
+      identities: holders(identity("10.9.0.1", 7)),
       clusterPrefixes: [prefix("10.9.0.0/16")],
     });
     const maps = () => kernel.journal.filter(({ map }) => map !== "settings").map(({ map, op }) => `${op} ${map}`);
@@ -271,8 +272,8 @@ test("a peer's address that changes hands moves the revision of those whose poli
     const kernel = new FakeKernel();
     for (const number of [1, 2, 3, 4]) kernel.devices.add(100 + number);
     const reconciler = await start(kernel, pins);
-    const desired = (...identities: DesiredState["identities"]): DesiredState => ({
-      identities,
+    const desired = (...identities: readonly DesiredIdentity[]): DesiredState => ({
+      identities: holders(...identities),
       clusterPrefixes: [prefix("10.9.0.0/16")],
       endpoints: [endpoint(1, "allows"), endpoint(2, "denies"), endpoint(3, "other"), endpoint(4, "open")],
       sets: [
@@ -285,7 +286,7 @@ test("a peer's address that changes hands moves the revision of those whose poli
       uplinks: [],
     });
     const revisions = () => [1, 2, 3, 4].map((id) => reconciler.endpoints.stateOf(id)?.policyRevision ?? 0);
-    const moved = async (...identities: DesiredState["identities"]) => {
+    const moved = async (...identities: readonly DesiredIdentity[]) => {
       const before = revisions();
       await reconciler.apply(desired(...identities));
       return revisions().map((revision, index) => revision !== before[index]);
