@@ -1,7 +1,6 @@
 /**
  * From the change of a policy's manifest to the first packet that obeys it, on a lab of one node: one policy, and 2,000 pods
- * of other nodes that are manifests only. Beside it the same without those pods. The agent waits 10 ms for a folder to
- * settle before it reads it, which is in the figure.
+ * of other nodes that are manifests only. Beside it the same without those pods.
  */
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";

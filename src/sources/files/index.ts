@@ -26,7 +26,7 @@ export type { ManifestVersion } from "./manifest-folder.ts";
 export { parseManifest } from "./parse-manifest.ts";
 export { type ManifestObject, type ManifestRows, type ObjectsReading, readObjects } from "./read-objects.ts";
 
-/** ms that an event waits for more. */
+/** ms between two looks, and that an event waits for more, unless a file came whole. */
 const settleMs = 10;
 /** ms after which the folder is looked through although nothing was heard, and if it cannot be watched. */
 const rescanMs = { watched: 5_000, unwatched: 250 } as const;
@@ -57,6 +57,8 @@ export class FilesSource {
   readonly #pauses: WriterPauses;
   readonly #runner: BoundedFrequencyRunner;
   #timer: Timer | null = null;
+  /** When it fires, in monotonic ms. */
+  #lookAt = 0;
   #problems: readonly Problem[] = [];
   readonly #saidKinds = new Set<string>();
   #detail = "not seen yet";
@@ -74,7 +76,7 @@ export class FilesSource {
       const ours = path !== null && isManifest(path);
       if (ours) this.#pauses.take(kind, path);
       // Names that are not read matter too: a folder came, a ConfigMap's link moved on.
-      if (ours || kind === "name") this.#lookIn(settleMs);
+      if (ours || kind === "name") this.#lookIn(ours && kind === "name" ? 0 : settleMs);
     });
     this.#runner = new BoundedFrequencyRunner({
       clock: options.clock,
@@ -116,7 +118,10 @@ export class FilesSource {
   }
 
   #lookIn(ms: number): void {
-    if (this.#stopped || this.#timer !== null) return;
+    const at = this.#options.clock.monotonicMs() + ms;
+    if (this.#stopped || (this.#timer !== null && this.#lookAt <= at)) return;
+    this.#timer?.cancel();
+    this.#lookAt = at;
     this.#timer = this.#options.clock.setTimer(ms, () => {
       this.#timer = null;
       this.#runner.trigger();
@@ -134,7 +139,7 @@ export class FilesSource {
           folders.add(folder);
           this.#watch.add(folder, inode);
         },
-        readiness: (path) => this.#pauses.readiness(path),
+        readiness: (path, times) => this.#pauses.readiness(path, times),
       });
       if (this.#stopped) return;
       this.#watch.retain(folders);

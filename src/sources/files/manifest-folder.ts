@@ -15,6 +15,7 @@ import type { Problem } from "../../model/status.ts";
 import { equalRows } from "../../model/store.ts";
 import { parseManifest } from "./parse-manifest.ts";
 import { type ObjectReading, readObject } from "./read-objects.ts";
+import type { FileTimes } from "./writer-pauses.ts";
 
 const manifestName = /^[^.].*\.(ya?ml|json)$/;
 /** bytes: more is no manifest, and would stop the agent for seconds. */
@@ -64,7 +65,7 @@ export interface LookOptions {
   /** Called for each folder before its names are read. */
   readonly onFolder: (folder: string, inode: bigint) => void;
   /** now: read it also if it looks the same; later: leave it as it is this time. */
-  readonly readiness: (path: string) => "now" | "later" | "ifChanged";
+  readonly readiness: (path: string, times: FileTimes) => "now" | "later" | "ifChanged";
 }
 
 export class ManifestFolder {
@@ -105,7 +106,7 @@ export class ManifestFolder {
     const files = new Map<string, SeenFile>();
     for (let start = 0; start < paths.length; start += batch) {
       const some = paths.slice(start, start + batch);
-      const read = await Promise.all(some.map((path) => this.#file(path, options.readiness(path))));
+      const read = await Promise.all(some.map((path) => this.#file(path, options.readiness)));
       for (const [i, file] of read.entries()) if (file !== null) files.set(some[i] ?? "", file);
     }
     const before = this.#files;
@@ -142,12 +143,13 @@ export class ManifestFolder {
   }
 
   /** Null: it is gone, or no file. Its `file` is the same object as before if nothing changed. */
-  async #file(path: string, readiness: ReturnType<LookOptions["readiness"]>): Promise<SeenFile | null> {
+  async #file(path: string, readinessOf: LookOptions["readiness"]): Promise<SeenFile | null> {
     const before = this.#files.get(path) ?? null;
-    if (readiness === "later") return before;
     try {
       const stats = await stat(path, { bigint: true });
       if (!stats.isFile()) return null;
+      const readiness = readinessOf(path, stats);
+      if (readiness === "later") return before;
       const version = versionOf(stats);
       if (readiness === "ifChanged" && before?.version === version) return before;
       if (stats.size > sizeLimit) throw new Error(`it has more than ${sizeLimit} bytes`);

@@ -1,8 +1,16 @@
-/** Which files are just being written in place, from the events of their folders. */
+/** Which files are just being written in place, from the events of their folders and from what their inodes say. */
 import type { Clock } from "../../lib/clock.ts";
 
 /** ms without an event after which a writer has paused, and after which nobody waits for him any more. */
 const pauseMs = { least: 50, most: 1_000 } as const;
+/** ms that a file which is new under its name may have been opened for, without a word of it being written. */
+const openingMs = 10;
+
+/** Of an inode, in ns. */
+export interface FileTimes {
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+}
 
 export class WriterPauses {
   readonly #clock: Clock;
@@ -11,6 +19,8 @@ export class WriterPauses {
   #looks = 0;
   /** Of those, the ones written in place: ms of the first and the last event. */
   readonly #writing = new Map<string, { readonly first: number; readonly last: number }>();
+  /** Of those, the ones that came under their name: ms. */
+  readonly #named = new Map<string, number>();
   #waiting = false;
 
   constructor(clock: Clock) {
@@ -21,8 +31,10 @@ export class WriterPauses {
     this.#touched.set(path, this.#looks);
     const now = this.#clock.monotonicMs();
     // What was renamed into its place is whole. A file that was made there is written next, and tells.
-    if (kind === "name") this.#writing.delete(path);
-    else this.#writing.set(path, { first: this.#writing.get(path)?.first ?? now, last: now });
+    if (kind === "name") {
+      this.#writing.delete(path);
+      this.#named.set(path, now);
+    } else this.#writing.set(path, { first: this.#writing.get(path)?.first ?? now, last: now });
   }
 
   /** A look begins. */
@@ -34,7 +46,9 @@ export class WriterPauses {
   /** A look ended: what it did not ask for is gone, unless it was heard of since the look began. */
   end(): void {
     for (const [path, looks] of this.#touched) {
-      if (looks < this.#looks && !this.#writing.has(path)) this.#touched.delete(path);
+      if (looks >= this.#looks || this.#writing.has(path)) continue;
+      this.#touched.delete(path);
+      this.#named.delete(path);
     }
   }
 
@@ -49,10 +63,17 @@ export class WriterPauses {
   }
 
   /** What to do with this file in this look. Events that come while it is read count for the next one. */
-  readiness(path: string): "now" | "later" | "ifChanged" {
+  readiness(path: string, { mtimeNs, ctimeNs }: FileTimes): "now" | "later" | "ifChanged" {
     const writing = this.#writing.get(path);
+    const named = this.#named.get(path);
+    const now = this.#clock.monotonicMs();
+    // A rename changes the inode, and so its ctime, after the last write. Where it did not, somebody may just begin to write.
+    if (named !== undefined && mtimeNs === ctimeNs && now - named < openingMs) {
+      this.#waiting = true;
+      return "later";
+    }
+    this.#named.delete(path);
     if (writing !== undefined) {
-      const now = this.#clock.monotonicMs();
       if (now - writing.last < pauseMs.least && now - writing.first < pauseMs.most) {
         this.#waiting = true;
         return "later";

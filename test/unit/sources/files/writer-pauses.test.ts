@@ -1,6 +1,10 @@
 import test from "ava";
 import type { Clock } from "../../../../src/lib/clock.ts";
-import { WriterPauses } from "../../../../src/sources/files/writer-pauses.ts";
+import { type FileTimes, WriterPauses } from "../../../../src/sources/files/writer-pauses.ts";
+
+/** Renamed, or anything else but written, after the last write. */
+const moved: FileTimes = { mtimeNs: 1n, ctimeNs: 2n };
+const written: FileTimes = { mtimeNs: 1n, ctimeNs: 1n };
 
 function pausesAt() {
   let now = 0;
@@ -13,10 +17,10 @@ function pausesAt() {
   const pauses = new WriterPauses(clock);
   return {
     pauses,
-    after(ms: number) {
+    after(ms: number, times = moved) {
       now += ms;
       pauses.begin();
-      return pauses.readiness("a");
+      return pauses.readiness("a", times);
     },
   };
 }
@@ -30,6 +34,16 @@ test("a file that was renamed into its place is read at once, and then only if i
   pauses.take("name", "a");
   t.is(after(0), "now");
   t.is(after(0), "ifChanged");
+});
+
+test("a file that is new under its name and was not moved there may be written next: it gets a moment to say so", (t) => {
+  const { pauses, after } = pausesAt();
+  pauses.take("name", "a");
+  t.is(after(0, written), "later");
+  t.true(pauses.waiting);
+  t.is(after(5, written), "later");
+  t.is(after(5, written), "now");
+  t.is(after(0, written), "ifChanged");
 });
 
 test("a file that is written in place is read when its writer paused; somebody has to come again", (t) => {
@@ -69,7 +83,7 @@ test("files that went are forgotten when a look ends, and not what was heard of 
   pauses.take("name", "new");
   pauses.end();
   t.is(pauses.size, 2);
-  t.is(pauses.readiness("gone"), "ifChanged");
-  t.is(pauses.readiness("new"), "now");
-  t.is(pauses.readiness("written"), "later");
+  t.is(pauses.readiness("gone", moved), "ifChanged");
+  t.is(pauses.readiness("new", moved), "now");
+  t.is(pauses.readiness("written", moved), "later");
 });
