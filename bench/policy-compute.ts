@@ -74,6 +74,9 @@ function addPolicy(store: TableStore, row: PolicyRow): () => void {
   return () => removePolicy(store, row);
 }
 
+/** The last deployments of the cluster have no pod on the first node. */
+const lastOnes = (i: number, pods: number): number => pods / 10 - 1 - (i % 10);
+
 const changes: readonly {
   readonly what: string;
   readonly aim: string;
@@ -84,26 +87,32 @@ const changes: readonly {
     what: "a pod of another node, of known labels",
     aim: "p50 < 0.5 ms",
     published: null,
-    apply: (store, pods, i) => addPod(store, extraPod(i, pods, false), null),
+    apply: (store, pods, i) => addPod(store, extraPod(lastOnes(i, pods), pods, false), null),
   },
   {
     what: "a pod of another node, of new labels",
     aim: "p50 < 0.5 ms",
     published: { ms: publishedChangeMs, what: "identity to maps, 1k rules x 10k ids" },
-    apply: (store, pods, i) => addPod(store, extraPod(i, pods, false, `new-${i}`), null),
+    apply: (store, pods, i) => addPod(store, extraPod(lastOnes(i, pods), pods, false, `new-${i}`), null),
+  },
+  {
+    what: "a pod that each policy set of this node lets in",
+    aim: "",
+    published: null,
+    // The policies let everybody of the first namespace in.
+    apply: (store, pods, i) => addPod(store, extraPod(i % 20, pods, false, `new-${i}`), null),
   },
   {
     what: "a pod of this node, of new labels",
     aim: "p50 < 0.5 ms",
     published: { ms: publishedIdentityMs, what: "identity add and delete, 1k selectors" },
-    apply: (store, pods, i) => addPod(store, extraPod(i, pods, true, `own-${i}`), 10_000 + i),
+    apply: (store, pods, i) => addPod(store, extraPod(lastOnes(i, pods), pods, true, `own-${i}`), 10_000 + i),
   },
   {
     what: "a policy of pods elsewhere",
     aim: "",
     published: { ms: publishedSelectorMs, what: "one selector over 1k ids" },
-    // The last deployments of the cluster have no pod on the first node.
-    apply: (store, pods, i) => addPolicy(store, { ...policyRow(pods / 10 - 1 - (i % 10), pods), name: `more-${i}` }),
+    apply: (store, pods, i) => addPolicy(store, { ...policyRow(lastOnes(i, pods), pods), name: `more-${i}` }),
   },
   {
     what: "a policy of a pod of this node",
