@@ -15,6 +15,7 @@ import type {
   StatusDto,
   VersionDto,
 } from "../api/dto.ts";
+import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
@@ -41,6 +42,7 @@ import { routeReport, routeSummary } from "../observe/routes.ts";
 import { serviceReport } from "../observe/services.ts";
 import { statusReport } from "../observe/status.ts";
 import { EventHub } from "./event-hub.ts";
+import { PolicyAnswers } from "./policy-answers.ts";
 
 /** What the datapath tells of itself and of the kernel. */
 export interface DatapathAnswers {
@@ -54,7 +56,7 @@ export interface DatapathAnswers {
 }
 
 export interface AnswersOptions {
-  readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6">;
+  readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6" | "policyEnforcement" | "allowLockout">;
   readonly version: string;
   /** Release of the kernel. */
   readonly kernel: string;
@@ -72,6 +74,7 @@ export interface AnswersOptions {
 export class Answers implements AgentQueries {
   readonly #options: AnswersOptions;
   readonly #hub = new EventHub((events) => this.#describe(events));
+  readonly #policies: PolicyAnswers;
   readonly #started: number;
   #readyMs: number | null = null;
   #names: { readonly from: readonly unknown[]; readonly nameOf: NameOf } | null = null;
@@ -79,6 +82,7 @@ export class Answers implements AgentQueries {
 
   constructor(options: AnswersOptions) {
     this.#options = options;
+    this.#policies = new PolicyAnswers(options);
     // The monotonic clock began with the process.
     this.#started = options.clock.now() - options.clock.monotonicMs();
   }
@@ -129,6 +133,10 @@ export class Answers implements AgentQueries {
     return endpointReport(store.table("localEndpoints").values(), loop.result, (id) => datapath.endpointState(id));
   }
 
+  endpointDetails(endpoint: EndpointDto): EndpointDetailsDto {
+    return this.#policies.details(endpoint);
+  }
+
   identities(): readonly IdentityDto[] {
     return this.#options.loop.result?.identities ?? [];
   }
@@ -136,6 +144,10 @@ export class Answers implements AgentQueries {
   policies(): readonly PolicyDto[] {
     const { loop, store } = this.#options;
     return loop.result === null ? [] : policyReport(loop.result, store.table("localEndpoints").values());
+  }
+
+  async policyTrace(question: TraceQuestionDto): Promise<PolicyTraceDto> {
+    return this.#policies.trace(question);
   }
 
   services(): readonly ServiceDto[] {

@@ -15,14 +15,19 @@ import type {
   StatusDto,
   VersionDto,
 } from "./dto.ts";
+import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./policy-dto.ts";
 
 /** Each may be asked at any time, also while the agent starts; what is not known yet is empty. */
 export interface AgentQueries {
   status(): Promise<StatusDto>;
   version(): VersionDto;
   endpoints(): readonly EndpointDto[];
+  /** With the verdict tables of this endpoint. */
+  endpointDetails(endpoint: EndpointDto): EndpointDetailsDto;
   identities(): readonly IdentityDto[];
   policies(): readonly PolicyDto[];
+  /** @throws ApiError TRACE_END, TRACE_FLOW (400), NOT_READY (503) */
+  policyTrace(question: TraceQuestionDto): Promise<PolicyTraceDto>;
   services(): readonly ServiceDto[];
   routes(): readonly RouteDto[];
   conntrack(): Promise<readonly CtDto[]>;

@@ -9,6 +9,7 @@ import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
 import type { AgentQueries, CniHandler, EndpointControl, EventFeed } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
+import { traceQuestion } from "./trace-question.ts";
 import { sendJson, sendText } from "./send-json.ts";
 import { claimSocket, listenPrivately } from "./socket-file.ts";
 
@@ -77,12 +78,13 @@ export class ApiServer {
       get("/v1/status", () => queries.status()),
       get("/v1/version", () => queries.version()),
       get("/v1/endpoints", () => queries.endpoints()),
-      get("/v1/endpoints/:id", ({ parameters: { id = "" } }) => this.#endpoint(id)),
+      get("/v1/endpoints/:id", ({ parameters: { id = "" } }) => queries.endpointDetails(this.#endpoint(id))),
       get("/v1/identities", () => queries.identities()),
       get("/v1/identities/:id", ({ parameters: { id = "" } }) =>
         one("identity", id, queries.identities(), (row) => String(row.id) === id),
       ),
       get("/v1/policies", () => queries.policies()),
+      get("/v1/policy/trace", ({ query }) => queries.policyTrace(traceQuestion(query))),
       get("/v1/services", () => queries.services()),
       get("/v1/routes", () => queries.routes()),
       get("/v1/bpf/ct", () => queries.conntrack()),

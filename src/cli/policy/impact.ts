@@ -8,9 +8,9 @@ import { CliError } from "../errors.ts";
 import { type CellInput, table } from "../table.ts";
 import { findingLines, noteAssumed } from "./findings.ts";
 import { impactSvg } from "./impact-svg.ts";
-import { readManifests } from "./manifests.ts";
+import { type ManifestOptions, readManifests } from "./manifests.ts";
 
-export interface ImpactOptions {
+export interface ImpactOptions extends ManifestOptions {
   readonly filename?: readonly string[];
   readonly old?: readonly string[];
   readonly new?: readonly string[];
@@ -28,8 +28,8 @@ export function impact(context: CliContext, options: ImpactOptions): void {
       exitCode: 2,
     });
   }
-  const before = readManifests([...common, ...(options.old ?? [])]);
-  const after = readManifests([...common, ...(options.new ?? [])]);
+  const before = readManifests([...common, ...(options.old ?? [])], options);
+  const after = readManifests([...common, ...(options.new ?? [])], options);
   const result = compareClusters(before.cluster, after.cluster);
   for (const [side, { findings }] of [
     ["before", before],

@@ -1,6 +1,6 @@
 /** `tandem policy …`: what policies do, offline on manifests and on a running agent. */
 import { type Command, CommanderError, Option } from "commander";
-import type { CliContext } from "../context.ts";
+import { type CliContext, socketOption } from "../context.ts";
 import { registerPolicyGet } from "./get.ts";
 import type { ImpactOptions } from "./impact.ts";
 import type { ShowOptions } from "./show.ts";
@@ -8,9 +8,10 @@ import type { TraceOptions } from "./trace.ts";
 import { registerPolicyWait } from "./wait.ts";
 
 const about = `
-All but get and wait work on manifests alone: no cluster, no agent, no root. -f takes files, folders and - (standard input), also
-several times. Manifests may be those of a cluster (kubectl get ... -o yaml) or those of a repository: pods of workloads, addresses
-and a node are made up where they are missing.
+With -f they work on manifests alone: no cluster, no agent, no root. get, wait, and trace without -f ask the agent of this node. -f takes
+files, folders and - (standard input), also several times. Manifests may be those of a cluster (kubectl get ... -o yaml) or those of
+a repository: pods of workloads, addresses and a node are made up where they are missing. --allow-lockout is the agents' setting
+allowLockout: policies of nodes may close what a node needs to stay in its cluster.
 
 Exit code: 0 all is well, 1 a mismatch or something invalid, 2 the command line or a file name is wrong.
 
@@ -19,6 +20,7 @@ Examples:
   tandem policy test -f manifests/ -p probes.yaml
   tandem policy trace -f manifests/ --from shop/web --to svc/shop/api --port 80/TCP
   tandem policy show -f manifests/ shop/api
+  tandem policy trace --from shop/web --to shop/api --port 8080/TCP
   tandem policy impact -f cluster.yaml --old before.yaml --new after.yaml --svg impact.svg
   tandem policy get
   tandem policy wait --timeout 5
@@ -87,7 +89,17 @@ Examples:
         options: Offline & { readonly json: boolean; readonly quiet: boolean; readonly probes: readonly string[] },
       ) => (await import("./test.ts")).testPolicies(context, options),
     );
-  offlineCommand(policy, "trace", "the decision about one connection, step by step")
+  const traceCommand = policy
+    .command("trace")
+    .description("the decision about one connection, step by step: on manifests, or on the running agent")
+    .option(
+      "-f, --filename <path...>",
+      "manifests: files, folders, or - for standard input (default: ask the agent)",
+      collect,
+    )
+    .option("--json", "print JSON", false)
+    .addOption(allowLockout())
+    .addOption(socketOption())
     .requiredOption("--from <end>", "NAMESPACE/POD, node/NAME or an address")
     .requiredOption("--to <end>", "the same, or svc/NAMESPACE/NAME")
     .option("--port <number[/protocol]>", "of the destination or the service, as 8080/TCP (TCP is the default)")
@@ -102,18 +114,21 @@ Examples:
 Prints both ends with their identities, the translation of a service, the egress of the source and the ingress of the destination:
 the groups of rules that name the peer, those that hold the port, and the one that decides. Where nothing allows it, the rules that
 come near. Verdicts are the compiled bit vectors', as the kernel looks them up.
+Without -f the agent of this node is asked: by what it knows now, pods of other nodes too, and for ends on its node also what its
+kernel's maps say of the same packet.
 
 Examples:
+  tandem policy trace --from shop/web --to shop/api --port 8080
   tandem policy trace -f manifests/ --from shop/web --to shop/api --port 8080
   tandem policy trace -f manifests/ --from shop/web --to svc/shop/api --port 80/TCP --json
   tandem policy trace -f manifests/ --from 203.0.113.7 --to shop/web --icmp EchoRequest
 `,
     )
-    .action(async (options: TraceOptions) => (await import("./trace.ts")).trace(context, options));
+    .action(async (options: TraceOptions) => (await import("./trace.ts")).trace(context, traceCommand, options));
   offlineCommand(
     policy,
-    "show <pod>",
-    "the resolved rules of one pod (NAMESPACE/POD): peers, ports, where they come from",
+    "show <subject>",
+    "the resolved rules of a pod (NAMESPACE/POD) or of a node itself (node/NAME): peers, ports, where they come from",
   )
     .addHelpText(
       "after",
@@ -123,9 +138,12 @@ Per direction the default and the groups in the order in which they decide: deni
 Examples:
   tandem policy show -f manifests/ shop/api
   tandem policy show shop/api -f manifests/ --json
+  tandem policy show node/worker-1 -f manifests/
 `,
     )
-    .action(async (pod: string, options: ShowOptions) => (await import("./show.ts")).show(context, pod, options));
+    .action(async (subject: string, options: ShowOptions) =>
+      (await import("./show.ts")).show(context, subject, options),
+    );
   policy
     .command("impact")
     .description("what a change opens and closes: between workloads, nodes and the outside, per port")
@@ -134,11 +152,12 @@ Examples:
     .option("--new <path...>", "manifests as they will be", collect)
     .option("--svg <file>", "also draw it: a matrix of who reaches whom")
     .option("--json", "print JSON", false)
+    .addOption(allowLockout())
     .addHelpText(
       "after",
       `
-Compares every pair of pods that policies can tell apart, the pods' own node and other nodes, and the outside in as many parts as
-rules name prefixes, over all protocols and ports. Either side may be left out: what a policy does that is added or removed.
+Compares every pair of pods that policies can tell apart, nodes (for a pod its own node and the others), and the outside in as many
+parts as rules name prefixes, over all protocols and ports. Either side may be left out: what a policy does that is added or removed.
 
 Examples:
   tandem policy impact -f pods.yaml --old policies.yaml --new policies-new.yaml
@@ -156,7 +175,12 @@ function offlineCommand(policy: Command, usage: string, description: string): Co
     .command(usage)
     .description(description)
     .requiredOption(`-f, --filename ${path}`, "manifests: files, folders, or - for standard input", collect)
-    .option("--json", "print JSON", false);
+    .option("--json", "print JSON", false)
+    .addOption(allowLockout());
+}
+
+function allowLockout(): Option {
+  return new Option("--allow-lockout", "judge nodes as agents with the setting allowLockout do").default(false);
 }
 
 /** `-f a -f b c`: all of them. */

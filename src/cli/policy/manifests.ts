@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { completeObjects } from "../../compute/offline/complete.ts";
-import { OfflineCluster } from "../../compute/offline/cluster.ts";
+import { clusterOfManifests, type OfflineCluster } from "../../compute/offline/cluster.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
@@ -25,6 +25,12 @@ export interface Finding extends Problem {
   readonly line: number;
 }
 
+/** What agents are set to. */
+export interface ManifestOptions {
+  /** Policies of nodes may close what a node needs to stay in its cluster. */
+  readonly allowLockout?: boolean;
+}
+
 export interface Manifests {
   readonly cluster: OfflineCluster;
   /** By place. */
@@ -43,7 +49,7 @@ const manifestName = /^[^.].*\.(ya?ml|json)$/;
  * @param paths files, folders (with the folders in them), "-" for standard input
  * @throws CliError MANIFESTS_UNREADABLE (exit code 2)
  */
-export function readManifests(paths: readonly string[]): Manifests {
+export function readManifests(paths: readonly string[], { allowLockout = false }: ManifestOptions): Manifests {
   // The same file may be named twice, also in two ways.
   const files = new Map(paths.flatMap(filesOf).map((file) => [file === "-" ? file : resolve(file), file]));
   const texts = new Map([...files.values()].map((file) => [file === "-" ? "standard input" : file, readText(file)]));
@@ -52,7 +58,7 @@ export function readManifests(paths: readonly string[]): Manifests {
   const { objects, assumed } = completeObjects<ManifestObject>(written);
   const readings = objects.map(readObject);
   const { rows, problems, ignored } = mergeReadings(readings);
-  const cluster = new OfflineCluster(rows);
+  const cluster = clusterOfManifests(rows, { allowLockout });
   const ownReading = new Map(readings.flatMap((reading) => reading.problems.map((problem) => [problem, reading])));
   // Of several objects of one name the first by file counts; the others are what is told to be too many.
   const byFile = [...readings].sort((a, b) => compareText(a.file, b.file) || a.line - b.line);

@@ -9,9 +9,9 @@ import { CliError } from "../errors.ts";
 import { problemLines } from "../problems.ts";
 import { type CellInput, table } from "../table.ts";
 import { findingLines, noteAssumed } from "./findings.ts";
-import { type Finding, type Manifests, readManifests, readText } from "./manifests.ts";
+import { type Finding, type ManifestOptions, type Manifests, readManifests, readText } from "./manifests.ts";
 
-export interface TestOptions {
+export interface TestOptions extends ManifestOptions {
   readonly filename: readonly string[];
   readonly probes: readonly string[];
   readonly json: boolean;
@@ -26,7 +26,7 @@ interface FileResults {
 
 /** Exit code 1 at a mismatch, at a policy that is not in force, and at probes that cannot be read. */
 export function testPolicies(context: CliContext, options: TestOptions): void {
-  const manifests = readManifests(options.filename);
+  const manifests = readManifests(options.filename, options);
   const readings = options.probes.map((file) => ({ file, ...readProbesFile(file) }));
   const mistakes = readings.flatMap(({ problems }) => problems);
   const errors = errorsThatMatter(manifests);

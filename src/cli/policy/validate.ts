@@ -2,16 +2,16 @@
 import type { ComputedPolicy } from "../../compute/result.ts";
 import { type CliContext, painter, printJson } from "../context.ts";
 import { counted, countText, findingLines } from "./findings.ts";
-import { type Manifests, readManifests } from "./manifests.ts";
+import { type ManifestOptions, type Manifests, readManifests } from "./manifests.ts";
 
-export interface ValidateOptions {
+export interface ValidateOptions extends ManifestOptions {
   readonly filename: readonly string[];
   readonly json: boolean;
   readonly strict: boolean;
 }
 
-export function validate(context: CliContext, { filename, json, strict }: ValidateOptions): void {
-  const manifests = readManifests(filename);
+export function validate(context: CliContext, { filename, json, strict, ...settings }: ValidateOptions): void {
+  const manifests = readManifests(filename, settings);
   const { findings } = manifests;
   const bad = findings.some(({ severity }) => strict || severity === "error");
   if (bad) context.setExitCode(1);

@@ -12,7 +12,13 @@ import type { LocalEndpointRow, NameRow, PodRow, TableName } from "../../model/t
 import type { CompiledSet, DesiredState } from "../desired.ts";
 import { takesPart } from "../identity/pods.ts";
 import { identityNumbers, reservedIdentities } from "../identity/reserved.ts";
-import { type Computation, type ComputeResult, createComputation, type IdentityAllocator } from "../index.ts";
+import {
+  type Computation,
+  type ComputationOptions,
+  type ComputeResult,
+  createComputation,
+  type IdentityAllocator,
+} from "../index.ts";
 import { PolicyExplainer } from "./explainer.ts";
 
 /** The tables that manifests fill. */
@@ -24,9 +30,24 @@ export type OfflineFacts = Pick<
 /** What names of DNS have given to clients. */
 export type ResolvedNames = readonly { readonly name: string; readonly addresses: readonly Address[] }[];
 
+/** What agents are set to, and what one of them remembers. */
+export type ClusterSettings = Pick<ComputationOptions, "policyEnforcement" | "allowLockout" | "lastValid">;
+
+/** How ends that are not there are told. */
+export interface ClusterWords {
+  /** "in the manifests" */
+  readonly where: string;
+  /** What to do about it. */
+  readonly remedy: string;
+}
+
 /** What clusters of the same facts have in common: what one computed need not be computed again for the next. */
-interface Engine {
+export interface Engine {
+  readonly settings: ClusterSettings;
+  readonly words: ClusterWords;
   readonly allocator: IdentityAllocator;
+  /** Addresses of nodes beside those of their Node objects: address -> name of the node. */
+  readonly nodeAddresses: ReadonlyMap<string, string>;
   /** By name of the node; "" is no node, as most sets are the same on all of them. */
   readonly computations: Map<string, Computation>;
 }
@@ -47,13 +68,16 @@ export class OfflineCluster {
   readonly #pods = new Map<string, PodRow>();
   readonly #nodes = new Map<string, string>();
   readonly #identities: DesiredState["identities"];
-  readonly #setOfPod: ReadonlyMap<string, CompiledSet>;
+  readonly #setOfPod: Map<string, CompiledSet>;
+  /** Rules about nodes by labels never mean the pod's own: there each node's pods have sets of their own. */
+  readonly #differsByNode: boolean;
   readonly #hasHostPolicies: boolean;
   readonly #setOfNode = new Map<string, CompiledSet | null>();
   readonly #labels: ReadonlyMap<number, readonly string[]>;
   #explainer: PolicyExplainer | null = null;
 
-  constructor(facts: OfflineFacts, tables: TableSnapshot = tablesOf(facts), engine: Engine = newEngine()) {
+  /** @param tables with an endpoint for each pod whose set is certainly asked for; others are compiled when it is */
+  constructor(facts: OfflineFacts, tables: TableSnapshot = tablesOf(facts), engine: Engine = newEngine(defaults)) {
     this.facts = facts;
     this.#tables = tables;
     this.#engine = engine;
@@ -67,7 +91,11 @@ export class OfflineCluster {
       if (isLive(pod)) for (const { text } of pod.addresses) this.#pods.set(text, pod);
     }
     this.#identities = desired.identities;
-    this.#setOfPod = mentions(facts, /"(from|to)Nodes"/) ? this.#setsByNode() : new Map(setsOf(this.result));
+    for (const [text, node] of engine.nodeAddresses) {
+      if (!this.#nodes.has(text) && !this.#pods.has(text)) this.#nodes.set(text, node);
+    }
+    this.#differsByNode = mentions(facts, /"(from|to)Nodes"/);
+    this.#setOfPod = this.#differsByNode ? this.#setsByNode() : new Map(setsOf(this.result));
     this.#hasHostPolicies = mentions(facts, /"nodeSelector"/);
     this.#labels = new Map(identities.map(({ id, labels }) => [id, labels]));
   }
@@ -103,7 +131,22 @@ export class OfflineCluster {
 
   /** Null: it is no pod that takes part. @param pod "namespace/name" */
   setOf(pod: string): CompiledSet | null {
-    return this.#setOfPod.get(pod) ?? null;
+    const known = this.#setOfPod.get(pod);
+    if (known !== undefined) return known;
+    const row = this.facts.pods.get(pod);
+    if (row === undefined || !isLive(row) || this.#tables.localEndpoints.has(pod)) return null;
+    const localEndpoints = new Map([[pod, endpointOf(row, 1)]]);
+    const found = new Map(setsOf(this.#compute(this.#differsByNode ? row.node : "", localEndpoints))).get(pod);
+    if (found !== undefined) this.#setOfPod.set(pod, found);
+    return found ?? null;
+  }
+
+  get settings(): ClusterSettings {
+    return this.#engine.settings;
+  }
+
+  get words(): ClusterWords {
+    return this.#engine.words;
   }
 
   /** Null: no policy selects the node. */
@@ -123,7 +166,7 @@ export class OfflineCluster {
   }
 
   get explainer(): PolicyExplainer {
-    this.#explainer ??= new PolicyExplainer(this.#tables, this.#engine.allocator);
+    this.#explainer ??= new PolicyExplainer(this.#tables, this.#engine.allocator, this.#engine.settings);
     return this.#explainer;
   }
 
@@ -137,27 +180,38 @@ export class OfflineCluster {
     return new OfflineCluster(this.facts, { ...this.#tables, names }, this.#engine);
   }
 
-  #compute(node: string): ComputeResult {
-    const { allocator, computations } = this.#engine;
+  #compute(node: string, localEndpoints: TableSnapshot["localEndpoints"] = this.#tables.localEndpoints): ComputeResult {
+    const { allocator, computations, settings } = this.#engine;
     const computation =
-      computations.get(node) ??
-      createComputation({ nodeName: node, identities: allocator, policyEnforcement: "default" });
+      computations.get(node) ?? createComputation({ nodeName: node, identities: allocator, ...settings });
     computations.set(node, computation);
-    return computation.compute(this.#tables);
+    return computation.compute({ ...this.#tables, localEndpoints });
   }
 
-  /** Rules about nodes by labels never mean the pod's own: there each node's pods have sets of their own. */
-  #setsByNode(): ReadonlyMap<string, CompiledSet> {
-    const nodeOf = new Map(this.livePods.map((pod) => [podKey(pod), pod.node]));
-    const nodes = new Set(nodeOf.values());
+  #setsByNode(): Map<string, CompiledSet> {
+    const nodeOf = new Map([...this.#tables.localEndpoints.keys()].map((pod) => [pod, this.facts.pods.get(pod)?.node]));
+    const nodes = new Set([...nodeOf.values()].flatMap((node) => node ?? []));
     return new Map(
       [...nodes].flatMap((node) => setsOf(this.#compute(node)).filter(([pod]) => nodeOf.get(pod) === node)),
     );
   }
 }
 
-function newEngine(): Engine {
-  return { allocator: countingAllocator(), computations: new Map() };
+const defaults: ClusterSettings = { policyEnforcement: "default" };
+
+/** A cluster of manifests as agents with these settings would see it. */
+export function clusterOfManifests(facts: OfflineFacts, settings: Partial<ClusterSettings>): OfflineCluster {
+  return new OfflineCluster(facts, tablesOf(facts), newEngine({ ...defaults, ...settings }));
+}
+
+function newEngine(settings: ClusterSettings): Engine {
+  return {
+    settings,
+    words: { where: "in the manifests", remedy: "add its manifest" },
+    allocator: countingAllocator(),
+    nodeAddresses: new Map(),
+    computations: new Map(),
+  };
 }
 
 function setsOf({ desired }: ComputeResult): readonly (readonly [string, CompiledSet])[] {

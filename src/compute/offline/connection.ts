@@ -202,10 +202,32 @@ function setOf(cluster: OfflineCluster, subject: Party): CompiledSet | null {
   return subject.kind === "node" ? cluster.setOfNode(subject.node) : null;
 }
 
-/** Policies that put the direction of this end into default deny, sorted. */
-export function closedBy({ explainer }: OfflineCluster, subject: Party, side: Direction): readonly string[] {
-  if (subject.kind === "pod") return explainer.closedBy(podKey(subject.pod), side);
-  return subject.kind === "node" ? explainer.nodeClosedBy(subject.node, side) : [];
+/** One whose policies are asked for; all others have none. */
+export type Judged =
+  | Pick<Extract<Party, { kind: "pod" }>, "kind" | "pod">
+  | { readonly kind: "node"; readonly node: string };
+
+/** Policies that put the direction of this end into default deny, sorted; the agents' setting, if it does. */
+export function closedBy(
+  { explainer, settings }: OfflineCluster,
+  subject: Party | Judged,
+  side: Direction,
+): readonly string[] {
+  if (subject.kind === "node") return explainer.nodeClosedBy(subject.node, side);
+  if (subject.kind !== "pod") return [];
+  const policies = explainer.closedBy(podKey(subject.pod), side);
+  return settings.policyEnforcement === "always" ? [...policies, "the setting policyEnforcement (always)"] : policies;
+}
+
+/** What the rules say about one end, in one direction. @param enforced the direction is closed */
+export function entriesOf(
+  { explainer }: OfflineCluster,
+  subject: Party | Judged,
+  side: Direction,
+  enforced: boolean,
+): readonly Entry[] {
+  if (subject.kind === "pod") return explainer.entries(podKey(subject.pod), side, enforced);
+  return subject.kind === "node" ? explainer.nodeEntries(subject.node, side) : [];
 }
 
 export interface EndRules {
@@ -222,12 +244,7 @@ export interface EndRules {
 export function rulesBehind(cluster: OfflineCluster, end: EndVerdict): EndRules {
   const { subject, side, set } = end;
   if (set === null) return { deciding: [], others: [], otherPorts: [], otherPeers: [] };
-  const entries =
-    subject.kind === "pod"
-      ? cluster.explainer.entries(podKey(subject.pod), side, set[side].enforced)
-      : subject.kind === "node"
-        ? cluster.explainer.nodeEntries(subject.node, side)
-        : [];
+  const entries = entriesOf(cluster, subject, side, set[side].enforced);
   const met = meet(entries, { identity: end.peerIdentity, address: end.peer.address }, end.flow);
   const action = end.basis.kind === "group" ? end.verdict : null;
   return {

@@ -11,15 +11,15 @@ export type End =
   | { readonly kind: "unknown"; readonly text: string; readonly message: string; readonly remedy: string };
 
 export function findEnd(cluster: OfflineCluster, text: string): End {
-  const { facts } = cluster;
+  const { facts, words } = cluster;
   const literal = parseAddress(text);
   if (literal !== null) return { kind: "addresses", text, addresses: [literal] };
   const unknown = (message: string, remedy: string): End => ({ kind: "unknown", text, message, remedy });
   const missing = (what: string, name: string, known: Iterable<string>): End => {
     const near = nearest(name, known);
     return unknown(
-      `there is no ${what} ${name} in the manifests`,
-      near === null ? `add its manifest` : `did you mean ${near}?`,
+      `there is no ${what} ${name} ${words.where}`,
+      near === null ? words.remedy : `did you mean ${near}?`,
     );
   };
   const ofNode = (name: string): End => {

@@ -11,10 +11,11 @@ import { type Entry, RuleResolver } from "../policy/resolve.ts";
 import type { Direction, Spec } from "../policy/rules.ts";
 import { nodePeers, type Surroundings } from "../policy/surroundings.ts";
 import { SurroundingsIndex } from "../policy/surroundings-index.ts";
-import type { IdentityAllocator } from "../result.ts";
+import type { ComputationOptions, IdentityAllocator } from "../result.ts";
 
 export class PolicyExplainer {
   readonly #policies: readonly PolicyInForce[];
+  readonly #allowLockout: boolean;
   readonly #pods: PodIdentities["pods"];
   readonly #nodes: TableSnapshot["nodes"];
   readonly #endpointSlices: TableSnapshot["endpointSlices"];
@@ -25,11 +26,19 @@ export class PolicyExplainer {
   readonly #views = new Map<string, { readonly surroundings: Surroundings; readonly resolver: RuleResolver }>();
   readonly #entries = new Map<string, readonly Entry[]>();
 
-  /** @param identities the allocator that numbered the sets */
-  constructor(tables: TableSnapshot, identities: IdentityAllocator) {
+  /**
+   * @param identities the allocator that numbered the sets
+   * @param settings with which they were computed
+   */
+  constructor(
+    tables: TableSnapshot,
+    identities: IdentityAllocator,
+    settings: Pick<ComputationOptions, "allowLockout" | "lastValid">,
+  ) {
     const { pods, namespaces, services, endpointSlices, nodes, localEndpoints, localAddresses } = tables;
-    const policies = new PolicyBook().read(tables.policies);
+    const policies = new PolicyBook(settings.lastValid ?? new Map()).read(tables.policies);
     this.#policies = policies.all;
+    this.#allowLockout = settings.allowLockout ?? false;
     const named = new NamedLabels().update(policies, services);
     const known = new PodIdentifier(identities).identify(pods, namespaces, named);
     const holders = new AddressBook("").update({ pods: known.pods, nodes, localEndpoints, localAddresses });
@@ -85,18 +94,27 @@ export class PolicyExplainer {
     if (row === undefined) return [];
     const { surroundings } = this.#viewOf(node);
     const facts = { node: row, policies: this.#policies, surroundings, endpointSlices: this.#endpointSlices };
-    const { guards, entries } = new HostSetCompiler(false).resolve(facts, direction);
+    const { guards, entries } = new HostSetCompiler(this.#allowLockout).resolve(facts, direction);
     return [...guards, ...entries];
   }
 
   /** Policies that close the direction for a node, sorted. */
   nodeClosedBy(node: string, direction: Direction): readonly string[] {
+    return this.#selectingNode(node, ({ isolates }) => isolates[direction]);
+  }
+
+  /** Policies that select the node, sorted. */
+  selectingNode(node: string): readonly string[] {
+    return this.#selectingNode(node, () => true);
+  }
+
+  #selectingNode(node: string, counts: (spec: Spec) => boolean): readonly string[] {
     const row = this.#nodes.get(node);
     if (row === undefined) return [];
-    const closing = this.#policies.filter((policy) =>
-      nodeSpecs(policy, row).some(({ isolates }) => isolates[direction]),
-    );
-    return closing.map((policy) => policyObject(policy.row)).sort(compareText);
+    return this.#policies
+      .filter((policy) => nodeSpecs(policy, row).some(counts))
+      .map((policy) => policyObject(policy.row))
+      .sort(compareText);
   }
 
   /** Policies that select the pod, sorted. */

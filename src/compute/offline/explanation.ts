@@ -25,7 +25,7 @@ export function explainEnd(cluster: OfflineCluster, end: EndVerdict): EndExplana
         rules: [],
       };
     case "open":
-      return { ...about, because: `no policy closes ${side}`, rules: [] };
+      return { ...about, because: openText(cluster, side), rules: [] };
     case "refused":
       return { ...about, because: `its rules are refused: ${basis.why}`, rules: [] };
     case "default":
@@ -40,6 +40,11 @@ export function explainEnd(cluster: OfflineCluster, end: EndVerdict): EndExplana
       return { ...about, because: `${words[verdict]} by ${rules.join(", ")}`, rules };
     }
   }
+}
+
+function openText({ settings }: OfflineCluster, side: EndExplanation["side"]): string {
+  const never = settings.policyEnforcement === "never";
+  return never ? "nothing is enforced: the setting policyEnforcement is never" : `no policy closes ${side}`;
 }
 
 /** The path that decides: the first of the worst. */

@@ -1,11 +1,14 @@
 /** Peers of groups as people know them: labels with the pods that have them, entities, blocks of addresses. */
 import { compareText } from "../../model/labels.ts";
+import type { RulePeer } from "../../model/policy-reports.ts";
 import { identityNumbers } from "../identity/reserved.ts";
 import { type OfflineCluster, podKey } from "./cluster.ts";
 import type { GroupReading } from "./groups.ts";
 
+export const ownNodeText = "the pod's own node";
+
 const reservedWords: ReadonlyMap<number, string> = new Map([
-  [identityNumbers.host, "the pod's own node"],
+  [identityNumbers.host, ownNodeText],
   [identityNumbers.remoteNode, "other nodes"],
   [identityNumbers.unmanaged, "addresses of pod CIDRs without a pod"],
   [identityNumbers.worldIpv4, "outside (IPv4)"],
@@ -20,19 +23,12 @@ const silent: ReadonlySet<number> = new Set([
   identityNumbers.ingress,
 ]);
 
-export interface PeerReading {
-  /** "app=web in shop", "the pod's own node", "10.0.0.0/8 except 10.1.0.0/16, outside of the cluster". */
-  readonly text: string;
-  /** Those that it stands for, sorted. */
-  readonly pods: readonly string[];
-}
-
-export function readPeers(cluster: OfflineCluster, group: GroupReading): readonly PeerReading[] {
+export function readPeers(cluster: OfflineCluster, group: GroupReading): readonly RulePeer[] {
   if (group.anybody) return [{ text: "anybody", pods: [] }];
   const identities = group.identities
     .filter((identity) => !silent.has(identity) || group.identities.length === 1)
-    .map((identity): PeerReading => ({ text: identityText(cluster, identity), pods: podsOf(cluster, identity) }));
-  const blocks = group.blocks.map(({ prefix, except }): PeerReading => {
+    .map((identity): RulePeer => ({ text: identityText(cluster, identity), pods: podsOf(cluster, identity) }));
+  const blocks = group.blocks.map(({ prefix, except }): RulePeer => {
     const but = except.length === 0 ? "" : ` except ${except.map(({ text }) => text).join(", ")}`;
     return { text: `${prefix.text}${but}${group.outsideOnly ? ", outside of the cluster" : ""}`, pods: [] };
   });

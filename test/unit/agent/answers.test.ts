@@ -171,7 +171,7 @@ function tables(): TableStore {
 
 function answers(overrides: Partial<AnswersOptions> = {}): Answers {
   return new Answers({
-    config: { nodeName: "n1", ipv4: true, ipv6: true },
+    config: { nodeName: "n1", ipv4: true, ipv6: true, policyEnforcement: "default", allowLockout: false },
     version: "0.1.0",
     kernel: "6.18.0",
     store: tables(),

@@ -77,6 +77,18 @@ test("what cannot be answered is refused with a code, a message and a remedy", a
   await refuses(t, agent, ["POST", "/v1/cni", "x".repeat((1 << 20) + 1)], 413, "BODY_TOO_LARGE");
 });
 
+test("a trace is asked with both ends, and nothing that it does not know", async (t) => {
+  const agent = await fakeAgent(t);
+  const trace = "/v1/policy/trace";
+  t.like(await ask(agent, "GET", `${trace}?from=shop%2Fweb&to=10.0.0.1&port=80&family=4`), {
+    code: 200,
+    body: { title: "shop/web -> 10.0.0.1 TCP 80" },
+  });
+  for (const query of ["", "?from=a", "?to=a", "?from=a&to=b&prot=80", "?from=a&to=b&family=5"]) {
+    await refuses(t, agent, ["GET", trace + query], 400, "BAD_REQUEST");
+  }
+});
+
 test("a failing answer is the caller's error 500, and the next request is served", async (t) => {
   const agent = await fakeAgent(t, {
     queries: {

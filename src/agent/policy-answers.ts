@@ -1,0 +1,111 @@
+/**
+ * What people ask the agent about policies: one connection step by step, and the rules of one endpoint. The engine of the offline commands
+ * answers over the present facts; ends on this node are compared with what the kernel's maps say.
+ */
+import type { EndpointDto, StatusDto } from "../api/dto.ts";
+import { ApiError } from "../api/errors.ts";
+import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
+import { type OfflineCluster, isLive } from "../compute/offline/cluster.ts";
+import { parseFlow } from "../compute/offline/flow-text.ts";
+import { liveCluster } from "../compute/offline/live.ts";
+import { rulesOfPod } from "../compute/offline/resolved-rules.ts";
+import { isMistake, traceConnection } from "../compute/offline/trace.ts";
+import type { ComputeResult } from "../compute/result.ts";
+import type { AgentConfig } from "../config/index.ts";
+import type { PolicyTrace, TraceEnd } from "../model/policy-reports.ts";
+import type { TableSnapshot, TableStore } from "../model/store.ts";
+
+export interface PolicyAnswersOptions {
+  readonly config: Pick<AgentConfig, "nodeName" | "policyEnforcement" | "allowLockout">;
+  readonly store: Pick<TableStore, "snapshot">;
+  readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
+}
+
+/** Tables that have a say. */
+const asked = [
+  "namespaces",
+  "nodes",
+  "pods",
+  "services",
+  "endpointSlices",
+  "policies",
+  "cidrGroups",
+  "names",
+  "localAddresses",
+] as const;
+
+export class PolicyAnswers {
+  readonly #options: PolicyAnswersOptions;
+  /** The last cluster that was asked, and what it was made of. */
+  #known: { readonly from: readonly unknown[]; readonly cluster: OfflineCluster } | null = null;
+
+  constructor(options: PolicyAnswersOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ApiError TRACE_FLOW, TRACE_END (400), NOT_READY (503) */
+  trace({ from, to, family, ...texts }: TraceQuestionDto): PolicyTraceDto {
+    const { port, icmp, icmp6 } = texts;
+    const flow = parseFlow({
+      ...(port !== null && { port }),
+      ...(icmp !== null && { icmp }),
+      ...(icmp6 !== null && { icmp6 }),
+    });
+    if ("message" in flow) throw new ApiError(400, "TRACE_FLOW", flow.message, flow.remedy);
+    const { loop, config } = this.#options;
+    const { revision } = loop;
+    const cluster = this.#cluster();
+    if (cluster === null) {
+      throw new ApiError(
+        503,
+        "NOT_READY",
+        "the agent has not seen everything yet",
+        "tandem status says what it waits for",
+      );
+    }
+    const answer = traceConnection(cluster, { from, to, flow, family });
+    if (isMistake(answer)) throw new ApiError(400, "TRACE_END", answer.message, answer.remedy);
+    return { ...this.#withAudit(answer), node: config.nodeName, revision };
+  }
+
+  details(endpoint: EndpointDto): EndpointDetailsDto {
+    const cluster = this.#cluster();
+    const pod = cluster?.facts.pods.get(endpoint.pod);
+    const known = cluster !== null && pod !== undefined && isLive(pod);
+    return { ...endpoint, rules: known ? rulesOfPod(cluster, pod) : null };
+  }
+
+  /** Null: there was no computation yet. The same as before, if nothing that has a say is different. */
+  #cluster(): OfflineCluster | null {
+    const { store, loop } = this.#options;
+    const { result } = loop;
+    if (result === null) return null;
+    const tables = store.snapshot();
+    const from = [...asked.map((name) => tables[name]), result.lastValid, result.identityOfPod];
+    if (this.#known === null || from.some((each, at) => each !== this.#known?.from[at])) {
+      this.#known = { from, cluster: this.#make(tables, result) };
+    }
+    return this.#known.cluster;
+  }
+
+  #make(tables: TableSnapshot, { identities, lastValid }: ComputeResult): OfflineCluster {
+    const { nodeName, policyEnforcement, allowLockout } = this.#options.config;
+    return liveCluster({
+      tables,
+      node: nodeName,
+      settings: { policyEnforcement, allowLockout, lastValid },
+      identities,
+    });
+  }
+
+  /** Ends on this node that only report. */
+  #withAudit(trace: PolicyTrace): PolicyTrace {
+    const { desired } = this.#options.loop.result ?? { desired: null };
+    const { nodeName } = this.#options.config;
+    const audited = new Set(desired?.endpoints.flatMap(({ row, audit }) => (audit ? [row.pod] : [])));
+    if (desired?.host?.audit === true) audited.add(`node/${nodeName}`);
+    const mark = (end: TraceEnd): TraceEnd =>
+      end.node === nodeName ? { ...end, audit: audited.has(end.subject) } : end;
+    return { ...trace, paths: trace.paths.map((path) => ({ ...path, ends: path.ends.map(mark) })) };
+  }
+}
