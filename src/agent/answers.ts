@@ -19,6 +19,7 @@ import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../ap
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
+import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
 import type {
   DatapathEvent,
   DatapathReport,
@@ -28,6 +29,7 @@ import type {
   KernelIdentity,
   KernelPolicySet,
   KernelService,
+  PolicyJudgement,
   TrafficCount,
 } from "../datapath/report.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -49,6 +51,8 @@ export interface DatapathAnswers {
   report(): Promise<DatapathReport>;
   traffic(): readonly TrafficCount[];
   endpointState(id: number): EndpointState | null;
+  hostState(): EndpointState | null;
+  verdict(question: PacketQuestion): PolicyJudgement | null;
   conntrack(): Promise<readonly KernelFlow[]>;
   identities(): Promise<readonly KernelIdentity[]>;
   policySets(): Promise<readonly KernelPolicySet[]>;

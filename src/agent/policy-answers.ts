@@ -12,12 +12,16 @@ import { rulesOfPod } from "../compute/offline/resolved-rules.ts";
 import { isMistake, traceConnection } from "../compute/offline/trace.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
-import type { PolicyTrace, TraceEnd } from "../model/policy-reports.ts";
+import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
+import type { PolicyJudgement } from "../datapath/report.ts";
+import { parseAddress } from "../model/ip.ts";
+import type { PolicyTrace, TraceEnd, TracePath } from "../model/policy-reports.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 
 export interface PolicyAnswersOptions {
   readonly config: Pick<AgentConfig, "nodeName" | "policyEnforcement" | "allowLockout">;
-  readonly store: Pick<TableStore, "snapshot">;
+  readonly store: Pick<TableStore, "snapshot" | "table">;
+  readonly datapath: { verdict(question: PacketQuestion): PolicyJudgement | null };
   readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
 }
 
@@ -65,7 +69,7 @@ export class PolicyAnswers {
     }
     const answer = traceConnection(cluster, { from, to, flow, family });
     if (isMistake(answer)) throw new ApiError(400, "TRACE_END", answer.message, answer.remedy);
-    return { ...this.#withAudit(answer), node: config.nodeName, revision };
+    return { ...this.#withKernel(answer), node: config.nodeName, revision };
   }
 
   details(endpoint: EndpointDto): EndpointDetailsDto {
@@ -98,14 +102,28 @@ export class PolicyAnswers {
     });
   }
 
-  /** Ends on this node that only report. */
-  #withAudit(trace: PolicyTrace): PolicyTrace {
-    const { desired } = this.#options.loop.result ?? { desired: null };
+  /** Ends on this node: whether they only report, and what the kernel's maps say of the same packet. */
+  #withKernel(trace: PolicyTrace): PolicyTrace {
     const { nodeName } = this.#options.config;
+    const { desired } = this.#options.loop.result ?? { desired: null };
     const audited = new Set(desired?.endpoints.flatMap(({ row, audit }) => (audit ? [row.pod] : [])));
     if (desired?.host?.audit === true) audited.add(`node/${nodeName}`);
-    const mark = (end: TraceEnd): TraceEnd =>
-      end.node === nodeName ? { ...end, audit: audited.has(end.subject) } : end;
-    return { ...trace, paths: trace.paths.map((path) => ({ ...path, ends: path.ends.map(mark) })) };
+    const add =
+      (path: TracePath) =>
+      (end: TraceEnd): TraceEnd => {
+        if (end.node !== nodeName) return end;
+        return { ...end, audit: audited.has(end.subject), kernel: this.#kernelVerdict(path, end) };
+      };
+    return { ...trace, paths: trace.paths.map((path) => ({ ...path, ends: path.ends.map(add(path)) })) };
+  }
+
+  #kernelVerdict({ source, destination, flow }: TracePath, { side, subject }: TraceEnd): PolicyJudgement | null {
+    const peer = parseAddress(side === "egress" ? destination.address : source.address);
+    const isNode = subject === `node/${this.#options.config.nodeName}`;
+    const rows = [...this.#options.store.table("localEndpoints").values()].filter(({ pod }) => pod === subject);
+    // Of several of one name the newest.
+    const ifindex = isNode ? null : rows.sort((a, b) => b.id - a.id)[0]?.ifindex;
+    if (peer === null || ifindex === undefined) return null;
+    return this.#options.datapath.verdict({ ifindex, direction: side, peer, ...flow });
   }
 }

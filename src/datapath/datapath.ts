@@ -15,6 +15,7 @@ import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
 import { readIdentities, readPolicySets, readServices } from "./kernel-views.ts";
 import { allSettledOrThrow, LoadedObjects } from "./load.ts";
+import { type PacketQuestion, readVerdict } from "./kernel-verdict.ts";
 import { Periodic } from "./periodic.ts";
 import { Pins } from "./pins.ts";
 import { policyMaps } from "./policy-encode.ts";
@@ -28,6 +29,7 @@ import type {
   KernelIdentity,
   KernelPolicySet,
   KernelService,
+  PolicyJudgement,
   TrafficCount,
 } from "./report.ts";
 import { readLostEvents, readTraffic } from "./traffic.ts";
@@ -220,6 +222,20 @@ export class Datapath {
       (name) => objects.map(name),
       (set) => reconciler.sets.compiledOf(set),
     );
+  }
+
+  /** Of one packet at an end of this node; null: the end is closed, or nothing runs yet. */
+  verdict(question: PacketQuestion): PolicyJudgement | null {
+    const running = this.#running;
+    return running === null ? null : readVerdict(this.#options.native, (name) => running.objects.map(name), question);
+  }
+
+  /** The node itself. */
+  hostState(): EndpointState | null {
+    const host = this.#running?.reconciler.host.known();
+    return host === undefined
+      ? null
+      : { state: "ready", policyRevision: host.policyRevision, policySet: host.policySet };
   }
 
   async services(): Promise<readonly KernelService[]> {

@@ -90,6 +90,13 @@ export interface KernelPolicySet {
   readonly groups: readonly KernelGroup[];
 }
 
+/** What one end says of a packet. */
+export interface PolicyJudgement {
+  readonly verdict: "allow" | "deny" | "redirect";
+  /** The group that decides; null: the default. */
+  readonly group: number | null;
+}
+
 export interface KernelService {
   readonly frontend: Endpoint;
   readonly protocol: number;

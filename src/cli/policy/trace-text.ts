@@ -108,9 +108,9 @@ function agentLines({ node: judging, verdict, audit, kernel }: TraceEnd, node: s
 }
 
 function kernelText(kernel: KernelVerdict | null, verdict: PolicyAction): string {
-  if (kernel === null) return "the kernel has no policy of it";
+  if (kernel === null) return "in the kernel: nothing yet, so that the pod is closed";
   const by = kernel.group === null ? "no group of rules" : `group ${kernel.group}`;
-  const same = kernel.verdict === verdict ? "the same" : `${words[kernel.verdict]}, as it was before`;
+  const same = kernel.verdict === verdict ? "the same" : `${words[kernel.verdict]}, which is not the same`;
   return `in the kernel: ${same}, by ${by}`;
 }
 

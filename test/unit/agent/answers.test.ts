@@ -58,6 +58,8 @@ const datapath: DatapathAnswers = {
     { address: address("10.0.1.2"), identity: 256 },
     { address: address("10.0.9.9"), identity: 999 },
   ],
+  hostState: () => null,
+  verdict: () => null,
   policySets: async () => [
     {
       set: 2,

@@ -2,6 +2,7 @@ import test from "ava";
 import { PolicyAnswers, type PolicyAnswersOptions } from "../../../src/agent/policy-answers.ts";
 import type { EndpointDto } from "../../../src/api/dto.ts";
 import type { TraceQuestionDto } from "../../../src/api/policy-dto.ts";
+import type { PacketQuestion } from "../../../src/datapath/kernel-verdict.ts";
 import { createComputation } from "../../../src/compute/index.ts";
 import type { TableStore } from "../../../src/model/store.ts";
 import { localEndpoint, testAllocator } from "../../support/compute-cluster.ts";
@@ -28,12 +29,19 @@ function agent(change: { readonly audit?: boolean; readonly started?: boolean } 
   store.upsert("localEndpoints", "c", { ...localEndpoint(db, 7), policyAuditMode: change.audit ?? null });
   const computation = createComputation({ nodeName: "n1", identities: testAllocator(), policyEnforcement: "default" });
   const loop = { result: change.started === false ? null : computation.compute(store.snapshot()) };
+  const packets: PacketQuestion[] = [];
   const options: PolicyAnswersOptions = {
     config: { nodeName: "n1", policyEnforcement: "default", allowLockout: false },
     store,
+    datapath: {
+      verdict: (packet) => {
+        packets.push(packet);
+        return { verdict: "allow", group: 3 };
+      },
+    },
     loop: { ...loop, revision: { facts: 9, applied: 8 } },
   };
-  return { store, answers: new PolicyAnswers(options), result: loop.result };
+  return { store, answers: new PolicyAnswers(options), result: loop.result, packets };
 }
 
 const question: TraceQuestionDto = {
@@ -56,6 +64,20 @@ test("a trace has the agent's numbers, its revision, and which ends only report"
     t.is(path?.ends[0]?.audit, undefined, "whether another node's end only reports is not known here");
     t.like(path?.ends[1], { side: "ingress", subject: "shop/db", node: "n1", verdict: "deny", audit });
   }
+});
+
+test("the kernel is asked of ends on this node only, with the packet as it sees it", (t) => {
+  const { answers, packets } = agent();
+  const [egress, ingress] = answers.trace(question).paths[0]?.ends ?? [];
+  t.is(egress?.kernel, undefined);
+  t.deepEqual(ingress?.kernel, { verdict: "allow", group: 3 });
+  const [packet] = packets;
+  t.is(packets.length, 1);
+  t.like(packet, { ifindex: 107, direction: "ingress", protocol: 6, port: 22 });
+  t.is(packet?.peer.text, "10.0.2.2");
+  const node = answers.trace({ ...question, from: "node/n1", to: "shop/web" }).paths[0]?.ends[0];
+  t.deepEqual(node?.kernel, { verdict: "allow", group: 3 });
+  t.like(packets[1], { ifindex: null, direction: "egress" });
 });
 
 test("what cannot be answered is refused by its cause", (t) => {

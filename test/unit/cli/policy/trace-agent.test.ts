@@ -45,6 +45,7 @@ const denied = end({
   lookup: { peer: [1], port: [0] },
   near: ["NetworkPolicy shop/db ingress[0] names this peer, but allows TCP 5432"],
   audit: false,
+  kernel: { verdict: "deny", group: null },
 });
 
 function answer(ingress: TraceEnd, change: Partial<PolicyTraceDto> = {}): PolicyTraceDto {
@@ -90,6 +91,7 @@ test("the agent is asked for what was written, and its answer is printed step by
     /ingress of shop\/db: DENY\n +closed by NetworkPolicy shop\/db\n +groups .*peer: 1; .*port: 0; both: none\n/,
   );
   t.regex(output, /near: NetworkPolicy shop\/db ingress\[0\] names this peer/);
+  t.regex(output, / {2}in the kernel: the same, by no group of rules\n/);
   t.regex(output, /\nverdict: DENY\nby what node-1 knows at revision 5; all of it is in the kernel\n$/);
   const json = await tandem(...words, "--json", "--socket", socket);
   t.deepEqual(JSON.parse(json.output), answer(denied));
@@ -97,10 +99,19 @@ test("the agent is asked for what was written, and its answer is printed step by
 
 test("audit mode and a kernel that is behind are told", async (t) => {
   const { socket } = await fakeAgent(t, {
-    queries: { policyTrace: async () => answer({ ...denied, audit: true }, { revision: { facts: 7, applied: 5 } }) },
+    queries: {
+      policyTrace: async () =>
+        answer(
+          { ...denied, audit: true, kernel: { verdict: "allow", group: 2 } },
+          { revision: { facts: 7, applied: 5 } },
+        ),
+    },
   });
   const { output } = await tandem(...words, "--socket", socket);
-  t.regex(output, /audit mode: it is let through, and reported/);
+  t.regex(
+    output,
+    /audit mode: it is let through, and reported\n +in the kernel: ALLOW, which is not the same, by group 2\n/,
+  );
   t.regex(
     output,
     /verdict: DENY \(audit mode lets it through and reports it\)\nby what node-1 knows at revision 7; the kernel has revision 5\n$/,
