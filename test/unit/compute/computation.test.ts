@@ -302,3 +302,45 @@ test("audit mode is the agent's setting unless a pod has its own; it changes no 
   t.deepEqual(audits(true).flags, [true, true, false]);
   t.deepEqual(audits(true).sets, audits(false).sets);
 });
+
+test("10,000 policies: each has its status, those that select nobody or are wrong take part in nothing, the others hold", (t) => {
+  const letsIn = (i: number) => ({
+    podSelector: { matchLabels: { app: i % 3 === 1 ? "nobody" : "web" } },
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: `app-${i}` } } }], ports: [{ port: 1 + (i % 100) }] }],
+  });
+  // Of three, one lets somebody into web, one selects nobody, one has a port that there is not.
+  const wrong = (i: number) => ({ ...letsIn(i), ingress: [{ ports: [{ port: 70_000 + i }] }] });
+  const rows = Array.from({ length: 10_000 }, (_, i) =>
+    policy("NetworkPolicy", i % 3 === 2 ? wrong(i) : letsIn(i), { name: `p-${i}` }),
+  );
+  const bench = new Bench()
+    .local(pod("web", at("10.1.1.2")))
+    .pods(pod("app-3", { node: "n2", ...at("10.1.2.3") }), pod("app-4", { node: "n2", ...at("10.1.2.4") }))
+    .policies(...rows);
+  const result = bench.compute();
+  const statuses = new Map(result.policies.map(({ name, valid, pods }) => [name, { valid, pods }]));
+  t.is(statuses.size, 10_000);
+  for (const [i, { name }] of rows.entries()) {
+    t.deepEqual(statuses.get(name), { valid: i % 3 !== 2, pods: i % 3 === 0 ? ["shop/web"] : [] });
+  }
+  t.is(result.problems.filter(({ severity }) => severity === "error").length, 3_333);
+  t.is(setOf(result, "web").refused, null);
+  t.is(verdict(result, "web", "ingress", "10.1.2.3", 4), "allow");
+  t.is(verdict(result, "web", "ingress", "10.1.2.3", 5), "deny", "the port of another policy");
+  t.is(verdict(result, "web", "ingress", "10.1.2.4", 5), "deny", "of a policy that selects nobody");
+
+  // One more, and one that is mended.
+  bench.policies(
+    policy("NetworkPolicy", letsIn(3), { name: "p-4" }),
+    policy("NetworkPolicy", letsIn(2), { name: "p-2" }),
+  );
+  const next = bench.compute();
+  t.is(next.problems.filter(({ severity }) => severity === "error").length, 3_332);
+  t.deepEqual(
+    next.policies.filter(({ name }) => ["p-2", "p-4"].includes(name)).map(({ valid, pods }) => [valid, pods]),
+    [
+      [true, ["shop/web"]],
+      [true, ["shop/web"]],
+    ],
+  );
+});
