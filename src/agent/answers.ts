@@ -35,7 +35,7 @@ import type {
 import type { Clock } from "../lib/clock.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
-import { endpointReport } from "../observe/endpoints.ts";
+import { endpointReport, hostReport } from "../observe/endpoints.ts";
 import { eventReport } from "../observe/events.ts";
 import { flowReport, identityReport, kernelServiceReport, type LabelsOf, policySetReport } from "../observe/kernel.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
@@ -133,8 +133,14 @@ export class Answers implements AgentQueries {
   }
 
   endpoints(): readonly EndpointDto[] {
-    const { store, loop, datapath } = this.#options;
-    return endpointReport(store.table("localEndpoints").values(), loop.result, (id) => datapath.endpointState(id));
+    const { config, store, loop, datapath } = this.#options;
+    const pods = endpointReport(store.table("localEndpoints").values(), loop.result, (id) =>
+      datapath.endpointState(id),
+    );
+    const node = store.table("nodes").get(config.nodeName);
+    // Without enforcement no policy is about the node.
+    if (node === undefined || config.policyEnforcement === "never") return pods;
+    return [...pods, hostReport(node, loop.result, datapath.hostState())];
   }
 
   endpointDetails(endpoint: EndpointDto): EndpointDetailsDto {

@@ -8,14 +8,14 @@ import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../ap
 import { type OfflineCluster, isLive } from "../compute/offline/cluster.ts";
 import { parseFlow } from "../compute/offline/flow-text.ts";
 import { liveCluster } from "../compute/offline/live.ts";
-import { rulesOfPod } from "../compute/offline/resolved-rules.ts";
+import { rulesOfNode, rulesOfPod } from "../compute/offline/resolved-rules.ts";
 import { isMistake, traceConnection } from "../compute/offline/trace.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
 import type { PolicyJudgement } from "../datapath/report.ts";
 import { parseAddress } from "../model/ip.ts";
-import type { PolicyTrace, TraceEnd, TracePath } from "../model/policy-reports.ts";
+import type { PolicyTrace, ResolvedRules, TraceEnd, TracePath } from "../model/policy-reports.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 
 export interface PolicyAnswersOptions {
@@ -74,9 +74,16 @@ export class PolicyAnswers {
 
   details(endpoint: EndpointDto): EndpointDetailsDto {
     const cluster = this.#cluster();
-    const pod = cluster?.facts.pods.get(endpoint.pod);
-    const known = cluster !== null && pod !== undefined && isLive(pod);
-    return { ...endpoint, rules: known ? rulesOfPod(cluster, pod) : null };
+    return { ...endpoint, rules: cluster === null ? null : this.#rulesOf(cluster, endpoint.pod) };
+  }
+
+  #rulesOf(cluster: OfflineCluster, subject: string): ResolvedRules | null {
+    const { nodeName } = this.#options.config;
+    const { pods, nodes } = cluster.facts;
+    const node = subject === `node/${nodeName}` ? nodes.get(nodeName) : undefined;
+    if (node !== undefined) return rulesOfNode(cluster, node);
+    const pod = pods.get(subject);
+    return pod !== undefined && isLive(pod) ? rulesOfPod(cluster, pod) : null;
   }
 
   /** Null: there was no computation yet. The same as before, if nothing that has a say is different. */

@@ -71,6 +71,7 @@ export interface StatusDto {
   readonly problems: readonly Problem[];
 }
 
+/** A pod of this node, or (0, "node/NAME", without a device) the node itself. */
 export interface EndpointDto {
   readonly id: number;
   readonly pod: string;

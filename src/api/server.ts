@@ -140,6 +140,10 @@ export class ApiServer {
 
   async #configure(id: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#requireRoot(request, "run it as root");
+    if (id.startsWith("node/")) {
+      const remedy = "the node itself follows the agent's setting policyAuditMode";
+      throw new ApiError(400, "BAD_REQUEST", `${id} is no pod, and has no options of its own`, remedy);
+    }
     const options = endpointOptions(await readBody(request));
     const found = await this.#options.endpoints.configure(id, options);
     if (!found) throw notFound("endpoint", id);

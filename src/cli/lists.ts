@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { EndpointDto, IdentityDto, RouteDto, ServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
 import { registerEndpointConfig } from "./endpoint-config.ts";
+import { registerEndpointGet } from "./endpoint-get.ts";
 import { type CellInput, table } from "./table.ts";
 
 /** A command that asks one path for an array and prints it. */
@@ -23,22 +24,24 @@ export function registerLists(context: CliContext, program: Command): void {
   const red = painter(context, "red");
   const green = painter(context, "green");
 
-  const endpoint = program.command("endpoint").description("pods of this node as the datapath knows them");
-  listCommand<EndpointDto>(context, agentCommand(endpoint, "list", "every pod of this node"), "/v1/endpoints", (rows) =>
-    table(
-      endpointHeadings,
-      rows.map((row) => endpointRow(row, { good: green, bad: red })),
+  const endpoint = program
+    .command("endpoint")
+    .description("pods of this node, and the node itself, as the datapath knows them");
+  listCommand<EndpointDto>(
+    context,
+    agentCommand(
+      endpoint,
+      "list",
+      "every pod of this node, and the node itself (reserved:host) that policies of nodes are about",
     ),
+    "/v1/endpoints",
+    (rows) =>
+      table(
+        endpointHeadings,
+        rows.map((row) => endpointRow(row, { good: green, bad: red })),
+      ),
   );
-  const endpointGet = agentCommand(
-    endpoint,
-    "get <endpoint>",
-    "one pod of this node as JSON, by endpoint number or NAMESPACE/POD",
-  );
-  endpointGet.action(async (id: string) => {
-    printJson(context, await clientOf(context, endpointGet).get(`/v1/endpoints/${encodeURIComponent(id)}`));
-  });
-
+  registerEndpointGet(context, endpoint);
   registerEndpointConfig(context, endpoint);
 
   const identity = program.command("identity").description("sets of labels that policy speaks of, and their numbers");

@@ -1,7 +1,9 @@
-/** The pods of this node: what the CNI made, what compute wants for it, and what is in the kernel. */
+/** The ends of this node that policies are about: its pods (what the CNI made, what compute wants, what is in the kernel), and the node itself. */
 import type { EndpointDto } from "../api/dto.ts";
+import { identityNumbers } from "../compute/identity/reserved.ts";
 import type { ComputeResult } from "../compute/result.ts";
-import type { LocalEndpointRow } from "../model/tables.ts";
+import { compareText } from "../model/labels.ts";
+import type { LocalEndpointRow, NodeRow } from "../model/tables.ts";
 
 export interface EndpointKernelState {
   readonly state: "closed" | "ready";
@@ -44,3 +46,37 @@ export function endpointReport(
       };
     });
 }
+
+/**
+ * The node itself as an endpoint: what policies with nodeSelector are about. No device is its own, and nothing but the agent's setting
+ * puts it into audit mode. It is never closed.
+ * @param state what is in the kernel, null while nothing is known
+ */
+export function hostReport(
+  node: NodeRow,
+  result: ComputeResult | null,
+  state: EndpointKernelState | null,
+): EndpointDto {
+  const host = result?.desired.host;
+  const set = host === undefined ? undefined : result?.desired.sets.find(({ key }) => key === host.set);
+  const addressOf = (wanted: 4 | 6) => node.addresses.find(({ family }) => family === wanted)?.text ?? null;
+  const labels = Object.entries(node.labels).map(([key, value]) => `k8s:${key}=${value}`);
+  return {
+    id: hostEndpoint,
+    pod: `node/${node.name}`,
+    containerId: "",
+    ifname: "",
+    ifindex: 0,
+    ipv4: addressOf(4),
+    ipv6: addressOf(6),
+    identity: identityNumbers.host,
+    labels: ["reserved:host", ...labels.sort(compareText)],
+    ...(state ?? unknownState),
+    state: "ready",
+    policyAuditMode: { active: host?.audit ?? false, own: null },
+    enforcement: { ingress: set?.ingress.enforced ?? false, egress: set?.egress.enforced ?? false },
+  };
+}
+
+/** A number that no pod has. */
+const hostEndpoint = 0;

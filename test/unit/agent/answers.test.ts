@@ -7,6 +7,7 @@ import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../s
 import type { Problem } from "../../../src/model/status.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import type { LocalEndpointRow } from "../../../src/model/tables.ts";
+import { direction, set } from "../datapath/world.ts";
 
 function address(text: string): Address {
   const parsed = parseAddress(text);
@@ -139,7 +140,12 @@ const result: ComputeResult = {
 function tables(): TableStore {
   const store = new TableStore();
   store.upsert("localEndpoints", "c1", endpoint);
-  store.upsert("nodes", "n1", { name: "n1", labels: {}, addresses: [], podCidrs: [prefix("10.0.1.0/24")] });
+  store.upsert("nodes", "n1", {
+    name: "n1",
+    labels: { pool: "a" },
+    addresses: [address("192.0.2.1")],
+    podCidrs: [prefix("10.0.1.0/24")],
+  });
   store.upsert("nodes", "n2", {
     name: "n2",
     labels: {},
@@ -249,6 +255,43 @@ test("endpoints, policies and services join what compute wants with what the ker
       ["ClusterIP", "10.96.0.1:80"],
       ["ExternalIPs", "198.51.100.1:80"],
     ],
+  );
+});
+
+test("the node itself is an endpoint of its own, with its enforcement, where policies can be about it", (t) => {
+  const plain = answers().endpoints().at(-1);
+  t.like(plain, { id: 0, pod: "node/n1", identity: 1, labels: ["reserved:host", "k8s:pool=a"], state: "ready" });
+  t.like(plain, { ipv4: "192.0.2.1", ipv6: null, policySet: 0, enforcement: { ingress: false, egress: false } });
+
+  const closed = { ...direction([9]), enforced: true };
+  const desired = { ...result.desired, sets: [set("node", closed)], host: { set: "node", audit: true } };
+  const loop = { result: { ...result, desired }, revision: { facts: 2, applied: 1 } };
+  const hostState = () => ({ state: "ready" as const, policyRevision: 4, policySet: 9 });
+  t.like(
+    answers({ loop, datapath: { ...datapath, hostState } })
+      .endpoints()
+      .at(-1),
+    {
+      pod: "node/n1",
+      policySet: 9,
+      policyRevision: 4,
+      enforcement: { ingress: true, egress: false },
+      policyAuditMode: { active: true, own: null },
+    },
+  );
+
+  const config = { nodeName: "n1", ipv4: true, ipv6: true, policyEnforcement: "never", allowLockout: false } as const;
+  t.deepEqual(
+    answers({ config })
+      .endpoints()
+      .map(({ id }) => id),
+    [7],
+  );
+  t.deepEqual(
+    answers({ config: { ...config, policyEnforcement: "default", nodeName: "unknown" } })
+      .endpoints()
+      .map(({ id }) => id),
+    [7],
   );
 });
 

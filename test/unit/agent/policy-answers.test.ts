@@ -118,3 +118,35 @@ test("an endpoint has its verdict tables, and none as long as its pod is not kno
   store.delete("pods", "shop/db");
   t.is(answers.details(endpoint).rules, null);
 });
+
+test("the node itself has verdict tables too: its guard, its denials, and who closes it", (t) => {
+  const { answers, store } = agent();
+  const rules = () => answers.details({ id: 0, pod: "node/n1" } as EndpointDto).rules;
+  t.like(rules(), { subject: "node/n1", selectedBy: [], set: null });
+  t.deepEqual(
+    rules()?.directions.map(({ default: fallback }) => fallback),
+    ["allow", "allow"],
+  );
+  const [key = "", row] = [...store.table("policies")][0] ?? [];
+  if (row === undefined) return t.fail();
+  store.upsert("policies", `${key} of nodes`, {
+    ...row,
+    kind: "CiliumClusterwideNetworkPolicy",
+    namespace: "",
+    name: "nodes",
+    spec: { nodeSelector: {}, ingress: [{ fromEntities: ["host"] }], ingressDeny: [{ fromEntities: ["world"] }] },
+  });
+  const selectedBy = ["CiliumClusterwideNetworkPolicy nodes"];
+  t.like(rules(), { selectedBy, set: "node" });
+  const [ingress] = rules()?.directions ?? [];
+  t.deepEqual(ingress?.closedBy, selectedBy);
+  t.deepEqual(
+    ingress?.groups.slice(-2).map(({ action, peers }) => [action, peers[0]?.text]),
+    [
+      ["deny", "outside (IPv4)"],
+      ["allow", "the node itself"],
+    ],
+  );
+  t.is(ingress?.groups[0]?.action, "allow");
+  t.true(ingress?.groups.flatMap(({ origins }) => origins).includes("the guard of the node: BGP"));
+});

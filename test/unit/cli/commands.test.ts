@@ -5,6 +5,7 @@ import type { CliContext } from "../../../src/cli/context.ts";
 import { CliError } from "../../../src/cli/errors.ts";
 import { createProgram } from "../../../src/cli/program.ts";
 import type { EndpointDto, StatusDto } from "../../../src/api/dto.ts";
+import type { ResolvedRules } from "../../../src/model/policy-reports.ts";
 import { drop, fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
 
 interface Outcome {
@@ -102,9 +103,74 @@ test("what the agent refuses is exit code 1 with the agent's own words", async (
 test("endpoint get takes a number or a pod's name", async (t) => {
   const { socket } = await fakeAgent(t);
   for (const name of ["7", "shop/web-0"]) {
-    const { output } = await run(["endpoint", "get", name, "--socket", socket]);
-    t.like(JSON.parse(output), { id: 7, pod: "shop/web-0" });
+    const { output } = await run(["endpoint", "get", name, "--json", "--socket", socket]);
+    t.like(JSON.parse(output), { id: 7, pod: "shop/web-0", rules: null });
   }
+});
+
+test("endpoint get shows the verdict tables: default, ports, peers with their pods, and rules", async (t) => {
+  const closedBy = ["NetworkPolicy shop/web"];
+  const rules: ResolvedRules = {
+    subject: "shop/web-0",
+    node: "node-1",
+    addresses: ["10.1.0.2"],
+    identity: 256,
+    labels: [],
+    about: "app=web in shop",
+    sharedWith: 0,
+    selectedBy: closedBy,
+    set: "256",
+    refused: null,
+    directions: [
+      {
+        direction: "ingress",
+        default: "deny",
+        closedBy,
+        groups: [
+          {
+            group: 0,
+            action: "deny",
+            ports: "TCP 22; UDP 53",
+            peers: [{ text: "app=api in shop", pods: ["a/1", "a/2", "a/3", "a/4"] }],
+            l7: "",
+            origins: ["CiliumNetworkPolicy shop/web ingressDeny[0]"],
+          },
+          { group: 1, action: "redirect", ports: "TCP 80", peers: [], l7: "http [{}]", origins: ["x"] },
+        ],
+      },
+      { direction: "egress", default: "allow", closedBy: [], groups: [] },
+    ],
+  };
+  const { socket } = await fakeAgent(t, { queries: { endpointDetails: (row) => ({ ...row, rules }) } });
+  const { output } = await run(["endpoint", "get", "7", "--socket", socket]);
+  t.regex(
+    output,
+    /^shop\/web-0: endpoint 7, ready, 10\.1\.0\.2, fd00::2, tdm1\nidentity 256: k8s:app=web k8s:tier=front\n/,
+  );
+  t.regex(output, /policy: ingress enforced, egress open\npolicy set 1 in the kernel, revision 3\n/);
+  t.regex(
+    output,
+    /selected by NetworkPolicy shop\/web\n\nINGRESS {2}default deny \(closed by NetworkPolicy shop\/web\)\n/,
+  );
+  t.regex(
+    output,
+    /\n0 +deny +TCP 22 +app=api in shop \(a\/1, a\/2, a\/3 and 1 more\) +CiliumNetworkPolicy shop\/web ingressDeny\[0\]\n +UDP 53\n/,
+  );
+  t.regex(output, /\n1 +L7 +TCP 80 .*\n +if http \[\{\}\]\n/);
+  t.regex(output, /\nEGRESS {2}default allow \(no policy closes it\)\nno rules\n$/);
+});
+
+test("endpoint get says of a pod that nobody knows yet that it is closed", async (t) => {
+  const { socket } = await fakeAgent(t);
+  const { output } = await run(["endpoint", "get", "7", "--socket", socket]);
+  t.regex(output, /its Pod object is not known yet: it has no rules, and is closed\n$/);
+});
+
+test("the node itself has no options of its own", async (t) => {
+  const { socket } = await fakeAgent(t, { configure: async () => true });
+  await t.throwsAsync(run(["endpoint", "config", "node/node-1", "PolicyAuditMode=true", "--socket", socket]), {
+    message: /node\/node-1 is no pod, and has no options of its own/,
+  });
 });
 
 test("endpoint list has Cilium's columns", async (t) => {
@@ -171,7 +237,9 @@ test("endpoint config shows and sets a pod's option, in Cilium's words too", asy
 test("endpoint list tells where policy is only audited", async (t) => {
   const plain = await fakeAgent(t);
   t.regex((await run(["endpoint", "list", "--socket", plain.socket])).output, /7 +Enabled +Disabled +256/);
-  const row = JSON.parse((await run(["endpoint", "get", "7", "--socket", plain.socket])).output) as EndpointDto;
+  const row = JSON.parse(
+    (await run(["endpoint", "get", "7", "--json", "--socket", plain.socket])).output,
+  ) as EndpointDto;
   const audited = await fakeAgent(t, {
     queries: { endpoints: () => [{ ...row, policyAuditMode: { active: true, own: true } }] },
   });
