@@ -437,6 +437,38 @@ export const nodeSteps: readonly Step[] = nodeNames.map(
   (name) => (store) => store.upsert("nodes", name, nodeRow(name)),
 );
 
+const section = (side: "from" | "to", denies: boolean) =>
+  fc.option(fc.array(ciliumRule(side, denies), { minLength: 1, maxLength: 2 }), { nil: undefined });
+
+const hostPolicy: fc.Arbitrary<PolicyRow> = fc
+  .record({
+    name: fc.constantFrom("p1", "p2"),
+    spec: fc.record({
+      nodeSelector: fc.constantFrom<object>({}, { matchLabels: { pool: "n1" } }, { matchLabels: { pool: "n2" } }),
+      ingress: section("from", false),
+      egress: section("to", false),
+      ingressDeny: section("from", true),
+      egressDeny: section("to", true),
+    }),
+  })
+  .map(({ name, spec }) => ({
+    kind: "CiliumClusterwideNetworkPolicy",
+    namespace: "",
+    name,
+    uid: "",
+    generation: 1,
+    spec,
+    specs: null,
+  }));
+
+/** A policy of nodes comes, changes or goes. */
+export const hostPolicyStep: fc.Arbitrary<Step> = fc
+  .tuple(hostPolicy, fc.integer({ min: 0, max: 4 }))
+  .map(([row, kind]) => {
+    const key = `${row.kind}//${row.name}`;
+    return (store) => (kind === 0 ? store.delete("policies", key) : store.upsert("policies", key, row));
+  });
+
 export const clusterSteps: fc.Arbitrary<readonly Step[]> = fc
   .tuple(
     fc.array(namespaceStep, { minLength: 1, maxLength: 3 }),

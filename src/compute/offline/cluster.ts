@@ -154,7 +154,7 @@ export class OfflineCluster {
     if (!this.#hasHostPolicies) return null;
     const known = this.#setOfNode.get(node);
     if (known !== undefined) return known;
-    const { host, sets } = this.#compute(node).desired;
+    const { host, sets } = this.#compute(node, new Map()).desired;
     const set = host === undefined ? null : (sets.find(({ key }) => key === host.set) ?? null);
     this.#setOfNode.set(node, set);
     return set;

@@ -1,6 +1,6 @@
 /**
  * Who is compared when policies change: pods that the policies of before and of after cannot tell apart are one row, and so are nodes
- * (a pod's own, and the others) and the parts of the outside.
+ * (a pod's own, and the others; where policies select nodes, also as themselves) and the parts of the outside.
  */
 import { compareText } from "../../model/labels.ts";
 import type { PodRow } from "../../model/tables.ts";
@@ -29,13 +29,21 @@ export interface NodeClass {
   readonly nodes: readonly string[];
 }
 
+/** Nodes in their dealings with each other and with the outside, which policies of nodes are about. */
+export interface HostClass {
+  readonly kind: "hosts";
+  readonly title: string;
+  /** Names. */
+  readonly nodes: readonly string[];
+}
+
 export interface OutsideClass {
   readonly kind: "outside";
   readonly title: string;
   readonly party: Party;
 }
 
-export type Class = PodClass | NodeClass | OutsideClass;
+export type Class = PodClass | NodeClass | HostClass | OutsideClass;
 
 export function classesOf(before: OfflineCluster, after: OfflineCluster): readonly Class[] {
   return [...podClasses(before, after), ...nodeClasses(before, after), ...outsideClasses(before, after)];
@@ -92,14 +100,15 @@ function podSignatures(cluster: OfflineCluster): ReadonlyMap<string, string> {
   );
 }
 
-function nodeClasses(before: OfflineCluster, after: OfflineCluster): readonly NodeClass[] {
+function nodeClasses(before: OfflineCluster, after: OfflineCluster): readonly (NodeClass | HostClass)[] {
   const members = new Map<string, string[]>();
   const names = new Set([...before.facts.nodes.keys(), ...after.facts.nodes.keys()]);
   for (const name of [...names].sort(compareText)) {
     const signature = [before, after]
       .map((cluster) => {
         const addresses = cluster.facts.nodes.get(name)?.addresses ?? [];
-        return `${addresses.map(({ family }) => family).join()} ${addressSignature(cluster, addresses)}`;
+        const families = addresses.map(({ family }) => family).join();
+        return `${families} ${cluster.setOfNode(name)?.digest ?? "-"} ${addressSignature(cluster, addresses)}`;
       })
       .join("|");
     const known = members.get(signature);
@@ -107,11 +116,13 @@ function nodeClasses(before: OfflineCluster, after: OfflineCluster): readonly No
     else known.push(name);
   }
   const single = members.size === 1;
-  return [...members.values()].flatMap((nodes): readonly NodeClass[] => {
+  const judged = [...names].some((name) => before.setOfNode(name) !== null || after.setOfNode(name) !== null);
+  return [...members.values()].flatMap((nodes): readonly (NodeClass | HostClass)[] => {
     const which = single ? "" : ` (${nodes.join(", ")})`;
     return [
       { kind: "nodes", title: `own node${which}`, own: true, nodes },
       { kind: "nodes", title: `other nodes${which}`, own: false, nodes },
+      ...(judged ? [{ kind: "hosts" as const, title: single ? "nodes" : `nodes ${nodes.join(", ")}`, nodes }] : []),
     ];
   });
 }

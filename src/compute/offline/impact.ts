@@ -69,7 +69,7 @@ export function compareClusters(before: OfflineCluster, after: OfflineCluster): 
   const rows: ImpactRow[] = [];
   for (const from of classes) {
     for (const to of classes) {
-      if (from.kind !== "pods" && to.kind !== "pods") continue;
+      if (!isCompared(from, to)) continue;
       const pairs = ([4, 6] as const).flatMap((family) => {
         const was = old.pair(from, to, family);
         const is = fresh.pair(from, to, family);
@@ -179,6 +179,12 @@ class ClassParties {
   }
 }
 
+/** Nodes as seen by pods deal with pods, nodes as themselves with each other and with the outside. */
+function isCompared(from: Class, to: Class): boolean {
+  if (from.kind === "pods" || to.kind === "pods") return from.kind !== "hosts" && to.kind !== "hosts";
+  return (from.kind === "hosts" && to.kind !== "nodes") || (to.kind === "hosts" && from.kind !== "nodes");
+}
+
 function isPair(from: Class, source: Party, to: Class, destination: Party): boolean {
   if (source.name === destination.name) return false;
   const [nodes, node, pod] = from.kind === "nodes" ? [from, source, destination] : [to, destination, source];
@@ -196,6 +202,7 @@ function partiesOf(cluster: OfflineCluster, each: Class, family: 4 | 6): readonl
         return address === undefined || cluster.setOf(name) === null ? [] : [cluster.partyAt(address)];
       });
     case "nodes":
+    case "hosts":
       return each.nodes.flatMap((name) => {
         const address = cluster.facts.nodes.get(name)?.addresses.find((one) => one.family === family);
         return address === undefined ? [] : [cluster.partyAt(address)];

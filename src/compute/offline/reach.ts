@@ -63,14 +63,18 @@ export class Reaches {
   }
 
   #say(side: "egress" | "ingress", subject: Party, peer: Party): Say {
-    if (subject.kind !== "pod") return silent;
-    const set = this.#cluster.setOf(podKey(subject.pod));
-    if (set === null || set.refused !== null) return closed;
+    if (subject.kind !== "pod" && subject.kind !== "node") return silent;
+    const [set, node] =
+      subject.kind === "pod"
+        ? [this.#cluster.setOf(podKey(subject.pod)), subject.pod.node]
+        : [this.#cluster.setOfNode(subject.node), subject.node];
+    // A node is never closed for want of a set.
+    if (set === null || set.refused !== null) return subject.kind === "pod" ? closed : silent;
     const direction = set[side];
     // Most directions: no policy, nothing to look up.
     if (direction.origins.length === 0) return direction.enforced ? closed : silent;
     const vectors = vectorsOf(direction);
-    const who = vectors.who(this.#cluster.identityOf(peer, subject.pod.node), peer.address);
+    const who = vectors.who(this.#cluster.identityOf(peer, node), peer.address);
     if (who === 0n) return direction.enforced ? closed : silent;
     const number = this.#numbers.get(vectors) ?? this.#numbers.size;
     this.#numbers.set(vectors, number);

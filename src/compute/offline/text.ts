@@ -6,9 +6,15 @@ import { protocolNumbers } from "../policy/rules.ts";
 export const protocolNames = ["TCP", "UDP", "SCTP", "ICMP", "ICMPv6"] as const;
 export type ProtocolName = (typeof protocolNames)[number];
 
-const names: ReadonlyMap<number, string> = new Map(
-  Object.entries(protocolNumbers).map(([name, number]) => [number, name]),
-);
+/** Those of tunnels are named by nobody but the guard of a node. */
+const tunnels: readonly (readonly [number, string])[] = [
+  [4, "IPIP"],
+  [41, "IPv6 in IP"],
+];
+const names: ReadonlyMap<number, string> = new Map([
+  ...Object.entries(protocolNumbers).map(([name, number]): [number, string] => [number, name]),
+  ...tunnels,
+]);
 
 export function protocolName(number: number): string {
   return names.get(number) ?? `IP protocol ${number}`;
@@ -34,7 +40,10 @@ export function portsText(ranges: readonly PortRange[]): string {
     else known.push(range);
   }
   return [...byProtocol]
-    .map(([protocol, each]) => `${protocolName(protocol)} ${numbersText(protocol, each)}`)
+    .map(([protocol, each]) => {
+      const name = protocolName(protocol);
+      return tunnels.some(([number]) => number === protocol) ? name : `${name} ${numbersText(protocol, each)}`;
+    })
     .join("; ");
 }
 

@@ -5,46 +5,15 @@ import { createComputation } from "../../../src/compute/index.ts";
 import type { CompiledSet } from "../../../src/compute/desired.ts";
 import { DirectionVectors } from "../../../src/compute/offline/vectors.ts";
 import { TableStore } from "../../../src/model/store.ts";
-import type { PolicyRow } from "../../../src/model/tables.ts";
 import {
   address,
-  ciliumRule,
   clusterSteps,
+  hostPolicyStep,
   nodeStep,
   podStep,
   sliceStep,
-  type Step,
 } from "../../support/arbitrary-cluster.ts";
 import { testAllocator } from "../../support/compute-cluster.ts";
-
-const section = (side: "from" | "to", denies: boolean) =>
-  fc.option(fc.array(ciliumRule(side, denies), { minLength: 1, maxLength: 2 }), { nil: undefined });
-
-const hostPolicy: fc.Arbitrary<PolicyRow> = fc
-  .record({
-    name: fc.constantFrom("p1", "p2"),
-    spec: fc.record({
-      nodeSelector: fc.constantFrom<object>({}, { matchLabels: { pool: "n1" } }, { matchLabels: { pool: "n2" } }),
-      ingress: section("from", false),
-      egress: section("to", false),
-      ingressDeny: section("from", true),
-      egressDeny: section("to", true),
-    }),
-  })
-  .map(({ name, spec }) => ({
-    kind: "CiliumClusterwideNetworkPolicy",
-    namespace: "",
-    name,
-    uid: "",
-    generation: 1,
-    spec,
-    specs: null,
-  }));
-
-const hostPolicyStep: fc.Arbitrary<Step> = fc.tuple(hostPolicy, fc.integer({ min: 0, max: 4 })).map(([row, kind]) => {
-  const key = `${row.kind}//${row.name}`;
-  return (store) => (kind === 0 ? store.delete("policies", key) : store.upsert("policies", key, row));
-});
 
 const history = fc.tuple(
   clusterSteps,

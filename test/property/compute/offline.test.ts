@@ -1,7 +1,7 @@
 /** Offline answers: one computation for all nodes against one for each, rules against vectors, all ports at once against one by one. */
 import test from "ava";
 import fc from "fast-check";
-import { OfflineCluster, podKey } from "../../../src/compute/offline/cluster.ts";
+import { clusterOfManifests, OfflineCluster, podKey } from "../../../src/compute/offline/cluster.ts";
 import { judgeEnd, judgePath, rulesBehind } from "../../../src/compute/offline/connection.ts";
 import { readGroups } from "../../../src/compute/offline/groups.ts";
 import { compareClusters } from "../../../src/compute/offline/impact.ts";
@@ -10,7 +10,15 @@ import { changeKinds, compareReach, isUnchanged, Reaches } from "../../../src/co
 import { groupsOf, vectorsOf } from "../../../src/compute/offline/vectors.ts";
 import type { Address } from "../../../src/model/ip.ts";
 import type { TableStore } from "../../../src/model/store.ts";
-import { address, build, clusterSteps, flows, policyStep, strangers } from "../../support/arbitrary-cluster.ts";
+import {
+  address,
+  build,
+  clusterSteps,
+  flows,
+  hostPolicyStep,
+  policyStep,
+  strangers,
+} from "../../support/arbitrary-cluster.ts";
 import { ComputedCluster, isLive } from "../../support/compute-cluster.ts";
 import type { Flow } from "../../support/reference-policy.ts";
 
@@ -169,6 +177,63 @@ test("all ports at once agree with every port by itself", (t) => {
     { numRuns: 60 },
   );
   t.true(compared > 1000);
+});
+
+test("nodes' dealings, all ports at once, agree with every port by itself, and an impact tells what changes in them", (t) => {
+  const seen = { compared: 0, denied: 0, changes: 0 };
+  fc.assert(
+    fc.property(clusterSteps, hostPolicyStep, hostPolicyStep, fc.boolean(), (steps, one, other, allowLockout) => {
+      const before = clusterOfManifests(build([...steps, one]).snapshot(), { allowLockout });
+      const store = build([...steps, one, other]);
+      const after = clusterOfManifests(store.snapshot(), { allowLockout });
+      const impact = compareClusters(before, after);
+      const reaches = { before: new Reaches(before), after: new Reaches(after) };
+      const hosts = classesOf(before, after).flatMap((each) => (each.kind === "hosts" ? [each] : []));
+      for (const node of store.table("nodes").values()) {
+        for (const own of node.addresses) {
+          const subject = after.partyAt(own);
+          for (const address of everyAddress(store)) {
+            const peer = after.partyAt(address);
+            if (address.family !== own.family || peer.name === subject.name) continue;
+            for (const [source, destination] of [
+              [subject, peer],
+              [peer, subject],
+            ] as const) {
+              const reach = reaches.after.between(source, destination);
+              for (const flow of flows) {
+                if (flow.protocol === (own.family === 4 ? "ICMPv6" : "ICMP")) continue;
+                const packet = packetOf(flow);
+                const piece = reach.find(
+                  ({ protocol, first, last }) =>
+                    protocol === packet.protocol && packet.port >= first && packet.port <= last,
+                );
+                const path = judgePath(after, source, destination, packet);
+                const bad = path.egress?.verdict === "deny" || path.ingress?.verdict === "deny";
+                seen.compared++;
+                if (bad) seen.denied++;
+                if (piece?.verdict !== (bad ? "deny" : path.verdict))
+                  throw new Error(`${source.name} -> ${destination.name}: ${piece?.verdict}`);
+              }
+              if (peer.kind !== "node") continue;
+              const change = compareReach(reaches.before.between(source, destination), reach);
+              const titleOf = ({ name }: typeof peer | typeof subject) =>
+                hosts.find(({ nodes }) => nodes.includes(name.slice("node/".length)))?.title;
+              const cell = impact.cells.find(
+                ({ from, to, family }) =>
+                  from === titleOf(source) && to === titleOf(destination) && family === own.family,
+              );
+              if (!isUnchanged(change)) seen.changes++;
+              if (JSON.stringify(cell?.change) !== (hosts.length === 0 ? undefined : JSON.stringify(change)))
+                throw new Error(`${source.name} -> ${destination.name}: ${JSON.stringify(change)} is not told`);
+            }
+          }
+        }
+      }
+    }),
+    { numRuns: 80 },
+  );
+  t.log(JSON.stringify(seen));
+  t.true(seen.compared > 1000 && seen.denied > 0 && seen.changes > 0);
 });
 
 test("an impact says for every pair of pods, and for nodes and outside, what changes", (t) => {

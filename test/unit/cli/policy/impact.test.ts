@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
-import { folderOf, shop, tandem } from "./support.ts";
+import { casesFolder, folderOf, shop, tandem } from "./support.ts";
 
 const pods = join(shop, "10-shop.yaml");
 const policies = join(shop, "20-policies.yaml");
@@ -61,6 +61,38 @@ test("what a change opens, closes and puts under L7 rules is told per workload a
     /! now under L7 rules +shop\/web +shop\/api +TCP 8080 +ingress: CiliumNetworkPolicy shop\/api ingress\[0\]/,
   );
   t.regex(output, /\n1 opened, 1 closed, 1 changed by L7 rules \(\d+ parties compared\)\n$/);
+});
+
+test("policies of nodes change what pods, other nodes and the outside may do with nodes", async (t) => {
+  const folder = join(casesFolder, "92-ccnp-node-ingress");
+  const words = ["-f", join(folder, "cluster.yaml"), "--new", join(folder, "policies.yaml"), "--json"];
+  const changes = async (...more: readonly string[]) => {
+    const { output } = await tandem("policy", "impact", ...words, ...more);
+    return (JSON.parse(output) as Printed).changes.map(({ kind, from, to, ports }) =>
+      [kind, from, to, ports].join(" | "),
+    );
+  };
+  const guarded = await changes();
+  const nodes = "nodes worker-1, worker-2";
+  t.true(
+    guarded.includes(`closes | outside (IPv4) | ${nodes} | everything but TCP 22, 179; UDP 68, 546`),
+    guarded.join("\n"),
+  );
+  t.true(guarded.includes("closes | shop/front | own node (worker-1, worker-2) | everything but TCP 9100"));
+  t.true(guarded.includes("closes | shop/cart | other nodes (worker-1, worker-2) | everything"));
+  t.false(
+    guarded.some((row) => row.includes("cp-1")),
+    "no policy selects it",
+  );
+  const locked = await changes("--allow-lockout");
+  t.true(locked.includes(`closes | outside (IPv4) | ${nodes} | everything but TCP 22`), locked.join("\n"));
+});
+
+test("nodes that no policy selects are no party of their own", async (t) => {
+  const { output } = await tandem("policy", "impact", "-f", pods, "--new", policies, "--json");
+  const { parties } = JSON.parse(output) as { readonly parties: readonly { readonly kind: string }[] };
+  t.true(parties.length > 0);
+  t.false(parties.some(({ kind }) => kind === "hosts"));
 });
 
 test("a policy that is added or removed is compared with nothing", async (t) => {
