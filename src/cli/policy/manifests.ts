@@ -72,7 +72,8 @@ export function readManifests(paths: readonly string[], { allowLockout = false }
     const file = [...texts.keys()][index] ?? "";
     return failure === null ? [] : [{ ...failure, file, line: Number(/\d+/.exec(failure.field)?.[0] ?? 0) }];
   });
-  const findings = [...failures, ...problems.map(find), ...cluster.result.problems.map(find)];
+  const computed = [...cluster.result.problems, ...cluster.lockoutProblems];
+  const findings = [...failures, ...problems.map(find), ...computed.map(find)];
   return {
     cluster,
     findings: distinct(findings).sort(compareFindings),

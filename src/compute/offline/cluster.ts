@@ -7,6 +7,7 @@ import { normalName } from "../../model/dns-names.ts";
 import type { Address } from "../../model/ip.ts";
 import { prefixContains } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
+import type { Problem } from "../../model/status.ts";
 import { TableStore, type TableSnapshot } from "../../model/store.ts";
 import type { LocalEndpointRow, NameRow, PodRow, TableName } from "../../model/tables.ts";
 import type { CompiledSet, DesiredState } from "../desired.ts";
@@ -147,6 +148,11 @@ export class OfflineCluster {
 
   get words(): ClusterWords {
     return this.#engine.words;
+  }
+
+  /** Of policies of nodes: what is kept open although they close it. */
+  get lockoutProblems(): readonly Problem[] {
+    return this.#hasHostPolicies ? this.explainer.lockoutProblems() : [];
   }
 
   /** Null: no policy selects the node. */

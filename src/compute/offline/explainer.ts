@@ -1,10 +1,12 @@
 /** The rules behind a cluster's compiled sets: who closes a direction, and which rules a packet meets. Only for people; verdicts are the sets'. */
 import { compareText, selects } from "../../model/labels.ts";
+import type { Problem } from "../../model/status.ts";
 import type { TableSnapshot } from "../../model/store.ts";
 import { AddressBook } from "../identity/addresses.ts";
 import { PodIdentifier, type PodIdentities } from "../identity/pods.ts";
 import { PolicyBook, type PolicyInForce } from "../policy/book.ts";
 import { HostSetCompiler, nodeSpecs } from "../policy/host-sets.ts";
+import { isNodeSubject } from "../policy/node-subjects.ts";
 import { NamedLabels } from "../policy/named-labels.ts";
 import { policyObject } from "../policy/parse.ts";
 import { type Entry, RuleResolver } from "../policy/resolve.ts";
@@ -96,6 +98,21 @@ export class PolicyExplainer {
     const facts = { node: row, policies: this.#policies, surroundings, endpointSlices: this.#endpointSlices };
     const { guards, entries } = new HostSetCompiler(this.#allowLockout).resolve(facts, direction);
     return [...guards, ...entries];
+  }
+
+  /** Warnings of policies that close what the guard of a node keeps open; of several nodes the first by name speaks for all. */
+  lockoutProblems(): readonly Problem[] {
+    const found = new Map<PolicyInForce, readonly Problem[]>();
+    const ofNodes = this.#policies.filter(({ specs }) => specs.some(({ subject }) => isNodeSubject(subject)));
+    if (ofNodes.length === 0) return [];
+    for (const node of [...this.#nodes.values()].sort((a, b) => compareText(a.name, b.name))) {
+      const { surroundings } = this.#viewOf(node.name);
+      const facts = { node, policies: ofNodes, surroundings, endpointSlices: this.#endpointSlices };
+      for (const [policy, problems] of new HostSetCompiler(this.#allowLockout).compile(facts)?.problems ?? []) {
+        if (!found.has(policy)) found.set(policy, problems);
+      }
+    }
+    return [...found.values()].flat();
   }
 
   /** Policies that close the direction for a node, sorted. */

@@ -81,6 +81,19 @@ probes:
   t.regex(notes, /made up.*pods of 3 workloads/);
 });
 
+test("probes of nodes are judged as agents with --allow-lockout do", async (t) => {
+  const folder = folderOf(t, {
+    "probes.yaml": "probes:\n  - {from: 203.0.113.8, to: node/worker-1, port: 179, expect: allow}\n",
+  });
+  const cluster = join(casesFolder, "92-ccnp-node-ingress");
+  const words = ["policy", "test", "-f", join(cluster, "cluster.yaml"), "-f", join(cluster, "policies.yaml")];
+  const probes = ["-p", join(folder, "probes.yaml")];
+  t.is((await tandem(...words, ...probes)).exitCode, 0);
+  const locked = await tandem(...words, ...probes, "--allow-lockout");
+  t.is(locked.exitCode, 1);
+  t.regex(locked.output, /allow +deny +MISMATCH/);
+});
+
 test("probes that name nobody fail with what was probably meant", async (t) => {
   const folder = folderOf(t, {
     "probes.yaml":

@@ -124,6 +124,20 @@ test("wrong ends, ports and types are exit code 2 with a remedy", async (t) => {
   }
 });
 
+test("a node is judged with its guard, and without it where agents are told to lock out", async (t) => {
+  const bgp = (...words: readonly string[]) =>
+    tandem(
+      ...["policy", "trace", ...caseOf("92-ccnp-node-ingress")],
+      ...["--from", "203.0.113.8", "--to", "node/worker-1", "--port", "179", ...words],
+    );
+  const guarded = await bgp();
+  t.regex(guarded.output, /=> group \d \(allow, TCP 179\): the guard of the node: BGP\n/);
+  t.regex(guarded.output, /verdict: ALLOW\n$/);
+  const locked = await bgp("--allow-lockout");
+  t.regex(locked.output, /no rule allows it, and ingress is closed by CiliumClusterwideNetworkPolicy general-nodes\n/);
+  t.regex(locked.output, /verdict: DENY\n$/);
+});
+
 test("a policy that is not in force is told beside the answer, with exit code 1", async (t) => {
   const folder = folderOf(t, {
     "bad.yaml":

@@ -120,6 +120,37 @@ spec:
   t.regex(output, /error MANIFEST_DUPLICATE/);
 });
 
+test("a policy that closes what a node needs is warned of as the agent does, unless agents are told to lock out", async (t) => {
+  const folder = folderOf(t, {
+    "nodes.yaml": `apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.0.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+spec: {podCIDRs: [10.0.2.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: nodes}
+spec: {nodeSelector: {}, ingressDeny: [{fromEntities: [all]}]}
+`,
+  });
+  const { output, exitCode } = await tandem("policy", "validate", "-f", folder);
+  t.is(exitCode, 0);
+  t.regex(
+    output,
+    /nodes\.yaml:13: warning POLICY_LOCKOUT_GUARD\n +CiliumClusterwideNetworkPolicy nodes: policies close what node n1 needs .*BGP \(TCP 179\) in/,
+  );
+  t.regex(output, /0 errors, 1 warning\n$/);
+  const locked = await tandem("policy", "validate", "-f", folder, "--allow-lockout");
+  t.regex(locked.output, /0 errors, 0 warnings\n$/);
+});
+
 test("a folder that is not there is exit code 2", async (t) => {
   const { notes, exitCode } = await tandem("policy", "validate", "-f", "/nonexistent");
   t.is(exitCode, 2);
