@@ -3,6 +3,7 @@
  * the pods that changed, and those of namespaces that did.
  */
 import { mapChanges } from "../../lib/map-diff.ts";
+import { SetMap } from "../../lib/set-map.ts";
 import { put, take } from "../../lib/sorted.ts";
 import { VersionedMap } from "../../lib/versioned-map.ts";
 import { TandemError } from "../../lib/errors.ts";
@@ -97,8 +98,8 @@ export class PodIdentifier {
   #rows: ReadonlyMap<string, PodRow> = new Map();
   #namespaces: ReadonlyMap<string, NamespaceRow> = new Map();
   #named: ReadonlySet<string> = new Set();
-  /** Keys of the pods that take part, by namespace. */
-  readonly #ofNamespace = new Map<string, Set<string>>();
+  /** Keys of the pods, by namespace. */
+  readonly #ofNamespace = new SetMap<string, string>();
   /** By the key of the labels. */
   readonly #numbered = new Map<string, Numbered>();
   #pods = VersionedMap.from<string, PodFact>();
@@ -156,26 +157,15 @@ export class PodIdentifier {
     const keys = new Set(this.#without.keys());
     for (const { key, before, after } of mapChanges(this.#rows, pods)) {
       keys.add(key);
-      this.#index(key, before, after);
+      if (before !== undefined) this.#ofNamespace.delete(before.namespace, key);
+      if (after !== undefined) this.#ofNamespace.add(after.namespace, key);
     }
     if (named !== this.#named) for (const key of pods.keys()) keys.add(key);
     for (const { key: namespace, before, after } of mapChanges(this.#namespaces, namespaces)) {
       if (before?.labels === after?.labels) continue;
-      for (const key of this.#ofNamespace.get(namespace) ?? []) keys.add(key);
+      for (const key of this.#ofNamespace.get(namespace)) keys.add(key);
     }
     return [...keys].sort(compareText);
-  }
-
-  #index(key: string, before: PodRow | undefined, after: PodRow | undefined): void {
-    if (before !== undefined) {
-      const others = this.#ofNamespace.get(before.namespace);
-      others?.delete(key);
-      if (others?.size === 0) this.#ofNamespace.delete(before.namespace);
-    }
-    if (after === undefined) return;
-    const others = this.#ofNamespace.get(after.namespace);
-    if (others === undefined) this.#ofNamespace.set(after.namespace, new Set([key]));
-    else others.add(key);
   }
 
   /** The same object as before, where nothing changed for the pod. */

@@ -1,39 +1,32 @@
 /** Things behind selectors, kept so that those which may select some labels are found without asking all of them. */
+import { SetMap } from "../../lib/set-map.ts";
 import type { LabelMap, Requirement, Selector } from "../../model/labels.ts";
 import { namespaceKey } from "../identity/labels.ts";
 
 export class SelectorBuckets<T> {
   /** By a label, or the key of one, that whoever is selected has. */
-  readonly #byLabel = new Map<string, Set<T>>();
+  readonly #byLabel = new SetMap<string, T>();
   /** Their selectors say only what labels must not be. */
   readonly #anywhere = new Set<T>();
 
   add(selector: Selector, thing: T): void {
     const labels = neededLabels(selector);
     if (labels === null) this.#anywhere.add(thing);
-    for (const label of labels ?? []) {
-      const bucket = this.#byLabel.get(label);
-      if (bucket === undefined) this.#byLabel.set(label, new Set([thing]));
-      else bucket.add(thing);
-    }
+    for (const label of labels ?? []) this.#byLabel.add(label, thing);
   }
 
   delete(selector: Selector, thing: T): void {
     const labels = neededLabels(selector);
     if (labels === null) this.#anywhere.delete(thing);
-    for (const label of labels ?? []) {
-      const bucket = this.#byLabel.get(label);
-      bucket?.delete(thing);
-      if (bucket?.size === 0) this.#byLabel.delete(label);
-    }
+    for (const label of labels ?? []) this.#byLabel.delete(label, thing);
   }
 
   /** All things whose selector selects these labels, and some others; a thing of one selector comes once. */
   *candidates(labels: LabelMap): Iterable<T> {
     yield* this.#anywhere;
     for (const [key, value] of labels) {
-      yield* this.#byLabel.get(key) ?? [];
-      yield* this.#byLabel.get(`${key}=${value}`) ?? [];
+      yield* this.#byLabel.get(key);
+      yield* this.#byLabel.get(`${key}=${value}`);
     }
   }
 }

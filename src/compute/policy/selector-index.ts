@@ -4,6 +4,7 @@
  * look inside.
  */
 import { mapChanges } from "../../lib/map-diff.ts";
+import { SetMap } from "../../lib/set-map.ts";
 import { put, take } from "../../lib/sorted.ts";
 import { type LabelMap, type Selector, selects } from "../../model/labels.ts";
 import { SelectorBuckets } from "./selector-buckets.ts";
@@ -28,7 +29,7 @@ export class SelectorIndex {
   #identities: ReadonlyMap<number, SelectableIdentity> = new Map();
   #all: readonly number[] = [];
   /** "key=value" -> those that have the label. */
-  readonly #byLabel = new Map<string, Set<number>>();
+  readonly #byLabel = new SetMap<string, number>();
   readonly #answers = new Map<string, Answer>();
   readonly #answersByLabel = new SelectorBuckets<Answer>();
   #version = 0;
@@ -60,13 +61,13 @@ export class SelectorIndex {
     for (const { before } of changes) {
       if (before === undefined) continue;
       take(all, (id) => id - before.id);
-      this.#unlabel(before);
+      for (const [key, value] of before.labels) this.#byLabel.delete(`${key}=${value}`, before.id);
       for (const answer of this.#meaning(before)) take(idsOf(answer), (id) => id - before.id);
     }
     for (const { after } of changes) {
       if (after === undefined) continue;
       put(all, after.id, byNumber);
-      this.#label(after);
+      for (const [key, value] of after.labels) this.#byLabel.add(`${key}=${value}`, after.id);
       for (const answer of this.#meaning(after)) put(idsOf(answer), after.id, byNumber);
     }
     this.#all = all;
@@ -117,7 +118,6 @@ export class SelectorIndex {
       const [value, ...others] = values;
       if (operator !== "In" || value === undefined || others.length > 0) continue;
       const ids = this.#byLabel.get(`${key}=${value}`);
-      if (ids === undefined) return new Set();
       if (fewest === null || ids.size < fewest.size) fewest = ids;
     }
     return fewest;
@@ -125,21 +125,5 @@ export class SelectorIndex {
 
   *#meaning({ labels }: SelectableIdentity): Iterable<Answer> {
     for (const answer of this.#answersByLabel.candidates(labels)) if (selects(answer.selector, labels)) yield answer;
-  }
-
-  #label({ id, labels }: SelectableIdentity): void {
-    for (const [key, value] of labels) {
-      const ids = this.#byLabel.get(`${key}=${value}`);
-      if (ids === undefined) this.#byLabel.set(`${key}=${value}`, new Set([id]));
-      else ids.add(id);
-    }
-  }
-
-  #unlabel({ id, labels }: SelectableIdentity): void {
-    for (const [key, value] of labels) {
-      const ids = this.#byLabel.get(`${key}=${value}`);
-      ids?.delete(id);
-      if (ids?.size === 0) this.#byLabel.delete(`${key}=${value}`);
-    }
   }
 }
