@@ -44,8 +44,16 @@ function wrongType(value: unknown, place: Place, wanted: string): void {
   refuse(place, "POLICY_TYPE", `${shown(value)} is not ${wanted}`, `write ${wanted} here`);
 }
 
-/** The fields of an object, null for an absent one. Fields that are not `known` are refused. */
-export function readFields(value: unknown, place: Place, known: readonly string[]): Fields | null {
+/**
+ * The fields of an object, null for an absent one. Fields that are not `known` are refused.
+ * @param misplaced what to do about fields that have a place elsewhere: name -> remedy
+ */
+export function readFields(
+  value: unknown,
+  place: Place,
+  known: readonly string[],
+  misplaced: ReadonlyMap<string, string> = new Map(),
+): Fields | null {
   if (value === undefined || value === null) return null;
   if (!isFields(value)) {
     wrongType(value, place, "an object");
@@ -58,7 +66,7 @@ export function readFields(value: unknown, place: Place, known: readonly string[
       at(place, name),
       "POLICY_UNKNOWN_FIELD",
       `there is no field ${shown(name)} here`,
-      near === null ? `known fields are ${known.join(", ")}` : `did you mean ${near}?`,
+      misplaced.get(name) ?? (near === null ? `known fields are ${known.join(", ")}` : `did you mean ${near}?`),
     );
   }
   return value;

@@ -27,7 +27,7 @@ export function readCidrSet(value: unknown, place: Place): Peer | null {
   }
   const group = given[0] === "cidrGroupRef" ? readName(fields, place) : readLabels(fields, place);
   // What the group holds is not known here, so what lies outside of it is no mistake: there is nothing to take away.
-  const except = readEach(fields.except, at(place, "except"), readPrefix) ?? [];
+  const except = readEach(fields.except, at(place, "except"), (entry, inner) => readPrefix(entry, inner, false)) ?? [];
   return group === null ? null : { kind: "group", group, except };
 }
 

@@ -1,25 +1,54 @@
 /**
  * What a port rule demands beyond addresses and ports. None of it is enforced yet: such a rule becomes a redirect to a proxy that is
- * not there, so its traffic is closed unless another rule allows it without L7, and the user is told. Everything is checked as far as
- * its meaning for other layers goes; the expressions inside are the proxy's to check.
+ * not there, so its traffic is closed unless another rule allows it without L7, and the user is told. What no proxy could make sense
+ * of is refused.
  */
 import { compareText } from "../../model/labels.ts";
-import { at, type Fields, type Place, readEach, readFields, readList, readText, refuse, warn } from "./fields.ts";
+import {
+  at,
+  type Fields,
+  type Place,
+  readEach,
+  readFields,
+  readList,
+  readText,
+  refuse,
+  shown,
+  warn,
+} from "./fields.ts";
+import { unknownWord } from "./read-values.ts";
+import { checkHttpRule, checkKafkaRule, httpFields, kafkaFields } from "./read-cilium-requests.ts";
 import { type Direction, type Port, protocolNumbers } from "./rules.ts";
 
 const { TCP, SCTP } = protocolNumbers;
 
-const httpFields = ["method", "path", "host", "headers", "headerMatches"];
-const kafkaFields = ["role", "apiKey", "apiVersion", "clientID", "topic"];
-const dnsFields = ["matchName", "matchPattern"];
+type L7Kind = "http" | "kafka" | "dns" | "l7";
+
+const knownFields: Readonly<Record<Exclude<L7Kind, "l7">, readonly string[]>> = {
+  http: httpFields,
+  kafka: kafkaFields,
+  dns: ["matchName", "matchPattern"],
+};
 const tlsFields = ["secret", "trustedCA", "certificate", "privateKey"];
 
 /** The fields of a port rule that this file reads. */
 export const demandFields = ["rules", "terminatingTLS", "originatingTLS", "serverNames", "listener"];
 
+export interface DemandScope {
+  readonly direction: Direction;
+  /** The policy is about nodes. */
+  readonly ofNodes: boolean;
+}
+
 /** Canonical text of everything that the port rule demands; "" if nothing, null if it was refused. */
-export function readDemands(fields: Fields, place: Place, direction: Direction, ports: readonly Port[]): string | null {
-  const rules = readRules(fields.rules, at(place, "rules"), direction, ports);
+export function readDemands(
+  fields: Fields,
+  place: Place,
+  { direction, ofNodes }: DemandScope,
+  ports: readonly Port[],
+): string | null {
+  const rules = readRules(fields.rules, at(place, "rules"), { direction, ofNodes }, ports);
+  checkTogether(fields, place, rules !== null && rules !== "");
   const others = demandFields.slice(1).flatMap((name) => {
     const value = fields[name];
     if (value === undefined || value === null || (Array.isArray(value) && value.length === 0)) return [];
@@ -34,21 +63,70 @@ export function readDemands(fields: Fields, place: Place, direction: Direction, 
   return demands.join("\n");
 }
 
+/** What would be for two proxies at once. @param hasRules L7 rules are there */
+function checkTogether({ serverNames, terminatingTLS, listener }: Fields, place: Place, hasRules: boolean): void {
+  if (!hasRules) return;
+  const isEncrypted = terminatingTLS === undefined || terminatingTLS === null;
+  if (Array.isArray(serverNames) && serverNames.length > 0 && isEncrypted) {
+    const remedy = "write terminatingTLS too, or an entry of toPorts for each";
+    refuse(at(place, "serverNames"), "POLICY_COMBINED", "server names beside rules about what TLS hides", remedy);
+  }
+  if (listener !== undefined && listener !== null) {
+    const remedy = "the listener judges requests itself: write one of both";
+    refuse(at(place, "listener"), "POLICY_COMBINED", "a listener beside L7 rules", remedy);
+  }
+}
+
+function readListener(value: unknown, place: Place): boolean {
+  const fields = readFields(value, place, ["envoyConfig", "name", "priority"]);
+  if (fields === null) return false;
+  if ((readText(fields.name, at(place, "name")) ?? "") === "") {
+    refuse(at(place, "name"), "POLICY_MISSING", "the listener has no name", "write name");
+  }
+  const { priority } = fields;
+  const isPriority = typeof priority === "number" && Number.isInteger(priority) && priority >= 1 && priority <= 100;
+  if (priority !== undefined && priority !== null && !isPriority) {
+    const message = `${shown(priority)} is not a priority (1-100)`;
+    refuse(at(place, "priority"), "POLICY_LISTENER", message, "write a number from 1 to 100, or leave it out");
+  }
+  const config = readFields(fields.envoyConfig, at(place, "envoyConfig"), ["kind", "name"]);
+  if (config === null) return true;
+  const configPlace = at(place, "envoyConfig");
+  const kind = readText(config.kind, at(configPlace, "kind")) ?? "";
+  if (kind !== "" && !envoyKinds.includes(kind)) {
+    unknownWord(at(configPlace, "kind"), "POLICY_LISTENER", kind, "a kind that has listeners", envoyKinds);
+  }
+  if ((readText(config.name, at(configPlace, "name")) ?? "") === "") {
+    refuse(at(configPlace, "name"), "POLICY_MISSING", "the configuration has no name", "write name");
+  }
+  return true;
+}
+
+const envoyKinds = ["CiliumEnvoyConfig", "CiliumClusterwideEnvoyConfig"];
+
 function readOther(name: string, value: unknown, place: Place, direction: Direction): boolean {
   if (name === "serverNames") {
-    const names = readEach(value, place, readText);
-    if (names?.some((each) => each === "")) refuse(place, "POLICY_SERVER_NAME", "an empty name", "write a host name");
+    const names = readEach(value, place, (entry, entryPlace) => {
+      const text = readText(entry, entryPlace);
+      if (text === "") refuse(entryPlace, "POLICY_SERVER_NAME", "an empty name", "write a host name");
+      return text;
+    });
     return names !== null;
   }
   if (name === "listener") {
     if (direction === "ingress")
       refuse(place, "POLICY_LISTENER", "a listener at ingress", "write it in an egress rule");
-    return readFields(value, place, ["envoyConfig", "name", "priority"]) !== null;
+    return readListener(value, place);
   }
   return readFields(value, place, tlsFields) !== null;
 }
 
-function readRules(value: unknown, place: Place, direction: Direction, ports: readonly Port[]): string | null {
+function readRules(
+  value: unknown,
+  place: Place,
+  { direction, ofNodes }: DemandScope,
+  ports: readonly Port[],
+): string | null {
   const fields = readFields(value, place, ["http", "kafka", "dns", "l7proto", "l7"]);
   if (fields === null) return value === undefined || value === null ? "" : null;
   // An empty list is no rule at all: the ports are allowed as they are.
@@ -66,47 +144,26 @@ function readRules(value: unknown, place: Place, direction: Direction, ports: re
     refuse(place, "POLICY_COMBINED", `${kinds.join(" and ")} in one entry`, "write an entry of toPorts for each");
     return null;
   }
+  if (ofNodes && kind !== "dns") {
+    const remedy = "policies of nodes take ports without L7 rules, and DNS rules";
+    refuse(at(place, kind), "POLICY_L7_NODES", `${kind} rules in a policy of nodes`, remedy);
+  }
   readEntries(kind, fields[kind], at(place, kind));
   checkPorts(kind, at(place, kind), direction, ports);
   return `${kind}${kind === "l7" ? ` ${parser}` : ""} ${canonicalText(fields[kind])}`;
 }
 
-function readEntries(kind: "http" | "kafka" | "dns" | "l7", value: unknown, place: Place): void {
+function readEntries(kind: L7Kind, value: unknown, place: Place): void {
   readEach(value, place, (entry, entryPlace) => {
     if (kind === "l7") return null;
-    const known = kind === "http" ? httpFields : kind === "kafka" ? kafkaFields : dnsFields;
-    const fields = readFields(entry, entryPlace, known);
+    const fields = readFields(entry, entryPlace, knownFields[kind]);
     if (fields === null) {
       if (entry === null) refuse(entryPlace, "POLICY_TYPE", "the rule is empty", "write {} for any request");
       return null;
     }
     if (kind === "dns") return readNamePattern(fields, entryPlace);
-    if (kind === "http") readHeaders(fields, entryPlace);
-    const texts = known.filter((name) => name !== "headers" && name !== "headerMatches");
-    for (const name of texts) readText(fields[name], at(entryPlace, name));
-    if (kind === "kafka" && hasText(fields.role) && hasText(fields.apiKey)) {
-      refuse(
-        entryPlace,
-        "POLICY_COMBINED",
-        "role and apiKey in one rule",
-        "a role stands for its keys: write one of both",
-      );
-    }
-    return null;
-  });
-}
-
-function hasText(value: unknown): boolean {
-  return typeof value === "string" && value !== "";
-}
-
-function readHeaders(fields: Fields, place: Place): void {
-  readEach(fields.headers, at(place, "headers"), readText);
-  readEach(fields.headerMatches, at(place, "headerMatches"), (entry, entryPlace) => {
-    const match = readFields(entry, entryPlace, ["name", "value", "secret", "mismatch"]);
-    if (match !== null && !hasText(match.name)) {
-      refuse(at(entryPlace, "name"), "POLICY_MISSING", "a header has a name", "write name");
-    }
+    if (kind === "http") checkHttpRule(fields, entryPlace);
+    else checkKafkaRule(fields, entryPlace);
     return null;
   });
 }
@@ -129,17 +186,12 @@ export function readNamePattern(fields: Fields, place: Place): "name" | "pattern
     at(place, kind === "name" ? "matchName" : "matchPattern"),
     "POLICY_NAME",
     message,
-    "up to 255 letters, digits, - _ .",
+    kind === "name" && text.includes("*") ? "write it as matchPattern" : "up to 255 letters, digits, - _ .",
   );
   return null;
 }
 
-function checkPorts(
-  kind: "http" | "kafka" | "dns" | "l7",
-  place: Place,
-  direction: Direction,
-  ports: readonly Port[],
-): void {
+function checkPorts(kind: L7Kind, place: Place, direction: Direction, ports: readonly Port[]): void {
   if (kind === "dns" && direction === "ingress") {
     refuse(
       place,
@@ -165,8 +217,11 @@ function checkPorts(
       return;
     }
   }
-  const protocols = ports.flatMap((port) => (port.kind === "everything" ? [] : [port.protocol]));
-  if (kind === "dns" && protocols.length > 0 && protocols.every((protocol) => protocol === SCTP)) {
+  // ANY is TCP too; SCTP alone is what was written as such.
+  const named = (port: Port) => (port.kind === "range" ? `${port.first}` : port.kind === "named" ? port.name : "");
+  const ofTcp = new Set(ports.filter((port) => port.kind !== "everything" && port.protocol === TCP).map(named));
+  const alone = ports.some((port) => port.kind !== "everything" && port.protocol === SCTP && !ofTcp.has(named(port)));
+  if (kind === "dns" && alone) {
     refuse(place, "POLICY_L7_PROTOCOL", "DNS rules for SCTP", "write protocol: UDP, TCP or ANY");
   }
 }

@@ -14,6 +14,8 @@ export interface CiliumRuleScope {
   readonly namespace: string | null;
   readonly direction: Direction;
   readonly denies: boolean;
+  /** The policy is about nodes. */
+  readonly ofNodes: boolean;
   /** "CiliumNetworkPolicy shop/api ingressDeny"; the entry's index is appended. */
   readonly origin: string;
 }
@@ -42,23 +44,37 @@ export function readCiliumRules(value: unknown, place: Place, scope: CiliumRuleS
   };
 }
 
+/** What a denial cannot ask for: name -> remedy. */
+const deniedDemands = [...demandFields, "authentication", "toFQDNs"].map((name): [string, string] => [
+  name,
+  "a denial knows addresses and ports only: remove it, or write what is allowed instead",
+]);
+
 /** The names that the fields have in this direction. */
 function fieldNames({ direction, denies }: CiliumRuleScope): {
   readonly side: "from" | "to";
   readonly peers: readonly string[];
   readonly known: readonly string[];
+  readonly misplaced: ReadonlyMap<string, string>;
 } {
   const side = direction === "ingress" ? "from" : "to";
-  const peers = ["Endpoints", "CIDR", "CIDRSet", "Entities", "Nodes", "Groups"].map((name) => side + name);
+  const both = ["Endpoints", "CIDR", "CIDRSet", "Entities", "Nodes", "Groups"];
+  const peers = both.map((name) => side + name);
   if (direction === "egress") peers.push("toServices");
   if (direction === "egress" && !denies) peers.push("toFQDNs");
   const known = [...peers, `${side}Requires`, "toPorts", "icmps", ...(denies ? [] : ["authentication"])];
-  return { side, peers, known };
+  const other = side === "from" ? "to" : "from";
+  const misplaced = new Map([
+    ...[...both, "Requires"].map((name): [string, string] => [other + name, `at ${direction} it is ${side}${name}`]),
+    ...["toServices", "toFQDNs"].map((name): [string, string] => [name, "write it in an egress rule"]),
+    ...(denies ? deniedDemands : []),
+  ]);
+  return { side, peers, known, misplaced };
 }
 
 function readRule(value: unknown, place: Place, scope: CiliumRuleScope, origin: string): Read | null {
   const names = fieldNames(scope);
-  const fields = readFields(value, place, names.known);
+  const fields = readFields(value, place, names.known, names.misplaced);
   if (fields === null) return null;
   const peers = readPeers(fields, place, scope, names);
   const portRules = readPortRules(fields, place, scope);
@@ -113,7 +129,7 @@ function peerReader(kind: string, scope: CiliumRuleScope): (value: unknown, plac
       return (value, place) => readEndpointPeer(value, place, scope.namespace);
     case "CIDR":
       return (value, place) => {
-        const prefix = readPrefix(value, place);
+        const prefix = readPrefix(value, place, true);
         return prefix === null ? null : { kind: "block", block: { prefix, except: [], outsideOnly: true } };
       };
     case "CIDRSet":
@@ -154,7 +170,8 @@ function readPortRules(fields: Fields, place: Place, scope: CiliumRuleScope): re
 }
 
 function readPortRule(value: unknown, place: Place, scope: CiliumRuleScope): PortRule | null {
-  const fields = readFields(value, place, ["ports", ...(scope.denies ? [] : demandFields)]);
+  const known = ["ports", ...(scope.denies ? [] : demandFields)];
+  const fields = readFields(value, place, known, new Map(scope.denies ? deniedDemands : []));
   if (fields === null) {
     if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write ports");
     return null;
@@ -162,7 +179,7 @@ function readPortRule(value: unknown, place: Place, scope: CiliumRuleScope): Por
   const portsPlace = at(place, "ports");
   checkCount(fields.ports, portsPlace);
   const ports = (readEach(fields.ports, portsPlace, readPortProtocol) ?? []).flat();
-  const l7 = readDemands(fields, place, scope.direction, ports);
+  const l7 = readDemands(fields, place, scope, ports);
   if (!Array.isArray(fields.ports) || fields.ports.length === 0) {
     warn(portsPlace, "POLICY_NO_EFFECT", "no port is named, so this matches nothing", 'write port "0" for every port');
   }

@@ -16,6 +16,7 @@ import {
   readList,
   readText,
   refuse,
+  shown,
   warn,
 } from "./fields.ts";
 import { nodeSubject } from "./node-subjects.ts";
@@ -78,6 +79,7 @@ function readSpec(value: unknown, place: Place, scope: CiliumScope, step: string
       namespace: scope.namespace,
       direction,
       denies,
+      ofNodes: fields.nodeSelector !== undefined && fields.nodeSelector !== null,
       origin: `${scope.object} ${step}${name}`,
     };
     return {
@@ -131,7 +133,11 @@ function readSpecSubject(fields: Fields, place: Place, scope: CiliumScope): Sele
 function checkNotes(fields: Fields, place: Place): void {
   readText(fields.description, at(place, "description"));
   const log = readFields(fields.log, at(place, "log"), ["value"]);
-  if (log !== null) readText(log.value, at(at(place, "log"), "value"));
+  const note = log === null ? null : readText(log.value, at(at(place, "log"), "value"));
+  if (note !== null && !/^\P{C}{0,32}$/u.test(note)) {
+    const message = `${shown(note)} is no note for verdicts`;
+    refuse(at(at(place, "log"), "value"), "POLICY_LOG", message, "write up to 32 printable characters");
+  }
   readEach(fields.labels, at(place, "labels"), (entry, entryPlace) => {
     const label = readFields(entry, entryPlace, ["key", "value", "source"]);
     if (label === null) return null;

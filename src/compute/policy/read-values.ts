@@ -47,7 +47,8 @@ export function readProtocol(value: unknown, place: Place): number | null {
   return null;
 }
 
-export function readPrefix(value: unknown, place: Place): Prefix | null {
+/** @param bare whether an address alone will do, for a block of one */
+export function readPrefix(value: unknown, place: Place, bare: boolean): Prefix | null {
   const text = readText(value, place);
   if (text === null) {
     if (value === undefined || value === null) {
@@ -58,15 +59,18 @@ export function readPrefix(value: unknown, place: Place): Prefix | null {
   const prefix = parsePrefix(text);
   if (prefix === null) {
     refuse(place, "POLICY_CIDR", `${shown(text)} is not a CIDR`, "write address/length, as 10.0.0.0/8 or fd00::/8");
+  } else if (!bare && !text.includes("/")) {
+    refuse(place, "POLICY_CIDR", `${shown(text)} has no length`, `write ${prefix.text} for this address alone`);
+    return null;
   }
   return prefix;
 }
 
 /** A CIDR with exceptions, which have to lie inside of it. */
 export function readBlock(cidr: unknown, except: unknown, place: Place, outsideOnly: boolean): Block | null {
-  const prefix = readPrefix(cidr, at(place, "cidr"));
+  const prefix = readPrefix(cidr, at(place, "cidr"), false);
   const exceptions = readEach(except, at(place, "except"), (entry, entryPlace) => {
-    const inner = readPrefix(entry, entryPlace);
+    const inner = readPrefix(entry, entryPlace, false);
     if (inner === null || prefix === null || prefixContainsPrefix(prefix, inner)) return inner;
     refuse(entryPlace, "POLICY_EXCEPT", `${inner.text} is not inside of ${prefix.text}`, "except a part of the block");
     return null;
