@@ -48,6 +48,18 @@ export class ManualClock implements Clock {
     }
     this.#ms = end;
   }
+
+  /** Lets `ms` pass as a busy event loop sees it: first all timers that are due, and only then what happened meanwhile. */
+  async late(ms: number, happened: () => void): Promise<void> {
+    this.#ms += ms;
+    for (const due of [...this.#due].filter(({ at }) => at <= this.#ms).sort((a, b) => a.at - b.at)) {
+      this.#due.delete(due);
+      due.callback();
+      await Promise.resolve();
+    }
+    happened();
+    await this.advance(0);
+  }
 }
 
 /** Promises that wait for nothing but each other are through after some turns of the event loop. */

@@ -3,8 +3,8 @@
  * truth; who wrote a route (kube-router, an operator) is told by its protocol.
  *
  * Everything is listed when the monitor starts or lost events, when an event says less than what changed, and each minute; in
- * between events are followed. kube-router announces a route again by deleting and adding it within microseconds, so what goes is
- * believed only after it stayed away for a moment.
+ * between events are followed. kube-router announces a route again by deleting and adding it, microseconds apart or some ms on a busy
+ * node, so what goes is believed only after it stayed away for a while; an uplink that is one by such a route stays one as long.
  */
 import type { AgentConfig } from "../../config/index.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
@@ -14,14 +14,16 @@ import type { Logger } from "../../model/logging.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import { equalRows, type TableStore } from "../../model/store.ts";
 import type { Handle, NativeBinding, NetlinkEvent } from "../../native/contract.ts";
-import { bestOf, prefixText, routeFact } from "./facts.ts";
+import { bestOf, isBgp, prefixText, routeFact } from "./facts.ts";
 import { localAddresses } from "./local-addresses.ts";
-import { type DirtyPrefix, NetworkView } from "./network-view.ts";
+import { NetworkView } from "./network-view.ts";
 import { OwnPodCidrs } from "./own-pod-cidrs.ts";
 import { chooseUplinks } from "./uplinks.ts";
 
-/** ms that events wait for more, and that a route has to stay away before it is gone. */
+/** ms that events wait for more. */
 const settleMs = 20;
+/** ms that a route has to stay away before it is gone: nothing waits for that news, and a false one detaches programs. */
+const goneMs = 100;
 /** ms between two lists at least, and at most. */
 const listIntervalMs = { least: 100, most: 60_000 } as const;
 /** Rows written before the event loop gets a turn. */
@@ -57,6 +59,8 @@ export class RoutesSource {
   #timer: Timer | null = null;
   #writing: Promise<void> | null = null;
   #writeAgain = false;
+  /** The uplinks were chosen by routes that may be gone: they are chosen again. */
+  #uplinksUnsure = false;
   #synced = false;
   #failure: string | null = null;
   #overruns = 0;
@@ -171,8 +175,11 @@ export class RoutesSource {
     if (this.#stopped || this.#timer !== null) return;
     this.#timer = this.#options.clock.setTimer(settleMs, () => {
       this.#timer = null;
-      // Nothing is known before the first list, and a table without its rows would be taken for the truth.
-      if (this.#synced) void this.#write();
+      // A late timer comes before the events that waited as long as it did: they are heard first.
+      setImmediate(() => {
+        // Nothing is known before the first list, and a table without its rows would be taken for the truth.
+        if (this.#synced) void this.#write();
+      });
     });
   }
 
@@ -188,36 +195,43 @@ export class RoutesSource {
   async #writeAll(): Promise<void> {
     while (this.#writeAgain && !this.#stopped) {
       this.#writeAgain = false;
-      if (this.#view.takeDevicesChanged()) {
-        this.#writeUplinks();
-        this.#options.store.replaceAll("localAddresses", localAddresses(this.#view.links, this.#view.addresses));
-      }
-      const dirty = this.#view.takeDirty();
-      for (let at = 0; at < dirty.length; at += rowsPerTurn) {
+      const { settled, leaving } = this.#view.takeDirty(this.#options.clock.monotonicMs() - goneMs);
+      this.#writeDevices(leaving);
+      for (let at = 0; at < settled.length; at += rowsPerTurn) {
         if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-        for (const prefix of dirty.slice(at, at + rowsPerTurn)) this.#writePrefix(prefix);
+        for (const key of settled.slice(at, at + rowsPerTurn)) this.#writePrefix(key);
       }
+      if (leaving.length > 0) this.#scheduleWrite();
       this.#options.conditions.report("routes-own-cidr", this.#ownCidrs.problems());
     }
   }
 
-  #writeUplinks(): void {
+  /** @param leaving prefixes whose routes may be gone: the devices of those still written count as if they held */
+  #writeDevices(leaving: readonly string[]): void {
     const { store, conditions, config } = this.#options;
-    const { links, addresses } = this.#view;
-    const { uplinks, problems } = chooseUplinks(config.uplinks, links.values(), addresses, this.#view.bgpDevices());
+    const { links } = this.#view;
+    const changed = this.#view.takeDevicesChanged();
+    if (!changed && !this.#uplinksUnsure) return;
+    const addresses = [...this.#view.addresses];
+    const routed = new Set(this.#view.bgpDevices());
+    const sure = routed.size;
+    for (const key of leaving) {
+      const row = store.table("routes").get(prefixText(key));
+      if (row !== undefined && isBgp(row.protocol)) for (const { ifindex } of row.nextHops) routed.add(ifindex);
+    }
+    this.#uplinksUnsure = routed.size > sure;
+    const { uplinks, problems } = chooseUplinks(config.uplinks, links.values(), addresses, routed);
     store.replaceAll("uplinks", new Map(uplinks.map((row) => [String(row.ifindex), row])));
     conditions.report("uplinks", problems);
+    if (changed) store.replaceAll("localAddresses", localAddresses(links, addresses));
   }
 
-  #writePrefix(dirty: DirtyPrefix): void {
+  #writePrefix(key: string): void {
     const { store, clock } = this.#options;
-    if (dirty.goneAt !== null && clock.monotonicMs() - dirty.goneAt < settleMs) {
-      this.#view.defer(dirty);
-      this.#scheduleWrite();
-      return;
-    }
-    const route = bestOf(this.#view.routesTo(dirty.key));
-    const text = prefixText(dirty.key);
+    // It changed again while others were written: whether it is gone, the next write says.
+    if (this.#view.isDirty(key)) return;
+    const route = bestOf(this.#view.routesTo(key));
+    const text = prefixText(key);
     if (route === undefined) {
       store.delete("routes", text);
       this.#ownCidrs.routeGone(text);

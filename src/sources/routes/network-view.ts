@@ -18,11 +18,11 @@ export interface NetworkLists {
   readonly routes: readonly RouteRow[];
 }
 
-/** A prefix whose routes changed. */
-export interface DirtyPrefix {
-  readonly key: string;
-  /** ms when its last event was that a route went; null: its last event was that one came. */
-  readonly goneAt: number | null;
+/** Keys of prefixes whose routes changed. */
+export interface DirtyPrefixes {
+  readonly settled: readonly string[];
+  /** Their last event, a short while ago, was that a route went: it may be announced again. */
+  readonly leaving: readonly string[];
 }
 
 export class NetworkView {
@@ -32,7 +32,8 @@ export class NetworkView {
   readonly #routes = new Map<string, readonly RouteRow[]>();
   /** Routes that leave through a device: all, and those of BGP. */
   readonly #uses = new Map<number, { all: number; bgp: number }>();
-  readonly #dirty = new Map<string, DirtyPrefix>();
+  /** Prefixes that changed: ms when their last event was that a route went; null: their last event was that one came. */
+  readonly #dirty = new Map<string, number | null>();
   #devicesChanged = false;
   #listWanted = false;
   #routeCount = 0;
@@ -73,15 +74,23 @@ export class NetworkView {
     return wanted;
   }
 
-  /** Prefixes that changed since the last call. `defer` gives one back for the next call. */
-  takeDirty(): readonly DirtyPrefix[] {
-    const dirty = [...this.#dirty.values()];
-    this.#dirty.clear();
-    return dirty;
+  /** Prefixes that changed since the last call. What is leaving is told again by the next. @param goneBy ms: what went later may come back */
+  takeDirty(goneBy: number): DirtyPrefixes {
+    const settled: string[] = [];
+    const leaving: string[] = [];
+    for (const [key, goneAt] of this.#dirty) {
+      if (goneAt !== null && goneAt > goneBy) {
+        leaving.push(key);
+      } else {
+        settled.push(key);
+        this.#dirty.delete(key);
+      }
+    }
+    return { settled, leaving };
   }
 
-  defer(prefix: DirtyPrefix): void {
-    if (!this.#dirty.has(prefix.key)) this.#dirty.set(prefix.key, prefix);
+  isDirty(key: string): boolean {
+    return this.#dirty.has(key);
   }
 
   /** Everything as it was listed; what is not in it is gone. @param now ms */
@@ -235,8 +244,9 @@ export class NetworkView {
     }
   }
 
+  /** @param goneAt null: a route came, or is told differently */
   #touch(key: string, goneAt: number | null): void {
-    this.#dirty.set(key, { key, goneAt });
+    this.#dirty.set(key, goneAt);
   }
 }
 

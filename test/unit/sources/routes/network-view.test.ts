@@ -10,7 +10,7 @@ function listed(...routes: ReturnType<typeof route>[]): NetworkView {
   const view = new NetworkView();
   view.replace({ links: [link(2, "eth0"), link(3, "eth1")], addresses: [address(2, "192.0.2.1/24")], routes }, 0);
   view.takeDevicesChanged();
-  view.takeDirty();
+  view.takeDirty(0);
   return view;
 }
 
@@ -20,13 +20,21 @@ test("prefixes keep their text through the key", (t) => {
   }
 });
 
-test("a route that goes and comes again is dirty once, as one that came", (t) => {
+test("a route that goes is leaving until it stayed away; one that came again is not", (t) => {
   const view = listed(pods);
   view.apply(went(pods), 100);
-  t.deepEqual(view.takeDirty(), [{ key, goneAt: 100 }]);
+  t.deepEqual(view.takeDirty(99), { settled: [], leaving: [key] });
+  t.true(view.isDirty(key));
+  t.deepEqual(view.takeDirty(100), { settled: [key], leaving: [] });
+  t.false(view.isDirty(key));
+  t.deepEqual(view.takeDirty(100), { settled: [], leaving: [] });
+
+  view.apply(came(pods), 150);
+  view.takeDirty(0);
   view.apply(went(pods), 200);
+  t.deepEqual(view.takeDirty(0).leaving, [key]);
   view.apply(came(pods), 201);
-  t.deepEqual(view.takeDirty(), [{ key, goneAt: null }]);
+  t.deepEqual(view.takeDirty(0), { settled: [key], leaving: [] });
   t.deepEqual(view.counts, { routes: 1, bgp: 1 });
 });
 
@@ -40,9 +48,9 @@ test("routes of other tables, link-local ones and our own are not looked at", (t
   ]) {
     view.apply(came(row), 0);
   }
-  t.deepEqual(view.takeDirty(), []);
+  t.deepEqual(view.takeDirty(0), { settled: [], leaving: [] });
   view.apply(came(route("192.0.2.9/32", [[null, 2]], { table: 77, protocol: 3 })), 0);
-  t.is(view.takeDirty().length, 1);
+  t.is(view.takeDirty(0).settled.length, 1);
 });
 
 test("what is listed replaces what is known: the missing goes, the same is not touched", (t) => {
@@ -51,10 +59,7 @@ test("what is listed replaces what is known: the missing goes, the same is not t
   const view = listed(pods, other, moved);
   const there = route("10.0.4.0/24", [["192.0.2.5", 3]]);
   view.replace({ links: [link(2, "eth0"), link(3, "eth1")], addresses: [], routes: [pods, there] }, 7);
-  t.deepEqual(view.takeDirty(), [
-    { key: prefixKey(other), goneAt: 7 },
-    { key: prefixKey(moved), goneAt: null },
-  ]);
+  t.deepEqual(view.takeDirty(6), { settled: [prefixKey(moved)], leaving: [prefixKey(other)] });
   t.true(view.takeDevicesChanged(), "an address went, and a device has a route of BGP now");
   t.deepEqual([...view.bgpDevices()], [2, 3]);
 });
@@ -92,5 +97,5 @@ test("the deletion of one next hop of several asks for a list and removes nothin
 test("a renamed device touches the routes through it", (t) => {
   const view = listed(pods, route("10.0.3.0/24", [["192.0.2.3", 3]]));
   view.apply({ kind: "link", gone: false, row: link(2, "wan0") }, 0);
-  t.deepEqual(view.takeDirty(), [{ key, goneAt: null }]);
+  t.deepEqual(view.takeDirty(0), { settled: [key], leaving: [] });
 });
