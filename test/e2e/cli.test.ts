@@ -23,10 +23,30 @@ const objects = [
   },
 ];
 
+/** Of the pod that has a policy, by a group of it or by its default. */
+function sameInKernel(verdict: "ALLOW" | "DENY"): RegExp {
+  return new RegExp(
+    `ingress of default/server: ${verdict}\\n(?: .*\\n)*? +in the kernel: the same, by (group|no group)`,
+  );
+}
+
 /** Command, what its table shows, and what its JSON shows. */
 const lists: readonly (readonly [string, RegExp, RegExp])[] = [
   ["endpoint list", /default\/server/, /"pod": "default\/server"/],
-  ["endpoint get default/server", /"state": "ready"/, /"policySet": [1-9]/],
+  ["endpoint list", /0 +Disabled +Disabled +1 +reserved:host[\s\S]*node\/node-1/, /"pod": "node\/node-1"/],
+  [
+    "endpoint get default/server",
+    /ready, [\s\S]*INGRESS +default deny \(closed by NetworkPolicy default\/server\)[\s\S]*app=client in default/,
+    /"policySet": [1-9]/,
+  ],
+  ["policy trace --from default/client --to default/server --port 8080", sameInKernel("ALLOW"), /"kernel": \{/],
+  ["policy trace --from node/node-2 --to default/server --port 8080/TCP", sameInKernel("DENY"), /"verdict": "deny"/],
+  ["policy trace --from default/client --to svc/default/server --port 80", sameInKernel("ALLOW"), /"service": \{/],
+  [
+    "policy trace --from 203.0.113.7 --to node/node-1 --port 22",
+    /a node, which no policy here selects\n +in the kernel: the same/,
+    /"basis": "unpoliced"/,
+  ],
   ["identity list", /k8s:app=server/, /"k8s:app=server"/],
   ["policy get", /NetworkPolicy\s+default\s+server\s+True\s+[0-9]/, /"valid": true/],
   ["policy get default/server", /NetworkPolicy/, /"name": "server"/],
@@ -52,6 +72,13 @@ test("every command shows what it is for, as a table and as JSON", (t) =>
       t.notThrows(() => JSON.parse(parsed.stdout), command);
       t.regex(parsed.stdout, json, command);
     }
+    const wrong = ["policy", "trace", "--from", "default/clint", "--to", "default/server", "--port", "8080"];
+    const mistaken = await lab.agent("node-1", wrong);
+    t.is(mistaken.code, 2);
+    t.regex(
+      mistaken.stderr,
+      /no pod default\/clint that the agent of node-1 has seen\n +did you mean default\/client\?/,
+    );
     const unknown = await lab.agent("node-1", ["endpoint", "get", "default/nobody"]);
     t.is(unknown.code, 1);
     t.regex(unknown.stderr, /there is no endpoint default\/nobody on this node/);

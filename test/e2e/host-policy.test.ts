@@ -30,6 +30,10 @@ async function isApplied(lab: Lab, object: object): Promise<void> {
   }
 }
 
+async function traceOf(lab: Lab, node: string, words: readonly string[]): Promise<string> {
+  return (await lab.agent(node, ["policy", "trace", ...words])).stdout;
+}
+
 const addressOf = (lab: Lab, node: string): string => lab.plan.nodes.find(({ name }) => name === node)?.ipv4 ?? "";
 
 /** Longer than the hold time of the lab's daemons: a session without packets would be down by now. */
@@ -53,6 +57,14 @@ test("a policy that denies a node everything closes it, but for what it needs to
     t.regex(stdout, /BGP \(TCP 179\) in, BGP \(TCP 179\) out/);
     const { problems } = await agentStatus(lab, "node-1");
     t.true(problems.some(({ code, severity }) => code === "POLICY_LOCKOUT_GUARD" && severity === "warning"));
+
+    const listed = await lab.agent("node-1", ["endpoint", "list"]);
+    t.regex(listed.stdout, /0 +Enabled +Enabled +1 +reserved:host/);
+    const far = await traceOf(lab, "node-1", ["--from", "node/node-1", "--to", "default/far", "--port", "8080"]);
+    t.regex(far, /egress of node\/node-1: DENY\n(?: .*\n)*? +in the kernel: the same, by group \d+\n/);
+    t.regex(far, /ingress of default\/far: ALLOW\n(?: .*\n)*? +judged on node-2/);
+    const bgp = await traceOf(lab, "node-1", ["--from", "node/node-2", "--to", "node/node-1", "--port", "179"]);
+    t.regex(bgp, /by the guard of the node: BGP\n +in the kernel: the same, by group \d+\n/);
 
     await new Promise((done) => setTimeout(done, longerThanHoldMs));
     t.deepEqual(await sessions(lab, "node-1"), [configured, configured], "sessions that were there");
