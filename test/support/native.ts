@@ -126,7 +126,7 @@ export async function cgroup(t: ExecutionContext): Promise<string> {
 }
 
 /** Tries until `look` gives something true; throws after `timeoutMs`. */
-export async function eventually<T>(look: () => T | Promise<T>, timeoutMs = 10_000): Promise<T> {
+export async function eventually<T>(look: () => T | Promise<T>, timeoutMs = 60_000): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const seen = await look();

@@ -82,7 +82,7 @@ const ask = ({ address, port }) =>
 
 const receive = (socket) =>
   new Promise((resolve) => {
-    const late = setTimeout(() => resolve({ error: "ETIMEDOUT" }), 2000);
+    const late = setTimeout(() => resolve({ error: "ETIMEDOUT" }), 60_000);
     socket.once("message", (data, from) => {
       clearTimeout(late);
       resolve({ from: text(from), answer: String(data) });

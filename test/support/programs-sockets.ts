@@ -55,7 +55,7 @@ export class SocketProcess {
   }
 
   /** Sends `bytes` to an echo: how many come back, and whether they are the same. */
-  exchange(target: Target, bytes: number, timeoutMs = 10_000): Promise<Exchanged> {
+  exchange(target: Target, bytes: number, timeoutMs = 60_000): Promise<Exchanged> {
     return this.#call("exchange", { ...target, bytes, timeoutMs }) as Promise<Exchanged>;
   }
 
@@ -85,7 +85,7 @@ export class SocketProcess {
     const id = this.#next++;
     this.#child.stdin?.write(`${JSON.stringify({ id, operation, ...request })}\n`);
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`${operation} ${JSON.stringify(request)}: no answer`)), 30_000);
+      const late = setTimeout(() => reject(new Error(`${operation} ${JSON.stringify(request)}: no answer`)), 150_000);
       this.#waiting.set(id, (result) => {
         clearTimeout(late);
         resolve(result);

@@ -83,7 +83,7 @@ export class TrafficWorld {
 
   /** Everything is removed with the test. Servers: an echo on port 7 and a datagram service on port 53 everywhere. */
   static async create(t: ExecutionContext, options: TrafficOptions): Promise<TrafficWorld> {
-    t.timeout(180_000);
+    t.timeout(240_000);
     const native = loadNative();
     const tool = await buildTool(t);
     const spaces = { node: await netns(t), a: await netns(t), b: await netns(t), router: await netns(t) };

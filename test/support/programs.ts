@@ -134,10 +134,7 @@ export class ProgramNode {
       const loaded = await loadObjects(native, rodata(settings), sizes);
       const node = new ProgramNode(native, netns, index, loaded);
       node.fill();
-      if (!options.events) return node;
-      node.#ring = native.openRing(node.maps.handle("events"), eventCodec.size, 2, (records, n) => {
-        for (let i = 0; i < n; i++) node.#events.push(eventCodec.decode(records, i * eventCodec.size));
-      });
+      if (options.events) node.#listen();
       return node;
     } catch (error) {
       await run("ip", ["netns", "del", netns]);
@@ -276,12 +273,23 @@ export class ProgramNode {
     return seen;
   }
 
-  /** Events since the last call: waits until `expected` are there or 2 s are over, and a little longer for those that should not be. */
-  async takeEvents(expected = 0): Promise<readonly Event[]> {
-    const end = performance.now() + 2000;
-    while (this.#events.length < expected && performance.now() < end) await sleep(2);
-    await sleep(8);
+  /**
+   * All events of the packets so far, since the last call. No time is waited: a program writes its events before its run is over,
+   * and a reader that closes delivers what is in the ring. What it has no room for waits for the next reader, until one finds nothing.
+   */
+  async takeEvents(): Promise<readonly Event[]> {
+    for (let before = -1; this.#ring !== null && before !== this.#events.length; ) {
+      before = this.#events.length;
+      await this.native.closeRing(this.#ring);
+      this.#listen();
+    }
     return this.#events.splice(0);
+  }
+
+  #listen(): void {
+    this.#ring = this.native.openRing(this.maps.handle("events"), eventCodec.size, 2, (records, n) => {
+      for (let i = 0; i < n; i++) this.#events.push(eventCodec.decode(records, i * eventCodec.size));
+    });
   }
 
   /** Every flow of a family, services' choices included. */
@@ -390,8 +398,6 @@ export function stackFrame(
 export const wireMacs: Macs = { source: routerMac, destination: uplinkMac };
 export const podMacs = (name: "a" | "b"): Macs => ({ source: who[name].mac, destination: hostMac });
 export { hostMac, ipv4Number, isIpv6, wrongChecksums };
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 async function makeDevices(native: NativeBinding, netns: string): Promise<Readonly<Record<DeviceName, number>>> {
   const commands = [

@@ -253,11 +253,11 @@ test("a pod is ready when it is open with its policy, and waiting ends with the 
   const closed = { ...desired, endpoints: desired.endpoints.map((each) => ({ ...each, set: null })) };
   await datapath.apply(closed);
   t.is((await datapath.endpointState(1))?.state, "closed");
-  const early = datapath.whenReady("shop/web", 20_000);
+  const early = datapath.whenReady("shop/web", 120_000);
   await t.throwsAsync(datapath.whenReady("shop/web", 100), { message: /timeout|aborted/i });
   await datapath.apply(desired);
   await early;
-  await datapath.whenReady("shop/web", 5_000);
+  await datapath.whenReady("shop/web", 120_000);
   t.is((await datapath.endpointState(1))?.state, "ready");
 
   // Its policy is not known any more: it keeps what it has.

@@ -45,7 +45,7 @@ async function echoServer(t: ExecutionContext, fd: number): Promise<Server> {
 /** Connects from inside a namespace, says hello and returns the answer, or the error's code. */
 async function talk(from: Netns, host: string, port: number): Promise<string> {
   const code = `const s=require("net").connect(${port},"${host}",()=>s.write("hello"));
-    s.on("data",d=>process.stdout.write(d)).on("error",e=>process.stdout.write(e.code));s.setTimeout(3000,()=>{process.stdout.write("timeout");s.destroy()})`;
+    s.on("data",d=>process.stdout.write(d)).on("error",e=>process.stdout.write(e.code));s.setTimeout(60000,()=>{process.stdout.write("timeout");s.destroy()})`;
   return from.exec(process.execPath, "-e", code);
 }
 
@@ -107,7 +107,7 @@ test("a UDP socket made in another namespace serves node:dgram; reusePort shares
   socket.on("message", (data, from) => socket.send(`${data} back`, from.port, from.address));
   socket.bind({ fd: opened.fd });
   const code = `const s=require("dgram").createSocket("udp4");s.on("message",d=>{process.stdout.write(d);s.close()});
-    s.send("hello",5353,"192.0.2.2");setTimeout(()=>s.close(),3000).unref()`;
+    s.send("hello",5353,"192.0.2.2");setTimeout(()=>s.close(),60000).unref()`;
   t.is(await left.exec(process.execPath, "-e", code), "hello back");
   const shared = { ...options, type: "tcp", port: 6000, listen: 1 } as const;
   const first = await native.openSocket(right.path, { ...shared, reusePort: true });

@@ -158,12 +158,12 @@ both("between a pod and its node both are asked: the egress of the sender first"
   isPassed(t, node, await podToHost(tcp(1000, 22, "S")), "stack", "egress");
   isPassed(t, node, await hostToPod(node, family, tcp(22, 1000, "SA")), "stack", "ingress");
   t.is((await podToHost(tcp(1000, 80, "S"))).verdict, "drop");
-  const [denied] = (await node.takeEvents(1)).slice(-1);
+  const [denied] = (await node.takeEvents()).slice(-1);
   t.is(denied?.direction, 1);
   t.is(denied?.endpoint, 0);
   node.takeMetrics();
   t.is((await hostToPod(node, family, tcp(1001, 8080, "S"))).verdict, "drop");
-  const [own] = (await node.takeEvents(1)).slice(-1);
+  const [own] = (await node.takeEvents()).slice(-1);
   t.is(own?.direction, 0);
   t.is(own?.sourceIdentity, 1);
   t.is(own?.destinationIdentity, who.a.identity);

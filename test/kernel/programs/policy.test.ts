@@ -306,7 +306,7 @@ async function isJudged(
   t.is(result.verdict, row.reason === null ? "redirect" : "drop");
   const counted = [...node.takeMetrics()].map(([key, { packets }]) => `${key}: ${packets}`);
   t.deepEqual(counted, [`${row.reason === null ? 0 : reasonNumber(row.reason)}/${direction}: 1`]);
-  const events = await node.takeEvents(1);
+  const events = await node.takeEvents();
   t.is(events.length, 1);
   const [event] = events;
   if (event === undefined) return;
@@ -355,7 +355,7 @@ both("audit mode reports what policy would drop, lets it through, and marks the 
   const enforced = EndpointFlags.enforceIngress | EndpointFlags.policyIngress | EndpointFlags.audit;
   node.enforce("a", "ingress", { flags: enforced });
   isPassed(t, node, await exchange(node, "ingress", who.r[family], family, tcp(40000, 81, "S")), "redirect", "ingress");
-  const [event] = await node.takeEvents(1);
+  const [event] = await node.takeEvents();
   t.like(event, { type: 2, reason: reasonNumber("policy"), group: 0xffff });
   t.is((event?.flags ?? 0) & (EventFlags.audit | EventFlags.allowed), EventFlags.audit | EventFlags.allowed);
   t.deepEqual((await node.flows(family))[0]?.flags, ["syn", "deniedAudit"]);
@@ -370,7 +370,7 @@ both(
     putPolicy(node.maps, allowWeb(1, "egress"));
     node.enforce("a", "egress");
     await exchange(node, "egress", peer, family, tcp(40000, 80, "S"));
-    t.is((await node.takeEvents(1)).length, 1);
+    t.is((await node.takeEvents()).length, 1);
     await node.maps.clear("policy_port"); // nothing is allowed, but the revision is the old one
     t.is((await exchange(node, "egress", peer, family, tcp(40000, 80, "A"))).verdict, "redirect");
     t.is((await node.takeEvents()).length, 0);
@@ -407,7 +407,7 @@ both("replies are held to the present policy of the flow, not to one of their ow
   await node.takeEvents();
   const reply = await exchange(node, "ingress", peer, family, tcp(80, 40000, "A"));
   t.is(reply.verdict, "drop");
-  const [event] = await node.takeEvents(1);
+  const [event] = await node.takeEvents();
   t.like(event, {
     reason: reasonNumber("policy"),
     direction: 0,
@@ -452,7 +452,7 @@ both("between two pods of the node both ends are asked, for one flow", async (t,
   node.enforce("a", "egress");
   node.enforce("b", "ingress");
   isPassed(t, node, await send(80), "redirect", "egress");
-  const events = await node.takeEvents(2);
+  const events = await node.takeEvents();
   t.deepEqual(
     events.map((e) => [e.direction, e.endpoint, e.sourceIdentity, e.destinationIdentity]),
     [
@@ -467,7 +467,7 @@ both("between two pods of the node both ends are asked, for one flow", async (t,
   const refused = await node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40001, 80, "S")));
   t.is(refused.verdict, "drop");
   t.deepEqual(
-    (await node.takeEvents(2)).map((e) => [e.direction, e.type]),
+    (await node.takeEvents()).map((e) => [e.direction, e.type]),
     [
       [0, 2],
       [1, 1],

@@ -35,7 +35,7 @@ interface World {
 
 /** Four backends that listen on port 8080, TCP and UDP, both families; the hooks on a cgroup of the test's own. */
 async function world(t: ExecutionContext): Promise<World> {
-  t.timeout(120_000);
+  t.timeout(240_000);
   const group = await cgroup(t);
   const node = await ProgramNode.create({}, {}, { events: false });
   t.teardown(() => node.remove());
@@ -207,25 +207,25 @@ test("a service whose table was just switched is looked up again, not refused", 
 test("session affinity keeps a client at its backend, until the time is over or the backend is gone", async (t) => {
   const { node, client } = await world(t);
   for (const family of families) {
-    serve(node, family, { affinitySeconds: 20 });
+    serve(node, family, { affinitySeconds: 60 });
     const target = { address: vip[family], port: 80 };
     const first = (await client.ask(target)).answer;
     for (let i = 0; i < 15; i++) t.is((await client.ask(target)).answer, first);
 
     const without = backends[family].filter((address) => `${address} 8080` !== first);
-    serve(node, family, { id: 2, affinitySeconds: 20, of: [...without, ...backends[family]] });
+    serve(node, family, { id: 2, affinitySeconds: 60, of: [...without, ...backends[family]] });
     for (let i = 0; i < 5; i++)
       t.is((await client.ask(target)).answer, first, "the service changed, the backend is there");
-    serve(node, family, { id: 3, affinitySeconds: 20, of: without });
+    serve(node, family, { id: 3, affinitySeconds: 60, of: without });
     const second = (await client.ask(target)).answer;
     t.not(second, first);
     t.is((await client.ask(target)).answer, second);
 
-    serve(node, family, { id: 4, affinitySeconds: 20, of: backends[family] });
+    serve(node, family, { id: 4, affinitySeconds: 60, of: backends[family] });
     const seen = new Set<string | undefined>();
     for (let i = 0; i < 30; i++) {
       for (const { key, value } of await node.maps.entries("affinity"))
-        node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 25 });
+        node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 65 });
       seen.add((await client.ask(target)).answer);
     }
     t.true(seen.size > 1, "after the time every backend may be picked");

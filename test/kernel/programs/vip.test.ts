@@ -267,7 +267,7 @@ for (const [what, allowed, policy] of rules) {
     if (allowed) isPassed(t, node, asked, "redirect", "egress");
     else {
       t.is(asked.verdict, "drop");
-      const [event] = await node.takeEvents(1);
+      const [event] = await node.takeEvents();
       t.is(event?.reason, 1);
       t.is(event?.destinationIdentity, who.r.identity, "the event names the backend");
       t.deepEqual(Buffer.from(event?.destination ?? []), Buffer.from(mapped(who.r[family])));
