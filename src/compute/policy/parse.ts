@@ -12,8 +12,18 @@ export function policyObject({ kind, namespace, name }: PolicyRow): string {
   return `${kind} ${namespace === "" ? name : `${namespace}/${name}`}`;
 }
 
-/** Never throws: whatever a user wrote is a policy or a problem. */
+const parsed = new WeakMap<PolicyRow, ParsedPolicy>();
+
+/** Never throws: whatever a user wrote is a policy or a problem. Rows do not change, so each is read once, whoever asks. */
 export function parsePolicy(row: PolicyRow): ParsedPolicy {
+  const known = parsed.get(row);
+  if (known !== undefined) return known;
+  const policy = readPolicy(row);
+  parsed.set(row, policy);
+  return policy;
+}
+
+function readPolicy(row: PolicyRow): ParsedPolicy {
   const object = policyObject(row);
   const problems: Problem[] = [];
   const place: Place = { path: "", report: (problem) => problems.push({ ...problem, object }) };
