@@ -452,7 +452,7 @@ const hostPolicy: fc.Arbitrary<PolicyRow> = fc
       egressDeny: section("to", true),
     }),
   })
-  .map(({ name, spec }) => ({
+  .map(({ name, spec }): PolicyRow => ({
     kind: "CiliumClusterwideNetworkPolicy",
     namespace: "",
     name,
