@@ -452,15 +452,17 @@ const hostPolicy: fc.Arbitrary<PolicyRow> = fc
       egressDeny: section("to", true),
     }),
   })
-  .map(({ name, spec }): PolicyRow => ({
-    kind: "CiliumClusterwideNetworkPolicy",
-    namespace: "",
-    name,
-    uid: "",
-    generation: 1,
-    spec,
-    specs: null,
-  }))
+  .map(
+    ({ name, spec }): PolicyRow => ({
+      kind: "CiliumClusterwideNetworkPolicy",
+      namespace: "",
+      name,
+      uid: "",
+      generation: 1,
+      spec,
+      specs: null,
+    }),
+  )
   // L7 rules of nodes are refused: what was valid before would go on, and history would matter.
   .filter((row) => parsePolicy(row).valid);
 
