@@ -79,7 +79,7 @@ export function worst(verdicts: readonly Verdict[]): Verdict {
 
 export function connect(cluster: OfflineCluster, attempt: Attempt): Connection {
   return attempt.to.kind === "service"
-    ? connectService(cluster, attempt, attempt.to.service)
+    ? connectService(cluster, { ...attempt, family: attempt.family ?? attempt.to.family }, attempt.to.service)
     : connectPeer(cluster, attempt, attempt.to);
 }
 

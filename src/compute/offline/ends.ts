@@ -6,14 +6,25 @@ import { isLive, type OfflineCluster } from "./cluster.ts";
 export type End =
   /** One or more addresses of one party. */
   | { readonly kind: "addresses"; readonly text: string; readonly addresses: readonly Address[] }
-  | { readonly kind: "service"; readonly text: string; readonly service: string }
+  | {
+      readonly kind: "service";
+      readonly text: string;
+      readonly service: string;
+      /** Of the cluster address that was named; null: the service was named itself. */
+      readonly family: 4 | 6 | null;
+    }
   /** There is no such thing. */
   | { readonly kind: "unknown"; readonly text: string; readonly message: string; readonly remedy: string };
 
 export function findEnd(cluster: OfflineCluster, text: string): End {
   const { facts, words } = cluster;
   const literal = parseAddress(text);
-  if (literal !== null) return { kind: "addresses", text, addresses: [literal] };
+  if (literal !== null) {
+    // Nobody reaches a cluster address itself: it is translated before policies have a say.
+    const service = [...facts.services].find(([, { clusterIps }]) => clusterIps.some((ip) => ip.text === literal.text));
+    if (service !== undefined) return { kind: "service", text, service: service[0], family: literal.family };
+    return { kind: "addresses", text, addresses: [literal] };
+  }
   const unknown = (message: string, remedy: string): End => ({ kind: "unknown", text, message, remedy });
   const missing = (what: string, name: string, known: Iterable<string>): End => {
     const near = nearest(name, known);
@@ -32,7 +43,7 @@ export function findEnd(cluster: OfflineCluster, text: string): End {
   if (text.startsWith("svc/")) {
     const service = text.slice("svc/".length);
     if (!facts.services.has(service)) return missing("service", service, facts.services.keys());
-    return { kind: "service", text, service };
+    return { kind: "service", text, service, family: null };
   }
   if (!/^[^/\s]+\/[^/\s]+$/.test(text)) {
     return unknown(

@@ -67,14 +67,16 @@ function tracePath(cluster: OfflineCluster, path: Path): TracePath {
     verdict: verdictOf(verdict),
     flow,
     flowText: flowText(flow.protocol, flow.port),
-    source: traceParty(cluster, source, ingress?.peerIdentity ?? null),
-    destination: traceParty(cluster, destination, egress?.peerIdentity ?? null),
+    source: traceParty(cluster, source, ingress),
+    destination: traceParty(cluster, destination, egress),
     ends: [egress, ingress].flatMap((end) => (end === null ? [] : [traceEnd(cluster, end)])),
   };
 }
 
-function traceParty(cluster: OfflineCluster, party: Party, identity: number | null): TraceParty {
+/** @param seenBy the other end; who has no policies sees nobody's identity, but a pod has one for everybody */
+function traceParty(cluster: OfflineCluster, party: Party, seenBy: EndVerdict | null): TraceParty {
   const { kind, name, address } = party;
+  const identity = seenBy !== null && (seenBy.set !== null || kind === "pod") ? seenBy.peerIdentity : null;
   return {
     kind,
     name,

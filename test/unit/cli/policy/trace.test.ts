@@ -124,6 +124,40 @@ test("wrong ends, ports and types are exit code 2 with a remedy", async (t) => {
   }
 });
 
+test("a cluster address of a service is the service, in the address's family", async (t) => {
+  const folder = folderOf(t, {
+    "dual.yaml": `apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: x}
+status: {podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: x, labels: {app: b}}
+status: {podIP: 10.0.0.2, podIPs: [{ip: 10.0.0.2}, {ip: "fd00::2"}], conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: x}
+spec: {selector: {app: b}, clusterIPs: [10.96.0.9, "fd00:96::9"], ipFamilies: [IPv4, IPv6], ports: [{port: 80, targetPort: 8080}]}
+`,
+  });
+  const to = (address: string) =>
+    tandem("policy", "trace", "-f", folder, "--from", "x/a", "--to", address, "--port", "80");
+  t.regex((await to("10.96.0.9")).output, /service svc\/x\/b at 10\.96\.0\.9: [\s\S]*to +x\/b \(10\.0\.0\.2\), pod/);
+  t.regex((await to("fd00:96::9")).output, /service svc\/x\/b at fd00:96::9: [\s\S]*to +x\/b \(fd00::2\), pod/);
+  t.regex((await to("10.96.0.8")).output, /10\.96\.0\.8, outside of the cluster/);
+});
+
+test("who has no policies sees nobody's identity", async (t) => {
+  const { output } = await tandem(
+    ...["policy", "trace", ...caseOf("92-ccnp-node-ingress")],
+    ...["--from", "203.0.113.8", "--to", "node/worker-1", "--port", "22"],
+  );
+  t.regex(output, /from 203\.0\.113\.8, outside of the cluster, identity 9\n/);
+  t.regex(output, /to +node\/worker-1 \([\d.]+\), node\negress of/);
+});
+
 test("a node is judged with its guard, and without it where agents are told to lock out", async (t) => {
   const bgp = (...words: readonly string[]) =>
     tandem(
