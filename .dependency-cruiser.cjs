@@ -15,7 +15,8 @@ const allowed = {
   observe: ["lib", "model", "compute", "datapath", "api/dto.ts"],
   cni: ["lib", "model", "native", "config", "api/dto.ts"],
   api: ["lib", "model", "native"],
-  agent: ["lib", "model", "config", "native", "kube", "sources", "compute", "datapath", "observe", "cni", "api"],
+  "kube-objects": ["lib", "model", "compute/policy"],
+  agent: ["kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "datapath", "observe", "cni", "api"],
   cli: ["lib", "model", "config", "compute", "api", "lab", "sources/files"],
   lab: ["lib", "model", "native", "config", "kube", "api", "sources/files", "compute"],
 };

@@ -1,4 +1,6 @@
 /** Entries of `fromCIDRSet` and `toCIDRSet`: a CIDR, a CiliumCIDRGroup by name, or all those with some labels. */
+import { fieldNames } from "../../lib/schema.ts";
+import { cidrSetSchema } from "./cilium-schema.ts";
 import { at, type Fields, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 import { ciliumKeys, readSelector } from "./read-selector.ts";
 import { readBlock, readPrefix } from "./read-values.ts";
@@ -8,7 +10,7 @@ import type { GroupReference, Peer } from "./rules.ts";
 const objectName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 
 export function readCidrSet(value: unknown, place: Place): Peer | null {
-  const fields = readFields(value, place, ["cidr", "except", "cidrGroupRef", "cidrGroupSelector"]);
+  const fields = readFields(value, place, fieldNames(cidrSetSchema));
   if (fields === null) {
     if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write cidr, or remove the entry");
     return null;

@@ -3,7 +3,21 @@
  * not there, so its traffic is closed unless another rule allows it without L7, and the user is told. What no proxy could make sense
  * of is refused.
  */
+import { fieldNames } from "../../lib/schema.ts";
 import { compareText } from "../../model/labels.ts";
+import {
+  authenticationModes,
+  authenticationSchema,
+  dnsNameSchema,
+  envoyConfigSchema,
+  envoyKinds,
+  httpSchema,
+  kafkaSchema,
+  listenerSchema,
+  requestsSchema,
+  tlsSchema,
+} from "./cilium-requests-schema.ts";
+import { demandFields } from "./cilium-schema.ts";
 import {
   at,
   type Fields,
@@ -17,7 +31,7 @@ import {
   warn,
 } from "./fields.ts";
 import { unknownWord } from "./read-values.ts";
-import { checkHttpRule, checkKafkaRule, httpFields, kafkaFields } from "./read-cilium-requests.ts";
+import { checkHttpRule, checkKafkaRule } from "./read-cilium-requests.ts";
 import { type Direction, type Port, protocolNumbers } from "./rules.ts";
 
 const { TCP, SCTP } = protocolNumbers;
@@ -25,14 +39,10 @@ const { TCP, SCTP } = protocolNumbers;
 type L7Kind = "http" | "kafka" | "dns" | "l7";
 
 const knownFields: Readonly<Record<Exclude<L7Kind, "l7">, readonly string[]>> = {
-  http: httpFields,
-  kafka: kafkaFields,
-  dns: ["matchName", "matchPattern"],
+  http: fieldNames(httpSchema),
+  kafka: fieldNames(kafkaSchema),
+  dns: fieldNames(dnsNameSchema),
 };
-const tlsFields = ["secret", "trustedCA", "certificate", "privateKey"];
-
-/** The fields of a port rule that this file reads. */
-export const demandFields = ["rules", "terminatingTLS", "originatingTLS", "serverNames", "listener"];
 
 export interface DemandScope {
   readonly direction: Direction;
@@ -78,7 +88,7 @@ function checkTogether({ serverNames, terminatingTLS, listener }: Fields, place:
 }
 
 function readListener(value: unknown, place: Place): boolean {
-  const fields = readFields(value, place, ["envoyConfig", "name", "priority"]);
+  const fields = readFields(value, place, fieldNames(listenerSchema));
   if (fields === null) return false;
   if ((readText(fields.name, at(place, "name")) ?? "") === "") {
     refuse(at(place, "name"), "POLICY_MISSING", "the listener has no name", "write name");
@@ -89,11 +99,11 @@ function readListener(value: unknown, place: Place): boolean {
     const message = `${shown(priority)} is not a priority (1-100)`;
     refuse(at(place, "priority"), "POLICY_LISTENER", message, "write a number from 1 to 100, or leave it out");
   }
-  const config = readFields(fields.envoyConfig, at(place, "envoyConfig"), ["kind", "name"]);
+  const config = readFields(fields.envoyConfig, at(place, "envoyConfig"), fieldNames(envoyConfigSchema));
   if (config === null) return true;
   const configPlace = at(place, "envoyConfig");
   const kind = readText(config.kind, at(configPlace, "kind")) ?? "";
-  if (kind !== "" && !envoyKinds.includes(kind)) {
+  if (kind !== "" && !envoyKinds.some((each) => each === kind)) {
     unknownWord(at(configPlace, "kind"), "POLICY_LISTENER", kind, "a kind that has listeners", envoyKinds);
   }
   if ((readText(config.name, at(configPlace, "name")) ?? "") === "") {
@@ -101,8 +111,6 @@ function readListener(value: unknown, place: Place): boolean {
   }
   return true;
 }
-
-const envoyKinds = ["CiliumEnvoyConfig", "CiliumClusterwideEnvoyConfig"];
 
 function readOther(name: string, value: unknown, place: Place, direction: Direction): boolean {
   if (name === "serverNames") {
@@ -118,7 +126,7 @@ function readOther(name: string, value: unknown, place: Place, direction: Direct
       refuse(place, "POLICY_LISTENER", "a listener at ingress", "write it in an egress rule");
     return readListener(value, place);
   }
-  return readFields(value, place, tlsFields) !== null;
+  return readFields(value, place, fieldNames(tlsSchema)) !== null;
 }
 
 function readRules(
@@ -127,7 +135,7 @@ function readRules(
   { direction, ofNodes }: DemandScope,
   ports: readonly Port[],
 ): string | null {
-  const fields = readFields(value, place, ["http", "kafka", "dns", "l7proto", "l7"]);
+  const fields = readFields(value, place, fieldNames(requestsSchema));
   if (fields === null) return value === undefined || value === null ? "" : null;
   // An empty list is no rule at all: the ports are allowed as they are.
   const kinds = (["http", "kafka", "dns", "l7"] as const).filter((kind) => {
@@ -228,10 +236,10 @@ function checkPorts(kind: L7Kind, place: Place, direction: Direction, ports: rea
 
 /** `authentication` of a rule: its canonical text, "" if none is wanted. */
 export function readAuthentication(value: unknown, place: Place): string {
-  const fields = readFields(value, place, ["mode"]);
+  const fields = readFields(value, place, fieldNames(authenticationSchema));
   const mode = fields === null ? null : readText(fields.mode, at(place, "mode"));
   if (mode === null || mode === "" || mode === "disabled") return "";
-  if (mode !== "required" && mode !== "test-always-fail") {
+  if (!authenticationModes.some((each) => each === mode)) {
     refuse(
       at(place, "mode"),
       "POLICY_AUTHENTICATION",

@@ -1,5 +1,7 @@
 /** Entries of `fromNodes` and `toNodes`, `toFQDNs`, `fromGroups` and `toGroups`. */
+import { fieldNames } from "../../lib/schema.ts";
 import { namePattern } from "../../model/dns-names.ts";
+import { dnsNameSchema } from "./cilium-requests-schema.ts";
 import { type Place, readFields, refuse, warn } from "./fields.ts";
 import { readNamePattern } from "./read-cilium-l7.ts";
 import { ciliumKeys, readSelector } from "./read-selector.ts";
@@ -21,7 +23,7 @@ export function readNodesPeer(value: unknown, place: Place): Peer | null {
 }
 
 export function readNamesPeer(value: unknown, place: Place): Peer | null {
-  const fields = readFields(value, place, ["matchName", "matchPattern"]);
+  const fields = readFields(value, place, fieldNames(dnsNameSchema));
   if (fields === null) {
     if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write matchName or matchPattern");
     return null;

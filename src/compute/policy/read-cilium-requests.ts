@@ -1,14 +1,17 @@
 /** HTTP and Kafka requests as Cilium policies write them: what would make no sense to any proxy is refused. */
+import { fieldNames } from "../../lib/schema.ts";
 import { nearest } from "../../lib/nearest.ts";
+import {
+  headerMatchSchema,
+  headerMismatches,
+  kafkaRoles,
+  mostLetters,
+  secretSchema,
+} from "./cilium-requests-schema.ts";
 import { at, type Fields, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 import { regexMistake } from "./re2-syntax.ts";
 import { unknownWord } from "./read-values.ts";
 
-export const httpFields = ["method", "path", "host", "headers", "headerMatches"];
-export const kafkaFields = ["role", "apiKey", "apiVersion", "clientID", "topic"];
-
-const mismatches = ["LOG", "ADD", "DELETE", "REPLACE"];
-const roles = ["produce", "consume"];
 /** By their numbers, 0-33: names of Kafka's protocol in small letters, as Cilium writes them. */
 const apiKeys = [
   ...["produce", "fetch", "offsets", "metadata", "leaderandisr", "stopreplica", "updatemetadata", "controlledshutdown"],
@@ -17,7 +20,6 @@ const apiKeys = [
   ...["initproducerid", "offsetforleaderepoch", "addpartitionstotxn", "addoffsetstotxn", "endtxn", "writetxnmarkers"],
   ...["txnoffsetcommit", "describeacls", "createacls", "deleteacls", "describeconfigs", "alterconfigs"],
 ];
-const mostLetters = 255;
 /** 16 bits with a sign. */
 const lastVersion = 32_767;
 
@@ -41,15 +43,15 @@ export function checkHttpRule(fields: Fields, place: Place): void {
 }
 
 function readHeaderMatch(value: unknown, place: Place): null {
-  const match = readFields(value, place, ["name", "value", "secret", "mismatch"]);
+  const match = readFields(value, place, fieldNames(headerMatchSchema));
   if (match === null) return null;
   if (!hasText(match.name)) refuse(at(place, "name"), "POLICY_MISSING", "a header has a name", "write name");
   readText(match.value, at(place, "value"));
   const mismatch = readText(match.mismatch, at(place, "mismatch")) ?? "";
-  if (mismatch !== "" && !mismatches.includes(mismatch)) {
-    unknownWord(at(place, "mismatch"), "POLICY_MISMATCH", mismatch, "an answer to a mismatch", mismatches);
+  if (mismatch !== "" && !headerMismatches.some((each) => each === mismatch)) {
+    unknownWord(at(place, "mismatch"), "POLICY_MISMATCH", mismatch, "an answer to a mismatch", headerMismatches);
   }
-  const secret = readFields(match.secret, at(place, "secret"), ["name", "namespace"]);
+  const secret = readFields(match.secret, at(place, "secret"), fieldNames(secretSchema));
   if (secret !== null && !hasText(secret.name)) {
     refuse(at(at(place, "secret"), "name"), "POLICY_MISSING", "the secret has no name", "write name of a Secret");
   }
@@ -63,7 +65,8 @@ export function checkKafkaRule(fields: Fields, place: Place): void {
     const remedy = "a role stands for its keys: write one of both";
     refuse(place, "POLICY_COMBINED", "role and apiKey in one rule", remedy);
   }
-  if (role !== "" && !roles.includes(role)) unknownWord(at(place, "role"), "POLICY_KAFKA", role, "a role", roles);
+  if (role !== "" && !kafkaRoles.some((each) => each === role))
+    unknownWord(at(place, "role"), "POLICY_KAFKA", role, "a role", kafkaRoles);
   if (apiKey !== "" && !apiKeys.includes(apiKey.toLowerCase())) {
     const near = nearest(apiKey.toLowerCase(), apiKeys);
     const remedy = near === null ? "write the name of a request, as produce or fetch" : `did you mean ${near}?`;

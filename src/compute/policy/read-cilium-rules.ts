@@ -1,7 +1,9 @@
 /** The entries of ingress, egress, ingressDeny and egressDeny of a Cilium policy. */
+import { fieldNames } from "../../lib/schema.ts";
+import { allowedPortsSchema, demandFields, deniedPortsSchema, peerNames, ruleSchemas } from "./cilium-schema.ts";
 import { at, type Fields, type Place, readEach, readFields, refuse, warn } from "./fields.ts";
 import { readCidrSet } from "./read-cilium-cidr.ts";
-import { demandFields, readAuthentication, readDemands } from "./read-cilium-l7.ts";
+import { readAuthentication, readDemands } from "./read-cilium-l7.ts";
 import { readNamesPeer, readNodesPeer, refuseCloudGroup } from "./read-cilium-peers.ts";
 import { readEndpointPeer, readRequirement } from "./read-cilium-selector.ts";
 import { readServicePeer } from "./read-cilium-services.ts";
@@ -51,29 +53,26 @@ const deniedDemands = [...demandFields, "authentication", "toFQDNs"].map((name):
 ]);
 
 /** The names that the fields have in this direction. */
-function fieldNames({ direction, denies }: CiliumRuleScope): {
+function namesIn({ direction, denies }: CiliumRuleScope): {
   readonly side: "from" | "to";
   readonly peers: readonly string[];
   readonly known: readonly string[];
   readonly misplaced: ReadonlyMap<string, string>;
 } {
   const side = direction === "ingress" ? "from" : "to";
-  const both = ["Endpoints", "CIDR", "CIDRSet", "Entities", "Nodes", "Groups"];
-  const peers = both.map((name) => side + name);
-  if (direction === "egress") peers.push("toServices");
-  if (direction === "egress" && !denies) peers.push("toFQDNs");
-  const known = [...peers, `${side}Requires`, "toPorts", "icmps", ...(denies ? [] : ["authentication"])];
+  const rule = ruleSchemas[denies ? (`${direction}Deny` as const) : direction];
+  const both = peerNames(ruleSchemas.ingress).map((name) => name.slice("from".length));
   const other = side === "from" ? "to" : "from";
   const misplaced = new Map([
     ...[...both, "Requires"].map((name): [string, string] => [other + name, `at ${direction} it is ${side}${name}`]),
     ...["toServices", "toFQDNs"].map((name): [string, string] => [name, "write it in an egress rule"]),
     ...(denies ? deniedDemands : []),
   ]);
-  return { side, peers, known, misplaced };
+  return { side, peers: peerNames(rule), known: fieldNames(rule), misplaced };
 }
 
 function readRule(value: unknown, place: Place, scope: CiliumRuleScope, origin: string): Read | null {
-  const names = fieldNames(scope);
+  const names = namesIn(scope);
   const fields = readFields(value, place, names.known, names.misplaced);
   if (fields === null) return null;
   const peers = readPeers(fields, place, scope, names);
@@ -170,7 +169,7 @@ function readPortRules(fields: Fields, place: Place, scope: CiliumRuleScope): re
 }
 
 function readPortRule(value: unknown, place: Place, scope: CiliumRuleScope): PortRule | null {
-  const known = ["ports", ...(scope.denies ? [] : demandFields)];
+  const known = fieldNames(scope.denies ? deniedPortsSchema : allowedPortsSchema);
   const fields = readFields(value, place, known, new Map(scope.denies ? deniedDemands : []));
   if (fields === null) {
     if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write ports");

@@ -1,19 +1,21 @@
 /** Entries of `toServices`. */
+import { fieldNames } from "../../lib/schema.ts";
 import { makeSelector } from "../../model/labels.ts";
+import { serviceNameSchema, serviceSchema, serviceSelectorSchema } from "./cilium-schema.ts";
 import { at, type Place, readFields, readText, refuse } from "./fields.ts";
 import { plainKeys, readSelector } from "./read-selector.ts";
 import type { Peer } from "./rules.ts";
 
 /** A service without a namespace is looked for in the policy's own. */
 export function readServicePeer(value: unknown, place: Place, namespace: string | null): Peer | null {
-  const fields = readFields(value, place, ["k8sService", "k8sServiceSelector"]);
+  const fields = readFields(value, place, fieldNames(serviceSchema));
   if (fields === null) {
     if (value === null) refuse(place, "POLICY_TYPE", "the entry is empty", "write k8sService or k8sServiceSelector");
     return null;
   }
-  const byName = readFields(fields.k8sService, at(place, "k8sService"), ["serviceName", "namespace"]);
+  const byName = readFields(fields.k8sService, at(place, "k8sService"), fieldNames(serviceNameSchema));
   const selectorPlace = at(place, "k8sServiceSelector");
-  const bySelector = readFields(fields.k8sServiceSelector, selectorPlace, ["selector", "namespace"]);
+  const bySelector = readFields(fields.k8sServiceSelector, selectorPlace, fieldNames(serviceSelectorSchema));
   if ((byName === null) === (bySelector === null)) {
     const message = byName === null ? "no service is named" : "k8sService and k8sServiceSelector in one entry";
     refuse(place, byName === null ? "POLICY_MISSING" : "POLICY_COMBINED", message, "write one of both");

@@ -1,34 +1,25 @@
 /** Entities, ports, ICMP types and names as Cilium policies write them. */
+import { fieldNames } from "../../lib/schema.ts";
 import { nearest } from "../../lib/nearest.ts";
+import {
+  entityNames,
+  icmpFamilies,
+  icmpFieldSchema,
+  icmpSchema,
+  mostEntries,
+  portProtocols,
+  portSchema,
+} from "./cilium-schema.ts";
 import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 import { icmp6Types, icmpTypes } from "./icmp-types.ts";
 import { lastPort } from "./port-sets.ts";
 import { checkPort, isPortName, readEndPort, unknownWord } from "./read-values.ts";
 import { type Entity, type Port, protocolNumbers } from "./rules.ts";
 
-const entities: readonly Entity[] = [
-  "all",
-  "cluster",
-  "host",
-  "remote-node",
-  "world",
-  "world-ipv4",
-  "world-ipv6",
-  "kube-apiserver",
-  "health",
-  "init",
-  "unmanaged",
-  "ingress",
-  "none",
-];
-
-/** Cilium's limit for `ports` of one entry and for ICMP `fields`. */
-const mostEntries = 40;
-
 export function readEntity(value: unknown, place: Place): Entity | null {
   const text = readText(value, place);
-  const entity = entities.find((each) => each === text);
-  if (entity === undefined && text !== null) unknownWord(place, "POLICY_ENTITY", text, "an entity", entities);
+  const entity = entityNames.find((each) => each === text);
+  if (entity === undefined && text !== null) unknownWord(place, "POLICY_ENTITY", text, "an entity", entityNames);
   return entity ?? null;
 }
 
@@ -40,7 +31,7 @@ export function checkCount(entries: unknown, place: Place): void {
 
 /** One entry of `ports`, as the protocols that it stands for. */
 export function readPortProtocol(value: unknown, place: Place): readonly Port[] | null {
-  const fields = readFields(value, place, ["port", "endPort", "protocol"]);
+  const fields = readFields(value, place, fieldNames(portSchema));
   const protocols = fields === null ? null : readProtocols(fields.protocol, at(place, "protocol"));
   if (fields === null || protocols === null) return null;
   const portPlace = at(place, "port");
@@ -114,7 +105,7 @@ function readProtocols(value: unknown, place: Place): readonly number[] | null {
       refuse(place, "POLICY_PROTOCOL", `${text} has no ports`, "write icmps in a rule of its own");
       return null;
     default:
-      unknownWord(place, "POLICY_PROTOCOL", text, "a protocol that policies can name", ["ANY", "TCP", "UDP", "SCTP"]);
+      unknownWord(place, "POLICY_PROTOCOL", text, "a protocol that policies can name", portProtocols);
       return null;
   }
 }
@@ -122,7 +113,7 @@ function readProtocols(value: unknown, place: Place): readonly number[] | null {
 /** `icmps`: one list of ports for all of it; null for an absent one. */
 export function readIcmps(value: unknown, place: Place): readonly Port[] | null {
   const rules = readEach(value, place, (entry, entryPlace) => {
-    const fields = readFields(entry ?? {}, entryPlace, ["fields"]);
+    const fields = readFields(entry ?? {}, entryPlace, fieldNames(icmpSchema));
     if (fields === null) return null;
     checkCount(fields.fields, at(entryPlace, "fields"));
     return readEach(fields.fields, at(entryPlace, "fields"), readIcmpField);
@@ -131,11 +122,11 @@ export function readIcmps(value: unknown, place: Place): readonly Port[] | null 
 }
 
 function readIcmpField(value: unknown, place: Place): Port | null {
-  const fields = readFields(value, place, ["family", "type"]);
+  const fields = readFields(value, place, fieldNames(icmpFieldSchema));
   if (fields === null) return null;
   const family = readText(fields.family ?? "IPv4", at(place, "family"));
   if (family !== "IPv4" && family !== "IPv6") {
-    if (family !== null) unknownWord(at(place, "family"), "POLICY_FAMILY", family, "a family", ["IPv4", "IPv6"]);
+    if (family !== null) unknownWord(at(place, "family"), "POLICY_FAMILY", family, "a family", icmpFamilies);
     return null;
   }
   const type = readIcmpType(fields.type, at(place, "type"), family === "IPv4" ? icmpTypes : icmp6Types);

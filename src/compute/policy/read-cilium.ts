@@ -5,7 +5,9 @@
  * while there is no proxy), peers that cannot be resolved are nobody, and both are told as warnings; where nobody would be too few
  * (in a deny rule), the policy is refused.
  */
+import { fieldNames } from "../../lib/schema.ts";
 import type { Selector } from "../../model/labels.ts";
+import { ciliumSpecSchema, defaultDenySchema, labelSchema, logSchema } from "./cilium-schema.ts";
 import {
   at,
   type Fields,
@@ -26,19 +28,6 @@ import { type CiliumRuleScope, readCiliumRules } from "./read-cilium-rules.ts";
 import { readSubject } from "./read-cilium-selector.ts";
 import { readSelector } from "./read-selector.ts";
 import type { Direction, Spec } from "./rules.ts";
-
-const specFields = [
-  "endpointSelector",
-  "nodeSelector",
-  "ingress",
-  "egress",
-  "ingressDeny",
-  "egressDeny",
-  "enableDefaultDeny",
-  "labels",
-  "description",
-  "log",
-];
 
 export interface CiliumScope {
   /** "CiliumNetworkPolicy shop/api", for the origins of rules. */
@@ -70,7 +59,7 @@ export function readCiliumPolicy(
 }
 
 function readSpec(value: unknown, place: Place, scope: CiliumScope, step: string): Spec | null {
-  const fields = readFields(value, place, specFields);
+  const fields = readFields(value, place, fieldNames(ciliumSpecSchema));
   if (fields === null) return null;
   const subject = readSpecSubject(fields, place, scope);
   checkNotes(fields, place);
@@ -132,16 +121,16 @@ function readSpecSubject(fields: Fields, place: Place, scope: CiliumScope): Sele
 /** Fields that only describe. */
 function checkNotes(fields: Fields, place: Place): void {
   readText(fields.description, at(place, "description"));
-  const log = readFields(fields.log, at(place, "log"), ["value"]);
+  const log = readFields(fields.log, at(place, "log"), fieldNames(logSchema));
   const note = log === null ? null : readText(log.value, at(at(place, "log"), "value"));
   if (note !== null && !/^\P{C}{0,32}$/u.test(note)) {
     const message = `${shown(note)} is no note for verdicts`;
     refuse(at(at(place, "log"), "value"), "POLICY_LOG", message, "write up to 32 printable characters");
   }
   readEach(fields.labels, at(place, "labels"), (entry, entryPlace) => {
-    const label = readFields(entry, entryPlace, ["key", "value", "source"]);
+    const label = readFields(entry, entryPlace, fieldNames(labelSchema));
     if (label === null) return null;
-    for (const name of ["key", "value", "source"]) readText(label[name], at(entryPlace, name));
+    for (const name of fieldNames(labelSchema)) readText(label[name], at(entryPlace, name));
     if (label.source === "cilium-generated") {
       refuse(
         at(entryPlace, "source"),
@@ -159,7 +148,7 @@ function readDefaultDeny(
   place: Place,
   written: { readonly ingress: boolean; readonly egress: boolean },
 ): { readonly ingress: boolean; readonly egress: boolean } {
-  const fields = readFields(value, place, ["ingress", "egress"]);
+  const fields = readFields(value, place, fieldNames(defaultDenySchema));
   const isolates = (direction: Direction): boolean => {
     const wanted = fields === null ? null : readBoolean(fields[direction], at(place, direction));
     if (wanted === true && !written[direction]) {

@@ -1,9 +1,10 @@
 /** Label selectors as users write them. */
+import { fieldNames } from "../../lib/schema.ts";
 import { nearest } from "../../lib/nearest.ts";
-import { type LabelOperator, makeSelector, type Requirement, requirement, type Selector } from "../../model/labels.ts";
+import { makeSelector, type Requirement, requirement, type Selector } from "../../model/labels.ts";
+import { expressionSchema, selectorOperators, selectorSchema } from "./cilium-schema.ts";
 import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 
-const operators: readonly LabelOperator[] = ["In", "NotIn", "Exists", "DoesNotExist"];
 const keyPattern = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const valuePattern = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 /** A key with its source, as Cilium's labels have. Namespace labels make keys with more parts than Kubernetes allows. */
@@ -26,7 +27,7 @@ export const ciliumKeys: KeyReading = {
 
 /** Null for an absent selector. */
 export function readSelector(value: unknown, place: Place, keys: KeyReading): Selector | null {
-  const fields = readFields(value, place, ["matchLabels", "matchExpressions"]);
+  const fields = readFields(value, place, fieldNames(selectorSchema));
   if (fields === null) return null;
   const labels = readMatchLabels(fields.matchLabels, at(place, "matchLabels"), keys);
   const expressions = readEach(fields.matchExpressions, at(place, "matchExpressions"), (entry, entryPlace) =>
@@ -52,7 +53,7 @@ function readMatchLabels(value: unknown, place: Place, keys: KeyReading): readon
 }
 
 function readExpression(value: unknown, place: Place, keys: KeyReading): Requirement | null {
-  const fields = readFields(value, place, ["key", "operator", "values"]);
+  const fields = readFields(value, place, fieldNames(expressionSchema));
   const written = fields === null ? null : readText(fields.key, at(place, "key"));
   const operator = fields === null ? null : readText(fields.operator, at(place, "operator"));
   if (fields === null || written === null || operator === null) {
@@ -60,14 +61,14 @@ function readExpression(value: unknown, place: Place, keys: KeyReading): Require
     return null;
   }
   const key = readKey(written, at(place, "key"), keys);
-  const known = operators.find((each) => each === operator);
+  const known = selectorOperators.find((each) => each === operator);
   if (known === undefined) {
-    const near = nearest(operator, operators);
+    const near = nearest(operator, selectorOperators);
     refuse(
       at(place, "operator"),
       "POLICY_OPERATOR",
       `${shown(operator)} is not an operator`,
-      near === null ? `write one of ${operators.join(", ")}` : `did you mean ${near}?`,
+      near === null ? `write one of ${selectorOperators.join(", ")}` : `did you mean ${near}?`,
     );
     return null;
   }

@@ -1,9 +1,11 @@
 /** CiliumCIDRGroups as rows. */
+import { fieldNames } from "../../lib/schema.ts";
+import { cidrGroupSpecSchema } from "../../model/cidr-group-schema.ts";
 import type { CidrGroupRow } from "../../model/tables.ts";
 import type { Metadata } from "./read-metadata.ts";
 import { at, type Fields, isAbsent, type Place, readEach, readFields, readPrefix, refuse } from "./read-values.ts";
 
-const specFields: ReadonlySet<string> = new Set(["externalCIDRs"]);
+const specFields: ReadonlySet<string> = new Set(fieldNames(cidrGroupSpecSchema));
 
 export function readCidrGroup(object: Fields, { name, labels }: Metadata, place: Place): CidrGroupRow {
   const specPlace = at(place, "spec");
