@@ -9,7 +9,7 @@ import { type OfflineCluster, isLive } from "../compute/offline/cluster.ts";
 import { parseFlow } from "../compute/offline/flow-text.ts";
 import { liveCluster } from "../compute/offline/live.ts";
 import { rulesOfNode, rulesOfPod } from "../compute/offline/resolved-rules.ts";
-import { isMistake, traceConnection } from "../compute/offline/trace.ts";
+import { isMistake, type TraceMistake, traceConnection } from "../compute/offline/trace.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
@@ -68,8 +68,23 @@ export class PolicyAnswers {
       );
     }
     const answer = traceConnection(cluster, { from, to, flow, family });
-    if (isMistake(answer)) throw new ApiError(400, "TRACE_END", answer.message, answer.remedy);
+    if (isMistake(answer)) throw this.#unknownEnd(cluster, [from, to], answer);
     return { ...this.#withKernel(answer), node: config.nodeName, revision };
+  }
+
+  /** A pod that the CNI has made may be one whose object no source has told of yet. */
+  #unknownEnd({ facts }: OfflineCluster, ends: readonly string[], { message, remedy }: TraceMistake): ApiError {
+    const made = new Set([...this.#options.store.table("localEndpoints").values()].map(({ pod }) => pod));
+    const waiting = ends.find((end) => made.has(end) && !facts.pods.has(end));
+    if (waiting === undefined) return new ApiError(400, "TRACE_END", message, remedy);
+    const side = waiting === ends[0] ? "from" : "to";
+    const why = "an endpoint of this node whose Pod object is not known yet: it is closed";
+    return new ApiError(
+      400,
+      "TRACE_END",
+      `${side} ${waiting}: ${why}`,
+      "tandem status tells what the sources wait for",
+    );
   }
 
   details(endpoint: EndpointDto): EndpointDetailsDto {

@@ -17,6 +17,8 @@ Examples:
   tandem status                        is this node well? (exit code 1: degraded, 2: no agent)
   tandem endpoint list                 pods of this node and whether policy is enforced
   tandem monitor --type drop           what is dropped right now, and why
+  tandem policy trace --from shop/web-0 --to shop/api-0 --port 80
+                                       why this connection passes, or not
   tandem routes --json                 pod CIDRs, next hops, who brought them
   tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine

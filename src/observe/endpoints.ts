@@ -54,7 +54,7 @@ export function endpointReport(
  */
 export function hostReport(
   node: NodeRow,
-  result: ComputeResult | null,
+  result: Pick<ComputeResult, "desired"> | null,
   state: EndpointKernelState | null,
 ): EndpointDto {
   const host = result?.desired.host;

@@ -96,6 +96,15 @@ test("what cannot be answered is refused by its cause", (t) => {
   t.throws(() => agent({ started: false }).answers.trace(question), { code: "NOT_READY" });
 });
 
+test("a pod that was made, but of which no source has told, is no mistake of whoever asks", (t) => {
+  const { answers, store } = agent();
+  store.delete("pods", "shop/db");
+  t.throws(() => answers.trace(question), {
+    code: "TRACE_END",
+    message: "to shop/db: an endpoint of this node whose Pod object is not known yet: it is closed",
+  });
+});
+
 test("the next question sees what has changed", (t) => {
   const { answers, store } = agent();
   t.is(answers.trace(question).verdict, "deny");

@@ -24,6 +24,11 @@ const refused: readonly (readonly [string, unknown, string])[] = [
     ingress({ from: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["192.168.0.0/16"] } }] }),
     "POLICY_EXCEPT spec.ingress[0].from[0].ipBlock.except[0]",
   ],
+  [
+    "a block without a length",
+    ingress({ from: [{ ipBlock: { cidr: "10.1.2.3" } }] }),
+    "POLICY_CIDR spec.ingress[0].from[0].ipBlock.cidr",
+  ],
   ["a port in quotes", ingress({ ports: [{ port: "80" }] }), "POLICY_PORT_NAME spec.ingress[0].ports[0].port"],
   ["port 0", ingress({ ports: [{ port: 0 }] }), "POLICY_PORT_RANGE spec.ingress[0].ports[0].port"],
   [
