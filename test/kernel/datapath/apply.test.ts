@@ -209,7 +209,7 @@ test("the filters that a new pod begins with become links in a quiet moment, and
   const filters = async () =>
     (await node.netns.exec("tc", "filter", "show", "dev", web.row.ifname, "ingress")).includes("from_pod");
   // On a busy machine the quiet moment may be over before anybody looks: that filters come first is a unit test.
-  const pings = web.netns.exec("ping", "-q", "-n", "-i", "0.01", "-c", "300", "-W", "1", api.row.ipv4?.text ?? "");
+  const pings = web.netns.exec("ping", "-q", "-n", "-i", "0.01", "-c", "300", "-W", "5", api.row.ipv4?.text ?? "");
   await node.linked(4);
   t.false(await filters());
   t.regex(await pings, /300 packets transmitted, 300 received/);
@@ -278,7 +278,7 @@ test("packets are judged, counted, reported and tracked", async (t) => {
   };
   await datapath.apply(desired);
   const ping = (from: typeof web, to: typeof web) =>
-    from.netns.exec("ping", "-n", "-c", "1", "-W", "1", to.row.ipv4?.text ?? "").then(
+    from.netns.exec("ping", "-n", "-c", "1", "-W", "5", to.row.ipv4?.text ?? "").then(
       () => true,
       () => false,
     );

@@ -285,7 +285,7 @@ test("with clsact, programs are attached, replaced and put back", async (t) => {
   await first.apply(desired);
   t.is((await first.report()).mode, "clsact");
   const ping = () =>
-    web.netns.exec("ping", "-n", "-c", "1", "-W", "1", api.row.ipv4?.text ?? "").then(
+    web.netns.exec("ping", "-n", "-c", "1", "-W", "5", api.row.ipv4?.text ?? "").then(
       () => true,
       () => false,
     );

@@ -22,7 +22,7 @@ function open(t: ExecutionContext, stateDir: string) {
   const problems = () => reports.get("last-good-things") ?? [];
   /** Lets time pass until it holds: writing waits for the disk, retries for the clock. */
   const until = async (what: string, holds: () => boolean | Promise<boolean>) => {
-    for (let turn = 0; turn < 1_000; turn++) {
+    for (let turn = 0; turn < 20_000; turn++) {
       if (await holds()) return;
       await clock.advance(100);
       await new Promise((resolve) => setTimeout(resolve, 2));

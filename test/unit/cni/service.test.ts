@@ -92,9 +92,17 @@ test("ADD waits for its own device: another sandbox of the same pod that is read
 
 test("a DEL ends the ADD of its container that still waits", async (t) => {
   const node = makeNode();
-  const { call } = await node.start({ ready: () => new Promise(() => undefined) });
+  let waits = () => {};
+  const waiting = new Promise<void>((resolve) => {
+    waits = resolve;
+  });
+  const ready = () => {
+    waits();
+    return new Promise<void>(() => undefined);
+  };
+  const { call } = await node.start({ ready });
   const adding = call(add("web"));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await waiting;
   t.is((await call(del("web"))).exitCode, 0);
   t.is((await adding).output.code, 11);
   t.deepEqual(node.kernel.at(null).links, []);

@@ -8,7 +8,7 @@ test("a sleep that is aborted rejects with the reason at once, also when it was 
   controller.abort(new Error("stop"));
   await t.throwsAsync(sleep, { message: "stop" });
   await t.throwsAsync(systemClock.sleep(60_000, controller.signal), { message: "stop" });
-  t.true(performance.now() - started < 5_000);
+  t.true(performance.now() - started < 30_000);
 });
 
 test("sleeps and timers wait for as long as they were told; a cancelled timer never calls", async (t) => {

@@ -3,7 +3,7 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
-import { systemClock } from "../../../../src/lib/clock.ts";
+import { type Clock, systemClock } from "../../../../src/lib/clock.ts";
 import type { LastGood } from "../../../../src/model/last-good.ts";
 import type { Logger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
@@ -47,6 +47,7 @@ export async function follow(
   t: ExecutionContext,
   folder: string,
   lastGood: LastGood<ManifestVersion> = new Memory(),
+  clock: Clock = systemClock,
 ): Promise<Followed> {
   const store = new TableStore();
   const topics = new Map<string, readonly Problem[]>();
@@ -57,7 +58,7 @@ export async function follow(
     store,
     conditions: { report: (topic, problems) => void topics.set(topic, problems) },
     log,
-    clock: systemClock,
+    clock,
     folder,
     lastGood,
   });
@@ -89,15 +90,29 @@ export async function put(path: string, text: string): Promise<void> {
   await rename(temporary, path);
 }
 
-/** ms until it holds; throws after `mostMs`. */
-export async function until(what: string, holds: () => boolean, mostMs = 5_000): Promise<number> {
+/** ms until it holds; throws after a minute. */
+export async function until(what: string, holds: () => boolean): Promise<number> {
   const started = performance.now();
   while (!holds()) {
-    if (performance.now() - started > mostMs) throw new Error(`not within ${mostMs} ms: ${what}`);
+    if (performance.now() - started > 60_000) throw new Error(`not within a minute: ${what}`);
     await systemClock.sleep(2);
   }
   return performance.now() - started;
 }
+
+/** A clock on which 20 ms of this machine are 1 ms: what a busy one does to a test's own pauses is short then. */
+export const slowClock: Clock = {
+  now: () => Date.now(),
+  monotonicMs: () => performance.now() / 20,
+  sleep: (ms, signal) => systemClock.sleep(ms * 20, signal),
+  setTimer: (ms, callback) => systemClock.setTimer(ms * 20, callback),
+};
+
+/** A clock on which the slow look never comes: whatever is seen, an event told of. */
+export const eventsOnly: Clock = {
+  ...systemClock,
+  setTimer: (ms, callback) => (ms < 4_000 ? systemClock.setTimer(ms, callback) : { cancel: () => undefined }),
+};
 
 export const pod = (name: string, node = "node-1") =>
   JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name }, spec: { nodeName: node } });
