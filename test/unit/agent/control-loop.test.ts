@@ -98,14 +98,16 @@ test("after a dear computation the loop rests as long: changes that never end do
   const { store, loop, steps } = setUp(async () => undefined, 30);
   await loop.start();
   const start = performance.now();
-  for (let i = 0; performance.now() - start < 400; i++) {
+  const runs = () => steps.filter((step) => step === "compute").length;
+  for (let i = 0; performance.now() - start < 400 || runs() < 3; i++) {
     store.upsert("namespaces", "a", { name: "a", labels: { i: String(i) } });
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  const runs = steps.filter((step) => step === "compute").length;
+  const passed = performance.now() - start;
+  // The first was before, and one may just have begun.
+  const most = 1 + passed / 60 + 1;
+  t.true(runs() <= most, `${runs()} in ${passed} ms`);
   await loop.stop();
-  t.true(runs >= 2, String(runs));
-  t.true(runs <= 1 + 400 / 60 + 1, String(runs));
 });
 
 test("routes that change are no reason to compute", async (t) => {
