@@ -1,0 +1,88 @@
+/**
+ * A real API server, where a script is named that runs one: TANDEM_KUBE_APISERVER, called with a folder and a port; it writes
+ * FOLDER/kubeconfig and, when it answers, FOLDER/ready, and ends everything on SIGTERM. Its own ports may be the next three too.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { access, mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connectKube, type KubeClient } from "../../src/kube/index.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+
+export const apiServerScript = process.env.TANDEM_KUBE_APISERVER ?? "";
+
+/** For the title of a test that cannot run without. */
+export const withoutApiServer = "TANDEM_KUBE_APISERVER names no script that runs an API server";
+
+const startLimitMs = 300_000;
+const stepMs = 100;
+
+/** Runs `work` with a client of the cluster's administrator; stops and removes everything after it. */
+export async function withRealApiServer(
+  work: (client: KubeClient) => Promise<void>,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-api-server-"));
+  const child = spawn(apiServerScript, [folder, String(await freePorts())], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, ...settings },
+  });
+  const ended = new Promise<void>((resolve) => {
+    child.once("exit", () => resolve());
+    child.once("error", () => resolve());
+  });
+  try {
+    await untilReady(child, join(folder, "ready"));
+    const client = connectKube({
+      kubeconfig: join(folder, "kubeconfig"),
+      env: {},
+      clock: systemClock,
+      userAgent: "tandem-test",
+    });
+    try {
+      await work(client);
+    } finally {
+      await client.close();
+    }
+  } finally {
+    child.kill("SIGTERM");
+    await ended;
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function untilReady(child: ChildProcess, file: string): Promise<void> {
+  let failure: Error | null = null;
+  child.once("error", (error) => {
+    failure = error;
+  });
+  for (let waited = 0; waited < startLimitMs; waited += stepMs) {
+    if (failure !== null) throw failure;
+    if (child.exitCode !== null) throw new Error(`${apiServerScript} ended with ${child.exitCode}`);
+    const isReady = await access(file).then(
+      () => true,
+      () => false,
+    );
+    if (isReady) return;
+    await systemClock.sleep(stepMs);
+  }
+  throw new Error(`${apiServerScript} was not ready after ${startLimitMs} ms`);
+}
+
+/** The first of four ports that nobody had a moment ago. */
+async function freePorts(): Promise<number> {
+  for (;;) {
+    const first = 20_000 + Math.floor(Math.random() * 10_000);
+    const free = await Promise.all([0, 1, 2, 3].map((step) => isFree(first + step)));
+    if (free.every(Boolean)) return first;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
+}
