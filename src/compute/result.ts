@@ -53,8 +53,8 @@ export interface ComputeResult {
   readonly desired: DesiredState;
   /** "namespace/name" -> identity. */
   readonly identityOfPod: ReadonlyMap<string, number>;
-  /** Number -> its labels, as `IdentityAllocator.numberFor` was asked for them; without the reserved ones. */
-  readonly identitiesInUse: ReadonlyMap<number, { readonly key: string }>;
+  /** Number -> its labels: as `IdentityAllocator.numberFor` was asked for them, and one by one. Without the reserved ones. */
+  readonly identitiesInUse: ReadonlyMap<number, { readonly key: string; readonly texts: readonly string[] }>;
   /** In use, and the reserved ones; sorted by number. Made when it is asked for, as are `policies`. */
   readonly identities: readonly ComputedIdentity[];
   readonly policies: readonly ComputedPolicy[];

@@ -117,7 +117,7 @@ const result: ComputeResult = {
     uplinks: [],
   },
   identityOfPod: new Map([["shop/web-0", 256]]),
-  identitiesInUse: new Map([[256, { key: "k8s:app=web" }]]),
+  identitiesInUse: new Map([[256, { key: "k8s:app=web", texts: ["k8s:app=web"] }]]),
   identities: [
     { id: 1, labels: ["reserved:host"], references: 0, reserved: true },
     { id: 256, labels: ["k8s:app=web"], references: 1, reserved: false },

@@ -1,6 +1,6 @@
 import test from "ava";
 import { ControlLoop } from "../../../src/agent/control-loop.ts";
-import { type IdentityRecord, LocalIdentityAllocator } from "../../../src/agent/identity-allocator.ts";
+import { type IdentityRecord, LocalIdentityAllocator } from "../../../src/identities/index.ts";
 import type { ComputeResult } from "../../../src/compute/result.ts";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
 import { parsePrefix } from "../../../src/model/ip.ts";
@@ -21,7 +21,7 @@ function result(id: number, key: string): ComputeResult {
   return {
     desired: { identities: new Map(), clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] },
     identityOfPod: new Map(),
-    identitiesInUse: new Map([[id, { key }]]),
+    identitiesInUse: new Map([[id, { key, texts: [key] }]]),
     identities: [{ id, labels: [], references: 1, reserved: false }],
     policies: [],
     lastValid: new Map(),
