@@ -18,7 +18,7 @@ const allowed = {
   api: ["lib", "model", "native"],
   "kube-objects": ["lib", "model", "compute/policy"],
   publish: ["lib", "model", "kube", "kube-objects", "compute/result.ts", "compute/desired.ts"],
-  agent: ["publish", "kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "datapath", "observe", "cni", "api"],
+  agent: ["publish", "kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "identities", "datapath", "observe", "cni", "api"],
   cli: ["lib", "model", "config", "compute", "api", "lab", "sources/files"],
   lab: ["lib", "model", "native", "config", "kube", "api", "sources/files", "compute"],
 };

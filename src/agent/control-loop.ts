@@ -4,6 +4,7 @@
  */
 import type { ComputeResult } from "../compute/result.ts";
 import type { DesiredState } from "../compute/desired.ts";
+import type { RecordedAllocator } from "../identities/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
 import type { LastGood } from "../model/last-good.ts";
@@ -11,7 +12,6 @@ import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { PolicyRow, TableName } from "../model/tables.ts";
-import type { LocalIdentityAllocator } from "./identity-allocator.ts";
 import type { IdentityFile } from "./identity-file.ts";
 
 /** ms between two computations: long enough to take a burst of changes as one, short against a pod's start. */
@@ -29,7 +29,7 @@ export interface ControlLoopOptions {
   readonly store: TableStore;
   readonly compute: (snapshot: TableSnapshot) => ComputeResult;
   readonly apply: (desired: DesiredState) => Promise<void>;
-  readonly allocator: LocalIdentityAllocator;
+  readonly allocator: RecordedAllocator;
   readonly identityFile: Pick<IdentityFile, "write">;
   /** Of policies, by their keys. */
   readonly lastValid: Pick<LastGood<PolicyRow>, "keep">;

@@ -1,17 +1,29 @@
-/** The identity allocator's memory: stateDir/identities.json, replaced as a whole. */
+/** The identity allocator's memory: a file of stateDir, replaced as a whole. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type IdentityRecord, localNumbers, type NumberRange, parseIdentityRecord } from "../identities/index.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { ConditionSink } from "../model/status.ts";
 import { replaceFile } from "./durable-file.ts";
-import { type IdentityRecord, parseIdentityRecord } from "./identity-allocator.ts";
+
+export interface IdentityFileOptions {
+  /** Each allocator has its own: numbers of one mean nothing to another. */
+  readonly name: string;
+  /** Numbers that its allocator may give. */
+  readonly range: NumberRange;
+}
+
+/** Of the local allocator. */
+const ofThisNode: IdentityFileOptions = { name: "identities.json", range: localNumbers };
 
 export class IdentityFile {
   readonly #path: string;
+  readonly #range: NumberRange;
   readonly #conditions: ConditionSink;
 
-  constructor(stateDir: string, conditions: ConditionSink) {
-    this.#path = join(stateDir, "identities.json");
+  constructor(stateDir: string, conditions: ConditionSink, { name, range } = ofThisNode) {
+    this.#path = join(stateDir, name);
+    this.#range = range;
     this.#conditions = conditions;
   }
 
@@ -22,7 +34,7 @@ export class IdentityFile {
       throw this.#failed("read", error);
     });
     if (text === null) return null;
-    const record = parseIdentityRecord(text);
+    const record = parseIdentityRecord(text, this.#range);
     if (record === null) {
       this.#conditions.report("identities", [
         {

@@ -1,5 +1,5 @@
 import test from "ava";
-import { LocalIdentityAllocator, parseIdentityRecord } from "../../../src/agent/identity-allocator.ts";
+import { clusterNumbers, LocalIdentityAllocator, parseIdentityRecord } from "../../../src/identities/index.ts";
 import { VersionedMap } from "../../../src/lib/versioned-map.ts";
 
 test("numbers start at 256 and a set of labels keeps its number over restarts", (t) => {
@@ -63,4 +63,8 @@ test("a record that is no record is not believed", (t) => {
   ]) {
     t.is(parseIdentityRecord(text), null, text);
   }
+  const ofCluster = `{"version":1,"numbers":{"a":${(7 << 16) | 256}},"free":[]}`;
+  t.is(parseIdentityRecord(ofCluster), null, "numbers of a cluster are none of a node's");
+  t.deepEqual(parseIdentityRecord(ofCluster, clusterNumbers(7))?.numbers, { a: 459_008 });
+  t.is(parseIdentityRecord(ofCluster, clusterNumbers(8)), null, "of another cluster");
 });

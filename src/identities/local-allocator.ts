@@ -2,7 +2,7 @@
  * Numbers of identities for one node that has nobody to ask. Conntrack entries and pinned maps outlive the agent, so a set of labels
  * keeps its number over restarts, and the number of one that is gone is given to another as late as possible.
  */
-import type { ComputeResult, IdentityAllocator } from "../compute/result.ts";
+import type { IdentityAllocator } from "../compute/result.ts";
 import { TandemError } from "../lib/errors.ts";
 import { mapChanges } from "../lib/map-diff.ts";
 
@@ -10,6 +10,9 @@ import { mapChanges } from "../lib/map-diff.ts";
 const firstNumber = 256;
 /** 16 bits: the upper 8 of an identity are the cluster's. */
 const lastNumber = 65_535;
+
+/** Number -> the key that it was given for. */
+type NumbersInUse = ReadonlyMap<number, { readonly key: string }>;
 
 /** As it is written down; `free` is ordered, longest free first. */
 export interface IdentityRecord {
@@ -25,7 +28,7 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   /** Since the last `retain`: whoever asked may not use them after all. */
   readonly #asked = new Set<string>();
   /** Null: nobody said yet. */
-  #used: ComputeResult["identitiesInUse"] | null = null;
+  #used: NumbersInUse | null = null;
   #next: number;
   #changed = false;
 
@@ -54,7 +57,7 @@ export class LocalIdentityAllocator implements IdentityAllocator {
    * Says which numbers are in use now: the others are free from here on. It costs what changed since the last time.
    * @param used number -> what it stands for
    */
-  retain(used: ComputeResult["identitiesInUse"]): void {
+  retain(used: NumbersInUse): void {
     const before = this.#used;
     this.#used = used;
     const keys =
@@ -70,13 +73,11 @@ export class LocalIdentityAllocator implements IdentityAllocator {
     this.#asked.clear();
   }
 
-  /** What has to be written down before the kernel may learn of new numbers; null if nothing changed since it last was. */
   unwritten(): IdentityRecord | null {
     if (!this.#changed) return null;
     return { version: 1, numbers: Object.fromEntries(this.#numbers), free: [...this.#free] };
   }
 
-  /** What `unwritten` gave is written down. */
   written(): void {
     this.#changed = false;
   }
@@ -96,18 +97,5 @@ export class LocalIdentityAllocator implements IdentityAllocator {
     this.#free.delete(oldest);
     this.#numbers.delete(oldest);
     return number;
-  }
-}
-
-/** @returns null for what is not such a record (an empty or foreign file) */
-export function parseIdentityRecord(text: string): IdentityRecord | null {
-  try {
-    const value = JSON.parse(text) as Partial<IdentityRecord> | null;
-    if (value?.version !== 1 || typeof value.numbers !== "object" || !Array.isArray(value.free)) return null;
-    const numbers = Object.values(value.numbers ?? {});
-    const valid = numbers.every((n) => Number.isInteger(n) && n >= firstNumber && n <= lastNumber);
-    return valid && new Set(numbers).size === numbers.length ? (value as IdentityRecord) : null;
-  } catch {
-    return null;
   }
 }
