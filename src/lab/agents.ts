@@ -79,7 +79,7 @@ export async function agentReady(node: NodePlan): Promise<boolean> {
 }
 
 /** @throws LabError LAB_AGENT with the end of its log when it stops, or is not ready in time */
-export async function waitForAgent(node: NodePlan, timeoutMs = 60_000): Promise<void> {
+export async function waitForAgent(node: NodePlan, timeoutMs = 120_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await agentReady(node))) {
     const ended = (await agentProcess(node)) === null;

@@ -74,7 +74,7 @@ const sessionStates = ["UNKNOWN", "IDLE", "CONNECT", "ACTIVE", "OPENSENT", "OPEN
 /** A node's BGP sessions; null when its daemon does not answer. */
 export async function nodePeers(node: NodePlan): Promise<readonly BgpPeer[] | null> {
   const place = { netns: node.netns, cgroup: systemCgroup(node) };
-  const { code, stdout } = await run(inside(place, ["gobgp", "neighbor", "-j"]), { timeoutMs: 5000 });
+  const { code, stdout } = await run(inside(place, ["gobgp", "neighbor", "-j"]), { timeoutMs: 30_000 });
   if (code !== 0) return null;
   const peers = JSON.parse(stdout) as readonly {
     readonly conf?: { readonly neighbor_address?: string; readonly peer_asn?: number };
@@ -123,7 +123,7 @@ export async function missingRoutes(lab: LabPlan): Promise<readonly (readonly [p
 }
 
 /** @throws LabError LAB_BGP naming what is missing after `timeoutMs` */
-export async function waitForRoutes(lab: LabPlan, timeoutMs = 60_000): Promise<void> {
+export async function waitForRoutes(lab: LabPlan, timeoutMs = 120_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const missing = await missingRoutes(lab);

@@ -22,7 +22,7 @@ export async function makeCgroup(path: string): Promise<void> {
 
 /** Kills every process in it and below (at once, where the kernel has cgroup.kill: 5.14), then removes it. Idempotent. */
 export async function destroyCgroup(path: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 30_000;
   for (;;) {
     const left = await cgroupProcesses(path);
     if (left.length === 0) break;

@@ -207,7 +207,7 @@ export class Lab {
   }
 
   /** Polls until it gives true. @throws LabError LAB_TIMEOUT naming what was waited for */
-  async until(what: string, condition: () => Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+  async until(what: string, condition: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!(await condition())) {
       if (Date.now() > deadline)

@@ -171,7 +171,7 @@ test("a full map is reported with its name and setting; pods and policies that f
     const { services } = await lab.status();
     const answered = await Promise.all(
       services.map(({ addresses }) =>
-        answererOf(lab, "default/client", addresses.find((a) => a.includes(".")) ?? "", 80, 1),
+        answererOf(lab, "default/client", addresses.find((a) => a.includes(".")) ?? "", 80, 3),
       ),
     );
     t.is(answered.filter((name) => name === "default/server").length, 2, "as many as there is room for");

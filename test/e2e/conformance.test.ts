@@ -15,7 +15,7 @@ async function run(
   folders: readonly string[],
   options: Partial<ConformanceOptions> = {},
 ): Promise<readonly CaseResult[]> {
-  t.timeout(600_000);
+  t.timeout(1_800_000);
   const name = labName();
   t.teardown(() => Lab.down(name));
   const results = await runConformance({ folders, name, ...options });
@@ -70,7 +70,7 @@ test.serial("a run tells every connection that is not as the table says", async 
     spec: { podSelector: {}, policyTypes: ["Ingress"] },
   }));
   await writeFile(join(shut, "policies.yaml"), closing.map((object) => JSON.stringify(object)).join("\n---\n"));
-  const results = await run(t, [honest, open, shut], { patience: { allowMs: 1500 } });
+  const results = await run(t, [honest, open, shut], { patience: { allowMs: 5_000 } });
   const [same, opened, closed] = results;
   if (same === undefined || opened === undefined || closed === undefined) throw new Error("a case is missing");
   t.is(totalsOf([same]).failed, 0, formatReport([same]));

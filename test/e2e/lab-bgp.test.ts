@@ -68,7 +68,7 @@ test("routes look as kube-router writes them, and hosts behind the top of rack r
       "the own pod CIDR is the CNI plugin's",
     );
     for (const address of [two.ipv4, two.ipv6]) {
-      const { code } = await lab.exec("external/client", ["ping", "-c", "1", "-W", "2", address]);
+      const { code } = await lab.exec("external/client", ["ping", "-c", "1", "-W", "10", address]);
       t.is(code, 0, `client to ${address}`);
     }
     const { nodes } = await lab.status();

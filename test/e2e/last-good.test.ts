@@ -35,7 +35,9 @@ async function knock(
 ): Promise<{ readonly answered: number; readonly refused: number }> {
   const urls = addresses.map((address) => `-o /dev/null http://${address}:8080/`).join(" ");
   const round = `curl -sgZ -m ${seconds} -w '%{http_code}\n' ${urls}; sleep 0.02`;
-  const { stdout } = await lab.exec(from, ["sh", "-c", `while [ ! -e ${stop} ]; do ${round}; done`]);
+  const { stdout } = await lab.exec(from, ["sh", "-c", `while [ ! -e ${stop} ]; do ${round}; done`], {
+    timeoutMs: 300_000,
+  });
   const codes = stdout.trim().split("\n");
   return {
     answered: codes.filter((code) => code === "200").length,
@@ -60,7 +62,7 @@ test("kill -9 and restart of the agents while policies are broken or invalid: wh
       const file = (server: Server) => join(lab.plan.manifests, `${server}.yaml`);
       const write = (server: Server, text: string) => writeFile(file(server), text);
       const reaches = async (from: string, server: Server) => {
-        return (await answererOf(lab, `default/${from}`, address.get(server) ?? "", 8080, 1)) !== null;
+        return (await answererOf(lab, `default/${from}`, address.get(server) ?? "", 8080, 3)) !== null;
       };
       const problemsAre = (expected: readonly string[]) =>
         lab.until(`problems: ${expected.join(", ")}`, async () => {
@@ -86,8 +88,8 @@ test("kill -9 and restart of the agents while policies are broken or invalid: wh
       t.teardown(() => rm(folder, { recursive: true, force: true }));
       const stop = join(folder, "stop");
       const all = [...address.values()];
-      const friend = knock(lab, "default/friend", all, { seconds: 2, stop });
-      const strangers = ["stranger", "near"].map((from) => knock(lab, `default/${from}`, all, { seconds: 0.1, stop }));
+      const friend = knock(lab, "default/friend", all, { seconds: 20, stop });
+      const strangers = ["stranger", "near"].map((from) => knock(lab, `default/${from}`, all, { seconds: 0.3, stop }));
 
       await write("broken", noYaml);
       await write("invalid", policyOf("invalid", "friend", "form"));
@@ -114,11 +116,11 @@ test("kill -9 and restart of the agents while policies are broken or invalid: wh
       await writeFile(stop, "");
       for (const { answered, refused } of await Promise.all(strangers)) {
         t.is(answered, 0, "a stranger came through");
-        t.true(refused > 40, `only ${refused} were tried`);
+        t.true(refused > 20, `only ${refused} were tried`);
       }
       const { answered, refused } = await friend;
       t.is(refused, 0, "the friend was refused");
-      t.true(answered > 40, `only ${answered} were tried`);
+      t.true(answered > 20, `only ${answered} were tried`);
 
       // Two are mended, and mean something else now; two are deleted.
       for (const server of ["broken", "invalid-away"] as const) await write(server, policyOf(server, "stranger"));

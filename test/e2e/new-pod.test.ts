@@ -71,7 +71,7 @@ test("ADD of a pod whose object the agent does not know yet waits, closed, and e
     await lab.until("the endpoint is known", async () => (await endpoint()) !== undefined);
     const { ipv4, state } = (await endpoint()) ?? {};
     t.is(state, "closed");
-    const pings = async () => (await lab.exec("default/client", ["ping", "-c", "1", "-W", "1", ipv4 ?? ""])).code === 0;
+    const pings = async () => (await lab.exec("default/client", ["ping", "-c", "1", "-W", "5", ipv4 ?? ""])).code === 0;
     t.false(await pings());
     t.false(ended);
     const object = { ...pod("early"), status: { phase: "Running" } };

@@ -2,7 +2,7 @@ import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { netnsPath } from "../../src/lab/plan.ts";
 import { run } from "../../src/lab/run.ts";
-import { agentStatus, answererOf, fetchFrom, flowFrom, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, answererOf, beginFlow, fetchFrom, flowFrom, pod, podAddress, withLab } from "../support/lab.ts";
 
 const backend = (name: string, node: string) =>
   pod(name, { node, labels: { app: "backend" }, ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
@@ -31,7 +31,7 @@ async function serviceAddresses(lab: Lab): Promise<readonly string[]> {
 /** Everybody who answers `count` connections, sorted; "none" for one that fails. */
 async function answerers(lab: Lab, from: string, address: string, count: number): Promise<readonly string[]> {
   const host = address.includes(":") ? `[${address}]` : address;
-  const loop = `for i in $(seq ${count}); do curl -sg -m 2 http://${host}:80/ || echo none; done`;
+  const loop = `for i in $(seq ${count}); do curl -sg -m 20 http://${host}:80/ || echo none; done`;
   const { stdout } = await lab.exec(from, ["sh", "-c", loop]);
   const names = stdout
     .trim()
@@ -41,7 +41,7 @@ async function answerers(lab: Lab, from: string, address: string, count: number)
 }
 
 /** In the pod's network namespace but in no cgroup of the node: the socket hook does not see it, packets are translated. */
-async function fetchWithoutHook(lab: Lab, podName: string, address: string): Promise<string | null> {
+async function fetchWithoutHook(lab: Lab, podName: string, address: string, seconds = 20): Promise<string | null> {
   const { netns } = await lab.place(podName);
   const host = address.includes(":") ? `[${address}]` : address;
   const { code, stdout } = await run([
@@ -50,7 +50,7 @@ async function fetchWithoutHook(lab: Lab, podName: string, address: string): Pro
     "curl",
     "-sg",
     "-m",
-    "2",
+    String(seconds),
     `http://${host}:80/`,
   ]);
   return code === 0 ? stdout.trim() : null;
@@ -106,13 +106,12 @@ test("UDP without connect: answers come from the service's address, of one backe
     { nodes: 2, objects: [backend("a", "node-1"), backend("b", "node-2"), pod("client", { node: "node-1" }), service] },
     async (lab) => {
       for (const address of await serviceAddresses(lab)) {
-        const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53, seconds: 1 });
-        t.true(flow.sent > 20);
+        const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53 });
         t.is(flow.answered, flow.sent);
       }
       // recvfrom shows the service, not the backend.
       const [address = ""] = await serviceAddresses(lab);
-      const script = `const s = require("dgram").createSocket("udp4"); s.on("message", (_, from) => { console.log(from.address + ":" + from.port); s.close(); }); s.send("x", 53, "${address}"); setTimeout(() => process.exit(1), 3000).unref();`;
+      const script = `const s = require("dgram").createSocket("udp4"); s.on("message", (_, from) => { console.log(from.address + ":" + from.port); s.close(); }); s.send("x", 53, "${address}"); setTimeout(() => process.exit(1), 30000).unref();`;
       const { stdout } = await lab.exec("default/client", [process.execPath, "-e", script]);
       t.is(stdout.trim(), `${address}:53`);
     },
@@ -131,12 +130,10 @@ test("getpeername shows the service; a service without backends refuses at once 
     await lab.deleteObjects([backend("a", "node-1")]);
     await lab.until("the backend is gone", async () => (await agentStatus(lab, "node-1")).counts.backends === 0);
     for (const address of await serviceAddresses(lab)) {
-      const started = Date.now();
       const { code, stdout } = await dial(address);
       t.is(code, 1);
-      t.regex(stdout, /^(EPERM|ECONNREFUSED)/);
-      t.true(Date.now() - started < 2000, "not a time-out");
-      t.is(await fetchWithoutHook(lab, "default/client", address), null);
+      t.regex(stdout, /^(EPERM|ECONNREFUSED)/, "not a time-out");
+      t.is(await fetchWithoutHook(lab, "default/client", address, 2), null);
     }
   }));
 
@@ -146,12 +143,12 @@ test("new connections follow the backends as they come and go; one that is open 
     { nodes: 2, objects: [backend("a", "node-1"), pod("client", { node: "node-2" }), service] },
     async (lab) => {
       const [address = "", address6 = ""] = await serviceAddresses(lab);
-      const flow = flowFrom(lab, "default/client", { kind: "tcp", address, port: 80, seconds: 6 });
+      const flow = await beginFlow(lab, "default/client", { kind: "tcp", address, port: 80 });
       await lab.applyObjects([backend("b", "node-2"), backend("c", "node-1")]);
       t.deepEqual(await answerers(lab, "default/client", address6, 30), ["default/a", "default/b", "default/c"]);
       await lab.deleteObjects([backend("b", "node-2")]);
       t.deepEqual(await answerers(lab, "default/client", address, 20), ["default/a", "default/c"]);
-      const { sent, answered, from } = await flow;
+      const { sent, answered, from } = await flow.end();
       t.is(answered, sent);
       t.deepEqual(from, ["default/a"]);
     },
@@ -184,7 +181,7 @@ test("policy sees the backend, never the service's address", (t) =>
         t.regex((await fetchWithoutHook(lab, "default/client", address)) ?? "none", /^default\/a/);
       }
       const [address = ""] = await serviceAddresses(lab);
-      const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53, seconds: 0.5 });
+      const flow = await flowFrom(lab, "default/client", { kind: "udp", address, port: 53 });
       t.is(flow.answered, 0, "UDP is not allowed to the backend");
       t.is(await answererOf(lab, "default/client", await podAddress(lab, "default/a"), 8080), "default/a");
     },

@@ -1,5 +1,8 @@
 /** A lab for one end-to-end test: of its own name, taken down whatever happens, its logs shown when the test fails. */
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
@@ -17,7 +20,7 @@ export async function withLab(
   options: Omit<LabOptions, "name">,
   work: (lab: Lab) => Promise<void>,
 ): Promise<void> {
-  t.timeout(240_000);
+  t.timeout(600_000);
   const name = labName();
   t.teardown(() => Lab.down(name));
   try {
@@ -81,13 +84,13 @@ export async function podAddress(lab: Lab, name: string, family: 4 | 6 = 4): Pro
   return found;
 }
 
-/** One HTTP request from `from`; the answer's text, or null when there is none within `seconds`. */
+/** One HTTP request from `from`; the answer's text, or null when there is none within `seconds`. Who expects none says how long is enough. */
 export async function fetchFrom(
   lab: Lab,
   from: string,
   address: string,
   port: number,
-  seconds = 2,
+  seconds = 20,
 ): Promise<string | null> {
   const host = address.includes(":") ? `[${address}]` : address;
   const { code, stdout } = await lab.exec(from, ["curl", "-sg", "-m", String(seconds), `http://${host}:${port}/`]);
@@ -101,24 +104,88 @@ export interface FlowCount {
   readonly from: readonly string[];
 }
 
-/** One socket, a message each 20 ms for `seconds`: what test/support/flow.js counts. */
+export interface Flow {
+  /** Sends no more, waits for late answers, and tells what test/support/flow.js counted. */
+  end(): Promise<FlowCount>;
+}
+
+export interface FlowOptions {
+  readonly kind: "tcp" | "udp";
+  readonly address: string;
+  readonly port: number;
+}
+
+/** ms that a flow lives at most, when a test forgets it. */
+const flowMs = 180_000;
+
+/** One socket, a message each 20 ms until its end. Resolves when the first 20 were sent, over TCP answered too. */
+export async function beginFlow(lab: Lab, from: string, { kind, address, port }: FlowOptions): Promise<Flow> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-flow-"));
+  const file = join(folder, "flow");
+  const script = new URL("flow.js", import.meta.url).pathname;
+  const words = [process.execPath, script, kind, address, String(port), file];
+  let ended = false;
+  const running = lab.exec(from, words, { timeoutMs: flowMs }).then(async (result) => {
+    ended = true;
+    await rm(folder, { recursive: true, force: true });
+    return result;
+  });
+  const end = async () => {
+    await writeFile(`${file}.end`, "").catch(() => undefined); // it ended by itself, and its folder is gone
+    const { stdout, stderr } = await running;
+    if (stdout === "") throw new Error(`no ${kind} flow from ${from} to ${address}: ${stderr}`);
+    return JSON.parse(stdout) as FlowCount;
+  };
+  try {
+    await lab.until(
+      `a ${kind} flow from ${from} to ${address} begins`,
+      async () => ended || existsSync(`${file}.begun`),
+    );
+  } catch (error) {
+    await writeFile(`${file}.end`, "");
+    throw error;
+  }
+  return { end };
+}
+
+/** A flow while `work` is done. */
 export async function flowFrom(
   lab: Lab,
   from: string,
-  flow: { readonly kind: "tcp" | "udp"; readonly address: string; readonly port: number; readonly seconds: number },
+  options: FlowOptions,
+  work: () => Promise<unknown> = async () => undefined,
 ): Promise<FlowCount> {
-  const script = new URL("flow.js", import.meta.url).pathname;
-  const { kind, address, port, seconds } = flow;
-  const { stdout, stderr } = await lab.exec(from, [
-    process.execPath,
-    script,
-    kind,
-    address,
-    String(port),
-    String(seconds),
-  ]);
-  if (stdout === "") throw new Error(`no ${kind} flow from ${from} to ${address}: ${stderr}`);
-  return JSON.parse(stdout) as FlowCount;
+  const flow = await beginFlow(lab, from, options);
+  try {
+    await work();
+  } catch (error) {
+    await flow.end();
+    throw error;
+  }
+  return flow.end();
+}
+
+/**
+ * What `tandem monitor` of a node tells while `work` is done again and again, each time as new flows: some begin after it listens.
+ * How soon it does nobody knows: it is given longer until it told `enough`.
+ */
+export async function monitored<Event>(
+  lab: Lab,
+  node: string,
+  work: () => Promise<void>,
+  enough: (events: readonly Event[]) => boolean,
+): Promise<readonly Event[]> {
+  for (let timeoutMs = 6_000; ; timeoutMs *= 2) {
+    let watched = false;
+    const watching = lab.agent(node, ["monitor", "--json"], { timeoutMs }).finally(() => {
+      watched = true;
+    });
+    while (!watched) await work();
+    const lines = (await watching).stdout.split("\n");
+    // Killed in the middle of its last line, perhaps.
+    const events = lines.slice(0, -1).map((line) => JSON.parse(line) as Event);
+    if (enough(events) || timeoutMs > 60_000) return events;
+  }
 }
 
 /** `tandem status --json` of a node's agent. */
@@ -134,7 +201,7 @@ export async function answererOf(
   from: string,
   address: string,
   port: number,
-  seconds = 2,
+  seconds = 20,
 ): Promise<string | null> {
   return (await fetchFrom(lab, from, address, port, seconds))?.split(" ")[0] ?? null;
 }

@@ -28,7 +28,7 @@ export function registerTestCommand(
     .option("--dual", "over IPv6 too, where labels and ports alone decide: pods and nodes get such addresses", false)
     .option("--keep", "leave the lab up, to look at it", false)
     .option("--deny-after <ms>", "silence after which a connection counts as denied", number, 400)
-    .option("--allow-within <ms>", "time for a connection that has to be allowed", number, 5000)
+    .option("--allow-within <ms>", "time for a connection that has to be allowed", number, 20_000)
     .option("--set <key=value>", "a setting of every agent, such as tcMode=clsact or cgroup=null", readSetting, {})
     .option("--json", "as JSON", false)
     .action(

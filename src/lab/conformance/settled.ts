@@ -7,7 +7,7 @@ import { LabError } from "../errors.ts";
 import { writeAtomically } from "../files.ts";
 import type { LabPlan, NodePlan } from "../plan.ts";
 
-const timeoutMs = 20_000;
+const timeoutMs = 60_000;
 const pollMs = 5;
 
 /**
@@ -22,7 +22,7 @@ export class Barrier {
     this.#lab = lab;
   }
 
-  /** @throws LabError LAB_SETTLE naming the node that did not follow within 20 s */
+  /** @throws LabError LAB_SETTLE naming the node that did not follow within a minute */
   async pass(): Promise<void> {
     const name = `barrier-${++this.#number}`;
     const object = {
