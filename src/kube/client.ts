@@ -352,11 +352,13 @@ function json(kind: KubeKind, object: KubeObject): Body {
   };
 }
 
-/** What a ListSplitter leaves: items that are no objects are still in it. An API server writes null for none. */
+/**
+ * What a ListSplitter leaves of a list: items that are no objects would still be in it. API servers may write null for none, but they
+ * always write it: an answer without items is something else, and no news of everything being gone.
+ */
 function isEmptyList(frame: unknown): frame is Readonly<Record<string, unknown>> {
   if (!isRecord(frame)) return false;
-  const items = frame.items ?? [];
-  return Array.isArray(items) && items.length === 0;
+  return frame.items === null || (Array.isArray(frame.items) && frame.items.length === 0);
 }
 
 function nameOf({ metadata: { name, namespace } }: KubeObject): ObjectName {
