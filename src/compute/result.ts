@@ -4,15 +4,25 @@ import type { TableSnapshot } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
 import type { DesiredState } from "./desired.ts";
 
-/** Gives sets of labels their numbers. The same key gets the same number as long as it is in use. */
+/** Gives sets of labels their numbers. The same key gets the same number as long as it is in use, but for what `renumbered` tells. */
 export interface IdentityAllocator {
   /**
    * @param key canonical text of the labels (`labelTexts` joined)
-   * @returns 256-65535
-   * @throws TandemError IDENTITIES_EXHAUSTED
+   * @param node where a pod of these labels runs; "": it is not known
+   * @returns an identity that is not reserved: at least 256 in its lower 16 bits
+   * @throws TandemError IDENTITIES_EXHAUSTED; IDENTITY_PENDING and IDENTITY_DELAYED of those who have to ask others for a number
    */
-  numberFor(key: string): number;
+  numberFor(key: string, node: string): number;
+  /**
+   * Keys whose number may be another since the last call, or none: everybody in a cluster uses the same number for a set of labels, and
+   * two nodes may have met a new set at once. Missing in allocators that have nobody to agree with.
+   */
+  renumbered?(): Iterable<string>;
 }
+
+/** Codes of `numberFor` while a number is on its way: as usual, or for longer than it should be. */
+export const identityPending = "IDENTITY_PENDING";
+export const identityDelayed = "IDENTITY_DELAYED";
 
 export interface ComputationOptions {
   /** Name of this node, as its Node object has it. */

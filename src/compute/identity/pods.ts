@@ -10,7 +10,7 @@ import { TandemError } from "../../lib/errors.ts";
 import { compareText, type LabelMap } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import type { Labels, NamespaceRow, PodRow } from "../../model/tables.ts";
-import type { IdentityAllocator } from "../result.ts";
+import { type IdentityAllocator, identityDelayed, identityPending } from "../result.ts";
 import { identityLabels, labelTexts } from "./labels.ts";
 
 /** A set of labels that pods have. The same object as long as anything refers to it. */
@@ -105,8 +105,8 @@ export class PodIdentifier {
   #pods = VersionedMap.from<string, PodFact>();
   #numbers = VersionedMap.from<string, number>();
   #identities = VersionedMap.from<number, PodIdentity>();
-  /** Pods for which there was no number left, with the reason. */
-  readonly #without = new Map<string, { readonly labelSet: LabelSet; readonly problem: Problem }>();
+  /** Pods for which there was no number, with the reason; null: it is on its way. */
+  readonly #without = new Map<string, { readonly labelSet: LabelSet; readonly problem: Problem | null }>();
 
   constructor(allocator: IdentityAllocator) {
     this.#allocator = allocator;
@@ -155,6 +155,7 @@ export class PodIdentifier {
   ): readonly string[] {
     // Where a pod got no number, ask again: numbers become free without a change of the tables.
     const keys = new Set(this.#without.keys());
+    for (const key of this.#renumbered()) keys.add(key);
     for (const { key, before, after } of mapChanges(this.#rows, pods)) {
       keys.add(key);
       if (before !== undefined) this.#ofNamespace.delete(before.namespace, key);
@@ -176,11 +177,11 @@ export class PodIdentifier {
     const texts = labelTexts(labels);
     // A label has no line break, so different texts make different keys.
     const labelKey = texts.join("\n");
-    if (before?.row === row && before.labelSet.key === labelKey) return before;
     const known = this.#numbered.get(labelKey);
+    if (before?.row === row && before.labelSet.key === labelKey && before.identity === known?.identity) return before;
     // One object for all pods of equal labels.
     const labelSet = known?.labelSet ?? { labels, texts, key: labelKey };
-    const identity = known?.identity ?? this.#numberFor(labelSet, key);
+    const identity = known?.identity ?? this.#numberFor(labelSet, key, row.node);
     return identity === null ? undefined : { key, row, labelSet, identity };
   }
 
@@ -190,21 +191,45 @@ export class PodIdentifier {
     else known.pods++;
   }
 
-  #release({ labelSet }: PodFact): void {
+  #release({ labelSet, identity }: PodFact): void {
     const known = this.#numbered.get(labelSet.key);
-    if (known !== undefined && --known.pods === 0) this.#numbered.delete(labelSet.key);
+    // Its number may have been another then: it does not count for this one.
+    if (known?.identity === identity && --known.pods === 0) this.#numbered.delete(labelSet.key);
   }
 
-  /** Null: there is none left; its pods stay closed. */
-  #numberFor(labelSet: LabelSet, pod: string): number | null {
+  /** Pods whose labels have another number than before, or none for now. */
+  *#renumbered(): Iterable<string> {
+    for (const labelKey of this.#allocator.renumbered?.() ?? []) {
+      const known = this.#numbered.get(labelKey);
+      if (known === undefined || this.#hasStill(known)) continue;
+      this.#numbered.delete(labelKey);
+      for (const { key } of this.#identities.get(known.identity)?.pods ?? []) yield key;
+    }
+  }
+
+  #hasStill({ labelSet, identity }: Numbered): boolean {
     try {
-      return this.#allocator.numberFor(labelSet.key);
+      return this.#allocator.numberFor(labelSet.key, "") === identity;
+    } catch (error) {
+      if (!(error instanceof TandemError)) throw error;
+      return false;
+    }
+  }
+
+  /** Null: there is none, or none yet; its pods stay closed. */
+  #numberFor(labelSet: LabelSet, pod: string, node: string): number | null {
+    try {
+      return this.#allocator.numberFor(labelSet.key, node);
     } catch (error) {
       if (!(error instanceof TandemError)) throw error;
       const { code, message, remedy } = error;
+      if (code === identityPending) {
+        this.#without.set(pod, { labelSet, problem: null });
+        return null;
+      }
       const problem: Problem = {
         code,
-        severity: "error",
+        severity: code === identityDelayed ? "warning" : "error",
         object: `Pod ${pod}`,
         field: "metadata.labels",
         message,
@@ -222,7 +247,7 @@ export class PodIdentifier {
     return [...this.#without]
       .sort(([a], [b]) => compareText(a, b))
       .flatMap(([, { labelSet, problem }]) => {
-        if (told.has(labelSet.key)) return [];
+        if (problem === null || told.has(labelSet.key)) return [];
         told.add(labelSet.key);
         return [problem];
       });

@@ -1,4 +1,5 @@
 import test from "ava";
+import { identityDelayed, identityPending } from "../../../../src/compute/result.ts";
 import { TandemError } from "../../../../src/lib/errors.ts";
 import { address, Bench, pod, policy } from "../support.ts";
 
@@ -88,4 +89,86 @@ test("errors of the allocator that are not about numbers are passed on", (t) => 
     throw new RangeError("a defect");
   };
   t.throws(() => new Bench({ identities: { numberFor } }).pods(pod("a")).compute(), { instanceOf: RangeError });
+});
+
+/** An allocator that says what the test wants it to. */
+function toldAllocator(answers: Map<string, number | string>) {
+  const asked: string[] = [];
+  const changed = new Set<string>();
+  const appOf = (key: string) => /k8s:app=(.*)/.exec(key)?.[1] ?? "";
+  const identities = {
+    numberFor: (key: string, node: string): number => {
+      asked.push(`${appOf(key)} on ${node}`);
+      const answer = answers.get(appOf(key)) ?? 300;
+      if (typeof answer === "number") return answer;
+      throw new TandemError({ code: answer, object: key, message: "not yet", remedy: "wait" });
+    },
+    *renumbered() {
+      for (const key of changed) yield key;
+      changed.clear();
+    },
+  };
+  const keyOf = (result: ReturnType<Bench["compute"]>, id: number) => result.identitiesInUse.get(id)?.key ?? "";
+  return { identities, asked, changed, keyOf };
+}
+
+test("a number that is on its way is no problem, one that does not come is a warning, and the pod is closed until then", (t) => {
+  const answers = new Map<string, number | string>([["a", identityPending]]);
+  const { identities, asked } = toldAllocator(answers);
+  const bench = new Bench({ identities }).local(pod("a", { addresses: [address("10.1.1.2")] }));
+  const waiting = bench.compute();
+  t.deepEqual(waiting.problems, []);
+  t.like(waiting.desired.endpoints[0], { set: null, identity: 5 });
+  t.deepEqual(asked, ["a on n1"]);
+
+  answers.set("a", identityDelayed);
+  t.deepEqual(
+    bench.compute().problems.map(({ code, severity, object }) => `${severity} ${code} ${object}`),
+    ["warning IDENTITY_DELAYED Pod shop/a"],
+  );
+  answers.set("a", 400);
+  const given = bench.compute();
+  t.deepEqual(given.problems, []);
+  t.like(given.desired.endpoints[0], { set: "400", identity: 400 });
+});
+
+test("pods follow a number that became another, also when another set of labels has the old one now", (t) => {
+  const answers = new Map<string, number | string>([
+    ["a", 400],
+    ["b", 500],
+  ]);
+  const { identities, changed, keyOf } = toldAllocator(answers);
+  const twin = { labels: { app: "a" } };
+  const bench = new Bench({ identities }).pods(pod("a"), pod("a2", twin), pod("b"));
+  const before = bench.compute();
+  answers.set("a", 300).set("b", 400);
+  changed.add(keyOf(before, 400)).add(keyOf(before, 500));
+  const after = bench.compute();
+  t.deepEqual(Object.fromEntries(after.identityOfPod), { "shop/a": 300, "shop/a2": 300, "shop/b": 400 });
+  t.deepEqual([...after.identitiesInUse].map(([id, { key }]) => [id, key]).sort(), [
+    [300, keyOf(before, 400)],
+    [400, keyOf(before, 500)],
+  ]);
+  // What is counted stays right: the last pod of a set frees its number.
+  bench.store.delete("pods", "shop/a");
+  t.deepEqual([...bench.compute().identitiesInUse.keys()].sort(), [300, 400]);
+  bench.store.delete("pods", "shop/a2");
+  t.deepEqual([...bench.compute().identitiesInUse.keys()], [400]);
+});
+
+test("a number that is taken away closes its pods until there is another; one that stayed changes nothing", (t) => {
+  const answers = new Map<string, number | string>([
+    ["a", 400],
+    ["b", 500],
+  ]);
+  const { identities, changed, keyOf } = toldAllocator(answers);
+  const bench = new Bench({ identities }).pods(pod("a"), pod("b"));
+  const before = bench.compute();
+  changed.add(keyOf(before, 400)).add(keyOf(before, 500));
+  answers.set("a", identityPending);
+  const without = bench.compute();
+  t.deepEqual(Object.fromEntries(without.identityOfPod), { "shop/b": 500 });
+  t.is(without.identitiesInUse.get(500), before.identitiesInUse.get(500), "the same as before");
+  answers.set("a", 401);
+  t.deepEqual(Object.fromEntries(bench.compute().identityOfPod), { "shop/a": 401, "shop/b": 500 });
 });
