@@ -24,7 +24,13 @@ import { WriterPauses } from "./writer-pauses.ts";
 
 export type { ManifestVersion } from "./manifest-folder.ts";
 export { parseManifest } from "./parse-manifest.ts";
-export { type ManifestObject, type ManifestRows, type ObjectsReading, readObjects } from "./read-objects.ts";
+export {
+  type ManifestObject,
+  type ManifestRows,
+  type ObjectsReading,
+  readObject,
+  readObjects,
+} from "./read-objects.ts";
 
 /** ms between two looks, and that an event waits for more, unless a file came whole. */
 const settleMs = 10;
