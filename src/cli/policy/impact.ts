@@ -18,16 +18,9 @@ export interface ImpactOptions extends ManifestOptions {
   readonly json: boolean;
 }
 
-export function impact(context: CliContext, options: ImpactOptions): void {
+export function impact(context: CliContext, given: ImpactOptions): void {
+  const options = withSides(given);
   const common = options.filename ?? [];
-  if (options.old === undefined && options.new === undefined) {
-    throw new CliError({
-      code: "IMPACT_SIDES",
-      message: "there is nothing to compare",
-      remedy: "name the manifests of before with --old, those of after with --new, and what both share with -f",
-      exitCode: 2,
-    });
-  }
   const before = readManifests([...common, ...(options.old ?? [])], options);
   const after = readManifests([...common, ...(options.new ?? [])], options);
   const result = compareClusters(before.cluster, after.cluster);
@@ -47,6 +40,22 @@ export function impact(context: CliContext, options: ImpactOptions): void {
     context.write(impactText(context, result));
     if (options.svg !== undefined) context.note(`picture: ${options.svg}\n`);
   }
+}
+
+/** `-f OLD -f NEW`, where neither side is named otherwise. */
+function withSides(options: ImpactOptions): ImpactOptions {
+  if (options.old !== undefined || options.new !== undefined) return options;
+  const [old, fresh, ...others] = options.filename ?? [];
+  if (old === undefined || fresh === undefined || others.length > 0) {
+    throw new CliError({
+      code: "IMPACT_SIDES",
+      message: "it is not said what to compare",
+      remedy:
+        "name all manifests of before and all of after, -f OLD -f NEW; or what they share with -f, and the rest with --old and --new",
+      exitCode: 2,
+    });
+  }
+  return { ...options, filename: [], old: [old], new: [fresh] };
 }
 
 function titleOf({ old = [], new: fresh = [] }: ImpactOptions): string {

@@ -147,7 +147,11 @@ Examples:
   policy
     .command("impact")
     .description("what a change opens and closes: between workloads, nodes and the outside, per port")
-    .option("-f, --filename <path...>", "manifests that do not change, such as the pods", collect)
+    .option(
+      "-f, --filename <path...>",
+      "OLD and NEW: all manifests of before and all of after; with --old or --new: those that do not change",
+      collect,
+    )
     .option("--old <path...>", "manifests as they were", collect)
     .option("--new <path...>", "manifests as they will be", collect)
     .option("--svg <file>", "also draw it: a matrix of who reaches whom")
@@ -160,6 +164,7 @@ Compares every pair of pods that policies can tell apart, nodes (for a pod its o
 parts as rules name prefixes, over all protocols and ports. Either side may be left out: what a policy does that is added or removed.
 
 Examples:
+  tandem policy impact -f before/ -f after/
   tandem policy impact -f pods.yaml --old policies.yaml --new policies-new.yaml
   tandem policy impact -f manifests/ --new new-policy.yaml --svg impact.svg
   git show HEAD:policies.yaml | tandem policy impact -f pods.yaml --old - --new policies.yaml

@@ -95,6 +95,21 @@ test("nodes that no policy selects are no party of their own", async (t) => {
   t.false(parties.some(({ kind }) => kind === "hosts"));
 });
 
+test("-f OLD -f NEW compares two whole sets of manifests; three of them are not two sides", async (t) => {
+  const folder = folderOf(t, {
+    "old.yaml": readFileSync(pods, "utf8"),
+    "new.yaml": `${readFileSync(pods, "utf8")}\n---\n${readFileSync(policies, "utf8")}`,
+  });
+  const [old, fresh] = [join(folder, "old.yaml"), join(folder, "new.yaml")];
+  const printed = await tandem("policy", "impact", "-f", old, "-f", fresh, "--json");
+  const shared = await tandem("policy", "impact", "-f", pods, "--new", policies, "--json");
+  t.deepEqual((JSON.parse(printed.output) as Printed).changes, (JSON.parse(shared.output) as Printed).changes);
+  t.true((JSON.parse(printed.output) as Printed).changes.length > 0);
+  const three = await tandem("policy", "impact", "-f", old, "-f", fresh, "-f", pods);
+  t.is(three.exitCode, 2);
+  t.regex(three.notes, /IMPACT_SIDES.*\n.*-f OLD -f NEW/);
+});
+
 test("a policy that is added or removed is compared with nothing", async (t) => {
   const added = JSON.parse(
     (await tandem("policy", "impact", "-f", pods, "--new", policies, "--json")).output,
