@@ -27,7 +27,7 @@ let driver = "";
 let folder = "";
 
 test.before(async (t) => {
-  t.timeout(120_000);
+  t.timeout(300_000);
   folder = await mkdtemp(join(tmpdir(), "tandem-json-"));
   driver = join(folder, "driver");
   const flags = [

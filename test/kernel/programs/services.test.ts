@@ -219,23 +219,23 @@ both(
 );
 
 both("affinity: a client's connections go to one backend", async (t, node, family) => {
-  serve(node, family, { affinitySeconds: 15 });
+  serve(node, family, { affinitySeconds: 60 });
   const first = (await send(node, family, tcp(40000, 80, "S"))).parsed.ip?.destination;
   for (let port = 40_001; port < 40_020; port++)
     t.is((await send(node, family, tcp(port, 80, "S"))).parsed.ip?.destination, first);
   const seen = new Set<string | undefined>();
   for (let port = 41_000; port < 41_040; port++) {
     for (const { key, value } of await node.maps.entries("affinity"))
-      node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 17 });
+      node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 65 });
     seen.add((await send(node, family, tcp(port, 80, "S"))).parsed.ip?.destination);
   }
   t.true(seen.size > 1, "after its time every backend may be picked");
-  serve(node, family, { id: 2, affinitySeconds: 15, of: remote[family].slice(0, 1) });
+  serve(node, family, { id: 2, affinitySeconds: 60, of: remote[family].slice(0, 1) });
   t.is((await send(node, family, tcp(42_000, 80, "S"))).parsed.ip?.destination, remote[family][0]);
 });
 
 both("affinity is each client's own", async (t, node, family) => {
-  serve(node, family, { affinitySeconds: 15 });
+  serve(node, family, { affinitySeconds: 60 });
   const seen = new Set<string | undefined>();
   for (let i = 0; i < 12; i++) {
     await node.maps.clear("affinity");

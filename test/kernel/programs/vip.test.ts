@@ -340,12 +340,12 @@ async function chosen(node: ProgramNode, family: Family, port: number): Promise<
 
 both("affinity: a use renews the time, and another port of the service is another choice", async (t, node, family) => {
   await node.maps.clear("affinity");
-  const options = { protocol: Protocol.udp, affinitySeconds: 10 };
+  const options = { protocol: Protocol.udp, affinitySeconds: 60 };
   serve(node, family, backends(family), options);
   const first = await chosen(node, family, 40_000);
   for (let port = 40_001; port < 40_020; port++) {
     for (const { key, value } of await node.maps.entries("affinity"))
-      node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 6 });
+      node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 40 });
     t.is(await chosen(node, family, port), first);
   }
   serve(node, family, backends(family), { ...options, port: 81, id: 2 });
@@ -359,7 +359,7 @@ both("affinity: a use renews the time, and another port of the service is anothe
 
 both("affinity: a new table keeps a client at its backend, or gives it a new one for good", async (t, node, family) => {
   await node.maps.clear("affinity");
-  const options = { protocol: Protocol.udp, affinitySeconds: 10 };
+  const options = { protocol: Protocol.udp, affinitySeconds: 60 };
   serve(node, family, backends(family), options);
   const first = await chosen(node, family, 40_000);
   serve(node, family, [...backends(family)].reverse(), { ...options, id: 2 });

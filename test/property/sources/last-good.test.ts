@@ -59,7 +59,7 @@ function kept(versions: ReadonlyMap<string, ManifestVersion>): ReadonlyMap<strin
 }
 
 test("histories with restarts give the same rows and problems as without", async (t) => {
-  t.timeout(60_000);
+  t.timeout(300_000);
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), async (steps) => {
       const path = await mkdtemp(join(tmpdir(), "tandem-last-good-"));
