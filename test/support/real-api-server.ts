@@ -18,13 +18,19 @@ export const withoutApiServer = "TANDEM_KUBE_APISERVER names no script that runs
 const startLimitMs = 300_000;
 const stepMs = 100;
 
-/** Runs `work` with a client of the cluster's administrator; stops and removes everything after it. */
-export async function withRealApiServer(
-  work: (client: KubeClient) => Promise<void>,
+export interface RealApiServer {
+  /** How to reach it as the cluster's administrator. */
+  readonly kubeconfig: string;
+  stop(): Promise<void>;
+}
+
+/** @param folder of its data; one that was used before has the same objects and credentials */
+export async function startRealApiServer(
+  folder: string,
+  port: number,
   settings: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "tandem-api-server-"));
-  const child = spawn(apiServerScript, [folder, String(await freePorts())], {
+): Promise<RealApiServer> {
+  const child = spawn(apiServerScript, [folder, String(port)], {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, ...settings },
   });
@@ -32,10 +38,29 @@ export async function withRealApiServer(
     child.once("exit", () => resolve());
     child.once("error", () => resolve());
   });
+  const stop = async () => {
+    child.kill("SIGTERM");
+    await ended;
+  };
   try {
     await untilReady(child, join(folder, "ready"));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { kubeconfig: join(folder, "kubeconfig"), stop };
+}
+
+/** Runs `work` with a client of the cluster's administrator; stops and removes everything after it. */
+export async function withRealApiServer(
+  work: (client: KubeClient) => Promise<void>,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-api-server-"));
+  try {
+    const server = await startRealApiServer(folder, await freePorts(), settings);
     const client = connectKube({
-      kubeconfig: join(folder, "kubeconfig"),
+      kubeconfig: server.kubeconfig,
       env: {},
       clock: systemClock,
       userAgent: "tandem-test",
@@ -44,10 +69,9 @@ export async function withRealApiServer(
       await work(client);
     } finally {
       await client.close();
+      await server.stop();
     }
   } finally {
-    child.kill("SIGTERM");
-    await ended;
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -71,7 +95,7 @@ async function untilReady(child: ChildProcess, file: string): Promise<void> {
 }
 
 /** The first of four ports that nobody had a moment ago. */
-async function freePorts(): Promise<number> {
+export async function freePorts(): Promise<number> {
   for (;;) {
     const first = 20_000 + Math.floor(Math.random() * 10_000);
     const free = await Promise.all([0, 1, 2, 3].map((step) => isFree(first + step)));
