@@ -19,9 +19,9 @@ import { TableStore } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { Conditions } from "../observe/conditions.ts";
-import { FilesSource, type ManifestVersion } from "../sources/files/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { Answers } from "./answers.ts";
+import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { EndpointSettings } from "./endpoint-settings.ts";
@@ -80,12 +80,9 @@ export class Agent {
     const gate = new CniGate(cni);
     const shared = { native, config, store, conditions, log, clock };
     const { stateDir } = config;
-    const manifests = new LastGoodFolder<ManifestVersion>({ stateDir, name: "manifests", conditions, clock });
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
-    const sources = {
-      files: new FilesSource({ ...shared, folder: config.manifests, lastGood: manifests }),
-      routes: new RoutesSource(shared),
-    };
+    const cluster = clusterOf({ ...shared, version });
+    const sources = { cluster: cluster.source, routes: new RoutesSource(shared) };
     const identityFile = new IdentityFile(stateDir, conditions);
     const allocator = new LocalIdentityAllocator(await identityFile.read());
     const computation = createComputation({
@@ -100,6 +97,7 @@ export class Agent {
       store,
       compute: (snapshot) => computation.compute(snapshot),
       apply: (desired) => datapath.apply(desired),
+      applied: (result, tables) => cluster.tell(result, tables),
       allocator,
       identityFile,
       lastValid: policies,
@@ -149,7 +147,7 @@ export class Agent {
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => cni.restore());
     gate.restored();
-    for (const lastGood of [manifests, policies]) this.#stopParts.push(() => lastGood.stop());
+    for (const part of [cluster, policies]) this.#stopParts.push(() => part.stop());
     await this.#step(() => Promise.all(Object.values(sources).map((source) => source.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();

@@ -29,6 +29,8 @@ export interface ControlLoopOptions {
   readonly store: TableStore;
   readonly compute: (snapshot: TableSnapshot) => ComputeResult;
   readonly apply: (desired: DesiredState) => Promise<void>;
+  /** Called with what is in the kernel from now on. */
+  readonly applied?: (result: ComputeResult, tables: TableSnapshot) => void;
   readonly allocator: RecordedAllocator;
   readonly identityFile: Pick<IdentityFile, "write">;
   /** Of policies, by their keys. */
@@ -117,7 +119,8 @@ export class ControlLoop {
     const { store, compute, apply, allocator, identityFile, lastValid, conditions, clock, log } = this.#options;
     const start = clock.monotonicMs();
     const { revision } = store;
-    const result = compute(store.snapshot());
+    const tables = store.snapshot();
+    const result = compute(tables);
     const computeMs = clock.monotonicMs() - start;
     conditions.report("compute", result.problems);
     allocator.retain(result.identitiesInUse);
@@ -131,6 +134,7 @@ export class ControlLoop {
     this.#result = result;
     await apply(result.desired);
     this.#applied = revision;
+    this.#options.applied?.(result, tables);
     const applyMs = clock.monotonicMs() - start - computeMs;
     log.debug({ revision, computeMs: Math.round(computeMs), applyMs: Math.round(applyMs) }, "applied");
     return computeMs;

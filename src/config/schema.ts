@@ -16,7 +16,23 @@ const timeouts = z
 
 export const configSchema = z.strictObject({
   nodeName: z.string().min(1).describe("this node's name, as its Node object has it"),
+  source: z
+    .enum(["files", "kube"])
+    .default("files")
+    .describe("where the cluster is known from: files: the folder of manifests; kube: the Kubernetes API"),
   manifests: z.string().default("/etc/tandem/manifests").describe("folder of Kubernetes manifests to follow"),
+  kubeconfig: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("file that says how to reach the Kubernetes API; null: the service account of this pod"),
+  apiServer: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe(
+      "URL of the Kubernetes API instead of the one that kubeconfig or the pod's environment name: who provides service addresses must not need one",
+    ),
   bpffs: z.string().default("/sys/fs/bpf/tandem").describe("bpffs folder of maps and links; mounted if it is none"),
   cgroup: z
     .string()
