@@ -45,7 +45,7 @@ export function violations(schema: Schema, value: unknown, path = ""): readonly 
     }
     case "boolean":
       return typeof value === "boolean" ? [] : wrong("neither true nor false");
-    case undefined:
+    default:
       return wrong("a schema without a type");
   }
 }

@@ -1,0 +1,30 @@
+# The image of the agent, its command line and the CNI plugin: docker build -t tandem .
+# Programs are compiled here, once; what runs on a node has no compiler.
+
+FROM node:20-bookworm AS build
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends clang-19 cmake g++ libbpf-dev libelf-dev linux-libc-dev make \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY addon addon
+COPY bpf bpf
+COPY scripts scripts
+COPY src src
+RUN npm run build:bpf && npm run build:addon && npm run build:js
+
+FROM node:20-bookworm-slim
+# What the addon is linked to. mount(8) is there already.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends libbpf1 libelf1 zlib1g \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/tandem
+COPY LICENSE package.json ./
+COPY bin bin
+COPY --from=build /src/dist dist
+COPY --from=build /src/build/bpf/pod.bpf.o /src/build/bpf/network.bpf.o /src/build/bpf/sock.bpf.o build/bpf/
+COPY --from=build /src/build/addon/Release/tandem.node /src/build/addon/Release/tandem-cni build/addon/Release/
+RUN ln -s /opt/tandem/bin/tandem.js /usr/local/bin/tandem && ln -s /opt/tandem/bin/tandem-agent.js /usr/local/bin/tandem-agent
+# Root, since it enters the namespaces of pods and attaches programs; which of root's capabilities it gets the manifests say.
+CMD ["tandem-agent"]

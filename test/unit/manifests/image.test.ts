@@ -1,0 +1,44 @@
+/** The image is built from what is there, holds what the agent looks for, and no compiler. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+
+const root = join(import.meta.dirname, "../../..");
+const text = readFileSync(join(root, "Dockerfile"), "utf8").replaceAll(/\\\n/g, " ");
+const stages = text.split(/^(?=FROM )/m).filter((stage) => stage.startsWith("FROM "));
+const [build = "", result = ""] = stages;
+const copies = (stage: string) =>
+  [...stage.matchAll(/^COPY (?!--)(.*)$/gm)].flatMap(([, words = ""]) => words.split(" ").slice(0, -1));
+
+test("there are two stages, and only the first has compilers", (t) => {
+  t.is(stages.length, 2);
+  t.regex(build, /clang-19/);
+  t.notRegex(result, /clang|llvm|g\+\+|gcc|cmake|make\b|-dev\b|npm|node_modules/);
+  t.regex(result, /FROM node:20-\w+-slim/);
+});
+
+test("what is copied from the repository is there", (t) => {
+  const ignored = readFileSync(join(root, ".dockerignore"), "utf8").trim().split("\n");
+  const names = [...copies(build), ...copies(result)];
+  t.true(names.length >= 8);
+  for (const name of names) {
+    t.true(existsSync(join(root, name)), name);
+    t.false(ignored.includes(name), name);
+  }
+});
+
+test("what the agent looks for is in the result, and is built by a step that exists", (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    readonly scripts: Readonly<Record<string, string>>;
+  };
+  for (const [, name = ""] of build.matchAll(/npm run ([a-z:]+)/g)) t.true(name in scripts, name);
+  const looked = readFileSync(join(root, "src/agent/package.ts"), "utf8").matchAll(/"(\w+\.bpf\.o)"/g);
+  for (const [, object = ""] of looked) t.true(result.includes(`build/bpf/${object}`), object);
+  for (const path of ["dist", "build/addon/Release/tandem.node", "build/addon/Release/tandem-cni"]) {
+    t.true(result.includes(`/src/${path}`), path);
+  }
+  for (const program of ["tandem", "tandem-agent"]) {
+    t.true(result.includes(`/opt/tandem/bin/${program}.js /usr/local/bin/${program}`), program);
+    t.true(existsSync(join(root, `bin/${program}.js`)));
+  }
+});

@@ -1,0 +1,148 @@
+/** Every overlay is whole: what it names exists, nothing asks for more than it needs, and kube-router runs as the pair demands. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import type { KubeObject } from "../../../src/kube/index.ts";
+import { kinds } from "../../../src/kube/index.ts";
+import { flatten, objectId } from "../../support/kustomize.ts";
+import { containersOf, find, podSpecOf } from "./workloads.ts";
+
+const root = join(import.meta.dirname, "../../../manifests");
+const names = readdirSync(join(root, "overlays")).sort();
+
+/** Classes that every cluster has. */
+const builtInClasses = new Set(["system-node-critical", "system-cluster-critical"]);
+
+interface Subject {
+  readonly kind: string;
+  readonly name: string;
+  readonly namespace?: string;
+}
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+const rulesOf = (role: KubeObject | undefined) => (role?.rules ?? []) as readonly Rule[];
+
+test("there is an overlay for each way of peering", (t) => {
+  t.deepEqual(names, ["eks", "external-router", "ibgp-mesh", "route-reflectors"]);
+});
+
+for (const name of names) {
+  const objects = flatten(join(root, "overlays", name));
+  const ids = new Set(objects.map(objectId));
+
+  test(`${name}: everything that is named exists`, (t) => {
+    let workloads = 0;
+    for (const object of objects) {
+      const spec = podSpecOf(object);
+      const { namespace = "" } = object.metadata;
+      if (object.kind === "ClusterRoleBinding") {
+        const { roleRef, subjects } = object as unknown as { roleRef: Subject; subjects: readonly Subject[] };
+        t.true(ids.has(`${roleRef.kind} ${roleRef.name}`), objectId(object));
+        for (const each of subjects) t.true(ids.has(`${each.kind} ${each.namespace}/${each.name}`), each.name);
+      }
+      if (spec === null) continue;
+      workloads++;
+      t.true(ids.has(`ServiceAccount ${namespace}/${spec.serviceAccountName}`), spec.serviceAccountName);
+      t.true(builtInClasses.has(spec.priorityClassName ?? ""), spec.priorityClassName);
+      const volumes = new Set((spec.volumes ?? []).map((volume) => volume.name));
+      for (const { configMap } of spec.volumes ?? []) {
+        if (configMap !== undefined) t.true(ids.has(`ConfigMap ${namespace}/${configMap.name}`), configMap.name);
+      }
+      const mounts = containersOf(spec).flatMap(({ volumeMounts = [] }) => volumeMounts);
+      for (const mount of mounts) t.true(volumes.has(mount.name), mount.name);
+      for (const volume of volumes) {
+        t.true(
+          mounts.some((mount) => mount.name === volume),
+          `${volume} is mounted nowhere`,
+        );
+      }
+    }
+    t.is(workloads, 2, "the agent and kube-router");
+  });
+
+  test(`${name}: kube-router runs with the flags of the pair, each once`, (t) => {
+    const pod = podSpecOf(find(objects, "DaemonSet", "kube-router") ?? { metadata: { name: "" } });
+    const args = pod?.containers[0]?.args ?? [];
+    const flags = new Map(args.map((arg) => arg.split("=") as [string, string]));
+    t.is(flags.size, args.length, "no flag twice");
+    t.like(Object.fromEntries(flags), {
+      "--run-router": "true",
+      "--run-firewall": "false",
+      "--run-service-proxy": "false",
+      "--enable-cni": "false",
+      "--enable-pod-egress": "false",
+      "--bgp-graceful-restart": "true",
+      "--auto-mtu": "false",
+    });
+    const peering = ["--enable-ibgp", "--enable-overlay", "--nodes-full-mesh", "--overlay-type"];
+    t.deepEqual(
+      peering.map((flag) => flags.get(flag) ?? "").join(" "),
+      {
+        "external-router": "false false false ",
+        "ibgp-mesh": "true true  ",
+        "route-reflectors": "true false  ",
+        eks: "true true  full",
+      }[name],
+    );
+  });
+}
+
+test("no overlay brings definitions: those that a cluster has must not be replaced", (t) => {
+  const objects = names.flatMap((name) => flatten(join(root, "overlays", name)));
+  t.deepEqual(
+    objects.filter(({ kind }) => kind === "CustomResourceDefinition"),
+    [],
+  );
+  t.is(flatten(join(root, "crds")).length, 6);
+});
+
+const base = flatten(join(root, "base"));
+const agent = podSpecOf(find(base, "DaemonSet", "tandem-agent") ?? { metadata: { name: "" } });
+
+test("no container of ours is privileged, writes its own root or has more than the agent's five capabilities", (t) => {
+  const containers = agent === null ? [] : containersOf(agent);
+  t.true(containers.length >= 2);
+  for (const { name, securityContext = {}, resources, ...rest } of containers) {
+    t.not(securityContext.privileged, true, name);
+    t.true(securityContext.readOnlyRootFilesystem, name);
+    t.deepEqual(securityContext.capabilities?.drop, ["ALL"], name);
+    t.truthy(resources?.requests?.memory, name);
+    t.truthy(resources?.requests?.cpu, name);
+    if (name === "agent") {
+      t.deepEqual(securityContext.capabilities?.add, ["BPF", "PERFMON", "NET_ADMIN", "NET_RAW", "SYS_ADMIN"]);
+      for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"]) t.true(probe in rest, probe);
+    } else {
+      t.is(securityContext.capabilities?.add, undefined, name);
+      t.false(securityContext.allowPrivilegeEscalation, name);
+    }
+  }
+});
+
+test("the agent may read every kind that it knows, writes only what is its own, and no rule has a wildcard", (t) => {
+  const rules = rulesOf(find(base, "ClusterRole", "tandem-agent"));
+  const verbsOf = (group: string, resource: string) =>
+    new Set(
+      rules
+        .filter(({ apiGroups, resources }) => apiGroups.includes(group) && resources.includes(resource))
+        .flatMap(({ verbs }) => verbs),
+    );
+  const everything = rules.flatMap(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs]);
+  t.false(everything.includes("*"));
+  // Settings are a file, leases are the operator's, and events are only written.
+  const others = new Set(["configmaps", "leases", "events"]);
+  for (const { group, plural } of Object.values(kinds)) {
+    if (!others.has(plural)) t.true(verbsOf(group, plural).has("get"), plural);
+  }
+  const written = rules
+    .filter(({ verbs }) => verbs.some((verb) => !["get", "list", "watch"].includes(verb)))
+    .flatMap(({ resources }) => resources);
+  t.deepEqual(written.sort(), [
+    ...["ciliumclusterwidenetworkpolicies/status", "ciliumendpoints", "ciliumidentities"],
+    ...["ciliumnetworkpolicies/status", "ciliumnodes", "events", "nodes/status"],
+  ]);
+});
