@@ -1,0 +1,68 @@
+/** What the manifests tell the agent and the CNI plugin is what they take, and the places that both name are mounted. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import { parse } from "yaml";
+import { describeConfig, loadConfig } from "../../../src/config/index.ts";
+import type { KubeObject } from "../../../src/kube/index.ts";
+import { flatten } from "../../support/kustomize.ts";
+import { containersOf, find, podSpecOf } from "./workloads.ts";
+
+const base = flatten(join(import.meta.dirname, "../../../manifests/base"));
+const dataOf = (name: string) => (find(base, "ConfigMap", name)?.data ?? {}) as Readonly<Record<string, string>>;
+const settings = dataOf("tandem-agent")["agent.yaml"] ?? "";
+const agent = podSpecOf(find(base, "DaemonSet", "tandem-agent") ?? ({ metadata: { name: "" } } satisfies KubeObject));
+const mounts = agent?.containers.find(({ name }) => name === "agent")?.volumeMounts ?? [];
+
+const page = readFileSync(join(import.meta.dirname, "../../../docs/configuration.md"), "utf8");
+
+const config = loadConfig({
+  argv: ["--config", "agent.yaml"],
+  env: { TANDEM_NODE_NAME: "node-1" },
+  readFile: () => settings,
+});
+
+test("the settings are taken by the agent as they are, and each stands in the documentation", (t) => {
+  const known = new Set<string>(describeConfig().map(({ name }) => name));
+  const written = Object.keys(parse(settings) as object);
+  t.true(written.length >= 8);
+  for (const name of written) {
+    t.true(known.has(name), name);
+    t.true(page.includes(`| \`${name}\` |`), `${name} is in docs/configuration.md`);
+  }
+  t.is(config.nodeName, "node-1");
+  for (const [, name = ""] of settings.matchAll(/^# ([a-z]\w*): /gm)) {
+    if (name !== "default" && name !== "true") t.true(known.has(name), `in a comment: ${name}`);
+  }
+});
+
+test("every place that the agent writes is mounted, since its root is read-only", (t) => {
+  const places = [config.bpffs, config.stateDir, config.socket, config.cgroup ?? ""];
+  for (const place of places) {
+    t.true(
+      mounts.some(({ mountPath }) => place === mountPath || place.startsWith(`${mountPath}/`)),
+      place,
+    );
+  }
+});
+
+test("commands name programs, flags and variables that exist", (t) => {
+  const flags = new Set(["--config", ...describeConfig().map(({ flag }) => flag)]);
+  const variables = new Set(describeConfig().map(({ variable }) => variable));
+  const containers = agent === null ? [] : containersOf(agent);
+  const commands = containers.map(({ command = [] }) => command.join(" ")).join("\n");
+  t.regex(commands, /exec tandem-agent --config \/etc\/tandem\/agent\.yaml/);
+  for (const [, flag = ""] of commands.matchAll(/tandem-agent.* (--[a-z-]+)/g)) t.true(flags.has(flag), flag);
+  for (const { env = [] } of containers) for (const { name } of env) t.true(variables.has(name), name);
+});
+
+test("the CNI configuration is the plugin's, finds the agent, and sorts before what others leave behind", (t) => {
+  const [name = ""] = Object.keys(dataOf("tandem-cni"));
+  const conflist = JSON.parse(dataOf("tandem-cni")[name] ?? "") as {
+    readonly plugins: readonly Readonly<Record<string, string>>[];
+  };
+  t.deepEqual(conflist.plugins, [{ type: "tandem-cni", socket: config.socket, stateDir: config.stateDir }]);
+  t.true(name < "10-kuberouter.conflist" && name.endsWith(".conflist"));
+  const commands = (agent === null ? [] : containersOf(agent)).map(({ command = [] }) => command.join(" ")).join("\n");
+  t.true(commands.includes(`/host/etc/cni/net.d/${name}`));
+});
