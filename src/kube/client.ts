@@ -116,6 +116,12 @@ export class KubeClient {
     return this.#object(kind, name, "POST", path, writeQuery(options), json(kind, object), options);
   }
 
+  /** For subresources that answer with a mere Status: binding, eviction. @param body with its own apiVersion and kind */
+  async act(kind: KubeKind, name: ObjectName, subresource: string, body: KubeObject, options: CallOptions = {}) {
+    const payload = { text: JSON.stringify(body), type: "application/json" };
+    await this.#value(objectTitle(kind, name), "POST", objectPath(kind, name, subresource), {}, payload, options);
+  }
+
   /** Replaces it, if it still is of the object's resourceVersion. @throws KubeStatusError 409 Conflict */
   async update<T extends KubeObject>(kind: KubeKind<T>, object: T, options: WriteOptions = {}): Promise<T> {
     const name = nameOf(object);

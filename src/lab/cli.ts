@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { agentLog } from "./agents.ts";
 import { registerTestCommand } from "./conformance/cli.ts";
 import { LabError } from "./errors.ts";
+import { apiServerSource } from "./kube/source.ts";
 import { Lab } from "./lab.ts";
 import { labNames } from "./records.ts";
 import { runAttached } from "./run.ts";
@@ -24,10 +25,15 @@ export function registerLabCommands(program: Command): void {
     .option("-f, --filename <path...>", "manifests to apply: files or folders", [])
     .option("--external <name...>", "hosts behind the top-of-rack router", ["client"])
     .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
+    .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
+    .option("--kubeconfig <file>", "credentials for --api-server URL")
     .option("--no-agents", "nodes and BGP only")
     .action(
       guard(async (options: Named & UpOptions) => {
         const { name, nodes, filename, external, gracefulRestart, agents } = options;
+        const { apiServer, kubeconfig } = options;
+        const api =
+          apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
         const progress = (text: string) => process.stderr.write(`${text}\n`);
         const made = await Lab.up({
           name,
@@ -37,6 +43,7 @@ export function registerLabCommands(program: Command): void {
           gracefulRestart,
           agents,
           progress,
+          ...(api && { api }),
         });
         process.stdout.write(`${formatStatus(await made.status())}\n`);
       }),
@@ -105,7 +112,8 @@ export function registerLabCommands(program: Command): void {
     .option("--all", "every lab of this machine", false)
     .action(
       guard(async ({ name, all }: Named & { all: boolean }) => {
-        for (const each of all ? await labNames() : [name]) await Lab.down(each);
+        for (const each of all ? await labNames() : [name])
+          await Lab.down(each, (text) => void process.stderr.write(`${text}\n`));
       }),
     );
 }
@@ -116,6 +124,8 @@ interface UpOptions {
   readonly external: string[];
   readonly gracefulRestart: boolean;
   readonly agents: boolean;
+  readonly apiServer?: string | true;
+  readonly kubeconfig?: string;
 }
 
 function positive(text: string): number {

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import * as controllers from "./controllers.ts";
 import { LabError } from "./errors.ts";
+import type { LabCluster } from "./cluster-api.ts";
 import { ObjectStore } from "./object-store.ts";
 import { type Deployment, type KubeObject, objectTitle, type Pod, type Service } from "./objects.ts";
 import type { LabPlan } from "./plan.ts";
@@ -16,7 +17,7 @@ const order = ["Namespace", "Node"];
 /** Pods made at the same time: their processes are what takes long, and cores are few. */
 const podsAtOnce = 4;
 
-export class Cluster {
+export class Cluster implements LabCluster {
   readonly #lab: LabPlan;
   readonly #store: ObjectStore;
 
@@ -33,6 +34,8 @@ export class Cluster {
     for (const node of this.#lab.nodes) this.#store.put(controllers.nodeObject(node));
     await this.#store.flush();
   }
+
+  async close(): Promise<void> {}
 
   pods(): readonly Pod[] {
     return this.#store.list<Pod>("Pod");

@@ -2,11 +2,16 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../lib/errors.ts";
 import * as agents from "./agents.ts";
 import * as bgp from "./bgp.ts";
 import { findCgroupRoot, makeCgroup } from "./cgroups.ts";
 import { Cluster } from "./cluster.ts";
+import type { LabCluster } from "./cluster-api.ts";
 import { LabError } from "./errors.ts";
+import { leaveApiServer, startApiServer, startKubelet } from "./kube/api-server.ts";
+import { KubeCluster } from "./kube/kube-cluster.ts";
+import type { ApiServerSource } from "./kube/source.ts";
 import { checkObject, type KubeObject, readManifests } from "./objects.ts";
 import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
@@ -35,6 +40,8 @@ export interface LabOptions {
   /** Further keys of every agent's configuration. */
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly gracefulRestart?: boolean;
+  /** Where objects are kept; left out: in files, and the lab itself stands in for controllers and kubelets. */
+  readonly api?: ApiServerSource;
   /** Told what happens, a line per step. */
   readonly progress?: (text: string) => void;
 }
@@ -55,6 +62,13 @@ export class Lab {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes) {
       throw new LabError("LAB_NODES", `--nodes ${nodes}`, `not a number of nodes (1-${maxNodes})`, "");
     }
+    if (options.api !== undefined && options.site !== undefined)
+      throw new LabError(
+        "LAB_API",
+        `lab ${options.name}`,
+        "a lab of given addresses has no API server",
+        "leave one out",
+      );
     const objects = [...(await readManifests(options.manifests ?? [])), ...checkObjects(options.objects ?? [])];
     const stored = await claimLab({
       name: checkLabName(options.name),
@@ -63,6 +77,7 @@ export class Lab {
       gracefulRestart: options.gracefulRestart ?? false,
       agent: options.agent ?? {},
       ...(options.site && { site: options.site }),
+      ...(options.api && { api: options.api }),
     });
     const lab = new Lab(stored, planLab(stored, await findCgroupRoot()));
     await withLock(`lab-${stored.name}`, () => lab.#build(objects, options));
@@ -77,8 +92,17 @@ export class Lab {
   }
 
   /** Removes everything of the lab, whatever is left of it. Idempotent. */
-  static down(name: string): Promise<void> {
-    return withLock(`lab-${checkLabName(name)}`, () => destroyLab(name));
+  static down(name: string, progress: (text: string) => void = () => {}): Promise<void> {
+    return withLock(`lab-${checkLabName(name)}`, async () => {
+      const stored = await readStoredLab(name);
+      // One that the lab started goes with it.
+      if (stored?.api?.kind === "running") {
+        await leaveApiServer(planLab(stored, await findCgroupRoot())).catch((error: unknown) =>
+          progress(`nodes stay in the API server: ${messageOf(error)}`),
+        );
+      }
+      await destroyLab(name);
+    });
   }
 
   get name(): string {
@@ -89,20 +113,27 @@ export class Lab {
     const progress = options.progress ?? (() => {});
     const { plan } = this;
     progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${plan.tor.netns}`);
-    await buildTopology(plan);
-    await mkdir(plan.manifests, { recursive: true });
-    const cluster = await Cluster.open(plan);
-    await cluster.putNodes();
+    const { api } = this.#stored;
+    await buildTopology(plan, { api: api !== undefined });
+    if (api !== undefined) {
+      progress("waiting for the API server");
+      await startApiServer(plan, api);
+      for (const node of plan.nodes) await startKubelet(plan, node);
+    } else {
+      await mkdir(plan.manifests, { recursive: true });
+      await (await Cluster.open(plan)).putNodes();
+    }
     await bgp.startTor(plan, this.#stored);
     for (const node of plan.nodes) await bgp.startNodeBgp(plan, node, this.#stored);
     if (options.agents !== false) {
-      for (const node of plan.nodes) await agents.startAgent(plan, node, this.#stored.agent);
+      for (const node of plan.nodes) await agents.startAgent(plan, node, this.#agentConfig);
       progress("waiting for the agents");
       for (const node of plan.nodes) await agents.waitForAgent(node);
+      if (api !== undefined) await KubeCluster.whenReady(plan);
     }
     if (objects.length > 0) {
       progress(`applying ${objects.length} objects`);
-      await cluster.apply(objects);
+      await this.#withCluster((cluster) => cluster.apply(objects));
     }
     progress("waiting for BGP");
     await this.waitForRoutes();
@@ -127,8 +158,23 @@ export class Lab {
     await this.#changing((cluster) => cluster.delete(checked));
   }
 
-  #changing(work: (cluster: Cluster) => Promise<void>): Promise<void> {
-    return withLock(`lab-${this.name}`, async () => work(await Cluster.open(this.plan)));
+  #changing(work: (cluster: LabCluster) => Promise<void>): Promise<void> {
+    return withLock(`lab-${this.name}`, () => this.#withCluster(work));
+  }
+
+  async #withCluster<T>(work: (cluster: LabCluster) => Promise<T>): Promise<T> {
+    const cluster = this.#stored.api === undefined ? await Cluster.open(this.plan) : KubeCluster.open(this.plan);
+    try {
+      return await work(cluster);
+    } finally {
+      await cluster.close();
+    }
+  }
+
+  /** What this lab adds to the configuration of its agents. */
+  get #agentConfig(): Readonly<Record<string, unknown>> {
+    if (this.#stored.api === undefined) return this.#stored.agent;
+    return { source: "kube", kubeconfig: this.plan.api.nodeKubeconfig, ...this.#stored.agent };
   }
 
   /** @throws LabError LAB_UNKNOWN */
@@ -146,7 +192,8 @@ export class Lab {
     if (kind === "node") return { netns: this.node(name).netns, cgroup: systemCgroup(this.node(name)) };
     const external = this.plan.externals.find((candidate) => kind === "external" && candidate.name === name);
     if (external !== undefined) return external;
-    const pod = (await Cluster.open(this.plan)).pods().find((candidate) => podKey(candidate) === target);
+    const pods = await this.#withCluster(async (cluster) => cluster.pods());
+    const pod = pods.find((candidate) => podKey(candidate) === target && candidate.spec.nodeName !== undefined);
     if (pod !== undefined) return podPlace(this.plan, pod);
     throw new LabError(
       "LAB_UNKNOWN",
@@ -184,7 +231,7 @@ export class Lab {
   /** Starts it and waits until it is ready. */
   async startAgent(nodeName: string): Promise<void> {
     const node = this.node(nodeName);
-    if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#stored.agent);
+    if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#agentConfig);
     await agents.waitForAgent(node);
   }
 
@@ -217,7 +264,7 @@ export class Lab {
   }
 
   async status(): Promise<LabStatus> {
-    return labStatus(this.plan, await Cluster.open(this.plan));
+    return this.#withCluster((cluster) => labStatus(this.plan, cluster));
   }
 
   logFile(nodeName: string): string {

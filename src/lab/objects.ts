@@ -87,6 +87,7 @@ export const serviceSchema = objectSchema.extend({
 });
 
 export type KubeObject = z.infer<typeof objectSchema>;
+export type Container = z.infer<typeof containerSchema>;
 export type Pod = z.infer<typeof podSchema>;
 export type Deployment = z.infer<typeof deploymentSchema>;
 export type Service = z.infer<typeof serviceSchema>;

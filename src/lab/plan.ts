@@ -61,6 +61,23 @@ export interface LabPlan extends Pick<LabRecord, "name" | "index"> {
     readonly external4: string;
     readonly external6: string;
   };
+  /** A host on the fabric behind which the API server is; only in labs that have one. */
+  readonly api: {
+    readonly netns: string;
+    readonly folder: string;
+    readonly cgroup: string;
+    readonly ipv4: string;
+    readonly ipv6: string;
+    /** The same on the fabric and on the machine's loopback; the API server takes the three after it, too. */
+    readonly port: number;
+    /** For this machine, and for the nodes. */
+    readonly kubeconfig: string;
+    readonly nodeKubeconfig: string;
+    /** Unix socket between the two. */
+    readonly socket: string;
+  };
+  readonly podPrefix4: string;
+  readonly podPrefix6: string;
   readonly externalPrefix4: string;
   readonly externalPrefix6: string;
   readonly servicePrefix4: string;
@@ -105,7 +122,7 @@ export function podNetns(lab: string, namespace: string, pod: string): string {
 
 /** Whether a network namespace can only be this lab's. */
 export function isNetnsOf(lab: string, netns: string): boolean {
-  return new RegExp(`^tandem-${lab}-(fabric|tor|node-\\d+|[xp]-.+)$`).test(netns);
+  return new RegExp(`^tandem-${lab}-(fabric|tor|api|node-\\d+|[xp]-.+)$`).test(netns);
 }
 
 /** Kubernetes names hold no "_", so no two pods share a cgroup and none is called "system". */
@@ -134,6 +151,20 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
       external4: `198.18.${index}.1`,
       external6: `2001:db8:${site}::1`,
     },
+    api: {
+      netns: `tandem-${name}-api`,
+      folder: join(folder, "api"),
+      cgroup: join(cgroup, "api"),
+      ipv4: `172.30.${index}.253`,
+      ipv6: `fd72:30:${site}::fd`,
+      // Below the ports that kernels give to clients.
+      port: 26_400 + 4 * index,
+      kubeconfig: join(folder, "api/kubeconfig"),
+      nodeKubeconfig: join(folder, "api/kubeconfig.nodes"),
+      socket: join(folder, "api/gate.sock"),
+    },
+    podPrefix4: `10.${64 + index}.0.0/16`,
+    podPrefix6: `fd00:10:${hex(64 + index)}::/48`,
     externalPrefix4: `198.18.${index}.0/24`,
     externalPrefix6: `2001:db8:${site}::/64`,
     servicePrefix4: `10.${128 + index}.0.0/16`,

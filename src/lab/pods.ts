@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { destroyCgroup, makeCgroup } from "./cgroups.ts";
 import { LabError } from "./errors.ts";
-import type { Pod } from "./objects.ts";
+import type { Container, Pod } from "./objects.ts";
 import { type LabPlan, type NodePlan, netnsPath, podCgroup, podNetns } from "./plan.ts";
 import { startDaemon } from "./processes.ts";
 import { inside, ipBatch, run } from "./run.ts";
@@ -72,40 +72,74 @@ export async function destroySandbox(lab: LabPlan, pod: Pod): Promise<void> {
 
 /** Starts each container's command, and one server for the ports of those without. Returns when that server listens. */
 export async function startProcesses(lab: LabPlan, pod: Pod): Promise<void> {
-  const node = nodeOf(lab, pod);
-  const place = podPlace(lab, pod);
-  const file = (name: string) =>
-    join(dirname(podLog(lab, pod)), `${pod.metadata.namespace}_${pod.metadata.name}.${name}.pid`);
-  await mkdir(join(node.folder, "pods"), { recursive: true });
-  const log = podLog(lab, pod);
-  for (const { name, command, args, env } of pod.spec.containers) {
-    if (command === undefined) continue;
-    await startDaemon({
-      ...place,
-      command: [...command, ...(args ?? [])],
-      env: Object.fromEntries((env ?? []).map((variable) => [variable.name, variable.value ?? ""])),
-      log,
-      pidFile: file(name),
-    });
-  }
+  for (const container of pod.spec.containers)
+    if (container.command !== undefined) await startCommand(lab, pod, container);
   const served = pod.spec.containers.filter(({ command }) => command === undefined);
-  if (served.length === 0) return;
-  const ports = served.flatMap((container) => container.ports ?? []).filter(({ protocol }) => protocol !== "SCTP");
+  if (served.length > 0) await startServer(lab, pod, "server", served);
+}
+
+/** Starts one container: its command, or a server for its ports. @param onExit told the exit code */
+export async function startContainer(
+  lab: LabPlan,
+  pod: Pod,
+  container: Container,
+  onExit: (code: number) => void,
+): Promise<void> {
+  if (container.command === undefined) await startServer(lab, pod, container.name, [container], onExit);
+  else await startCommand(lab, pod, container, onExit);
+}
+
+async function startCommand(
+  lab: LabPlan,
+  pod: Pod,
+  { name, command = [], args = [], env = [] }: Container,
+  onExit?: (code: number) => void,
+): Promise<void> {
+  await mkdir(podsFolder(nodeOf(lab, pod)), { recursive: true });
   await startDaemon({
-    ...place,
+    ...podPlace(lab, pod),
+    command: [...command, ...args],
+    env: Object.fromEntries(env.map((variable) => [variable.name, variable.value ?? ""])),
+    log: podLog(lab, pod),
+    pidFile: podPidFile(lab, pod, name),
+    ...(onExit && { onExit }),
+  });
+}
+
+async function startServer(
+  lab: LabPlan,
+  pod: Pod,
+  name: string,
+  containers: readonly Container[],
+  onExit?: (code: number) => void,
+): Promise<void> {
+  const ports = containers.flatMap((container) => container.ports ?? []).filter(({ protocol }) => protocol !== "SCTP");
+  await mkdir(podsFolder(nodeOf(lab, pod)), { recursive: true });
+  await startDaemon({
+    ...podPlace(lab, pod),
     command: [
       ...program("podServer"),
       podKey(pod),
       ...ports.map((p) => `${p.protocol.toLowerCase()}:${p.containerPort}`),
     ],
-    log,
-    pidFile: file("server"),
+    log: podLog(lab, pod),
+    pidFile: podPidFile(lab, pod, name),
     awaitReady: true,
+    ...(onExit && { onExit }),
   });
 }
 
+/** Records and logs of a node's pods. */
+export function podsFolder(node: NodePlan): string {
+  return join(node.folder, "pods");
+}
+
+export function podPidFile(lab: LabPlan, pod: Pod, process: string): string {
+  return join(podsFolder(nodeOf(lab, pod)), `${pod.metadata.namespace}_${pod.metadata.name}.${process}.pid`);
+}
+
 export function podLog(lab: LabPlan, pod: Pod): string {
-  return join(nodeOf(lab, pod).folder, "pods", `${pod.metadata.namespace}_${pod.metadata.name}.log`);
+  return join(podsFolder(nodeOf(lab, pod)), `${pod.metadata.namespace}_${pod.metadata.name}.log`);
 }
 
 /** A new pod of an old name has another one: the uid is part of it. */

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
-import { inside } from "./run.ts";
+import { exitCodeOf, inside } from "./run.ts";
 
 export interface ProcessRecord {
   readonly pid: number;
@@ -18,7 +18,8 @@ export interface ProcessRecord {
 }
 
 export interface DaemonOptions {
-  readonly netns: string;
+  /** null: that of this process. */
+  readonly netns: string | null;
   readonly cgroup: string;
   readonly command: readonly string[];
   readonly log: string;
@@ -26,6 +27,8 @@ export interface DaemonOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Wait until the daemon writes to the file descriptor that TANDEM_READY_FD names, which it does when it serves. */
   readonly awaitReady?: boolean;
+  /** Told the exit code, as a shell says it, if this process lives that long. */
+  readonly onExit?: (code: number) => void;
 }
 
 export async function startTimeOf(pid: number): Promise<string | null> {
@@ -37,6 +40,12 @@ export async function startTimeOf(pid: number): Promise<string | null> {
   } catch {
     return null;
   }
+}
+
+/** The process group of a process (field 5 of /proc/PID/stat); null when there is none. */
+export async function groupOf(pid: number): Promise<number | null> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => null);
+  return stat === null ? null : Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]);
 }
 
 export async function readRecord(pidFile: string): Promise<ProcessRecord | null> {
@@ -64,6 +73,7 @@ export async function startDaemon(options: DaemonOptions): Promise<ProcessRecord
     stdio: options.awaitReady ? ["ignore", log, log, "pipe"] : ["ignore", log, log],
   });
   closeSync(log);
+  child.once("exit", (code, signal) => options.onExit?.(exitCodeOf(code, signal)));
   const pid = await new Promise<number>((resolve, reject) => {
     child.once("spawn", () => resolve(child.pid as number));
     child.once("error", reject);

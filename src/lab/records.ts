@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BgpOptions } from "./bgp-config.ts";
+import type { ApiServerSource } from "./kube/source.ts";
 import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import { type LabRecord, labsFolder, maxLabs } from "./plan.ts";
@@ -11,6 +12,8 @@ import { type LabRecord, labsFolder, maxLabs } from "./plan.ts";
 export interface StoredLab extends LabRecord, BgpOptions {
   /** Additions to every agent's configuration. */
   readonly agent: Readonly<Record<string, unknown>>;
+  /** Where its objects are; left out: in files. */
+  readonly api?: ApiServerSource;
 }
 
 const indexFolder = join(labsFolder, "index");

@@ -84,21 +84,14 @@ export async function mustRun(command: readonly string[], options: RunOptions = 
   return stdout;
 }
 
-/** The command inside a network namespace and a cgroup. The process id stays that of the first program: each step is an exec. */
+/** The command inside a network namespace (null: that of this process) and a cgroup. The process id stays that of the first program: each step is an exec. */
 export function inside(
-  place: { readonly netns: string; readonly cgroup: string },
+  place: { readonly netns: string | null; readonly cgroup: string },
   command: readonly string[],
 ): readonly string[] {
   // nsenter and not "ip netns exec": the latter mounts a new /sys, which hides bpffs and cgroups.
-  return [
-    "nsenter",
-    `--net=${netnsPath(place.netns)}`,
-    "sh",
-    "-c",
-    'echo $$ > "$0/cgroup.procs" && exec "$@"',
-    place.cgroup,
-    ...command,
-  ];
+  const enter = place.netns === null ? [] : ["nsenter", `--net=${netnsPath(place.netns)}`];
+  return [...enter, "sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', place.cgroup, ...command];
 }
 
 /** Runs with this process's own stdin, stdout and stderr. Gives the exit code. */

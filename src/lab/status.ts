@@ -1,7 +1,7 @@
 /** The whole picture of a lab, as `tandem lab status` prints it. */
 import { agentProcess, agentReady } from "./agents.ts";
 import { type BgpPeer, missingRoutes, nodePeers } from "./bgp.ts";
-import type { Cluster } from "./cluster.ts";
+import type { LabCluster } from "./cluster-api.ts";
 import { podIps, podReady } from "./controllers.ts";
 import type { LabPlan } from "./plan.ts";
 import { podPlace } from "./pods.ts";
@@ -59,7 +59,7 @@ export interface LabStatus {
   }[];
 }
 
-export async function labStatus(plan: LabPlan, cluster: Cluster): Promise<LabStatus> {
+export async function labStatus(plan: LabPlan, cluster: LabCluster): Promise<LabStatus> {
   const missing = await missingRoutes(plan);
   const missingIn = (place: string) => missing.filter(([where]) => where === place).map(([, prefix]) => prefix);
   return {
@@ -84,17 +84,17 @@ export async function labStatus(plan: LabPlan, cluster: Cluster): Promise<LabSta
       })),
     ),
     tor: { netns: plan.tor.netns, addresses: [plan.tor.ipv4, plan.tor.ipv6], missingRoutes: missingIn("tor") },
-    pods: cluster.pods().map((pod) => ({
+    pods: (await cluster.pods()).map((pod) => ({
       namespace: pod.metadata.namespace ?? "default",
       name: pod.metadata.name,
       node: pod.spec.nodeName ?? "",
-      ...podPlace(plan, pod),
+      ...(pod.spec.nodeName === undefined ? { netns: "", cgroup: "" } : podPlace(plan, pod)),
       addresses: podIps(pod),
       ports: pod.spec.containers.flatMap(({ ports }) => (ports ?? []).map(({ containerPort }) => containerPort)),
       phase: pod.status?.phase ?? "Pending",
       ready: podReady(pod),
     })),
-    services: cluster.services().map(({ metadata, spec }) => ({
+    services: (await cluster.services()).map(({ metadata, spec }) => ({
       namespace: metadata.namespace ?? "default",
       name: metadata.name,
       addresses: spec.clusterIPs ?? (spec.clusterIP === undefined ? [] : [spec.clusterIP]),

@@ -19,9 +19,9 @@ interface Host {
 
 const forwarding = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
 
-/** Makes namespaces, links, addresses, cgroups and folders; the lab's record must be written before, so that `down` finds them. */
-export async function buildTopology(lab: LabPlan): Promise<void> {
-  const hosts = labHosts(lab);
+/** Makes namespaces, links, addresses, cgroups and folders, with or without a host for an API server; the lab's record must be written before, so that `down` finds them. */
+export async function buildTopology(lab: LabPlan, { api }: { readonly api: boolean }): Promise<void> {
+  const hosts = labHosts(lab, api);
   const namespaces = [lab.fabric.netns, ...hosts.map((host) => host.netns)];
   await ipBatch(
     null,
@@ -53,11 +53,14 @@ export async function buildTopology(lab: LabPlan): Promise<void> {
   }
 }
 
-function labHosts(lab: LabPlan): readonly Host[] {
+function labHosts(lab: LabPlan, api: boolean): readonly Host[] {
   const fabric = { bridgeNetns: lab.fabric.netns, bridge: "fabric", sysctls: forwarding };
   const addresses = (host: { readonly ipv4: string; readonly ipv6: string }) => [`${host.ipv4}/24`, `${host.ipv6}/64`];
   return [
     { ...fabric, netns: lab.tor.netns, cgroup: lab.tor.cgroup, port: "tor", addresses: addresses(lab.tor) },
+    ...(api
+      ? [{ ...fabric, netns: lab.api.netns, cgroup: lab.api.cgroup, port: "api", addresses: addresses(lab.api) }]
+      : []),
     ...lab.nodes.map((node) => ({
       ...fabric,
       netns: node.netns,
