@@ -51,9 +51,9 @@ export async function startRealApiServer(
   return { kubeconfig: join(folder, "kubeconfig"), stop };
 }
 
-/** Runs `work` with a client of the cluster's administrator; stops and removes everything after it. */
+/** Runs `work` with a client of the cluster's administrator and its kubeconfig; stops and removes everything after it. */
 export async function withRealApiServer(
-  work: (client: KubeClient) => Promise<void>,
+  work: (client: KubeClient, kubeconfig: string) => Promise<void>,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-api-server-"));
@@ -66,7 +66,7 @@ export async function withRealApiServer(
       userAgent: "tandem-test",
     });
     try {
-      await work(client);
+      await work(client, server.kubeconfig);
     } finally {
       await client.close();
       await server.stop();
