@@ -314,10 +314,13 @@ export class Reflector<R> {
   }
 
   #becameSynced(): void {
-    const first = !this.#synced;
+    if (this.#synced) {
+      this.#fresh();
+      return;
+    }
     this.#synced = true;
-    this.#fresh();
-    if (!first) return;
+    this.#stale = null;
+    this.#staleSince = null;
     this.#options.log.info({ resource: this.#resource, objects: this.#ledger.size }, "seen everything once");
     for (const done of [...this.#waiting]) done();
     this.#options.onStatus?.();

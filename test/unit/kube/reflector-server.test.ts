@@ -1,0 +1,180 @@
+import test from "ava";
+import fc from "fast-check";
+import { kinds } from "../../../src/kube/kinds.ts";
+import { serve } from "./served.ts";
+
+const configMaps = "configmaps";
+
+test("what others do is seen, by one list and one watch at a time", async (t) => {
+  const { server, reflector, rows, put, remove, until } = await serve(t);
+  await put("a", "1");
+  await until(() => reflector.status().synced);
+  await until(() => server.watches.size === 1);
+  await put("a", "2");
+  await put("b", "1");
+  await remove("a");
+  await until(() => rows.get("default/b") === "1" && !rows.has("default/a"));
+  t.deepEqual([...rows], [["default/b", "1"]]);
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+  t.is(server.counts().get(`watch ${configMaps}`), 1);
+});
+
+test("a quiet kind costs a request or two a minute, and is never listed again", async (t) => {
+  const { server, clock, reflector, until, heard } = await serve(t);
+  await until(() => server.watches.size === 1);
+  const began = clock.monotonicMs();
+  await until(() => clock.monotonicMs() - began > 600_000, 500);
+  const watches = server.counts().get(`watch ${configMaps}`) ?? 0;
+  t.true(watches >= 10 && watches <= 20, `${watches}`);
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+  t.deepEqual(heard, ["fresh"]);
+  t.is(reflector.status().counts.failures, 0);
+});
+
+test("changes of other kinds move a quiet kind's version by bookmarks: its window never expires", async (t) => {
+  const { server, client, until, clock, reflector, put, rows } = await serve(t);
+  await until(() => server.watches.size === 1);
+  const node = (at: number) => ({ metadata: { name: `n${at}` } });
+  for (let round = 0; round < 5; round++) {
+    await client.create(kinds.nodes, node(round));
+    const next = clock.monotonicMs() + 60_000;
+    await until(() => clock.monotonicMs() > next, 500);
+  }
+  t.true(reflector.status().counts.bookmarks >= 4);
+  // All but what is newest is forgotten.
+  server.store.forgetChanges();
+  await until(() => server.watches.size === 1);
+  await put("a", "1");
+  await until(() => rows.has("default/a"));
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+});
+
+test("a watch that is half open is left within a minute, and what was missed comes without a list", async (t) => {
+  const { server, clock, until, put, rows, heard } = await serve(t);
+  await until(() => server.watches.size === 1);
+  const [watch] = server.watches;
+  watch?.silence();
+  const began = clock.monotonicMs();
+  await put("a", "1");
+  await until(() => rows.has("default/a"), 250);
+  t.true(clock.monotonicMs() - began <= 60_000, `${clock.monotonicMs() - began}`);
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+  t.deepEqual(heard, ["fresh"]);
+});
+
+test("a watch whose version is too old: listed anew, and what went meanwhile is gone", async (t) => {
+  const { server, until, put, remove, rows } = await serve(t);
+  await put("a", "1");
+  await put("b", "1");
+  await until(() => rows.size === 2 && server.watches.size === 1);
+  await server.stop();
+  await server.start();
+  await remove("a");
+  await put("c", "1");
+  server.store.compact();
+  await until(() => rows.has("default/c"));
+  t.deepEqual([...rows.keys()].sort(), ["default/b", "default/c"]);
+  t.is(server.counts().get(`list ${configMaps}`), 2);
+});
+
+test("a token that expired is replaced by the file's, and nobody is told of an outage", async (t) => {
+  const served = await serve(t, { tokens: ["one"] });
+  const { server, until, put, rows, heard } = served;
+  await until(() => server.watches.size === 1);
+  served.token = "two";
+  server.tokens?.clear();
+  server.tokens?.add("two");
+  for (const watch of server.watches) watch.end();
+  await put("a", "1");
+  await until(() => rows.has("default/a"));
+  t.deepEqual(
+    heard.filter((code) => code === "KUBE_UNAUTHORIZED"),
+    [],
+  );
+});
+
+test("without a new token what is known stays, and the reason is told until one comes", async (t) => {
+  const served = await serve(t, { tokens: ["one"] });
+  const { server, until, put, rows, heard, reflector } = served;
+  await put("a", "1");
+  await until(() => rows.size === 1 && server.watches.size === 1);
+  server.tokens?.clear();
+  server.tokens?.add("two");
+  for (const watch of server.watches) watch.end();
+  await until(() => heard.includes("KUBE_UNAUTHORIZED"));
+  t.deepEqual([...rows.keys()], ["default/a"]);
+  served.token = "two";
+  await until(() => reflector.status().stale === null);
+  await put("b", "1");
+  await until(() => rows.has("default/b"));
+});
+
+test("answers that take 5 s are slow and nothing else", async (t) => {
+  const { server, clock, until, reflector, put, rows, heard } = await serve(t);
+  server.faults.add({ kind: "delay", ms: 5_000 }, ({ storage }) => storage === configMaps, 2);
+  const began = clock.monotonicMs();
+  await until(() => reflector.status().synced && server.watches.size === 1);
+  t.true(clock.monotonicMs() - began >= 10_000);
+  await put("a", "1");
+  await until(() => rows.has("default/a"));
+  t.deepEqual(heard, ["fresh"]);
+});
+
+test("429, 500, 503, resets and requests that hang, before the first list: it syncs in the end", async (t) => {
+  const { server, clock, until, reflector, heard } = await serve(t);
+  const list = ({ verb }: { readonly verb: string }) => verb === "list";
+  server.faults.add({ kind: "answer", code: 429, reason: "TooManyRequests", retryAfterSeconds: 7 }, list);
+  server.faults.add({ kind: "answer", code: 500, reason: "InternalError" }, list);
+  // A read that broke off is sent once more at once.
+  server.faults.add({ kind: "reset" }, list, 2);
+  server.faults.add({ kind: "answer", code: 503, reason: "ServiceUnavailable" }, list);
+  server.faults.add({ kind: "hang" }, list);
+  const began = clock.monotonicMs();
+  await until(() => reflector.status().synced);
+  t.deepEqual(heard, ["KUBE_BUSY", "KUBE_SERVER", "KUBE_CUT", "KUBE_BUSY", "KUBE_TIMEOUT", "fresh"]);
+  t.true(clock.monotonicMs() - began >= 7_000 + 30_000);
+});
+
+const step = fc.oneof(
+  fc.record({
+    do: fc.constant("put" as const),
+    name: fc.constantFrom("a", "b", "c", "d"),
+    v: fc.stringMatching(/^\d$/),
+  }),
+  fc.record({ do: fc.constant("remove" as const), name: fc.constantFrom("a", "b", "c", "d") }),
+  fc.record({ do: fc.constantFrom("expire", "end", "silence", "garbage", "compact", "restart", "refuse", "wait") }),
+);
+
+test("whatever goes wrong in whatever order, in the end it knows what is true", async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
+      const { server, clock, until, put, remove, rows } = await serve(t);
+      await until(() => server.watches.size === 1);
+      for (const each of steps) {
+        const watches = [...server.watches];
+        if (each.do === "put" && "v" in each) await put(each.name, each.v);
+        else if (each.do === "remove" && "name" in each) await remove(each.name);
+        else if (each.do === "expire") for (const watch of watches) watch.expire();
+        else if (each.do === "end") for (const watch of watches) watch.end();
+        else if (each.do === "silence") for (const watch of watches) watch.silence();
+        else if (each.do === "garbage") for (const watch of watches) watch.sendRaw("{]\n");
+        else if (each.do === "compact") server.store.compact();
+        else if (each.do === "refuse") {
+          const fault = { kind: "answer", code: 500, reason: "InternalError" } as const;
+          server.faults.add(fault, ({ verb }) => verb === "list" || verb === "watch", 2);
+        } else if (each.do === "restart") {
+          await server.stop();
+          await server.start();
+        } else await clock.advance(3_000);
+      }
+      await put("last", "1");
+      const truth = () => {
+        const objects = [...server.store.objects(configMaps)];
+        return JSON.stringify(objects.map(([key, { data }]) => [key, (data as { readonly v: string }).v]).sort());
+      };
+      await until(() => JSON.stringify([...rows].sort()) === truth(), 500);
+      t.true(rows.has("default/last"));
+    }),
+    { numRuns: 15 },
+  );
+});
