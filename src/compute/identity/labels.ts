@@ -45,7 +45,11 @@ function isDerived(key: string): boolean {
  * @param named keys that some policy's selector names: they count although they would be dropped, so that a NetworkPolicy for
  *   one pod of a StatefulSet works
  */
-export function identityLabels(pod: PodRow, namespaceLabels: Labels, named: ReadonlySet<string>): LabelMap {
+export function identityLabels(
+  pod: Pick<PodRow, "namespace" | "labels" | "serviceAccount">,
+  namespaceLabels: Labels,
+  named: ReadonlySet<string>,
+): LabelMap {
   const labels = new Map<string, string>();
   for (const [key, value] of Object.entries(pod.labels)) {
     // A pod must not be able to claim to be of another namespace.

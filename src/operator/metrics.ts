@@ -1,0 +1,42 @@
+/** Numbers that the operator tells of itself, in the text format of Prometheus. */
+
+/** Name without its prefix -> what it means. */
+const known = {
+  leading: "1 if this operator leads",
+  identities: "CiliumIdentities of this cluster",
+  identities_unused: "of them, those that nobody uses now",
+  identities_marked_total: "identities that were marked as unused",
+  identities_reused_total: "identities that were marked and came into use again",
+  identities_deleted_total: "identities that were deleted",
+  endpoints_deleted_total: "CiliumEndpoints whose pod is gone, that were deleted",
+  nodes_written_total: "CiliumNodes that were made or changed",
+  nodes_deleted_total: "CiliumNodes whose Node is gone, that were deleted",
+  rounds_failed_total: "rounds of any duty that failed and are repeated",
+} as const;
+
+export type CounterName = keyof typeof known;
+
+export class Counters {
+  readonly #values = new Map<CounterName, number>();
+
+  add(name: CounterName): void {
+    this.#values.set(name, this.get(name) + 1);
+  }
+
+  set(name: CounterName, value: number): void {
+    this.#values.set(name, value);
+  }
+
+  get(name: CounterName): number {
+    return this.#values.get(name) ?? 0;
+  }
+
+  text(): string {
+    const lines = Object.entries(known).flatMap(([name, help]) => {
+      const full = `tandem_operator_${name}`;
+      const type = name.endsWith("_total") ? "counter" : "gauge";
+      return [`# HELP ${full} ${help}`, `# TYPE ${full} ${type}`, `${full} ${this.get(name as CounterName)}`];
+    });
+    return `${lines.join("\n")}\n`;
+  }
+}
