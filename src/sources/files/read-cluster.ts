@@ -57,12 +57,30 @@ export function readNode(object: Fields, { name, labels }: Metadata, place: Plac
   }
   const several = readEach(spec.podCIDRs, at(specPlace, "podCIDRs"), readPrefix);
   const single = isAbsent(spec.podCIDRs) ? readPrefix(spec.podCIDR || null, at(specPlace, "podCIDR")) : null;
+  const specified = single === null ? several : [single];
   return {
     name,
     labels,
     addresses: distinct(typed.map(({ address }) => address)),
-    podCidrs: single === null ? several : [single],
+    podCidrs: specified.length > 0 ? specified : annotatedPodCidrs(object, place),
   };
+}
+
+/** Where kube-router has the CIDRs of a node that nobody gave any in its spec; the first one that is set counts. */
+const cidrAnnotations = ["kube-router.io/pod-cidrs", "kube-router.io/pod-cidr"] as const;
+
+function annotatedPodCidrs(object: Fields, place: Place): NodeRow["podCidrs"] {
+  const metadataPlace = at(place, "metadata");
+  const { annotations } = readFields(object.metadata, metadataPlace, null);
+  const annotationsPlace = at(metadataPlace, "annotations");
+  const fields = readFields(annotations, annotationsPlace, null);
+  for (const name of cidrAnnotations) {
+    const namePlace = at(annotationsPlace, name);
+    const text = readText(fields[name] || null, namePlace);
+    if (text === null) continue;
+    return text.split(",").flatMap((each) => readPrefix(each.trim() || null, namePlace) ?? []);
+  }
+  return [];
 }
 
 /** Policies are handed on as they were written; what they say is for those who know policy. */

@@ -107,6 +107,24 @@ test("a node has its internal and external addresses and its pod CIDRs; without 
   t.true(bare.rows.nodes.has("n"));
 });
 
+test("a node without pod CIDRs in its spec has those of kube-router's annotations, of both families", (t) => {
+  const node = (annotations: object, spec: object = {}) => {
+    const status = { addresses: [{ type: "InternalIP", address: "172.18.0.2" }] };
+    return one({ apiVersion: "v1", kind: "Node", metadata: { name: "n", annotations }, spec, status });
+  };
+  const cidrs = (reading: ObjectsReading) => texts(reading.rows.nodes.get("n")?.podCidrs);
+  const both = { "kube-router.io/pod-cidrs": "10.1.0.0/24, fd00:1::/64" };
+  const old = { "kube-router.io/pod-cidr": "10.2.0.0/24" };
+  t.deepEqual(cidrs(node(both)), ["10.1.0.0/24", "fd00:1::/64"]);
+  t.deepEqual(cidrs(node(old)), ["10.2.0.0/24"]);
+  t.deepEqual(cidrs(node({ ...old, ...both })), ["10.1.0.0/24", "fd00:1::/64"]);
+  t.deepEqual(cidrs(node({ ...old, "kube-router.io/pod-cidrs": "" })), ["10.2.0.0/24"]);
+  t.deepEqual(cidrs(node(both, { podCIDRs: ["10.9.0.0/24"] })), ["10.9.0.0/24"], "the spec is first");
+  t.deepEqual(cidrs(node(both, { podCIDR: "10.9.0.0/24" })), ["10.9.0.0/24"]);
+  const wrong = node({ "kube-router.io/pod-cidrs": "10.1.0.0/24,nonsense" });
+  t.deepEqual(brief(wrong), ["error Node n metadata.annotations.kube-router.io/pod-cidrs"]);
+});
+
 test("every namespace has its name as a label, also one that nobody wrote down", (t) => {
   const { rows } = read(
     "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels: {team: blue}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: bank}\n",
