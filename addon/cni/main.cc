@@ -132,6 +132,10 @@ int print_reply(const Request &request, const Settings &settings, const Reply &r
   const bool read = reply.status == 200 && tandem::read_members(reply.body, members, 2).empty() &&
                     members[0].kind == Member::Kind::scalar && members[1].kind == Member::Kind::string;
   if (read) return print(members[1].text, members[0].text == "0" ? 0 : 1);
+  if (request.command == "DEL" && reply.status >= 500) {
+    // The agent could not do it now; it does what is kept before its next call.
+    return without_agent(request, settings, "HTTP status " + std::to_string(reply.status) + ": " + reply.body.substr(0, 1024));
+  }
   const CniCode code = request.command == "STATUS" ? CniCode::plugin_not_available : CniCode::try_again_later;
   return refuse(settings, code,
                 "tandem-agent on " + settings.socket + " answered with HTTP status " + std::to_string(reply.status),

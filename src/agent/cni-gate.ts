@@ -1,21 +1,29 @@
 /**
  * Takes CNI requests from the moment the socket is there, and lets them through once the node can serve them: a kubelet that asks while
  * the agent restarts waits some seconds instead of failing. Deletions need the endpoints of before only; additions need to know
- * the cluster (pod CIDRs, policies) too.
+ * the cluster (pod CIDRs, policies) too. A deletion that waited long enough is kept for later and is a success, as one that meets no
+ * agent: a pod that is gone must not keep the node from being drained.
  */
 import type { CniRequest, CniResponse } from "../api/dto.ts";
 import type { CniHandler } from "../api/queries.ts";
+import { messageOf } from "../lib/errors.ts";
 
 /** ms that a request waits for the agent. The plugin waits 30 s, up to 25 s of which an ADD needs for itself. */
 const defaultPatienceMs = 4_000;
 
+/** What is behind the gate. */
+export interface GatedCni extends CniHandler {
+  /** Keeps a deletion until the endpoints are known. Rejects if it cannot be kept. */
+  keepDelete(request: CniRequest): Promise<void>;
+}
+
 export class CniGate implements CniHandler {
-  readonly #handler: CniHandler;
+  readonly #handler: GatedCni;
   readonly #patienceMs: number;
   readonly #restored = new Latch();
   readonly #synced = new Latch();
 
-  constructor(handler: CniHandler, patienceMs: number = defaultPatienceMs) {
+  constructor(handler: GatedCni, patienceMs: number = defaultPatienceMs) {
     this.#handler = handler;
     this.#patienceMs = patienceMs;
   }
@@ -31,11 +39,19 @@ export class CniGate implements CniHandler {
   }
 
   async handle(request: CniRequest, signal: AbortSignal): Promise<CniResponse> {
-    const latch = request.command === "ADD" ? this.#synced : this.#restored;
+    // STATUS asks whether an ADD would be served.
+    const needsCluster = request.command === "ADD" || request.command === "STATUS";
+    const latch = needsCluster ? this.#synced : this.#restored;
     if (await latch.wait(this.#patienceMs, signal)) {
       return this.#handler.handle(request, signal);
     }
-    return tryAgainLater(request);
+    if (request.command !== "DEL" || signal.aborted) return tryAgainLater(request, notReady);
+    try {
+      await this.#handler.keepDelete(request);
+      return { exitCode: 0, output: "" };
+    } catch (error) {
+      return tryAgainLater(request, `${notReady}, and the deletion could not be kept: ${messageOf(error)}`);
+    }
   }
 }
 
@@ -67,14 +83,16 @@ class Latch {
   }
 }
 
-/** Error 11 of the CNI specification: try again later. */
-function tryAgainLater(request: CniRequest): CniResponse {
+const notReady = "AGENT_STARTING: the agent of this node is not ready";
+
+/** Errors of the CNI specification. 11: try again later; 50: the plugin cannot serve ADD, which is what STATUS asks. */
+function tryAgainLater(request: CniRequest, msg: string): CniResponse {
   return {
     exitCode: 1,
     output: JSON.stringify({
       cniVersion: versionOf(request.config),
-      code: 11,
-      msg: "AGENT_STARTING: the agent of this node is not ready",
+      code: request.command === "STATUS" ? 50 : 11,
+      msg,
       details: "try again; `tandem status` says what it waits for",
     }),
   };

@@ -1,8 +1,9 @@
 /**
- * Deletions that tandem-cni could not hand over (addon/cni/delete_queue.cc writes them): <stateDir>/cni-deletes/*.json, each
- * a CniRequest. The order does not matter, an attachment has at most one file.
+ * Deletions that nobody could do yet: <stateDir>/cni-deletes/*.json, each a CniRequest. tandem-cni writes those that it could
+ * not hand over (addon/cni/delete_queue.cc), the agent those that met it before it knew its endpoints. The order does not
+ * matter, an attachment has at most one file.
  */
-import { readdir, readFile, rename, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { CniRequest } from "../api/dto.ts";
@@ -23,6 +24,28 @@ export class DeleteQueue {
 
   constructor(stateDir: string) {
     this.#folder = join(stateDir, "cni-deletes");
+  }
+
+  /** Keeps a deletion, durable when the promise resolves. Keeping it again changes nothing. */
+  async keep(request: CniRequest): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const name = fileName(request);
+    // Not the plugin's temporary name: both may write at once.
+    const temporary = join(this.#folder, `.${name}.agent`);
+    const file = await open(temporary, "w", 0o600);
+    try {
+      await file.writeFile(JSON.stringify(request));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, join(this.#folder, name));
+    const folder = await open(this.#folder, "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
   }
 
   /**
@@ -62,6 +85,15 @@ export class DeleteQueue {
       throw error;
     }
   }
+}
+
+/** As the plugin names it (FNV-1a of 64 bits): one file whoever keeps the deletion. */
+function fileName({ containerId, ifname }: CniRequest): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of Buffer.from(`${containerId}/${ifname}`)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return `${hash.toString(16).padStart(16, "0")}.json`;
 }
 
 function decode(text: string): CniRequest | null {

@@ -80,3 +80,24 @@ export function tryAgain(object: string, message: string): CniError {
     remedy: "the runtime tries again; tandem status and tandem endpoint list tell more",
   });
 }
+
+/** STATUS: an ADD would not be served now. */
+export function notReady(reason: string): CniError {
+  return new CniError({
+    code: "CNI_NOT_READY",
+    cniCode: cniCodes.notAvailable,
+    object: "tandem-agent",
+    message: `is not ready: ${reason}`,
+    remedy: "tandem status tells more",
+  });
+}
+
+/** What callers of the API hear while the endpoints are not known yet. */
+export function starting(): TandemError {
+  return new TandemError({
+    code: "AGENT_STARTING",
+    object: "tandem-agent",
+    message: "the agent is still taking up its endpoints",
+    remedy: "try again in a moment",
+  });
+}

@@ -8,7 +8,6 @@
  */
 import type { CniRequest, CniResponse, EndpointOptionsDto } from "../api/dto.ts";
 import type { Clock } from "../lib/clock.ts";
-import { TandemError } from "../lib/errors.ts";
 import type { Address, Prefix } from "../model/ip.ts";
 import type { Logger } from "../model/logging.ts";
 import type { TableStore } from "../model/store.ts";
@@ -17,7 +16,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { DeleteQueue } from "./delete-queue.ts";
 import { EndpointFiles, type EndpointRecord } from "./endpoint-files.ts";
 import { EndpointIds } from "./endpoint-ids.ts";
-import { badRequest, CniError, cniCodes, describe, errorOutput, tryAgain } from "./errors.ts";
+import { badRequest, CniError, cniCodes, describe, errorOutput, notReady, starting, tryAgain } from "./errors.ts";
 import { AddressPools, type AddressUsage } from "./ipam.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import {
@@ -99,14 +98,25 @@ export class CniService {
     log.info({ endpoints: this.#records.size }, "endpoints restored");
   }
 
-  /** Does the deletions that the plugin queued. Called by `restore` and before each ADD, GC and STATUS. */
+  /**
+   * Takes a deletion that comes before the endpoints are known: kept in a file, and done when they are. Where they became known
+   * meanwhile it is done now.
+   * @throws what the disk says, or CniError: the runtime's call cannot be understood
+   */
+  async keepDelete(request: CniRequest): Promise<void> {
+    parseRequest(request); // a call that can never be done is refused now, while somebody reads the answer
+    await this.#deletes.keep(request);
+    if (this.#restored) await this.replayDeletes();
+  }
+
+  /** Does the deletions that were queued. Called by `restore` and before each ADD, GC and STATUS. */
   async replayDeletes(): Promise<void> {
     const { log } = this.#options;
     const { replayed, problems } = await this.#deletes.drain(async (request) => {
       const call = parseRequest(request);
       if (call.command === "DEL") await this.#del(call);
     });
-    if (replayed > 0) log.info({ replayed }, "did the deletions that were queued while no agent ran");
+    if (replayed > 0) log.info({ replayed }, "did the deletions that were queued while no agent could");
     for (const problem of problems) log.error({ problem }, "a queued deletion could not be done");
   }
 
@@ -363,12 +373,18 @@ export class CniService {
 
   async #gc(call: GcCall): Promise<void> {
     const valid = new Set(call.valid.map((one) => `${one.containerId}/${one.ifname}`));
+    const failures: unknown[] = [];
     for (const { row, network } of [...this.#records.values()]) {
       const kept = network !== call.network || valid.has(`${row.containerId}/${row.ifname}`);
       // One under way belongs to a call that the runtime has not finished: it is not garbage.
       if (kept || this.#adding.has(row.containerId)) continue;
-      await this.#del({ command: "DEL", version: call.version, containerId: row.containerId, ifname: row.ifname });
+      const { containerId, ifname } = row;
+      // As much as possible goes, as the specification asks; what did not is told at the end.
+      await this.#del({ command: "DEL", version: call.version, containerId, ifname }).catch((error: unknown) => {
+        failures.push(error);
+      });
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   async #status(): Promise<void> {
@@ -376,21 +392,6 @@ export class CniService {
     const lacking = this.#options.podCidrs().length === 0 ? "this node has no pod CIDR yet" : null;
     const message = reason ?? lacking;
     if (message === null) return this.replayDeletes();
-    throw new CniError({
-      code: "CNI_NOT_READY",
-      cniCode: cniCodes.notAvailable,
-      object: "tandem-agent",
-      message: `is not ready: ${message}`,
-      remedy: "tandem status tells more",
-    });
+    throw notReady(message);
   }
-}
-
-function starting(): TandemError {
-  return new TandemError({
-    code: "AGENT_STARTING",
-    object: "tandem-agent",
-    message: "the agent is still taking up its endpoints",
-    remedy: "try again in a moment",
-  });
 }

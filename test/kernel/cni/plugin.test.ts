@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import test from "ava";
+import { DeleteQueue } from "../../../src/cni/delete-queue.ts";
 import { TestNode } from "./node.ts";
 
 test("ADD gives a pod addresses, routes and MTU, the node reaches it and it reaches the node and other pods", async (t) => {
@@ -149,6 +150,17 @@ test("an agent that does not answer in time, or with an error, is no success, an
   t.is((await readdir(join(node.stateDir, "cni-deletes"))).length, 1);
   const config = { timeoutSeconds: 60 };
   answer = '{"error":{"code":"AGENT_STARTING"}}';
+  t.is((await node.call("DEL", "web", config)).code, 0, "the agent could not: kept");
+  await new DeleteQueue(node.stateDir).keep({
+    command: "DEL",
+    containerId: "container-web",
+    ifname: "eth0",
+    netns: "",
+    args: "",
+    path: "",
+    config: "{}",
+  });
+  t.is((await readdir(join(node.stateDir, "cni-deletes"))).length, 1, "one file, whether plugin or agent keeps it");
   const refused = await node.call("ADD", "web", config);
   t.is(refused.output.code, 11);
   t.regex(refused.output.details, /AGENT_STARTING/);

@@ -148,6 +148,26 @@ test("at start, files without a device and devices without a file go, and other 
   t.deepEqual(await readdir(join(node.stateDir, "cni")), ["torn.json.broken"]);
 });
 
+test("a deletion that meets a starting agent is kept and done once the endpoints are known, at once where they are", async (t) => {
+  const node = makeNode();
+  const before = await node.start();
+  for (const pod of ["web", "api"]) t.is((await before.call(add(pod))).exitCode, 0);
+  const { cni, store } = node.prepare();
+  await cni.keepDelete(del("web"));
+  await cni.keepDelete(del("web"));
+  const queue = join(node.stateDir, "cni-deletes");
+  t.is((await readdir(queue)).length, 1);
+  await cni.restore();
+  t.deepEqual(
+    [...store.endpoints.values()].map(({ pod }) => pod),
+    ["shop/api"],
+  );
+  await cni.keepDelete(del("api"));
+  t.is(store.endpoints.size, 0);
+  t.deepEqual(await readdir(queue), []);
+  await t.throwsAsync(cni.keepDelete({ ...del("web"), containerId: "../web" }), { code: "CNI_REQUEST" });
+});
+
 test("deletions queued while the agent was away are done at its start, and unreadable ones are put aside", async (t) => {
   const node = makeNode();
   await (await node.start()).call(add("web"));
@@ -181,6 +201,18 @@ test("GC removes what is not in valid-attachments, of its own network only", asy
   const gc = { ...add("", { config: { "cni.dev/valid-attachments": valid } }), command: "GC", containerId: "" };
   t.is((await call(gc)).exitCode, 0);
   t.deepEqual([...store.endpoints.keys()].sort(), ["foreign", "kept"]);
+});
+
+test("GC goes on after an attachment that could not be removed, and says that there was one", async (t) => {
+  const node = makeNode();
+  const { call, store } = await node.start();
+  for (const name of ["stuck", "gone"]) await call(add(name));
+  node.kernel.failNext = "link";
+  const gc = { ...add("", { config: { "cni.dev/valid-attachments": [] } }), command: "GC", containerId: "" };
+  t.is((await call(gc)).output.code, 103);
+  t.deepEqual([...store.endpoints.keys()], ["stuck"]);
+  t.is((await call(gc)).exitCode, 0);
+  t.is(store.endpoints.size, 0);
 });
 
 test("STATUS is an error until the agent is ready and the node has a pod CIDR", async (t) => {

@@ -145,7 +145,8 @@ export function makeNode(podCidrs: readonly string[] = ["10.7.1.0/24", "fd00:7:1
     child: () => log,
   };
   let now = 0;
-  const start = async (more: Partial<CniOptions> = {}) => {
+  /** An agent that does not know its endpoints yet. */
+  const prepare = (more: Partial<CniOptions> = {}) => {
     const store = new FakeStore();
     const cni = new CniService({
       native: kernel.binding(),
@@ -157,7 +158,6 @@ export function makeNode(podCidrs: readonly string[] = ["10.7.1.0/24", "fd00:7:1
       podCidrs: () => podCidrs.map(prefix),
       ...more,
     });
-    await cni.restore();
     const call = async (request: CniRequest, signal = new AbortController().signal) => {
       const { exitCode, output } = await cni.handle(request, signal);
       // biome-ignore lint/suspicious/noExplicitAny: results of several shapes, looked into by assertions
@@ -165,7 +165,12 @@ export function makeNode(podCidrs: readonly string[] = ["10.7.1.0/24", "fd00:7:1
     };
     return { cni, store, call };
   };
-  return { kernel, stateDir, log, lines, start };
+  const start = async (more: Partial<CniOptions> = {}) => {
+    const agent = prepare(more);
+    await agent.cni.restore();
+    return agent;
+  };
+  return { kernel, stateDir, log, lines, prepare, start };
 }
 
 export function add(container: string, more: { config?: object; args?: string; ifname?: string } = {}): CniRequest {
