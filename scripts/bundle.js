@@ -12,6 +12,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const processes = {
   tandem: "src/cli/main.ts",
   "tandem-agent": "src/agent/main.ts",
+  "tandem-operator": "src/operator/main.ts",
   "tandem-injector": "src/lab/injector/main.ts",
   "tandem-lab-kube": "src/lab/kube/main.ts",
   "tandem-pod-server": "src/lab/pod-server.ts",

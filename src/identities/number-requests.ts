@@ -4,6 +4,7 @@
  * Every node meets every set of the cluster, but the node that has a pod of it needs the number first: the others wait some seconds for
  * that one, and ask only if nothing came (its agent may be down).
  */
+import { setMaxListeners } from "node:events";
 import { identityDelayed, identityPending } from "../compute/result.ts";
 import { Backoff } from "../lib/backoff.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
@@ -52,6 +53,8 @@ export class NumberRequests {
 
   constructor(options: NumberRequestsOptions) {
     this.#options = options;
+    // Every request listens to it.
+    setMaxListeners(0, this.#stopping.signal);
   }
 
   /** Until now it was not known which sets have a number already. */

@@ -63,7 +63,8 @@ export class Duties {
       await endpoints.round(term);
       await identities.round(term);
     });
-    definitionRounds.trigger();
+    // What it throws is reported, and repeated.
+    await definitionRounds.runNow().catch(() => undefined);
     const following = view.run(signal);
     await view.whenSynced(signal);
     if (!signal.aborted) {

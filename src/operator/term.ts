@@ -4,6 +4,7 @@
  *
  * Timers of a process that was held up fire late: whoever is about to write asks `held` first, which looks at the clocks.
  */
+import { setMaxListeners } from "node:events";
 import type { Clock, Timer } from "../lib/clock.ts";
 
 /** A moment, by both clocks. */
@@ -29,6 +30,8 @@ export class Term {
     this.#lengthMs = lengthMs;
     this.#since = since;
     this.#timer = this.#expiry();
+    // Every request and watch of the term listens to it.
+    setMaxListeners(0, this.#ending.signal);
   }
 
   /** Aborted when the term is over. */
