@@ -34,6 +34,7 @@ export class ManualClock implements Clock {
         signal?.removeEventListener("abort", abort);
         resolve();
       });
+      if (signal?.aborted) abort();
       signal?.addEventListener("abort", abort, { once: true });
     });
   }

@@ -109,8 +109,8 @@ export class Container {
     } catch (error) {
       signal.throwIfAborted();
       log.warn({ container: container.name, error: messageOf(error) }, "a container cannot be started");
-      const ended = endedState(clock.now(), clock.now(), 128, messageOf(error));
-      this.#change({ state: { ...ended, reason: "StartError" }, ready: false, started: false });
+      const ended: Ended = { ...endedState(clock.now(), clock.now(), 128, messageOf(error)), reason: "StartError" };
+      this.#change({ state: ended, ready: false, started: false });
       return ended;
     }
     const startedAt = clock.now();

@@ -2,11 +2,11 @@
 import { Backoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { type KubeClient, type KubeObject, isStatus, kinds } from "../../kube/index.ts";
+import { type KubeClient, isStatus, kinds } from "../../kube/index.ts";
 import type { Logger } from "../../model/logging.ts";
 import { type KubeletPod, podTitle } from "./pod.ts";
 import { podStatus, type PodView } from "./pod-status.ts";
-import { writeStatus } from "./write-status.ts";
+import { type Seen, writeStatus } from "./write-status.ts";
 
 const retry = { firstMs: 200, maxMs: 10_000 } as const;
 
@@ -29,8 +29,8 @@ export class ApiPublisher implements PodPublisher {
   readonly #options: ApiPublisherOptions;
   #next: { readonly pod: KubeletPod; readonly view: PodView } | null = null;
   #writing: Promise<void> | null = null;
-  /** As of the last write: the watch may be behind it. */
-  #written: KubeObject | null = null;
+  /** As of the last write, and the version that the watch had told before it. */
+  #written: { readonly object: Seen; readonly told: unknown } | null = null;
   #gone = false;
 
   constructor(options: ApiPublisherOptions) {
@@ -61,8 +61,9 @@ export class ApiPublisher implements PodPublisher {
       const { pod, view } = this.#next;
       this.#next = null;
       const { namespace, name, uid } = pod.metadata;
+      const told = pod.metadata.resourceVersion;
       try {
-        this.#written = await writeStatus(
+        const object = await writeStatus(
           client,
           kinds.pods,
           { namespace, name },
@@ -70,9 +71,11 @@ export class ApiPublisher implements PodPublisher {
           (status, object) =>
             podStatus({ ...pod, metadata: { ...pod.metadata, ...deletion(object) } }, view, status, clock.now()),
           signal,
-          this.#written,
+          // What the watch told since is newer, or it echoes an older write of ours: then the API server says so.
+          this.#written !== null && this.#written.told === told ? this.#written.object : pod,
         );
-        this.#gone = this.#written === null;
+        this.#written = object === null ? null : { object, told };
+        this.#gone = object === null;
         backoff.reset();
       } catch (error) {
         if (signal.aborted) break;
@@ -86,6 +89,6 @@ export class ApiPublisher implements PodPublisher {
   }
 }
 
-function deletion({ metadata: { deletionTimestamp } }: KubeObject): { readonly deletionTimestamp?: string } {
+function deletion({ metadata: { deletionTimestamp } }: Seen): { readonly deletionTimestamp?: string } {
   return deletionTimestamp === undefined ? {} : { deletionTimestamp };
 }

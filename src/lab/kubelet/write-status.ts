@@ -1,7 +1,17 @@
 /** Writing a status that others write, too: read, change one's own part, write only onto what was read. */
-import { isStatus, type KubeClient, type KubeKind, type KubeObject, type ObjectName } from "../../kube/index.ts";
+import { isStatus, type KubeClient, type KubeKind, type ObjectName } from "../../kube/index.ts";
 import { isRecord } from "../../kube/index.ts";
 import { saysTheSame } from "./pod-status.ts";
+
+/** What of an object a status is written by. */
+export interface Seen {
+  readonly metadata: {
+    readonly uid?: string | undefined;
+    readonly deletionTimestamp?: string | undefined;
+    readonly resourceVersion?: unknown;
+  };
+  readonly status?: unknown;
+}
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -18,12 +28,12 @@ export async function writeStatus(
   kind: KubeKind,
   name: ObjectName,
   uid: string,
-  change: (status: Fields, object: KubeObject) => Fields,
+  change: (status: Fields, object: Seen) => Fields,
   signal: AbortSignal,
-  seen: KubeObject | null = null,
-): Promise<KubeObject | null> {
+  seen: Seen | null = null,
+): Promise<Seen | null> {
   try {
-    let current = seen ?? (await client.get(kind, name, { signal }));
+    let current: Seen = seen ?? (await client.get(kind, name, { signal }));
     for (let attempt = 1; ; attempt++) {
       if (current.metadata.uid !== uid) return null;
       const old = isRecord(current.status) ? current.status : {};
