@@ -47,6 +47,7 @@ export class ControlLoop {
   #result: ComputeResult | null = null;
   #facts = 0;
   #applied = 0;
+  #started = false;
   #settle: () => void = () => undefined;
   readonly #stopping = new AbortController();
 
@@ -81,8 +82,14 @@ export class ControlLoop {
       this.#runner.trigger();
     });
     this.#facts = this.#options.store.revision;
+    this.#started = true;
     this.#runner.trigger();
     await settled;
+  }
+
+  /** Computes again although no table changed: something that computing asks for has another answer. Nothing before `start`. */
+  recompute(): void {
+    if (this.#started) this.#runner.trigger();
   }
 
   async stop(): Promise<void> {

@@ -98,6 +98,11 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
     await Promise.all(this.#unmarking);
   }
 
+  /** Resolves when all identities of the cluster were seen once, or with the signal: before, every set that is not in the record waits. */
+  async whenSynced(signal: AbortSignal): Promise<void> {
+    await this.#reflector.whenSynced(signal);
+  }
+
   status(): ReflectorStatus {
     return this.#reflector.status();
   }

@@ -132,7 +132,7 @@ export class NumberRequests {
       object: key,
       message: `its labels are new in the cluster and there is no number for them: ${messageOf(reason)}`,
       remedy:
-        "none needed if the API server comes back: it is tried again. Until then the pod has no network but to its node",
+        "none needed if the API server comes back: it is tried again. Until then a new pod stays closed, and one whose labels changed goes on with its old ones",
     });
   }
 

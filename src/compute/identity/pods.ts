@@ -182,7 +182,20 @@ export class PodIdentifier {
     // One object for all pods of equal labels.
     const labelSet = known?.labelSet ?? { labels, texts, key: labelKey };
     const identity = known?.identity ?? this.#numberFor(labelSet, key, row.node);
-    return identity === null ? undefined : { key, row, labelSet, identity };
+    return identity === null ? this.#meanwhile(key, row, before) : { key, row, labelSet, identity };
+  }
+
+  /**
+   * What a pod is while the number of its labels is on its way. One whose labels changed, or count now because a policy names them, stays what
+   * it was: it would be cut off each time otherwise. One that is new, if only under an old name, is nothing yet.
+   */
+  #meanwhile(key: string, row: PodRow, before: PodFact | undefined): PodFact | undefined {
+    const problem = this.#without.get(key)?.problem ?? null;
+    if (before === undefined || before.row.uid !== row.uid) return undefined;
+    if (problem !== null && problem.code !== identityDelayed) return undefined;
+    // That number may be somebody else's by now.
+    if (this.#numbered.get(before.labelSet.key)?.identity !== before.identity) return undefined;
+    return before.row === row ? before : { ...before, row };
   }
 
   #take({ labelSet, identity }: PodFact): void {

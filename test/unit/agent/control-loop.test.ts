@@ -160,3 +160,23 @@ test("numbers that could not be written down are kept from the kernel until they
     ["write namespaces=0", "write namespaces=0", "write namespaces=0", "apply"],
   );
 });
+
+test("what computing asks for may change without any table: then it is computed again, but never before the start", async (t) => {
+  let applied = () => {};
+  const { loop, steps } = setUp(async () => applied());
+  loop.recompute();
+  const first = new Promise<void>((resolve) => {
+    applied = resolve;
+  });
+  t.deepEqual(steps, []);
+  await loop.start();
+  await first;
+  const before = steps.length;
+  const again = new Promise<void>((resolve) => {
+    applied = resolve;
+  });
+  loop.recompute();
+  await again;
+  await loop.stop();
+  t.deepEqual(steps.slice(before), ["compute", "apply"]);
+});

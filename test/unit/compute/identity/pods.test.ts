@@ -172,3 +172,47 @@ test("a number that is taken away closes its pods until there is another; one th
   answers.set("a", 401);
   t.deepEqual(Object.fromEntries(bench.compute().identityOfPod), { "shop/a": 401, "shop/b": 500 });
 });
+
+test("a pod whose labels changed stays what it was until the new ones have a number; a new pod of its name does not", (t) => {
+  const answers = new Map<string, number | string>([["a", 400]]);
+  const { identities } = toldAllocator(answers);
+  const bench = new Bench({ identities }).local(pod("a", { uid: "1", addresses: [address("10.1.1.2")] }));
+  bench.compute();
+  const relabelled = pod("a", { uid: "1", labels: { app: "b" }, addresses: [address("10.1.1.2")] });
+  for (const code of [identityPending, identityDelayed]) {
+    answers.set("b", code);
+    const waiting = bench.pods(relabelled).compute();
+    t.like(waiting.desired.endpoints[0], { set: "400", identity: 400 });
+    t.deepEqual([...waiting.identitiesInUse.keys()], [400]);
+    t.deepEqual(
+      waiting.problems.map((problem) => problem.code),
+      code === identityDelayed ? [code] : [],
+    );
+  }
+  answers.set("b", "IDENTITIES_EXHAUSTED");
+  t.like(bench.compute().desired.endpoints[0], { set: null, identity: 5 }, "what is known to have no number is closed");
+  answers.set("b", 500);
+  t.like(bench.compute().desired.endpoints[0], { set: "500", identity: 500 });
+
+  answers.set("c", identityPending);
+  bench.pods(pod("a", { uid: "2", labels: { app: "c" }, addresses: [address("10.1.1.2")] }));
+  const renewed = bench.compute();
+  t.deepEqual(Object.fromEntries(renewed.identityOfPod), {});
+  t.deepEqual([...renewed.identitiesInUse.keys()], []);
+});
+
+test("labels that count since a policy names them cut nobody off while their numbers are on their way", (t) => {
+  const name = "statefulset.kubernetes.io/pod-name";
+  const answers = new Map<string, number | string>([["db", 400]]);
+  const { identities } = toldAllocator(answers);
+  const bench = new Bench({ identities }).pods(
+    pod("db-0", { labels: { app: "db", [name]: "db-0" } }),
+    pod("db-1", { labels: { app: "db", [name]: "db-1" } }),
+  );
+  bench.compute();
+  answers.set("db", identityPending);
+  bench.policies(policy("NetworkPolicy", { podSelector: { matchLabels: { [name]: "db-0" } } }));
+  t.deepEqual(Object.fromEntries(bench.compute().identityOfPod), { "shop/db-0": 400, "shop/db-1": 400 });
+  answers.set("db", 401);
+  t.is(bench.compute().identityOfPod.get("shop/db-0"), 401);
+});
