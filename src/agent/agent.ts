@@ -9,6 +9,7 @@
 import { release } from "node:os";
 import { ApiServer } from "../api/server.ts";
 import { CniService } from "../cni/index.ts";
+import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index.ts";
 import { createComputation } from "../compute/index.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { Datapath } from "../datapath/index.ts";
@@ -18,6 +19,7 @@ import type { Logger } from "../model/logging.ts";
 import { TableStore } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
+import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { Answers } from "./answers.ts";
@@ -158,6 +160,15 @@ export class Agent {
     if (this.#stopping.signal.aborted) return;
     const readyMs = clock.monotonicMs();
     answers.ready(readyMs);
+    if (config.cniInstall) {
+      // The runtime sends pods as soon as it finds a configuration.
+      const installation = new Installation({ plugin: pluginOf(packageRoot()), config });
+      const keeper = new InstallationKeeper({ installation, conditions, clock });
+      await this.#step(
+        () => keeper.start(),
+        () => keeper.stop(),
+      );
+    }
     log.info({ readyMs: Math.round(readyMs) }, "ready");
   }
 

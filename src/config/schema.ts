@@ -70,6 +70,31 @@ export const configSchema = z.strictObject({
     .describe(
       "policies of nodes may close what the node needs to stay in its cluster: BGP, the API server, the kubelet",
     ),
+  cniInstall: z
+    .boolean()
+    .default(false)
+    .describe("put tandem-cni and its configuration into the runtime's folders once the agent is ready"),
+  cniBinDir: z.string().startsWith("/").default("/opt/cni/bin").describe("folder of the runtime's CNI plugins"),
+  cniConfDir: z
+    .string()
+    .startsWith("/")
+    .default("/etc/cni/net.d")
+    .describe("folder of the runtime's CNI configurations"),
+  cniConfName: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*\.conflist$/)
+    .default("05-tandem.conflist")
+    .describe("file name of the configuration, ending in .conflist; runtimes take the first by name"),
+  cniVersion: z
+    .enum(["0.4.0", "1.0.0", "1.1.0"])
+    .default("1.0.0")
+    .describe(
+      "version of the CNI specification in the configuration; STATUS and GC need 1.1.0 and a runtime that knows it",
+    ),
+  cniChained: z
+    .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/))
+    .default(["portmap"])
+    .describe("plugins called after tandem-cni, where they are in cniBinDir; portmap does the hostPort of containers"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
 });
 

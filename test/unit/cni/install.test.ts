@@ -1,0 +1,160 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { Installation, InstallationKeeper } from "../../../src/cni/install/index.ts";
+import type { Problem } from "../../../src/model/status.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
+
+/** A machine's folders, with the configuration and the plugins of whoever was there before. */
+async function machine(t: ExecutionContext) {
+  const root = await mkdtemp(join(tmpdir(), "tandem-install-"));
+  t.teardown(() => rm(root, { recursive: true, force: true }));
+  const [bin, conf, stateDir] = [join(root, "bin"), join(root, "net.d"), join(root, "state")];
+  for (const folder of [bin, conf, stateDir]) await mkdir(folder);
+  const plugin = join(root, "built");
+  await writeFile(plugin, "plugin, version 1");
+  const config = {
+    socket: "/run/tandem/agent.sock",
+    stateDir,
+    cniBinDir: bin,
+    cniConfDir: conf,
+    cniConfName: "05-tandem.conflist",
+    cniVersion: "1.0.0",
+    cniChained: ["portmap"],
+  };
+  const installation = (more: Partial<typeof config> = {}) =>
+    new Installation({ plugin, config: { ...config, ...more } });
+  const conflist = async () => JSON.parse(await readFile(join(conf, "05-tandem.conflist"), "utf8")) as object;
+  return { root, bin, conf, stateDir, plugin, installation, conflist };
+}
+
+const codes = (problems: readonly Problem[]) => problems.map(({ code }) => code);
+
+test("the plugin and its configuration are put into the runtime's folders, whole, and again without a change", async (t) => {
+  const { bin, conf, stateDir, plugin, installation, conflist } = await machine(t);
+  await writeFile(join(bin, "portmap"), "x");
+  t.deepEqual(await installation().install(false), []);
+  t.deepEqual(await conflist(), {
+    cniVersion: "1.0.0",
+    name: "tandem",
+    plugins: [
+      { type: "tandem-cni", socket: "/run/tandem/agent.sock", stateDir },
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+  });
+  t.is((await stat(join(bin, "tandem-cni"))).mode & 0o777, 0o755);
+  const before = await stat(join(conf, "05-tandem.conflist"));
+  t.deepEqual(await installation().install(false), []);
+  t.is((await stat(join(conf, "05-tandem.conflist"))).ino, before.ino, "not written again");
+  await writeFile(plugin, "plugin, version 2");
+  t.deepEqual(await installation().install(false), []);
+  t.is(await readFile(join(bin, "tandem-cni"), "utf8"), "plugin, version 2", "an upgrade is no change by others");
+  t.deepEqual((await readdir(bin)).sort(), ["portmap", "tandem-cni"]);
+  t.deepEqual(await readdir(conf), ["05-tandem.conflist"]);
+  t.true((await installation().state()).installed);
+});
+
+test("a chained plugin that is not there is left out and told, and put in when it comes", async (t) => {
+  const { bin, installation, conflist } = await machine(t);
+  t.deepEqual(codes(await installation().install(false)), ["CNI_CHAINED_MISSING"]);
+  t.is(((await conflist()) as { plugins: object[] }).plugins.length, 1);
+  await writeFile(join(bin, "portmap"), "x");
+  t.deepEqual(await installation().install(false), []);
+  t.is(((await conflist()) as { plugins: object[] }).plugins.length, 2);
+});
+
+test("what stood in the way is kept and comes back; what came later by name is not touched", async (t) => {
+  const { bin, conf, installation } = await machine(t);
+  await writeFile(join(conf, "00-other.conflist"), "first");
+  await writeFile(join(conf, "05-tandem.conflist"), "by hand");
+  await writeFile(join(conf, "10-kuberouter.conflist"), "later");
+  await writeFile(join(conf, "00-README"), "no configuration");
+  await writeFile(join(bin, "tandem-cni"), "older");
+  const names = async () => [...(await readdir(conf)), ...(await readdir(bin))].sort();
+  const was = await names();
+  await installation({ cniChained: [] }).install(false);
+  t.deepEqual(await names(), [
+    "00-README",
+    "00-other.conflist.tandem-backup",
+    "05-tandem.conflist",
+    "05-tandem.conflist.tandem-backup",
+    "10-kuberouter.conflist",
+    "tandem-cni",
+    "tandem-cni.tandem-backup",
+  ]);
+  const { left, restored } = await installation().uninstall();
+  t.deepEqual(left, []);
+  t.is(restored.length, 3);
+  t.deepEqual(await names(), was);
+  t.is(await readFile(join(conf, "05-tandem.conflist"), "utf8"), "by hand");
+  t.is(await readFile(join(bin, "tandem-cni"), "utf8"), "older");
+  t.deepEqual(await installation().uninstall(), { removed: [], restored: [], left: [] });
+});
+
+test("what others change afterwards is told and left alone, also by uninstall, until it is installed by hand", async (t) => {
+  const { conf, installation } = await machine(t);
+  const ours = join(conf, "05-tandem.conflist");
+  const tandem = installation({ cniChained: [] });
+  await tandem.install(false);
+  await writeFile(ours, "edited");
+  await writeFile(join(conf, "01-late.conf"), "late");
+  const problems = await tandem.install(false);
+  t.deepEqual(codes(problems), ["CNI_FILE_CHANGED", "CNI_CONFIG_BEFORE"]);
+  t.deepEqual([problems[0]?.object, problems[1]?.object], [ours, join(conf, "01-late.conf")]);
+  t.is(await readFile(ours, "utf8"), "edited");
+  t.false((await tandem.state()).installed);
+
+  t.deepEqual(await tandem.install(true), []);
+  t.true((await tandem.state()).installed);
+  await rm(ours);
+  t.deepEqual(await tandem.install(false), [], "a file that went is written again");
+  await writeFile(ours, "edited again");
+  const { left } = await tandem.uninstall();
+  t.deepEqual(left, [ours, `${ours}.tandem-backup`]);
+  t.is(await readFile(ours, "utf8"), "edited again");
+});
+
+test("a second backup of one name is refused: the first is what uninstall gives back", async (t) => {
+  const { conf, installation } = await machine(t);
+  await writeFile(join(conf, "05-tandem.conflist"), "original");
+  await installation({ cniChained: [] }).install(false);
+  await writeFile(join(conf, "05-tandem.conflist"), "edited");
+  await t.throwsAsync(installation({ cniChained: [] }).install(true), { code: "CNI_BACKUP_EXISTS" });
+  t.is(await readFile(join(conf, "05-tandem.conflist.tandem-backup"), "utf8"), "original");
+  t.is(await readFile(join(conf, "05-tandem.conflist"), "utf8"), "edited");
+});
+
+test("another name by setting: the file of the former name goes", async (t) => {
+  const { conf, installation } = await machine(t);
+  await installation({ cniChained: [] }).install(false);
+  t.deepEqual(await installation({ cniChained: [], cniConfName: "20-tandem.conflist" }).install(false), []);
+  t.deepEqual(await readdir(conf), ["20-tandem.conflist"]);
+});
+
+test("a folder that is missing or no folder is a problem with a remedy, tried again, and mended when it is", async (t) => {
+  const { conf, installation } = await machine(t);
+  await rm(conf, { recursive: true });
+  await writeFile(conf, "a file");
+  const clock = new ManualClock();
+  let told: readonly Problem[] = [];
+  let reports = 0;
+  const conditions = {
+    report: (_topic: string, problems: readonly Problem[]) => {
+      told = problems;
+      reports++;
+    },
+  };
+  const keeper = new InstallationKeeper({ installation: installation({ cniChained: [] }), conditions, clock });
+  t.teardown(() => keeper.stop());
+  await keeper.start();
+  t.deepEqual(codes(told), ["CNI_INSTALL"]);
+  t.regex(told[0]?.remedy ?? "", /cniConfDir/);
+  await rm(conf);
+  await mkdir(conf);
+  await clock.advance(30_000);
+  while (reports < 2) await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(told, []);
+  t.deepEqual(await readdir(conf), ["05-tandem.conflist"]);
+  await keeper.stop();
+});
