@@ -1,7 +1,7 @@
 /** The operator's settings: their names, defaults and limits. */
 import { hostname } from "node:os";
 import { z } from "zod";
-import { type ConfigInput, ConfigError, Settings } from "../config/index.ts";
+import { type ConfigInput, ConfigError, type SettingDescription, Settings } from "../config/index.ts";
 
 const seconds = (least: number) => z.int().min(least).max(86_400);
 
@@ -73,4 +73,9 @@ export function operatorHelp(): string {
 /** Of this process and no other: of two pods with the host's network the host names are equal. */
 export function processIdentity(uuid: string): string {
   return `${hostname()}_${uuid}`;
+}
+
+/** Every setting, for the documentation. */
+export function describeOperatorConfig(): readonly SettingDescription[] {
+  return settings.describe();
 }

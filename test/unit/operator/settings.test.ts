@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import test from "ava";
 import { readHealthAddress } from "../../../src/operator/health.ts";
-import { loadOperatorConfig, operatorHelp } from "../../../src/operator/settings.ts";
+import { describeOperatorConfig, loadOperatorConfig, operatorHelp } from "../../../src/operator/settings.ts";
 
 const load = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) =>
   loadOperatorConfig({ argv, env, readFile: () => "" });
@@ -34,5 +35,20 @@ test("health is told to this machine only", (t) => {
     "",
   ]) {
     t.throws(() => readHealthAddress(address), { code: "HEALTH_ADDRESS" }, address);
+  }
+});
+
+test("docs/operator.md tells of every setting its type, default, flag, variable and meaning", (t) => {
+  const page = readFileSync(new URL("../../../docs/operator.md", import.meta.url), "utf8");
+  for (const { name, type, default: standard, flag, variable, description } of describeOperatorConfig()) {
+    const cells = [
+      `\`${name}\``,
+      type.replaceAll("|", ", "),
+      `\`${standard}\``,
+      `\`${flag}\``,
+      `\`${variable}\``,
+      description,
+    ];
+    t.true(page.includes(`\n| ${cells.join(" | ")} |\n`), name);
   }
 });
