@@ -49,8 +49,9 @@ export async function startOperator(place: Place, name: string): Promise<Operato
   const config = {
     ...loadOperatorConfig({ argv: ["--lease-namespace=kube-system"], env: {}, readFile: () => "" }),
     healthAddress: "127.0.0.1:0",
-    leaseDuration: 12,
-    leaseRenewDeadline: 8,
+    // Given back and never waited for here: a machine that is busy must not change the leader.
+    leaseDuration: 120,
+    leaseRenewDeadline: 90,
     leaseRetry: 1,
     // Shorter than anybody would set it.
     identityGrace: 2,
