@@ -1,7 +1,8 @@
 /**
  * An agent's CNI half as a process of its own: CniService with the real addon behind a unix socket, in whatever network
- * namespace it is started. Policy is always ready: this is about wiring.
+ * namespace it is started. Policy is always ready, unless the file SOCKET.hold holds it up: this is about wiring.
  */
+import { existsSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import type { CniRequest } from "../../../src/api/dto.ts";
 import { type CniOptions, CniService } from "../../../src/cni/index.ts";
@@ -26,7 +27,9 @@ const cni = new CniService({
   config: { stateDir, podMtu: 1420, ipv4: true, ipv6: true },
   log,
   clock: systemClock,
-  ready: async () => undefined,
+  ready: async (_endpoint, signal) => {
+    while (existsSync(`${socket}.hold`)) await systemClock.sleep(20, signal);
+  },
   podCidrs: () => ["10.77.1.0/24", "fd00:77:1::/64"].flatMap((text) => parsePrefix(text) ?? []),
 });
 await cni.restore();
