@@ -9,7 +9,10 @@ export class HeldNumbers {
   readonly #fresh = new Set<string>();
   /** Null: nobody said yet. */
   #used: NumbersInUse | null = null;
-  #changed = false;
+  /** Counts changes: numbers come also while the record of before is being written. */
+  #changes = 0;
+  #offered = 0;
+  #written = 0;
 
   constructor(record: IdentityRecord | null) {
     this.#numbers = new Map(Object.entries(record?.numbers ?? {}));
@@ -37,7 +40,7 @@ export class HeldNumbers {
     this.drop(key);
     this.#numbers.set(key, number);
     this.#keys.set(number, key);
-    this.#changed = true;
+    this.#changes++;
     return other;
   }
 
@@ -46,7 +49,7 @@ export class HeldNumbers {
     if (number === undefined) return;
     this.#numbers.delete(key);
     this.#keys.delete(number);
-    this.#changed = true;
+    this.#changes++;
   }
 
   /** Drops what is not in use any more. It costs what changed since the last time. */
@@ -65,10 +68,12 @@ export class HeldNumbers {
   }
 
   unwritten(): IdentityRecord | null {
-    return this.#changed ? { version: 1, numbers: Object.fromEntries(this.#numbers), free: [] } : null;
+    if (this.#written === this.#changes) return null;
+    this.#offered = this.#changes;
+    return { version: 1, numbers: Object.fromEntries(this.#numbers), free: [] };
   }
 
   written(): void {
-    this.#changed = false;
+    this.#written = this.#offered;
   }
 }
