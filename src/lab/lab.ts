@@ -2,6 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { systemClock } from "../lib/clock.ts";
 import { messageOf } from "../lib/errors.ts";
 import * as agents from "./agents.ts";
 import * as bgp from "./bgp.ts";
@@ -9,13 +10,22 @@ import { findCgroupRoot, makeCgroup } from "./cgroups.ts";
 import { Cluster } from "./cluster.ts";
 import type { LabCluster } from "./cluster-api.ts";
 import { LabError } from "./errors.ts";
-import { leaveApiServer, startApiServer, startKubelet } from "./kube/api-server.ts";
+import {
+  kubeletPidFile,
+  leaveApiServer,
+  runScript,
+  startApiServer,
+  startKubelet,
+  stopScript,
+} from "./kube/api-server.ts";
 import { KubeCluster } from "./kube/kube-cluster.ts";
 import type { ApiServerSource } from "./kube/source.ts";
-import { checkObject, type KubeObject, readManifests } from "./objects.ts";
+import { LabRuntime } from "./kubelet/lab-runtime.ts";
+import { checkObject, type KubeObject, type Pod, readManifests } from "./objects.ts";
 import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
+import { stopDaemon } from "./processes.ts";
 import { inside, run, type RunOptions, type RunResult } from "./run.ts";
 import { program } from "./runtime.ts";
 import { type LabStatus, labStatus } from "./status.ts";
@@ -162,7 +172,7 @@ export class Lab {
     return withLock(`lab-${this.name}`, () => this.#withCluster(work));
   }
 
-  async #withCluster<T>(work: (cluster: LabCluster) => Promise<T>): Promise<T> {
+  async #withCluster<T>(work: (cluster: LabCluster) => Promise<T> | T): Promise<T> {
     const cluster = this.#stored.api === undefined ? await Cluster.open(this.plan) : KubeCluster.open(this.plan);
     try {
       return await work(cluster);
@@ -192,8 +202,7 @@ export class Lab {
     if (kind === "node") return { netns: this.node(name).netns, cgroup: systemCgroup(this.node(name)) };
     const external = this.plan.externals.find((candidate) => kind === "external" && candidate.name === name);
     if (external !== undefined) return external;
-    const pods = await this.#withCluster(async (cluster) => cluster.pods());
-    const pod = pods.find((candidate) => podKey(candidate) === target && candidate.spec.nodeName !== undefined);
+    const pod = (await this.#runningPods()).find((candidate) => podKey(candidate) === target);
     if (pod !== undefined) return podPlace(this.plan, pod);
     throw new LabError(
       "LAB_UNKNOWN",
@@ -201,6 +210,14 @@ export class Lab {
       `not in lab ${this.name}`,
       "NAMESPACE/POD, node/NAME, external/NAME or tor",
     );
+  }
+
+  /** Those that have a place, as their kubelets recorded them where there are any: that needs no API server. */
+  async #runningPods(): Promise<readonly Pod[]> {
+    if (this.#stored.api === undefined) return this.#withCluster((cluster) => cluster.pods());
+    const { nodes } = this.plan;
+    const found = await Promise.all(nodes.map((node) => new LabRuntime(this.plan, node, systemClock).sandboxes()));
+    return found.flat().map(({ pod }) => pod);
   }
 
   /** Command line that runs `command` in the target's network namespace and cgroup. */
@@ -233,6 +250,32 @@ export class Lab {
     const node = this.node(nodeName);
     if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#agentConfig);
     await agents.waitForAgent(node);
+  }
+
+  /** Ends a node's kubelet; its pods run on. */
+  async stopKubelet(nodeName: string, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    await stopDaemon(kubeletPidFile(this.node(nodeName)), signal);
+  }
+
+  async startKubelet(nodeName: string): Promise<void> {
+    await startKubelet(this.plan, this.node(nodeName));
+  }
+
+  /** Ends the API server that this lab started: agents and kubelets are on their own. @throws LabError LAB_API when it started none */
+  async stopApiServer(): Promise<void> {
+    this.#script();
+    await stopScript(this.plan);
+  }
+
+  /** With the objects and credentials that it had. Resolves when it answers. */
+  async startApiServer(): Promise<void> {
+    await runScript(this.plan, this.#script());
+  }
+
+  #script(): string {
+    const { api } = this.#stored;
+    if (api?.kind === "script") return api.path;
+    throw new LabError("LAB_API", `lab ${this.name}`, "it started no API server", "tandem lab up --api-server PATH");
   }
 
   agentStatus(nodeName: string): Promise<unknown> {

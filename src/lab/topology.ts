@@ -46,6 +46,9 @@ export async function buildTopology(lab: LabPlan, { api }: { readonly api: boole
       `route add default via ${lab.tor.external6}`,
     ]);
   }
+  // Pods that ask for the service default/kubernetes are answered by the way that the router knows.
+  if (api)
+    await ipBatch(lab.api.netns, [`route add default via ${lab.tor.ipv4}`, `route add default via ${lab.tor.ipv6}`]);
   for (const node of lab.nodes) {
     await mkdir(node.stateDir, { recursive: true });
     await mkdir(node.bpffs, { recursive: true });

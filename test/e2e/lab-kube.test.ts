@@ -66,8 +66,10 @@ async function webPods(lab: Lab) {
 
 withApi("a deployment, a service and a policy on a real API server; a pod that is deleted is replaced", async (t) => {
   const api = await apiServerSource(true, null, process.env);
-  const objects = [web("1"), service, client("client"), client("other")];
+  const objects = [web("1"), service];
   await withLab(t, { nodes: 2, api, objects }, async (lab) => {
+    // Later, so that the pods before them were the only ones to be spread.
+    await lab.applyObjects([client("client"), client("other")]);
     const { nodes, services } = await lab.status();
     t.true(nodes.every(({ agent }) => agent.ready));
     const before = await webPods(lab);
@@ -81,6 +83,17 @@ withApi("a deployment, a service and a policy on a real API server; a pod that i
       async () => {
         seen.add((await answererOf(lab, "shop/client", vip, 80)) ?? "none");
         return before.every(({ name }) => seen.has(`shop/${name}`));
+      },
+      90_000,
+    );
+
+    // Pods reach the API server itself as a service, too.
+    const kubernetes = services.find(({ namespace }) => namespace === "default")?.addresses[0];
+    await lab.until(
+      "the service default/kubernetes answers",
+      async () => {
+        const asked = ["curl", "-sk", "-m", "5", `https://${kubernetes}/version`];
+        return (await lab.exec("shop/client", asked)).stdout.includes('"major"');
       },
       90_000,
     );
@@ -114,6 +127,14 @@ withApi("a deployment, a service and a policy on a real API server; a pod that i
       90_000,
     );
     t.is(await fetchFrom(lab, "shop/other", replaced?.addresses[0] ?? "none", 8080, 1), null);
+
+    // Neither needs the API server or a kubelet to go on.
+    await lab.stopKubelet("node-1", "SIGKILL");
+    await lab.stopApiServer();
+    t.regex((await fetchFrom(lab, "shop/client", vip, 80, 10)) ?? "none", /^shop\/web-/);
+    await lab.startApiServer();
+    await lab.startKubelet("node-1");
+    t.deepEqual((await webPods(lab)).map(({ name }) => name).sort(), [stays?.name, replaced?.name].sort());
 
     await lab.deleteObjects([web("1")]);
     t.deepEqual(await webPods(lab), []);

@@ -1,5 +1,5 @@
 /** The API server of a lab and what belongs to it on this machine: started, made reachable from the nodes, waited for. */
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../lib/clock.ts";
@@ -10,7 +10,7 @@ import { LabError } from "../errors.ts";
 import { writeAtomically } from "../files.ts";
 import { labLabel } from "../kubelet/node-status.ts";
 import type { LabPlan, NodePlan } from "../plan.ts";
-import { runningProcess, startDaemon } from "../processes.ts";
+import { runningProcess, startDaemon, stopDaemon } from "../processes.ts";
 import { program } from "../runtime.ts";
 import { systemCgroup } from "../topology.ts";
 import { kubeconfigFor } from "./kubeconfig.ts";
@@ -18,6 +18,8 @@ import type { ApiServerSource } from "./source.ts";
 
 /** ms; etcd and an API server on a machine that does ten other things. */
 const startLimitMs = 180_000;
+/** ms for an orderly end of all that the script runs. */
+const scriptStopMs = 60_000;
 
 const serviceAccounts = {
   group: "",
@@ -61,6 +63,11 @@ export function kubeletPidFile(node: NodePlan): string {
   return join(node.folder, "kubelet.pid");
 }
 
+/** Ends the API server that the lab started, with etcd and controllers; what it holds stays. */
+export async function stopScript(lab: LabPlan): Promise<void> {
+  await stopDaemon(scriptPidFile(lab), "SIGTERM", scriptStopMs);
+}
+
 /** For commands on this machine. To be closed. */
 export function connectLab(lab: LabPlan): KubeClient {
   const { kubeconfig } = lab.api;
@@ -83,12 +90,13 @@ export async function leaveApiServer(lab: LabPlan): Promise<void> {
   }
 }
 
-/** @returns the kubeconfig that it wrote */
-async function runScript(lab: LabPlan, script: string): Promise<string> {
+/** Starts it, anew or on what it had. @returns the kubeconfig that it wrote */
+export async function runScript(lab: LabPlan, script: string): Promise<string> {
   const { api } = lab;
   const data = join(api.folder, "data");
   const log = join(api.folder, "apiserver.log");
-  const pidFile = join(api.folder, "apiserver.pid");
+  const pidFile = scriptPidFile(lab);
+  await rm(join(data, "ready"), { force: true });
   await startDaemon({
     netns: null,
     cgroup: api.cgroup,
@@ -160,6 +168,10 @@ async function waitForAccounts(lab: LabPlan): Promise<void> {
 
 function protocolOf(kubeconfig: string, path: string): string {
   return new URL(parseKubeconfig(kubeconfig, path).server).protocol;
+}
+
+function scriptPidFile(lab: LabPlan): string {
+  return join(lab.api.folder, "apiserver.pid");
 }
 
 async function exists(path: string): Promise<boolean> {
