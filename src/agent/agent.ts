@@ -13,7 +13,6 @@ import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index
 import { createComputation } from "../compute/index.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { Datapath } from "../datapath/index.ts";
-import { LocalIdentityAllocator } from "../identities/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../model/logging.ts";
 import { TableStore } from "../model/store.ts";
@@ -27,7 +26,6 @@ import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { EndpointSettings } from "./endpoint-settings.ts";
-import { IdentityFile } from "./identity-file.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
@@ -85,11 +83,10 @@ export class Agent {
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const cluster = clusterOf({ ...shared, version });
     const sources = { cluster: cluster.source, routes: new RoutesSource(shared) };
-    const identityFile = new IdentityFile(stateDir, conditions);
-    const allocator = new LocalIdentityAllocator(await identityFile.read());
+    const identities = await cluster.identities(() => loop.recompute());
     const computation = createComputation({
       nodeName: config.nodeName,
-      identities: allocator,
+      identities: identities.allocator,
       policyEnforcement: config.policyEnforcement,
       policyAuditMode: config.policyAuditMode,
       allowLockout: config.allowLockout,
@@ -100,8 +97,8 @@ export class Agent {
       compute: (snapshot) => computation.compute(snapshot),
       apply: (desired) => datapath.apply(desired),
       applied: (result, tables) => cluster.tell(result, tables),
-      allocator,
-      identityFile,
+      allocator: identities.allocator,
+      identityFile: identities.file,
       lastValid: policies,
       conditions,
       log,
@@ -150,7 +147,8 @@ export class Agent {
     await this.#step(() => cni.restore());
     gate.restored();
     for (const part of [cluster, policies]) this.#stopParts.push(() => part.stop());
-    await this.#step(() => Promise.all(Object.values(sources).map((source) => source.start(this.#stopping.signal))));
+    const followed = [...Object.values(sources), identities];
+    await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();
     await this.#step(

@@ -4,8 +4,15 @@
  */
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
+import {
+  ClusterIdentityAllocator,
+  clusterNumbers,
+  LocalIdentityAllocator,
+  type RecordedAllocator,
+} from "../identities/index.ts";
 import { connectKube, kinds } from "../kube/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
@@ -13,6 +20,7 @@ import { CiliumEndpoints } from "../publish/cilium-endpoints.ts";
 import { ObjectPublisher } from "../publish/object-publisher.ts";
 import { FilesSource, type FilesStatus, type ManifestVersion } from "../sources/files/index.ts";
 import { KubeSource, type KubeStatus } from "../sources/kube/index.ts";
+import { IdentityFile } from "./identity-file.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 
 export interface ClusterOptions {
@@ -30,14 +38,33 @@ export interface ClusterSource {
   status(): FilesStatus | KubeStatus;
 }
 
+/** Numbers of sets of labels. */
+export interface Identities {
+  readonly allocator: RecordedAllocator;
+  readonly file: IdentityFile;
+  /** Resolves when it is known what others have numbered, or with the signal. */
+  start(signal: AbortSignal): Promise<void>;
+}
+
 export interface Cluster {
   readonly source: ClusterSource;
+  /** @param onNews a number came, changed or went @throws TandemError STATE_DIR */
+  identities(onNews: () => void): Promise<Identities>;
   /** This holds on the node now. */
   tell(result: ComputeResult, tables: TableSnapshot): void;
   stop(): Promise<void>;
 }
 
+/** @throws TandemError CONFIG_INVALID */
 export function clusterOf(options: ClusterOptions): Cluster {
+  if (options.config.identities === "cluster" && options.config.source !== "kube") {
+    throw new TandemError({
+      code: "CONFIG_INVALID",
+      object: "setting identities",
+      message: "identities of the cluster are objects of the Kubernetes API, which this agent does not read",
+      remedy: "set source to kube, or identities to local",
+    });
+  }
   return options.config.source === "kube" ? clusterOfApi(options) : clusterOfManifests(options);
 }
 
@@ -46,13 +73,19 @@ function clusterOfManifests({ config, store, conditions, log, clock }: ClusterOp
   const lastGood = new LastGoodFolder<ManifestVersion>({ stateDir, name: "manifests", conditions, clock });
   return {
     source: new FilesSource({ store, conditions, log, clock, folder, lastGood }),
+    identities: () => localIdentities(stateDir, conditions),
     tell: () => undefined,
     stop: () => lastGood.stop(),
   };
 }
 
+async function localIdentities(stateDir: string, conditions: ConditionSink): Promise<Identities> {
+  const file = new IdentityFile(stateDir, conditions);
+  return { allocator: new LocalIdentityAllocator(await file.read()), file, start: async () => undefined };
+}
+
 function clusterOfApi({ config, version, store, conditions, log, clock }: ClusterOptions): Cluster {
-  const { nodeName, kubeconfig, apiServer } = config;
+  const { nodeName, kubeconfig, apiServer, stateDir, clusterId } = config;
   const userAgent = `tandem-agent/${version} (${nodeName})`;
   const client = connectKube({ kubeconfig, server: apiServer, env: process.env, clock, userAgent });
   const endpoints = new CiliumEndpoints(nodeName);
@@ -64,11 +97,29 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     conditions,
     clock,
   });
+  let following: Promise<void> = Promise.resolve();
+  const clusterIdentities = async (onNews: () => void): Promise<Identities> => {
+    const range = clusterNumbers(clusterId);
+    const file = new IdentityFile(stateDir, conditions, { name: "cluster-identities.json", range });
+    const record = await file.read();
+    const allocator = new ClusterIdentityAllocator({ client, nodeName, range, record, onNews, conditions, log, clock });
+    return {
+      allocator,
+      file,
+      start: async (signal) => {
+        following = allocator.run(signal);
+        await allocator.whenSynced(signal);
+      },
+    };
+  };
   return {
     source: new KubeSource({ client, store, conditions, log, clock }),
+    identities: (onNews) =>
+      config.identities === "cluster" ? clusterIdentities(onNews) : localIdentities(stateDir, conditions),
     tell: (result, tables) => publisher.publish(endpoints.of(result, tables)),
     stop: async () => {
       await publisher.stop();
+      await following;
       await client.close();
     },
   };

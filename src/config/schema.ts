@@ -33,6 +33,16 @@ export const configSchema = z.strictObject({
     .describe(
       "URL of the Kubernetes API instead of the one that kubeconfig or the pod's environment name: who provides service addresses must not need one",
     ),
+  identities: z
+    .enum(["local", "cluster"])
+    .default("local")
+    .describe("who numbers sets of labels: local: this node; cluster: CiliumIdentity objects, which needs source kube"),
+  clusterId: z
+    .int()
+    .min(0)
+    .max(255)
+    .default(0)
+    .describe("of this cluster among those that are connected: upper 8 bits of the cluster's identities"),
   bpffs: z.string().default("/sys/fs/bpf/tandem").describe("bpffs folder of maps and links; mounted if it is none"),
   cgroup: z
     .string()
