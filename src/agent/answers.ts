@@ -81,8 +81,9 @@ export class Answers implements AgentQueries {
   readonly #policies: PolicyAnswers;
   readonly #started: number;
   #readyMs: number | null = null;
-  #names: { readonly from: readonly unknown[]; readonly nameOf: NameOf } | null = null;
-  #labels: { readonly from: ComputeResult; readonly labelsOf: LabelsOf } | null = null;
+  /** What they were made from is referred to weakly: an old table or result keeps all that changed since. */
+  #names: { readonly from: readonly WeakRef<object>[]; readonly nameOf: NameOf } | null = null;
+  #labels: { readonly from: WeakRef<ComputeResult>; readonly labelsOf: LabelsOf } | null = null;
 
   constructor(options: AnswersOptions) {
     this.#options = options;
@@ -199,9 +200,9 @@ export class Answers implements AgentQueries {
   #nameOf(): NameOf {
     const { pods, nodes, services, localAddresses } = this.#options.store.snapshot();
     const from = [pods, nodes, services, localAddresses];
-    if (this.#names === null || from.some((table, at) => table !== this.#names?.from[at])) {
+    if (this.#names === null || from.some((table, at) => table !== this.#names?.from[at]?.deref())) {
       this.#names = {
-        from,
+        from: from.map((table) => new WeakRef<object>(table)),
         nameOf: namesOf({ pods, nodes, services, localAddresses, nodeName: this.#options.config.nodeName }),
       };
     }
@@ -211,9 +212,9 @@ export class Answers implements AgentQueries {
   #labelsOf(): LabelsOf {
     const { result } = this.#options.loop;
     if (result === null) return () => [];
-    if (this.#labels?.from !== result) {
+    if (this.#labels?.from.deref() !== result) {
       const labels = new Map(result.identities.map(({ id, labels: own }) => [id, own]));
-      this.#labels = { from: result, labelsOf: (identity) => labels.get(identity) ?? [] };
+      this.#labels = { from: new WeakRef(result), labelsOf: (identity) => labels.get(identity) ?? [] };
     }
     return this.#labels.labelsOf;
   }

@@ -1,6 +1,7 @@
 /**
- * Facts in, desired state out. Pure but for three memories: what was computed before (only to be quick: a fresh computation gives the
- * same answer), the numbers of identities (the allocator's), and the last valid version of each policy (`book.ts`).
+ * Facts in, desired state out. Pure but for four memories: what was computed before (only to be quick: a fresh computation gives the
+ * same answer), the numbers of identities (the allocator's), the last valid version of each policy (`book.ts`), and what a pod was
+ * before its labels changed, for as long as the number of the new ones is on its way (`pods.ts`).
  */
 import { compareText } from "../model/labels.ts";
 import type { Problem } from "../model/status.ts";

@@ -75,6 +75,9 @@ export interface ComputeResult {
 }
 
 export interface Computation {
-  /** A fresh computation gives the same answer for the same tables and `lastValid`: else it remembers only to be quick. */
+  /**
+   * A fresh computation gives the same answer for the same tables and `lastValid`, unless a number is on its way for labels that changed:
+   * their pods are meanwhile what they were. Else it remembers only to be quick.
+   */
   compute(snapshot: TableSnapshot): ComputeResult;
 }

@@ -2,26 +2,15 @@
  * Numbers of identities for one node that has nobody to ask. Conntrack entries and pinned maps outlive the agent, so a set of labels
  * keeps its number over restarts, and the number of one that is gone is given to another as late as possible.
  */
-import type { IdentityAllocator } from "../compute/result.ts";
 import { TandemError } from "../lib/errors.ts";
 import { mapChanges } from "../lib/map-diff.ts";
+import { type IdentityRecord, localNumbers, type NumbersInUse, type RecordedAllocator } from "./record.ts";
 
-/** Numbers below are reserved (Cilium's). */
-const firstNumber = 256;
-/** 16 bits: the upper 8 of an identity are the cluster's. */
-const lastNumber = 65_535;
+const { first, last } = localNumbers;
+/** Sets of labels that nobody has now and that get their number back if they return. A Job that makes a new set each minute leaves a trail. */
+const mostFree = 4_096;
 
-/** Number -> the key that it was given for. */
-type NumbersInUse = ReadonlyMap<number, { readonly key: string }>;
-
-/** As it is written down; `free` is ordered, longest free first. */
-export interface IdentityRecord {
-  readonly version: 1;
-  readonly numbers: Readonly<Record<string, number>>;
-  readonly free: readonly string[];
-}
-
-export class LocalIdentityAllocator implements IdentityAllocator {
+export class LocalIdentityAllocator implements RecordedAllocator {
   readonly #numbers: Map<string, number>;
   /** Keys whose number nobody uses now, longest free first. They get it back if they return before it is needed. */
   readonly #free: Set<string>;
@@ -29,6 +18,9 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   readonly #asked = new Set<string>();
   /** Null: nobody said yet. */
   #used: NumbersInUse | null = null;
+  /** What `#numbers` has. */
+  readonly #given: Set<number>;
+  /** Where the search for a number begins: it goes round, so that a number rests as long as it can. */
   #next: number;
   #changed = false;
 
@@ -36,7 +28,8 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   constructor(record: IdentityRecord | null) {
     this.#numbers = new Map(Object.entries(record?.numbers ?? {}));
     this.#free = new Set(record?.free.filter((key) => this.#numbers.has(key)) ?? []);
-    this.#next = Math.max(firstNumber - 1, ...this.#numbers.values()) + 1;
+    this.#given = new Set(this.#numbers.values());
+    this.#next = Math.max(first - 1, ...this.#given) + 1;
   }
 
   /** @throws TandemError IDENTITIES_EXHAUSTED when 65,280 sets of labels are in use at once */
@@ -49,6 +42,7 @@ export class LocalIdentityAllocator implements IdentityAllocator {
     }
     const number = this.#take(key);
     this.#numbers.set(key, number);
+    this.#given.add(number);
     this.#changed = true;
     return number;
   }
@@ -71,6 +65,10 @@ export class LocalIdentityAllocator implements IdentityAllocator {
       this.#changed = true;
     }
     this.#asked.clear();
+    for (const key of this.#free) {
+      if (this.#free.size <= mostFree) break;
+      this.#forget(key);
+    }
   }
 
   unwritten(): IdentityRecord | null {
@@ -83,19 +81,31 @@ export class LocalIdentityAllocator implements IdentityAllocator {
   }
 
   #take(key: string): number {
-    if (this.#next <= lastNumber) return this.#next++;
-    const [oldest] = this.#free;
-    const number = oldest === undefined ? undefined : this.#numbers.get(oldest);
-    if (oldest === undefined || number === undefined) {
-      throw new TandemError({
-        code: "IDENTITIES_EXHAUSTED",
-        object: key,
-        message: `all ${lastNumber - firstNumber + 1} identity numbers are in use`,
-        remedy: "use fewer different sets of pod labels",
-      });
+    if (this.#given.size > last - first) {
+      const [oldest] = this.#free;
+      if (oldest === undefined) {
+        throw new TandemError({
+          code: "IDENTITIES_EXHAUSTED",
+          object: key,
+          message: `all ${last - first + 1} identity numbers are in use`,
+          remedy: "use fewer different sets of pod labels",
+        });
+      }
+      return this.#forget(oldest);
     }
-    this.#free.delete(oldest);
-    this.#numbers.delete(oldest);
+    for (;;) {
+      if (this.#next > last) this.#next = first;
+      const number = this.#next++;
+      if (!this.#given.has(number)) return number;
+    }
+  }
+
+  /** @returns the number, which others may have now */
+  #forget(key: string): number {
+    const number = this.#numbers.get(key) ?? first;
+    this.#free.delete(key);
+    this.#numbers.delete(key);
+    this.#given.delete(number);
     return number;
   }
 }

@@ -33,9 +33,6 @@ export const tableNames: readonly TableName[] = [
   "routes",
 ];
 
-/** How many changes are kept for changesSince. */
-const historyLimit = 10_000;
-
 type Tables = { [K in TableName]: Map<string, TableRows[K]> };
 
 export class TableStore {
@@ -58,7 +55,6 @@ export class TableStore {
   readonly #unversioned = new Map<TableName, Map<string, unknown>>();
   readonly #listeners = new Set<(change: TableChange) => void>();
   readonly #owners = new Map<string, Set<string>>();
-  readonly #history: TableChange[] = [];
   #revision = 0;
 
   /** Grows by one with each change. */
@@ -107,13 +103,6 @@ export class TableStore {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** What changed after `revision`, oldest first; null if that is further back than is kept. */
-  changesSince(revision: number): readonly TableChange[] | null {
-    const missing = this.#revision - revision;
-    if (missing > this.#history.length) return null;
-    return missing <= 0 ? [] : this.#history.slice(-missing);
-  }
-
   #version<K extends TableName>(name: K): Table<K> {
     const changes = this.#unversioned.get(name) as ReadonlyMap<string, TableRows[K] | undefined> | undefined;
     const known = this.#versions[name] as VersionedMap<string, TableRows[K]> | undefined;
@@ -131,8 +120,6 @@ export class TableStore {
       this.#unversioned.set(table, changes);
     }
     const change = { table, key, before, after, revision: ++this.#revision };
-    this.#history.push(change);
-    if (this.#history.length > historyLimit * 2) this.#history.splice(0, historyLimit);
     for (const listener of this.#listeners) listener(change);
   }
 }

@@ -4,7 +4,8 @@
  * is found by one list.
  *
  * Another node may take an object over: a pod of a StatefulSet keeps its name on whichever node it runs. Who applies last has it; who
- * wants to delete it does so only if it is still what he wrote.
+ * wants to delete it does so only if it is still what he wrote; and who was away, and still knows an old pod of that name, does not
+ * take it back.
  */
 import type { Clock } from "../lib/clock.ts";
 import { messageOf } from "../lib/errors.ts";
@@ -46,6 +47,8 @@ export class ObjectPublisher {
   /** By "namespace/name". */
   #wanted: ReadonlyMap<string, KubeObject> = new Map();
   readonly #written = new Map<string, Written>();
+  /** Objects that another node has taken over: left to it, until there is something else to say. */
+  readonly #yielded = new Map<string, KubeObject>();
   /** Since when what is written is known; null: to be listed. */
   #listedAt: number | null = null;
 
@@ -62,6 +65,7 @@ export class ObjectPublisher {
   /** From now on these and no others, by "namespace/name". An object that is the same as before costs nothing. */
   publish(objects: ReadonlyMap<string, KubeObject>): void {
     this.#wanted = objects;
+    for (const [key, object] of this.#yielded) if (objects.get(key) !== object) this.#yielded.delete(key);
     this.#runner.trigger();
   }
 
@@ -80,7 +84,9 @@ export class ObjectPublisher {
         await work.catch((error: unknown) => failures.push(error));
       };
       const wanted = this.#wanted;
-      const changed = [...wanted].filter(([key, object]) => !isSame(this.#written.get(key)?.object, object));
+      const changed = [...wanted].filter(
+        ([key, object]) => this.#yielded.get(key) !== object && !isSame(this.#written.get(key)?.object, object),
+      );
       const gone = [...this.#written].filter(([key]) => !wanted.has(key));
       await inBatches(gone, ([key, written]) => attempt(this.#remove(key, written)));
       await inBatches(changed, ([key, object]) => attempt(this.#put(key, object)));
@@ -98,7 +104,14 @@ export class ObjectPublisher {
   async #list(): Promise<void> {
     const { client, kind, nodeName, clock } = this.#options;
     const labelSelector = `${nodeLabel}=${nodeName}`;
-    const objects = await client.listAll(kind, { labelSelector, signal: this.#signal.signal });
+    const { signal } = this.#signal;
+    const objects = await client.listAll(kind, { labelSelector, signal });
+    const missing = new Map([...this.#written].filter(([key, { object }]) => this.#wanted.get(key) === object));
+    for (const object of objects) missing.delete(objectKey(object));
+    for (const [key, { object }] of missing) {
+      const now = await this.#get(object);
+      if (now !== null && now.metadata.labels?.[nodeLabel] !== nodeName) this.#yielded.set(key, object);
+    }
     this.#written.clear();
     for (const object of objects) {
       this.#written.set(objectKey(object), { object, resourceVersion: object.metadata.resourceVersion });
@@ -114,6 +127,17 @@ export class ObjectPublisher {
     const { metadata: after } = await client.apply(kind, labelled, options);
     // What was asked for, and not what came back: a field that the server adds is no difference.
     this.#written.set(key, { object, resourceVersion: after.resourceVersion });
+    this.#yielded.delete(key);
+  }
+
+  /** Null: it is not there. */
+  async #get({ metadata: { name, namespace } }: KubeObject): Promise<KubeObject | null> {
+    const { client, kind } = this.#options;
+    const path = { name, ...(namespace === undefined ? {} : { namespace }) };
+    return client.get(kind, path, { signal: this.#signal.signal }).catch((failure: unknown) => {
+      if (isStatus(failure, 404)) return null;
+      throw failure;
+    });
   }
 
   async #remove(key: string, { object, resourceVersion }: Written): Promise<void> {
@@ -125,10 +149,7 @@ export class ObjectPublisher {
       await client.delete(kind, path, { signal, ...(resourceVersion === undefined ? {} : { resourceVersion }) });
     } catch (error) {
       if (!isStatus(error, 409)) throw error;
-      const now = await client.get(kind, path, { signal }).catch((failure: unknown) => {
-        if (isStatus(failure, 404)) return null;
-        throw failure;
-      });
+      const now = await this.#get(object);
       // Another node has it now, or somebody wrote to it: then the next round knows of which version it is.
       if (now !== null && now.metadata.labels?.[nodeLabel] === nodeName) {
         this.#written.set(key, { object, resourceVersion: now.metadata.resourceVersion });
@@ -136,6 +157,7 @@ export class ObjectPublisher {
       }
     }
     this.#written.delete(key);
+    this.#yielded.delete(key);
   }
 
   #report(message: string | null): void {

@@ -6,7 +6,8 @@ import type { NodeRow } from "../../model/tables.ts";
 import { nodeAddressInUse } from "./address-problems.ts";
 
 export class NodeAddresses {
-  readonly #nodes: ReadonlyMap<string, NodeRow>;
+  /** Of each node. Not the table: it lives for as long as no address moves, and an old table keeps all that changed since. */
+  readonly #cidrsOf: ReadonlyMap<string, readonly Prefix[]>;
   readonly #holders = new Map<string, { readonly address: Address; readonly node: string }>();
   readonly #cidrs: readonly Prefix[];
   readonly #families: ReadonlySet<number>;
@@ -14,7 +15,7 @@ export class NodeAddresses {
 
   /** @param own the node that is computed for: it comes first */
   constructor(nodes: ReadonlyMap<string, NodeRow>, own: string) {
-    this.#nodes = nodes;
+    this.#cidrsOf = new Map([...nodes].map(([name, { podCidrs }]) => [name, podCidrs]));
     this.#cidrs = [...nodes.values()].flatMap(({ podCidrs }) => podCidrs);
     this.#families = new Set(this.#cidrs.map(({ family }) => family));
     const problems: Problem[] = [];
@@ -41,7 +42,7 @@ export class NodeAddresses {
   }
 
   isInPodCidrsOf(node: string, address: Address): boolean {
-    return this.#nodes.get(node)?.podCidrs.some((cidr) => prefixContains(cidr, address)) ?? false;
+    return this.#cidrsOf.get(node)?.some((cidr) => prefixContains(cidr, address)) ?? false;
   }
 
   /** Not where pods are. Only where pod CIDRs of the family are known at all. */

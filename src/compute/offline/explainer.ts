@@ -11,7 +11,7 @@ import { NamedLabels } from "../policy/named-labels.ts";
 import { policyObject } from "../policy/parse.ts";
 import { type Entry, RuleResolver } from "../policy/resolve.ts";
 import type { Direction, Spec } from "../policy/rules.ts";
-import { nodePeers, type Surroundings } from "../policy/surroundings.ts";
+import { nextMoment, nodePeers, type Surroundings } from "../policy/surroundings.ts";
 import { SurroundingsIndex } from "../policy/surroundings-index.ts";
 import type { ComputationOptions, IdentityAllocator } from "../result.ts";
 
@@ -78,7 +78,7 @@ export class PolicyExplainer {
     const name = this.#selectsNodes ? node : "";
     const known = this.#views.get(name);
     if (known !== undefined) return known;
-    const surroundings = { ...this.#surroundings, nodes: nodePeers(this.#nodes, name) };
+    const surroundings = { ...this.#surroundings, moment: nextMoment(), nodes: nodePeers(this.#nodes, name) };
     const view = { surroundings, resolver: new RuleResolver() };
     this.#views.set(name, view);
     return view;

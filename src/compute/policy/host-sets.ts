@@ -48,10 +48,7 @@ interface Resolved {
 export class HostSetCompiler {
   readonly #guarded: boolean;
   readonly #resolver = new RuleResolver();
-  readonly #guards = {
-    ingress: memo((...facts: GuardArguments) => guards("ingress", facts)),
-    egress: memo((...facts: GuardArguments) => guards("egress", facts)),
-  };
+  readonly #guards = { ingress: rememberedGuards("ingress"), egress: rememberedGuards("egress") };
   #last: { readonly parts: readonly unknown[]; readonly result: HostSet } | null = null;
 
   /** @param allowLockout without a guard */
@@ -69,6 +66,7 @@ export class HostSetCompiler {
     const subject = { specs, ports: [], isNode: true };
     const { entries } = this.#resolver.resolve(subject, direction, enforced, surroundings);
     const guarded = this.#guarded && (enforced || entries.length > 0);
+    if (!guarded) this.#forget(direction);
     const guards = guarded ? this.#guards[direction](node, surroundings.apiServer, endpointSlices) : noGuards;
     return { entries, guards, enforced };
   }
@@ -78,7 +76,12 @@ export class HostSetCompiler {
     const { node, surroundings } = facts;
     if (node === null) return null;
     const policies = facts.policies.filter((policy) => nodeSpecs(policy, node).length > 0);
-    if (policies.length === 0) return null;
+    if (policies.length === 0) {
+      this.#forget("ingress");
+      this.#forget("egress");
+      this.#last = null;
+      return null;
+    }
     const ingress = this.resolve({ ...facts, node }, "ingress");
     const egress = this.resolve({ ...facts, node }, "egress");
     const parts = [
@@ -93,6 +96,11 @@ export class HostSetCompiler {
     this.#last = { parts, result };
     return result;
   }
+
+  /** An old table keeps what changed since: it must not be remembered for longer than it is asked for. */
+  #forget(direction: Direction): void {
+    this.#guards[direction] = rememberedGuards(direction);
+  }
 }
 
 type GuardArguments = readonly [
@@ -103,8 +111,10 @@ type GuardArguments = readonly [
 
 const noGuards: readonly Guard[] = [];
 
-function guards(direction: Direction, [node, apiServer, endpointSlices]: GuardArguments): readonly Guard[] {
-  return guardsOf(direction, { node, apiServer, endpointSlices });
+function rememberedGuards(direction: Direction) {
+  return memo((...[node, apiServer, endpointSlices]: GuardArguments) =>
+    guardsOf(direction, { node, apiServer, endpointSlices }),
+  );
 }
 
 function makeHostSet(

@@ -1,21 +1,41 @@
 /**
  * What was asked of the surroundings while something was made from them. As long as the same questions have the same answers, it
  * would be made the same again.
+ *
+ * It may outlive by far the surroundings that it was made from, and old tables keep what changed since: those are referred to weakly.
+ * What is no longer there is no longer the same.
  */
 import type { RuleSurroundings, Surroundings } from "./surroundings.ts";
 
-interface Read {
-  readonly look: (surroundings: Surroundings) => unknown;
-  readonly seen: unknown;
+type Holds = (surroundings: Surroundings) => boolean;
+
+export class Reads {
+  readonly #answers: readonly Holds[];
+  /** Number of the surroundings for which they held. */
+  #held: number;
+
+  constructor(answers: readonly Holds[], { moment }: Surroundings) {
+    this.#answers = answers;
+    this.#held = moment;
+  }
+
+  /** Whether all answers are still the same. Surroundings for which they were are not asked twice. */
+  hold(surroundings: Surroundings): boolean {
+    if (this.#held === surroundings.moment) return true;
+    if (!this.#answers.every((holds) => holds(surroundings))) return false;
+    this.#held = surroundings.moment;
+    return true;
+  }
 }
 
-export class Reads implements RuleSurroundings {
-  readonly selectors: Surroundings["selectors"];
+/** Answers for the surroundings, and writes down what was asked. */
+export class Recorder implements RuleSurroundings {
+  readonly selectors: RuleSurroundings["selectors"];
   readonly peers: RuleSurroundings["peers"];
-  readonly endpoints: Surroundings["endpoints"];
-  readonly names: Surroundings["names"];
-  readonly #reads: Read[] = [];
-  #surroundings: Surroundings;
+  readonly endpoints: RuleSurroundings["endpoints"];
+  readonly names: RuleSurroundings["names"];
+  readonly #answers: Holds[] = [];
+  readonly #surroundings: Surroundings;
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
@@ -39,33 +59,37 @@ export class Reads implements RuleSurroundings {
     this.names = { blocks: (pattern) => this.#read((each) => each.names.blocks(pattern)) };
   }
 
-  get apiServer(): Surroundings["apiServer"] {
+  get apiServer(): RuleSurroundings["apiServer"] {
     return this.#read((each) => each.apiServer);
   }
 
-  get services(): Surroundings["services"] {
-    return this.#read((each) => each.services);
+  get services(): RuleSurroundings["services"] {
+    return this.#readTable((each) => each.services);
   }
 
-  get groups(): Surroundings["groups"] {
-    return this.#read((each) => each.groups);
+  get groups(): RuleSurroundings["groups"] {
+    return this.#readTable((each) => each.groups);
   }
 
-  get nodes(): Surroundings["nodes"] {
+  get nodes(): RuleSurroundings["nodes"] {
     return this.#read((each) => each.nodes);
   }
 
-  /** Whether all answers are still the same. Surroundings for which they were are not asked twice. */
-  hold(surroundings: Surroundings): boolean {
-    if (surroundings === this.#surroundings) return true;
-    const same = this.#reads.every(({ look, seen }) => look(surroundings) === seen);
-    if (same) this.#surroundings = surroundings;
-    return same;
+  /** What was asked so far. */
+  reads(): Reads {
+    return new Reads(this.#answers, this.#surroundings);
   }
 
   #read<T>(look: (surroundings: Surroundings) => T): T {
     const seen = look(this.#surroundings);
-    this.#reads.push({ look, seen });
+    this.#answers.push((surroundings) => look(surroundings) === seen);
+    return seen;
+  }
+
+  #readTable<T extends object>(look: (surroundings: Surroundings) => T): T {
+    const seen = look(this.#surroundings);
+    const reference = new WeakRef(seen);
+    this.#answers.push((surroundings) => look(surroundings) === reference.deref());
     return seen;
   }
 }

@@ -9,7 +9,7 @@ import { groupBlocks } from "./groups.ts";
 import { everything, makePortSet, type PortRange, type PortSet, portSetText } from "./port-sets.ts";
 import type { Action, Block, Direction, Entity, Peer, Port, Rule, Spec } from "./rules.ts";
 import { namedRanges, peersByPorts } from "./named-ports.ts";
-import { Reads } from "./reads.ts";
+import { Recorder, type Reads } from "./reads.ts";
 import { type Peers, podsBehind, type RuleSurroundings, servicesOf, type Surroundings } from "./surroundings.ts";
 
 /** One thing that the subject's rules say: these peers on these ports. */
@@ -130,7 +130,7 @@ function requiredOf({ specs }: Subject, direction: Direction, denies: boolean): 
 function contextOf(rule: Rule, subjectPorts: readonly ContainerPort[], required: readonly Selector[]): string {
   const named = rule.direction === "ingress" && rule.ports.some(({ kind }) => kind === "named");
   if (!named && required.length === 0) return "";
-  const ports = named ? subjectPorts.map(({ name, protocol, port }) => `${name} ${protocol} ${port}`).join() : "";
+  const ports = named ? subjectPorts.map(({ name, protocol, port }) => `${name ?? ""} ${protocol} ${port}`).join() : "";
   return [ports, ...required.map(({ text }) => text)].join("\n");
 }
 
@@ -141,11 +141,11 @@ function resolveAgain(
   surroundings: Surroundings,
   before: Resolved | undefined,
 ): Resolved {
-  const reads = new Reads(surroundings);
-  const fresh = resolveRule(rule, subjectPorts, required, reads);
+  const recorder = new Recorder(surroundings);
+  const fresh = resolveRule(rule, subjectPorts, required, recorder);
   // The same objects for the same meaning: whoever compiled them need not look inside.
   const same = before !== undefined && sameEntries(before.entries, fresh);
-  return { entries: same ? before.entries : fresh, reads };
+  return { entries: same ? before.entries : fresh, reads: recorder.reads() };
 }
 
 function resolveRule(

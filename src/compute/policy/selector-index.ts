@@ -23,6 +23,9 @@ interface Answer {
   asked: boolean;
 }
 
+/** Answers that are worth no sweep. */
+const fewAnswers = 1_000;
+
 const byNumber = (a: number, b: number): number => a - b;
 
 export class SelectorIndex {
@@ -33,6 +36,8 @@ export class SelectorIndex {
   readonly #answers = new Map<string, Answer>();
   readonly #answersByLabel = new SelectorBuckets<Answer>();
   #version = 0;
+  /** Policies may come and go for ever without a new identity. */
+  #mostAnswers = fewAnswers;
 
   /** Every identity, sorted. */
   get all(): readonly number[] {
@@ -44,11 +49,11 @@ export class SelectorIndex {
     return this.#version;
   }
 
-  /** Says which identities there are now. If they changed, answers that nobody asked for since they last did are forgotten. */
+  /** Says which identities there are now. If they changed, or answers became many, those that nobody asked for since the last time are forgotten. */
   update(identities: ReadonlyMap<number, SelectableIdentity>): void {
     const changes = mapChanges(this.#identities, identities).filter(({ before, after }) => before?.key !== after?.key);
     this.#identities = identities;
-    if (changes.length === 0) return;
+    if (changes.length === 0 && this.#answers.size < this.#mostAnswers) return;
     this.#version++;
     this.#forget();
     const all = [...this.#all];
@@ -104,6 +109,7 @@ export class SelectorIndex {
       }
       answer.asked = false;
     }
+    this.#mostAnswers = 2 * this.#answers.size + fewAnswers;
   }
 
   #isSelected(selector: Selector, id: number): boolean {

@@ -7,7 +7,7 @@ import { PeerIndex } from "./peer-index.ts";
 import type { Block } from "./rules.ts";
 import { SelectorIndex } from "./selector-index.ts";
 import { ServiceEndpoints } from "./service-endpoints.ts";
-import { hostBlock, type Surroundings } from "./surroundings.ts";
+import { hostBlock, nextMoment, type Surroundings } from "./surroundings.ts";
 
 export interface KnownFacts extends Pick<TableSnapshot, "services" | "endpointSlices" | "cidrGroups" | "names"> {
   readonly identities: PodIdentities;
@@ -44,6 +44,7 @@ export class SurroundingsIndex {
     const last = this.#last;
     if (last !== null && parts.every((part, at) => part === last.parts[at])) return last.surroundings;
     const surroundings = {
+      moment: nextMoment(),
       selectors: this.#selectors,
       peers: this.#peers,
       apiServer: this.#apiServer,

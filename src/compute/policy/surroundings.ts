@@ -48,7 +48,15 @@ export interface RuleSurroundings {
 
 /** As they are at one moment: another one is another object. */
 export interface Surroundings extends RuleSurroundings {
+  /** Of `nextMoment`: no other surroundings have it. */
+  readonly moment: number;
   readonly peers: Pick<PeerIndex, "podsOf" | "version">;
+}
+
+let moments = 0;
+
+export function nextMoment(): number {
+  return ++moments;
 }
 
 /** Peers of a rule, looked up: who is any of all this. */

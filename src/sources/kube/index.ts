@@ -10,6 +10,7 @@ import {
   type KubeClient,
   kinds,
   type KubeKind,
+  type KubeObject,
   Reflector,
   type ReflectorStatus,
 } from "../../kube/index.ts";
@@ -61,6 +62,8 @@ const followed: readonly Followed[] = [
 interface Row {
   /** null: it cannot be taken as it is. */
   readonly row: TableRows[Table] | null;
+  /** Of the object. */
+  readonly uid: string | undefined;
   readonly problems: readonly Problem[];
 }
 
@@ -117,15 +120,23 @@ export class KubeSource {
   }
 
   #take(kind: KubeKind, table: Table, { added, updated, deleted }: Batch<Row>): void {
-    for (const [key, { row, problems }] of [...added, ...updated]) {
+    for (const [key, { row, uid, problems }] of [...added, ...updated]) {
       this.#setProblems(`${kind.kind} ${key}`, problems);
       if (row !== null) this.#upsert(table, tableKey(kind, table, key), row);
+      else if (this.#isOther(table, tableKey(kind, table, key), uid)) this.#delete(table, tableKey(kind, table, key));
     }
     for (const key of deleted) {
       this.#setProblems(`${kind.kind} ${key}`, []);
       this.#delete(table, tableKey(kind, table, key));
     }
     this.#options.conditions.report("kube-objects", [...this.#problems.values()].flat());
+  }
+
+  /** Whether the row is of an object that was there under this name before. */
+  #isOther(table: Table, key: string, uid: string | undefined): boolean {
+    const row = this.#options.store.table(table).get(key);
+    const known = row !== undefined && "uid" in row ? row.uid : "";
+    return uid !== undefined && known !== "" && known !== uid;
   }
 
   #upsert(table: Table, key: string, row: TableRows[Table]): void {
@@ -166,11 +177,12 @@ export class KubeSource {
 }
 
 /** Fields that this version does not know of are no problem: API servers are newer than agents. */
-function readRow(value: object): Row {
+function readRow(value: KubeObject): Row {
+  const { uid } = value.metadata;
   const { row, refused, problems } = readObject({ value, file: "the Kubernetes API", line: 0 });
   const errors = problems.filter(({ severity }) => severity === "error");
-  if (refused || row === null) return { row: null, problems: errors.map(kept) };
-  return { row: row as TableRows[Table], problems: errors };
+  if (refused || row === null) return { row: null, uid, problems: errors.map(kept) };
+  return { row: row as TableRows[Table], uid, problems: errors };
 }
 
 function kept(problem: Problem): Problem {

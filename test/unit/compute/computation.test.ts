@@ -344,3 +344,19 @@ test("10,000 policies: each has its status, those that select nobody or are wron
     ],
   );
 });
+
+test("a port that is called null is not a port without a name", (t) => {
+  const port = (name: string | null) => ({ ports: [{ name, port: 80, protocol: "TCP" as const }] });
+  for (const names of [
+    ["null", null],
+    [null, "null"],
+  ] as const) {
+    const result = new Bench()
+      .local(pod("a", { ...at("10.1.1.2"), labels: { app: "web" }, ...port(names[0]) }))
+      .local(pod("b", { ...at("10.1.1.3"), labels: { app: "web" }, ...port(names[1]) }))
+      .policies(policy("NetworkPolicy", { podSelector: {}, ingress: [{ ports: [{ port: "null" }] }] }))
+      .compute();
+    t.is(verdict(result, "a", "ingress", "203.0.113.7", 80), names[0] === null ? "deny" : "allow");
+    t.is(verdict(result, "b", "ingress", "203.0.113.7", 80), names[1] === null ? "deny" : "allow");
+  }
+});

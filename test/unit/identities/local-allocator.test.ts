@@ -52,6 +52,20 @@ test("a number that was asked for and is not used is free, and one that changed 
   t.deepEqual(allocator.unwritten()?.free, ["app=never-used"]);
 });
 
+test("of sets that nobody has any more the last 4,096 are remembered; the numbers of the others rest until all were given", (t) => {
+  const allocator = new LocalIdentityAllocator(null);
+  for (let i = 0; i < 70_000; i++) {
+    const number = allocator.numberFor(`job=${i}`);
+    t.is(number, 256 + (i % 65_280));
+    allocator.retain(new Map([[number, { key: `job=${i}` }]]));
+  }
+  const record = allocator.unwritten();
+  t.is(record?.free.length, 4_096);
+  t.is(Object.keys(record?.numbers ?? {}).length, 4_097);
+  t.is(allocator.numberFor("job=69000"), 256 + (69_000 % 65_280), "remembered");
+  t.is(allocator.numberFor("job=1"), 256 + (70_000 % 65_280), "forgotten");
+});
+
 test("a record that is no record is not believed", (t) => {
   for (const text of [
     "",

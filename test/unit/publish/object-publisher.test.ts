@@ -134,6 +134,26 @@ test("a pod that moved to another node is that node's: the one before does not r
   t.deepEqual(here.reports.at(-1), []);
 });
 
+test("a node that was away does not take back, and then remove, what another has taken over", async (t) => {
+  const cluster = new FakeCluster();
+  const clock = new ManualClock();
+  const away = setUp(t, cluster, clock, "n1");
+  const there = setUp(t, cluster, clock, "n2");
+  away.publisher.publish(wanted(endpoint("db-0", "ready", "uid-1")));
+  await clock.advance(1_000);
+  // Another agent's requests go through meanwhile.
+  cluster.failing = status(503);
+  await clock.advance(700_000);
+  cluster.failing = null;
+  there.publisher.publish(wanted(endpoint("db-0", "ready", "uid-2")));
+  await clock.advance(60_000);
+  away.publisher.publish(new Map());
+  await clock.advance(60_000);
+  t.is(cluster.objects.get("shop/db-0")?.metadata.ownerReferences?.[0]?.uid, "uid-2");
+  t.is(cluster.objects.get("shop/db-0")?.metadata.labels?.[nodeLabel], "n2");
+  t.deepEqual(away.reports.at(-1), []);
+});
+
 test("an object that somebody else wrote to is removed all the same, of the version that it has", async (t) => {
   const cluster = new FakeCluster();
   const clock = new ManualClock();
