@@ -119,11 +119,12 @@ test("a node reaches its closed pods from every address of its own: of a bridge,
       );
     };
     t.is((await host("ip", "link", "add", "br-own", "type", "bridge")).code, 0);
-    await host("ip", "link", "set", "br-own", "up");
+    const done = async (...words: readonly string[]) => t.is((await host("ip", ...words)).code, 0, words.join(" "));
+    await done("link", "set", "br-own", "up");
     const own = ["172.30.7.1", "172.31.7.1", "fd00:172:30::1"];
-    await host("ip", "addr", "add", "172.30.7.1/24", "dev", "br-own");
-    await host("ip", "addr", "add", "fd00:172:30::1/64", "dev", "br-own", "nodad");
-    await host("ip", "addr", "add", "172.31.7.1/32", "dev", "lo");
+    await done("addr", "add", "172.30.7.1/24", "dev", "br-own");
+    await done("addr", "add", "fd00:172:30::1/64", "dev", "br-own", "nodad");
+    await done("addr", "add", "172.31.7.1/32", "dev", "lo");
     await lab.until("they are the host", async () => {
       const identities = await known();
       return own.every((address) => identities.get(address) === 1);
@@ -131,8 +132,8 @@ test("a node reaches its closed pods from every address of its own: of a bridge,
     for (const address of own) t.true(await from(address), address);
     t.is(await fetchFrom(lab, "default/client", addresses[4], 8080, 1), null, "others are closed out");
 
-    await host("ip", "addr", "del", "172.31.7.1/32", "dev", "lo");
-    await host("ip", "link", "delete", "br-own");
+    await done("addr", "del", "172.31.7.1/32", "dev", "lo");
+    await done("link", "delete", "br-own");
     await lab.until("they are nobody any more", async () => {
       const identities = await known();
       return own.every((address) => !identities.has(address));
