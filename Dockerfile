@@ -25,6 +25,6 @@ COPY bin bin
 COPY --from=build /src/dist dist
 COPY --from=build /src/build/bpf/pod.bpf.o /src/build/bpf/network.bpf.o /src/build/bpf/sock.bpf.o build/bpf/
 COPY --from=build /src/build/addon/Release/tandem.node /src/build/addon/Release/tandem-cni build/addon/Release/
-RUN ln -s /opt/tandem/bin/tandem.js /usr/local/bin/tandem && ln -s /opt/tandem/bin/tandem-agent.js /usr/local/bin/tandem-agent
+RUN for program in tandem tandem-agent tandem-operator; do ln -s /opt/tandem/bin/$program.js /usr/local/bin/$program; done
 # Root, since it enters the namespaces of pods and attaches programs; which of root's capabilities it gets the manifests say.
 CMD ["tandem-agent"]

@@ -88,9 +88,10 @@ export class KubeCluster implements LabCluster {
     return explained(async () => {
       const missing: string[] = [];
       const waits: (() => Promise<void>)[] = [];
-      for (const object of objects) {
-        if (object.kind === "Node") continue;
-        const kind = await this.#resources.kindOf(object);
+      for (const given of objects) {
+        if (given.kind === "Node") continue;
+        const kind = await this.#resources.kindOf(given);
+        const object = placed(kind, given);
         const name = nameOf(object.metadata);
         const uid = await this.#uidOf(kind, name);
         if (uid === null || !(await this.#client.delete(kind, name, { propagation: "Background" }))) {
@@ -106,8 +107,9 @@ export class KubeCluster implements LabCluster {
     });
   }
 
-  async #applyOne(object: KubeObject): Promise<void> {
-    const kind = await this.#resources.kindOf(object);
+  async #applyOne(given: KubeObject): Promise<void> {
+    const kind = await this.#resources.kindOf(given);
+    const object = placed(kind, given);
     const name = nameOf(object.metadata);
     if (object.kind === "Node") {
       // Addresses and CIDRs are the lab's; labels may be anybody's.
@@ -149,10 +151,11 @@ export class KubeCluster implements LabCluster {
   #established(kind: KubeKind, name: ObjectName): Promise<void> {
     return until(`CustomResourceDefinition ${name.name}`, async () => {
       const { status } = await this.#client.get(kind, name);
-      const { conditions = [] } = (status ?? {}) as {
-        readonly conditions?: readonly Readonly<Record<string, string>>[];
+      // null until its controller has seen it.
+      const { conditions } = (status ?? {}) as {
+        readonly conditions?: readonly Readonly<Record<string, string>>[] | null;
       };
-      const done = conditions.some(({ type, status: holds }) => type === "Established" && holds === "True");
+      const done = conditions?.some(({ type, status: holds }) => type === "Established" && holds === "True") ?? false;
       return done ? null : "it is not established yet";
     });
   }
@@ -169,6 +172,13 @@ export class KubeCluster implements LabCluster {
 
 function rank({ kind }: KubeObject): number {
   return first.includes(kind) ? first.indexOf(kind) : first.length + last.indexOf(kind) + 1;
+}
+
+/** Whether a kind has namespaces only the API server knows: manifests without one were taken for those of `default`. */
+function placed({ namespaced }: KubeKind, object: KubeObject): KubeObject {
+  if (namespaced) return object;
+  const { namespace: _namespace, ...metadata } = object.metadata;
+  return { ...object, metadata };
 }
 
 function nameOf({ namespace, name }: KubeObject["metadata"]): ObjectName {

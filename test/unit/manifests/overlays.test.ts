@@ -1,5 +1,5 @@
 /** Every overlay is whole: what it names exists, nothing asks for more than it needs, and kube-router runs as the pair demands. */
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import type { KubeObject } from "../../../src/kube/index.ts";
@@ -40,9 +40,10 @@ for (const name of names) {
     for (const object of objects) {
       const spec = podSpecOf(object);
       const { namespace = "" } = object.metadata;
-      if (object.kind === "ClusterRoleBinding") {
+      if (object.kind === "ClusterRoleBinding" || object.kind === "RoleBinding") {
         const { roleRef, subjects } = object as unknown as { roleRef: Subject; subjects: readonly Subject[] };
-        t.true(ids.has(`${roleRef.kind} ${roleRef.name}`), objectId(object));
+        const role = roleRef.kind === "Role" ? `Role ${namespace}/${roleRef.name}` : `${roleRef.kind} ${roleRef.name}`;
+        t.true(ids.has(role), objectId(object));
         for (const each of subjects) t.true(ids.has(`${each.kind} ${each.namespace}/${each.name}`), each.name);
       }
       if (spec === null) continue;
@@ -62,7 +63,7 @@ for (const name of names) {
         );
       }
     }
-    t.is(workloads, 2, "the agent and kube-router");
+    t.is(workloads, 3, "the agent, the operator and kube-router");
   });
 
   test(`${name}: kube-router runs with the flags of the pair, each once`, (t) => {
@@ -103,10 +104,14 @@ test("no overlay brings definitions: those that a cluster has must not be replac
 
 const base = flatten(join(root, "base"));
 const agent = podSpecOf(find(base, "DaemonSet", "tandem-agent") ?? { metadata: { name: "" } });
+const operator = podSpecOf(find(base, "Deployment", "tandem-operator") ?? { metadata: { name: "" } });
 
 test("no container of ours is privileged, writes its own root or has more than the agent's five capabilities", (t) => {
-  const containers = agent === null ? [] : containersOf(agent);
-  t.true(containers.length >= 2);
+  const containers = [agent, operator].flatMap((spec) => (spec === null ? [] : containersOf(spec)));
+  t.deepEqual(
+    containers.map(({ name }) => name),
+    ["install-cni", "agent", "cni-configuration", "operator"],
+  );
   for (const { name, securityContext = {}, resources, ...rest } of containers) {
     t.not(securityContext.privileged, true, name);
     t.true(securityContext.readOnlyRootFilesystem, name);
@@ -121,6 +126,24 @@ test("no container of ours is privileged, writes its own root or has more than t
       t.false(securityContext.allowPrivilegeEscalation, name);
     }
   }
+});
+
+test("the operator may do what its page says, makes only definitions and nodes, and no rule has a wildcard", (t) => {
+  const roles = ["ClusterRole", "Role"].flatMap((kind) => rulesOf(find(base, kind, "tandem-operator")));
+  t.false(roles.flatMap(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs]).includes("*"));
+  const page = readFileSync(join(root, "../docs/operator.md"), "utf8");
+  const told = [
+    ...(page.split("## Rights")[1] ?? "").matchAll(/^\| ([a-z, ]+?)(?: \(.*\))? \| ([a-z, ]+) \|$/gm),
+  ].slice(1);
+  t.true(told.length >= 6);
+  for (const [, resources = "", verbs = ""] of told) {
+    for (const resource of resources.split(", ")) {
+      const given = new Set(roles.filter((rule) => rule.resources.includes(resource)).flatMap((rule) => rule.verbs));
+      for (const verb of verbs.split(", ")) t.true(given.has(verb), `${verb} ${resource}`);
+    }
+  }
+  const made = roles.filter(({ verbs }) => verbs.includes("create")).flatMap(({ resources }) => resources);
+  t.deepEqual(made.sort(), ["ciliumnodes", "customresourcedefinitions", "leases"]);
 });
 
 test("the agent may read every kind that it knows, writes only what is its own, and no rule has a wildcard", (t) => {
