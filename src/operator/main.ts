@@ -2,11 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { endBySignals, runProgram } from "../agent/daemon.ts";
 import { createLogger } from "../agent/logging.ts";
 import { packageVersion } from "../agent/package.ts";
 import { connectKube } from "../kube/index.ts";
 import { systemClock } from "../lib/clock.ts";
-import { TandemError } from "../lib/errors.ts";
 import { Operator } from "./operator.ts";
 import { loadOperatorConfig, operatorHelp, processIdentity } from "./settings.ts";
 
@@ -24,13 +24,6 @@ async function main(argv: readonly string[]): Promise<void> {
   const config = loadOperatorConfig({ argv, env: process.env, readFile, readFolder });
   const version = await packageVersion();
   const log = createLogger(config.logLevel);
-  const crash = (error: unknown) => {
-    log.error({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, "uncaught error");
-    process.exit(1);
-  };
-  process.on("uncaughtException", crash);
-  process.on("unhandledRejection", crash);
-
   const client = connectKube({
     kubeconfig: config.kubeconfig,
     server: config.apiServer,
@@ -40,15 +33,7 @@ async function main(argv: readonly string[]): Promise<void> {
   });
   const identity = processIdentity(randomUUID());
   const operator = new Operator({ config, version, identity, client, clock: systemClock, log });
-  const stop = (signal: NodeJS.Signals) => {
-    log.info({ signal }, "stopping");
-    // The second signal ends it at once.
-    for (const name of ["SIGTERM", "SIGINT"] as const) process.removeAllListeners(name).on(name, () => process.exit(1));
-    setTimeout(() => process.exit(1), stopLimitMs).unref();
-    operator.stop().then(() => process.exit(0), crash);
-  };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  endBySignals({ log, message: "stopping", stop: () => operator.stop(), limitMs: stopLimitMs });
   await operator.start();
 }
 
@@ -59,16 +44,4 @@ function readFolder(path: string): ReadonlyMap<string, string> | null {
   return new Map(files.map((name) => [name, readFileSync(join(path, name), "utf8")]));
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  // Whoever starts it reads this, a person or a supervisor: one line, no stack for what is explained.
-  const text =
-    error instanceof TandemError
-      ? `${error.code}: ${error.object}: ${error.message} (${error.remedy})`
-      : error instanceof Error
-        ? (error.stack ?? error.message)
-        : String(error);
-  process.stderr.write(`tandem-operator: ${text}\n`);
-  process.exit(1);
-}
+await runProgram("tandem-operator", main);
