@@ -145,7 +145,8 @@ export class FilesSource {
           folders.add(folder);
           this.#watch.add(folder, inode);
         },
-        readiness: (path, times) => this.#pauses.readiness(path, times),
+        readiness: (path, state) => this.#pauses.readiness(path, state),
+        absence: (path) => this.#pauses.absence(path),
       });
       if (this.#stopped) return;
       this.#watch.retain(folders);

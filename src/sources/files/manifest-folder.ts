@@ -15,7 +15,7 @@ import type { Problem } from "../../model/status.ts";
 import { equalRows } from "../../model/store.ts";
 import { parseManifest } from "./parse-manifest.ts";
 import { type ObjectReading, readObject } from "./read-objects.ts";
-import type { FileTimes } from "./writer-pauses.ts";
+import type { FileState } from "./writer-pauses.ts";
 
 const manifestName = /^[^.].*\.(ya?ml|json)$/;
 /** bytes: more is no manifest, and would stop the agent for seconds. */
@@ -65,7 +65,9 @@ export interface LookOptions {
   /** Called for each folder before its names are read. */
   readonly onFolder: (folder: string, inode: bigint) => void;
   /** now: read it also if it looks the same; later: leave it as it is this time. */
-  readonly readiness: (path: string, times: FileTimes) => "now" | "later" | "ifChanged";
+  readonly readiness: (path: string, state: FileState) => "now" | "later" | "ifChanged";
+  /** gone: it stayed away; later: it may be on its way back, as when it is replaced by being made anew. */
+  readonly absence: (path: string) => "gone" | "later";
 }
 
 export class ManifestFolder {
@@ -110,6 +112,11 @@ export class ManifestFolder {
       for (const [i, file] of read.entries()) if (file !== null) files.set(some[i] ?? "", file);
     }
     const before = this.#files;
+    if (!this.#first) {
+      for (const [path, file] of before) {
+        if (!files.has(path) && options.absence(path) === "later") files.set(path, file);
+      }
+    }
     const same = files.size === before.size && [...files].every(([path, { file }]) => before.get(path)?.file === file);
     this.#files = files;
     const changed = this.#first || !same;

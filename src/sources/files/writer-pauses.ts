@@ -3,11 +3,12 @@ import type { Clock } from "../../lib/clock.ts";
 
 /** ms without an event after which a writer has paused, and after which nobody waits for him any more. */
 const pauseMs = { least: 50, most: 1_000 } as const;
-/** ms that a file which is new under its name may have been opened for, without a word of it being written. */
+/** ms that a file which is new under its name may have been opened for, without a word of it being written, and that one may be away. */
 const openingMs = 10;
 
-/** Of an inode, in ns. */
-export interface FileTimes {
+/** Of an inode; times in ns. */
+export interface FileState {
+  readonly size: bigint;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
 }
@@ -21,6 +22,8 @@ export class WriterPauses {
   readonly #writing = new Map<string, { readonly first: number; readonly last: number }>();
   /** Of those, the ones that came under their name: ms. */
   readonly #named = new Map<string, number>();
+  /** Files that were there, and are not: since when, in ms. */
+  readonly #away = new Map<string, number>();
   #waiting = false;
 
   constructor(clock: Clock) {
@@ -63,12 +66,13 @@ export class WriterPauses {
   }
 
   /** What to do with this file in this look. Events that come while it is read count for the next one. */
-  readiness(path: string, { mtimeNs, ctimeNs }: FileTimes): "now" | "later" | "ifChanged" {
+  readiness(path: string, { size, mtimeNs, ctimeNs }: FileState): "now" | "later" | "ifChanged" {
+    this.#away.delete(path);
     const writing = this.#writing.get(path);
     const named = this.#named.get(path);
     const now = this.#clock.monotonicMs();
     // A rename changes the inode, and so its ctime, after the last write. Where it did not, somebody may just begin to write.
-    if (named !== undefined && mtimeNs === ctimeNs && now - named < openingMs) {
+    if (named !== undefined && (mtimeNs === ctimeNs || size === 0n) && now - named < openingMs) {
       this.#waiting = true;
       return "later";
     }
@@ -81,5 +85,18 @@ export class WriterPauses {
       this.#writing.delete(path);
     }
     return this.#touched.delete(path) ? "now" : "ifChanged";
+  }
+
+  /** What to do about a file that was there. Editors rename it away, or remove it, and make it anew: it is not gone in between. */
+  absence(path: string): "gone" | "later" {
+    const now = this.#clock.monotonicMs();
+    const since = this.#away.get(path) ?? now;
+    if (now - since >= openingMs) {
+      this.#away.delete(path);
+      return "gone";
+    }
+    this.#away.set(path, since);
+    this.#waiting = true;
+    return "later";
   }
 }

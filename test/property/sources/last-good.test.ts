@@ -40,7 +40,8 @@ const text = fc.oneof(
 );
 const step = fc.record({ file: fc.constantFrom(...files), text, restart: fc.boolean() });
 
-const look = (folder: ManifestFolder) => folder.look({ onFolder: () => undefined, readiness: () => "now" });
+const look = (folder: ManifestFolder) =>
+  folder.look({ onFolder: () => undefined, readiness: () => "now", absence: () => "gone" });
 
 function said({ readings, problems }: FolderLook) {
   const { rows, problems: ofObjects } = mergeReadings(readings);

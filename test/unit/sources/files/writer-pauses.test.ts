@@ -1,10 +1,10 @@
 import test from "ava";
 import type { Clock } from "../../../../src/lib/clock.ts";
-import { type FileTimes, WriterPauses } from "../../../../src/sources/files/writer-pauses.ts";
+import { type FileState, WriterPauses } from "../../../../src/sources/files/writer-pauses.ts";
 
 /** Renamed, or anything else but written, after the last write. */
-const moved: FileTimes = { mtimeNs: 1n, ctimeNs: 2n };
-const written: FileTimes = { mtimeNs: 1n, ctimeNs: 1n };
+const moved: FileState = { size: 9n, mtimeNs: 1n, ctimeNs: 2n };
+const written: FileState = { size: 9n, mtimeNs: 1n, ctimeNs: 1n };
 
 function pausesAt() {
   let now = 0;
@@ -44,6 +44,26 @@ test("a file that is new under its name and was not moved there may be written n
   t.is(after(5, written), "later");
   t.is(after(5, written), "now");
   t.is(after(0, written), "ifChanged");
+});
+
+test("an empty file that is new under its name may be written next, whatever else was done to it", (t) => {
+  const { pauses, after } = pausesAt();
+  pauses.take("name", "a");
+  t.is(after(0, { ...moved, size: 0n }), "later");
+  t.is(after(10, { ...moved, size: 0n }), "now");
+});
+
+test("a file that was there is gone when it stayed away, not while it is made anew", (t) => {
+  const { pauses, after } = pausesAt();
+  t.is(pauses.absence("a"), "later");
+  t.true(pauses.waiting);
+  t.is(after(9), "ifChanged");
+  t.is(pauses.absence("a"), "later", "away once more");
+  after(0);
+  t.is(pauses.absence("b"), "later");
+  after(10);
+  t.is(pauses.absence("b"), "gone");
+  t.is(pauses.absence("b"), "later", "another one of that name");
 });
 
 test("a file that is written in place is read when its writer paused; somebody has to come again", (t) => {
