@@ -7,7 +7,7 @@
  *
  * Unused has to be seen by this leader for the whole grace time: a mark may be of a clock that was wrong.
  */
-import { isIdentityRelevant, namespaceKey } from "../compute/identity/labels.ts";
+import { isIdentityRelevant, namespaceKey, namespaceLabelPrefix } from "../compute/identity/labels.ts";
 import type { Clock } from "../lib/clock.ts";
 import { type ClusterIdentity, isWithin, type NumberRange, unusedSince } from "../identities/index.ts";
 import { isStatus, type KubeClient, kinds } from "../kube/index.ts";
@@ -139,7 +139,7 @@ export function usedNumbers(view: ClusterView): ReadonlySet<number> {
 
 function countsAlways(text: string): boolean {
   const name = text.slice(source.length, text.indexOf("="));
-  return name === namespaceKey || isIdentityRelevant(name);
+  return name === namespaceKey || name.startsWith(namespaceLabelPrefix) || isIdentityRelevant(name);
 }
 
 function hasLabel(labels: ViewedPod["labels"], text: string): boolean {
