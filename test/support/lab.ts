@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
+import { Barrier } from "../../src/lab/conformance/settled.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 
 let count = 0;
@@ -186,6 +187,11 @@ export async function monitored<Event>(
     const events = lines.slice(0, -1).map((line) => JSON.parse(line) as Event);
     if (enough(events) || timeoutMs > 60_000) return events;
   }
+}
+
+/** Until every agent has in its kernel what the lab's manifests say now: a lab's own commands return when pods run or are gone, not later. */
+export function settled(lab: Lab): Promise<void> {
+  return new Barrier(lab.plan).pass();
 }
 
 /** `tandem status --json` of a node's agent. */

@@ -1,4 +1,5 @@
 /** Waiting until every agent of a lab has put what the manifests say into the kernel. */
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PolicyDto, StatusDto } from "../../api/dto.ts";
@@ -18,6 +19,8 @@ const deferredMs = 20;
  */
 export class Barrier {
   readonly #lab: LabPlan;
+  /** What another barrier of the same lab left behind is not taken for this one's. */
+  readonly #token = randomUUID().slice(0, 8);
   #number = 0;
 
   constructor(lab: LabPlan) {
@@ -37,7 +40,7 @@ export class Barrier {
   }
 
   async #passOnce(): Promise<void> {
-    const name = `barrier-${++this.#number}`;
+    const name = `barrier-${this.#token}-${++this.#number}`;
     const object = {
       apiVersion: "cilium.io/v2",
       kind: "CiliumNetworkPolicy",
