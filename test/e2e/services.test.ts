@@ -2,7 +2,17 @@ import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { netnsPath } from "../../src/lab/plan.ts";
 import { run } from "../../src/lab/run.ts";
-import { agentStatus, answererOf, beginFlow, fetchFrom, flowFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import {
+  agentStatus,
+  answererOf,
+  beginFlow,
+  fetchFrom,
+  flowFrom,
+  pod,
+  podAddress,
+  settled,
+  withLab,
+} from "../support/lab.ts";
 
 const backend = (name: string, node: string) =>
   pod(name, { node, labels: { app: "backend" }, ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
