@@ -1,7 +1,7 @@
 /** Every command of `tandem` against a real agent: a table for people, and the same as JSON. */
 import test from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
-import { agentStatus, answererOf, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, answererOf, pod, podAddress, settled, withLab } from "../support/lab.ts";
 
 const objects = [
   pod("server", { node: "node-1" }),
@@ -61,6 +61,7 @@ const lists: readonly (readonly [string, RegExp, RegExp])[] = [
 
 test("every command shows what it is for, as a table and as JSON", (t) =>
   withLab(t, { objects }, async (lab) => {
+    await settled(lab);
     const server = await podAddress(lab, "default/server");
     t.is(await answererOf(lab, "default/client", server, 8080), "default/server");
     for (const [command, table, json] of lists) {
