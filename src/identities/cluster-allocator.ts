@@ -21,7 +21,6 @@ import { NumberRequests } from "./number-requests.ts";
 import { obtainNumber } from "./obtain-number.ts";
 import {
   type IdentityRecord,
-  isWithin,
   type NumberRange,
   type NumbersInUse,
   type RecordedAllocator,
@@ -52,7 +51,7 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
   readonly #options: ClusterIdentityAllocatorOptions;
   readonly #reflector: Reflector<ClusterIdentity>;
   readonly #requests: NumberRequests;
-  readonly #directory = new IdentityDirectory();
+  readonly #directory: IdentityDirectory;
   readonly #held: HeldNumbers;
   readonly #churn = new IdentityChurn();
   /** Objects that were made here and that the reflector has not told of yet, and when. */
@@ -70,6 +69,7 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
   constructor(options: ClusterIdentityAllocatorOptions) {
     const { client, clock, log, random = Math.random, onNews } = options;
     this.#options = options;
+    this.#directory = new IdentityDirectory(options.range);
     this.#held = new HeldNumbers(options.record);
     this.#reflector = new Reflector({
       client,
@@ -136,7 +136,12 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
     for (const key of [...gone, ...forgotten]) if (!this.#isUsed(key) && !this.#asked.has(key)) this.#own.delete(key);
     this.#asked.clear();
     const now = this.#options.clock.monotonicMs();
-    for (const [key, { at }] of this.#made) if (now - at > confirmMs) this.#made.delete(key);
+    for (const [key, { at }] of this.#made) {
+      if (now - at <= confirmMs) continue;
+      this.#made.delete(key);
+      // Deleted before it was told of: what came and went between two lists.
+      if (this.#isUsed(key)) this.#tend(key);
+    }
     this.#report();
   }
 
@@ -150,17 +155,11 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
 
   /** Null: there is none, or the one that was in use is somebody else's now. */
   #choose(key: string): number | null {
-    const known = this.#known(key);
-    if (known !== null) return known.number;
+    const known = this.#directory.find(key);
+    if (known !== undefined) return known.number;
     const held = this.#held.numberOf(key);
     const owner = held === null ? undefined : this.#directory.get(held);
     return owner === undefined || owner.key === key ? held : null;
-  }
-
-  /** Of this cluster's numbers: labels name the cluster, but nothing keeps others from writing what they like. */
-  #known(key: string): ClusterIdentity | null {
-    const identity = this.#directory.find(key);
-    return identity !== undefined && isWithin(this.#options.range, identity.number) ? identity : null;
   }
 
   #hold(key: string, number: number): void {
@@ -177,9 +176,9 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
   #tend(key: string): void {
     if (!this.#synced) return;
     const own = this.#own.has(key);
-    const known = this.#known(key);
-    if (known === null && !this.#made.has(key)) this.#requests.want(key, own, this.#held.numberOf(key));
-    if (known !== null && known.unusedSince !== null && own) this.#unmark(known);
+    const known = this.#directory.find(key);
+    if (known === undefined && !this.#made.has(key)) this.#requests.want(key, own, this.#held.numberOf(key));
+    if (known !== undefined && known.unusedSince !== null && own) this.#unmark(known);
   }
 
   /** What the reflector tells. */
@@ -206,7 +205,7 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
   /** @returns whether the number of a key is another than before, or there at last */
   #look(key: string): boolean {
     const number = this.#choose(key);
-    const came = number !== null && this.#known(key) !== null && this.#requests.done(key);
+    const came = number !== null && this.#directory.find(key) !== undefined && this.#requests.done(key);
     const held = this.#held.numberOf(key);
     if (held === null) return came;
     if (number === null) this.#held.drop(key);
@@ -223,7 +222,7 @@ export class ClusterIdentityAllocator implements RecordedAllocator {
       return holder !== null && holder !== key;
     };
     // What came meanwhile needs no request.
-    const known = this.#known(key);
+    const known = this.#directory.find(key);
     const identity = known ?? (await obtainNumber({ client, range, isTaken }, key, preferred, signal));
     const { number } = identity;
     if (this.#directory.get(number)?.key !== key) this.#made.set(key, { number, at: clock.monotonicMs() });

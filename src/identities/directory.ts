@@ -1,10 +1,20 @@
-/** The identities of a cluster as they are known here: by number, and by their labels. Of several numbers for a set, the lowest counts. */
+/**
+ * Identities as they are known here: by number, and by their labels. Of several numbers for a set, the lowest of the cluster counts: labels name
+ * the cluster, but nothing keeps others from writing what they like.
+ */
 import type { Batch } from "../kube/index.ts";
 import type { ClusterIdentity } from "./cilium-identity.ts";
+import { isWithin, type NumberRange } from "./record.ts";
 
 export class IdentityDirectory {
+  readonly #range: NumberRange;
   readonly #byNumber = new Map<number, ClusterIdentity>();
   readonly #byKey = new Map<string, Set<number>>();
+
+  /** @param range numbers of the cluster; others are known by number alone */
+  constructor(range: NumberRange) {
+    this.#range = range;
+  }
 
   get size(): number {
     return this.#byNumber.size;
@@ -16,8 +26,8 @@ export class IdentityDirectory {
 
   /** The one that everybody uses for these labels. */
   find(key: string): ClusterIdentity | undefined {
-    const numbers = this.#byKey.get(key);
-    return numbers === undefined ? undefined : this.#byNumber.get(Math.min(...numbers));
+    const numbers = [...(this.#byKey.get(key) ?? [])].filter((number) => isWithin(this.#range, number));
+    return this.#byNumber.get(Math.min(...numbers));
   }
 
   all(): Iterable<ClusterIdentity> {

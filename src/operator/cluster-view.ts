@@ -4,7 +4,7 @@
  */
 import { identityLabels, labelTexts } from "../compute/identity/labels.ts";
 import type { Clock } from "../lib/clock.ts";
-import { type ClusterIdentity, IdentityDirectory, readIdentity } from "../identities/index.ts";
+import { type ClusterIdentity, IdentityDirectory, type NumberRange, readIdentity } from "../identities/index.ts";
 import { isRecord, type KubeClient, kinds, type KubeKind, type KubeObject, Reflector } from "../kube/index.ts";
 import type { Labels } from "../model/tables.ts";
 import type { Logger } from "../model/logging.ts";
@@ -33,6 +33,8 @@ export interface ClusterViewOptions {
   readonly client: Pick<KubeClient, "list" | "watch" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Of the cluster's identities. */
+  readonly range: NumberRange;
   /** Nodes or CiliumNodes changed. */
   readonly onNodes: () => void;
 }
@@ -43,11 +45,12 @@ export class ClusterView {
   readonly endpoints = new Map<string, ViewedEndpoint>();
   readonly nodes = new Map<string, KubeObject>();
   readonly ciliumNodes = new Map<string, KubeObject>();
-  readonly identities = new IdentityDirectory();
+  readonly identities: IdentityDirectory;
   readonly #reflectors: readonly Pick<Reflector<unknown>, "run" | "whenSynced" | "status">[];
 
   constructor(options: ClusterViewOptions) {
-    const { onNodes } = options;
+    const { onNodes, range } = options;
+    this.identities = new IdentityDirectory(range);
     this.#reflectors = [
       followed(options, kinds.namespaces, ({ metadata }) => metadata.labels ?? {}, this.namespaces),
       followed(options, kinds.pods, readPod, this.pods),

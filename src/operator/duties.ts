@@ -48,7 +48,7 @@ export class Duties {
     const { client, clock, log, counters, conditions, range, identityGraceMs, gcIntervalMs } = this.#options;
     const { signal } = term;
     const definitions = new Definitions({ client, conditions, log });
-    const view: ClusterView = new ClusterView({ client, clock, log, onNodes: () => nodeRounds.trigger() });
+    const view: ClusterView = new ClusterView({ client, clock, log, range, onNodes: () => nodeRounds.trigger() });
     const shared = { client, view, clock, log, counters };
     const identities = new IdentityGc({ ...shared, range, graceMs: identityGraceMs });
     const endpoints = new EndpointGc(shared);

@@ -317,3 +317,13 @@ test("labels that are another for each pod of a Job are reported, a namespace th
   a.compute();
   t.deepEqual(a.problems.get("cluster-identities"), []);
 });
+
+test("a number of another cluster does not stand in the way of a set's own", async (t) => {
+  const { cluster, agent, settle } = bench(t);
+  cluster.put(kind, identity(600, "web"));
+  cluster.put(kind, identity(clusterNumbers(2).first, "web"));
+  const a = agent("a", { range: clusterNumbers(2) });
+  await settle();
+  t.is(a.ask("web"), clusterNumbers(2).first);
+  t.deepEqual(cluster.writes(kind), []);
+});
