@@ -3,6 +3,7 @@ import { Command } from "commander";
 import type { VersionDto } from "../api/dto.ts";
 import { registerAgent } from "./agent.ts";
 import { registerBpf } from "./bpf.ts";
+import { registerCleanup } from "./cleanup.ts";
 import { registerCni } from "./cni.ts";
 import { registerConfig } from "./config.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, printJson, socketOption } from "./context.ts";
@@ -42,6 +43,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerMonitor(context, program);
   registerConfig(context, program);
   registerCni(context, program);
+  registerCleanup(context, program);
   registerVersion(context, program);
   registerAgent(context, program);
   if (firstWord(argv) === "lab") (await import("../lab/cli.ts")).registerLabCommands(program);

@@ -19,12 +19,7 @@ import { IdentityDirectory } from "./directory.ts";
 import { HeldNumbers } from "./held-numbers.ts";
 import { NumberRequests } from "./number-requests.ts";
 import { obtainNumber } from "./obtain-number.ts";
-import {
-  type IdentityRecord,
-  type NumberRange,
-  type NumbersInUse,
-  type RecordedAllocator,
-} from "./record.ts";
+import type { IdentityRecord, NumberRange, NumbersInUse, RecordedAllocator } from "./record.ts";
 
 /** ms within which the reflector tells of an object that was made here. */
 const confirmMs = 60_000;

@@ -1,0 +1,2 @@
+/** What Tandem leaves on a node, and its removal. */
+export { type CleanupStep, cleanUpNode } from "./node-cleanup.ts";
