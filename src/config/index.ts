@@ -1,7 +1,9 @@
 /** The agent's settings. `settings` says where they come from, `schema` which there are. */
+import { ciliumNames } from "./cilium-names.ts";
 import { type AgentConfig, configSchema, type SettingName } from "./schema.ts";
 import { type ConfigInput, type Loaded, type SettingDescription, Settings } from "./settings.ts";
 
+export { ciliumNames };
 export type { AgentConfig, SettingDescription, SettingName };
 export { ConfigError, type ConfigInput, type ConfigSource, Settings } from "./settings.ts";
 
@@ -12,6 +14,7 @@ const settings = new Settings({
   prefix: "TANDEM_",
   lists: ["uplinks"],
   remedy: "tandem config --describe lists every setting",
+  foreign: { of: "Cilium", names: ciliumNames },
 });
 
 export function loadConfig(input: ConfigInput): AgentConfig {

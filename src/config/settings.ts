@@ -39,6 +39,8 @@ export interface SettingsOptions<S extends z.ZodObject> {
   readonly lists: readonly string[];
   /** Where all settings are told. */
   readonly remedy: string;
+  /** What others call settings -> what they are called here, and who those others are: nobody's name is taken, but who uses it is helped. */
+  readonly foreign?: { readonly of: string; readonly names: ReadonlyMap<string, string> };
 }
 
 type NameOf<S extends z.ZodObject> = keyof z.infer<S> & string;
@@ -158,7 +160,8 @@ export class Settings<S extends z.ZodObject> {
     const known = new Set(["config", ...this.#names.map(kebab)]);
     for (let at = 0; at < argv.length; at++) {
       const [, name, inline] = /^--([a-z0-9-]+)(?:=(.*))?$/s.exec(argv[at] ?? "") ?? [];
-      if (name === undefined || !known.has(name)) throw wrongFlag(argv[at] ?? "", `unknown argument ${argv[at]}`);
+      if (name === undefined || !known.has(name))
+        throw wrongFlag(argv[at] ?? "", `unknown argument ${argv[at]}${this.#hint(name ?? "", flagOf)}`);
       const value = inline ?? argv[++at];
       if (value === undefined) throw wrongFlag(`--${name}`, `--${name} needs a value`);
       flags.set(name, value);
@@ -179,13 +182,21 @@ export class Settings<S extends z.ZodObject> {
     return text;
   }
 
+  /** What somebody else's name for a setting is here; "": it is nobody's. */
+  #hint(name: string, written: (own: string) => string): string {
+    const { of = "", names } = this.#options.foreign ?? {};
+    const own = names?.get(name);
+    return own === undefined ? "" : ` (of ${of}: here ${written(own)} has that meaning)`;
+  }
+
   #describeIssue(
     issue: z.core.$ZodIssue,
     sources: Readonly<Record<string, ConfigSource>>,
     path: string | undefined,
   ): string {
     const name = String(issue.path[0] ?? "");
-    if (issue.code === "unrecognized_keys") return `${issue.keys.join(", ")}: no such setting`;
+    if (issue.code === "unrecognized_keys")
+      return issue.keys.map((key) => `${key}: no such setting${this.#hint(key, (own) => own)}`).join("; ");
     const variable = this.#variableOf(name);
     const source = sources[name];
     const where =

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
-import { describeConfig, loadConfig } from "../../../src/config/index.ts";
+import { ciliumNames, describeConfig, loadConfig } from "../../../src/config/index.ts";
 
 const root = new URL("../../../", import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), "utf8");
@@ -48,4 +48,14 @@ test("docs/configuration.md speaks of no setting that there is not", (t) => {
     [],
   );
   t.is(named.length, known.size);
+});
+
+test("docs/migrate.md tells of every name that Cilium has for a setting", (t) => {
+  const migrate = read("docs/migrate.md");
+  const known = new Set<string>(describeConfig().map(({ name }) => name));
+  for (const [foreign, own] of ciliumNames) {
+    t.true(known.has(own), own);
+    const line = migrate.split("\n").find((one) => one.startsWith("|") && one.includes(`\`${foreign}\``)) ?? "";
+    t.true(line.includes(`| \`${own}\``), `${foreign} -> ${own}`);
+  }
 });

@@ -11,6 +11,7 @@ const settings = new Settings({
   prefix: "TANDEM_TEST_",
   lists: ["uplinks"],
   remedy: "read the manual",
+  foreign: { of: "others", names: new Map([["node-number", "clusterId"]]) },
 });
 
 const files = new Map([["/etc/one.yaml", "nodeName: from-file\nclusterId: 3\n"]]);
@@ -64,4 +65,14 @@ test("what cannot be used is told by name, all at once and with what to do", (t)
   t.throws(() => load(["--config=/etc/none"]), { code: "CONFIG_FILE", message: /\/etc\/none: ENOENT/ });
   t.throws(() => load(["--nodename=a"]), { code: "CONFIG_FLAG" });
   t.throws(() => load(["--node-name"]), { code: "CONFIG_FLAG", message: /needs a value/ });
+});
+
+test("who uses another program's name for a setting is told ours", (t) => {
+  t.throws(() => load(["--node-number=3"]), { code: "CONFIG_FLAG", message: /of others: here --cluster-id has that/ });
+  files.set("/etc/foreign.yaml", "nodeName: a\nnode-number: 3\nnobodys: 1\n");
+  const error = t.throws(() => load(["--config=/etc/foreign.yaml"]), { code: "CONFIG_INVALID" });
+  t.regex(
+    error?.message ?? "",
+    /node-number: no such setting \(of others: here clusterId has that meaning\); nobodys: no such setting$/,
+  );
 });

@@ -1,0 +1,31 @@
+/** Keys of Cilium's ConfigMap `cilium-config` and flags of its agent (1.18) whose meaning one of our settings has: for whoever brings them along. */
+import type { SettingName } from "./schema.ts";
+
+export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, SettingName>([
+  ["enable-ipv4", "ipv4"],
+  ["enable-ipv6", "ipv6"],
+  ["enable-policy", "policyEnforcement"],
+  ["policy-audit-mode", "policyAuditMode"],
+  ["cluster-id", "clusterId"],
+  ["identity-allocation-mode", "identities"],
+  ["k8s-api-server", "apiServer"],
+  ["k8s-api-server-urls", "apiServer"],
+  ["k8s-kubeconfig-path", "kubeconfig"],
+  ["devices", "uplinks"],
+  ["mtu", "podMtu"],
+  ["bpf-root", "bpffs"],
+  ["cgroup-root", "cgroup"],
+  ["state-dir", "stateDir"],
+  ["socket-path", "socket"],
+  ["write-cni-conf-when-ready", "cniInstall"],
+  ["bpf-ct-global-tcp-max", "mapSizes"],
+  ["bpf-ct-global-any-max", "mapSizes"],
+  ["bpf-policy-map-max", "mapSizes"],
+  ["bpf-lb-map-max", "mapSizes"],
+  ["bpf-ct-timeout-regular-tcp", "conntrackTimeouts"],
+  ["bpf-ct-timeout-regular-any", "conntrackTimeouts"],
+  ["bpf-ct-timeout-service-tcp", "conntrackTimeouts"],
+  ["monitor-aggregation", "traceFlows"],
+  ["log-level", "logLevel"],
+  ["debug", "logLevel"],
+]);
