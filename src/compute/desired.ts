@@ -91,4 +91,6 @@ export interface DesiredState {
   readonly sets: readonly CompiledSet[];
   readonly frontends: readonly DesiredFrontend[];
   readonly uplinks: readonly UplinkRow[];
+  /** Of this node. Not set: the node is not known (yet, or its Node is gone), which changes nothing. */
+  readonly podCidrs?: readonly Prefix[];
 }

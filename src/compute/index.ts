@@ -117,6 +117,7 @@ class TableComputation implements Computation {
         sets: allSets,
         frontends: frontends.frontends,
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
+        ...(ownNode !== null && { podCidrs: ownNode.podCidrs }),
       },
       identityOfPod: identities.identityOfPod,
       identitiesInUse: identities.identities,

@@ -8,6 +8,7 @@
  *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
  *  6. services: new tables, then the switch
  *  7. what nothing refers to any more: tables (within 6), programs, devices, sets
+ *  8. routes that close what of the node's pod CIDRs is no pod's
  *
  * An entry that cannot be written is a problem of its own, stays dirty for the next time, and holds up nothing else.
  */
@@ -17,6 +18,7 @@ import type { Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { EndpointFlags, type MapName } from "../native/layouts.gen.ts";
 import { Attachments, type Device } from "./attachments.ts";
+import { ClosingRoutes, type RouteNative } from "./closing-routes.ts";
 import type { Conntrack } from "./conntrack.ts";
 import { DeviceReconciler } from "./devices.ts";
 import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpoints.ts";
@@ -33,11 +35,13 @@ import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
 import { mayTakeAway } from "./stale-verdicts.ts";
 
-type ReconcilerNative = MapNative & Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
+type ReconcilerNative = MapNative &
+  RouteNative &
+  Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
 
 export interface ReconcilerOptions {
   readonly native: ReconcilerNative;
-  readonly config: Pick<AgentConfig, "traceFlows" | "cgroup">;
+  readonly config: Pick<AgentConfig, "traceFlows" | "cgroup" | "ipv4" | "ipv6">;
   readonly capabilities: Pick<Capabilities, "mode" | "peerNames">;
   readonly pins: Pins;
   readonly objects: Pick<LoadedObjects, "map" | "program">;
@@ -52,6 +56,7 @@ export class Reconciler {
   readonly host: HostReconciler;
   readonly services: ServiceReconciler;
   readonly attachments: Attachments;
+  readonly closing: ClosingRoutes;
   readonly socket: SocketHook;
   readonly #options: ReconcilerOptions;
   /** Addresses that changed hands since all endpoints had a revision of afterwards. */
@@ -73,6 +78,7 @@ export class Reconciler {
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
     this.services = new ServiceReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
+    this.closing = new ClosingRoutes(native, config);
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }
 
@@ -88,6 +94,7 @@ export class Reconciler {
       ["host", this.host.counters],
       ["services", this.services.counters],
       ["socket", this.socket.counters],
+      ["closing routes", this.closing.counters],
     ];
   }
 
@@ -132,6 +139,7 @@ export class Reconciler {
     const again = room && first.failures.some(({ error }) => isFull(error));
     const policies = again ? await this.#applyPolicies(desired) : first;
     if (again) await this.sets.remove(this.#usedSets());
+    const closing = await this.closing.apply(desired.podCidrs);
 
     if (policies.settled) {
       this.#changes = [];
@@ -143,6 +151,7 @@ export class Reconciler {
       ...entryProblems([...failures, ...policies.failures]),
       ...policies.problems,
       ...policies.heldBack.flatMap((each) => heldBackProblem(each)),
+      ...closing,
     ];
   }
 
@@ -174,6 +183,7 @@ export class Reconciler {
     await read(this.host.counters, [() => this.host.table.read()]);
     this.endpoints.reserveRevision(this.host.known().policyRevision);
     await read(this.services.counters, [() => this.services.read()]);
+    await read(this.closing.counters, [() => this.closing.read()]);
     return sum;
   }
 

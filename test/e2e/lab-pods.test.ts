@@ -30,6 +30,14 @@ test("the shop comes up: pods answer each other over routes that BGP brought, se
         /^shop\/database-0 peer \[?(198|2001)/,
       );
     }
+    // The fabric sends the whole CIDR to the node: what no pod has there is answered, and does not go back and forth.
+    for (const nobody of [
+      lab.node("node-1").podCidr4.replace(/0\/24$/, "253"),
+      lab.node("node-1").podCidr6.replace(/\/64$/, "fd"),
+    ]) {
+      const { stdout } = await lab.exec("external/client", ["ping", "-c", "1", "-W", "20", nobody]);
+      t.regex(stdout, /Destination (host )?unreachable/i, nobody);
+    }
     for (const vip of vips("api")) {
       const seen = new Set<string>();
       for (let i = 0; i < 30; i++) seen.add((await fetchFrom(lab, "shop/web-0", vip, 80))?.split(" ")[0] ?? "none");

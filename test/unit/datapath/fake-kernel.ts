@@ -2,7 +2,7 @@
  * A kernel in memory for the reconcilers: maps with sizes, a journal of every write in order, and failures on request. What it refuses and
  * how (E2BIG when full, what a batch reports) is what the addon does.
  */
-import type { MapInfo, NativeBinding } from "../../../src/native/contract.ts";
+import type { MapInfo, NativeBinding, RouteRow } from "../../../src/native/contract.ts";
 import { NativeError } from "../../../src/native/index.ts";
 import { type MapName, mapLayouts } from "../../../src/native/layouts.gen.ts";
 
@@ -30,6 +30,8 @@ export type FakeNative = Pick<
   | "detachTc"
   | "unpin"
   | "links"
+  | "routes"
+  | "applyNetlink"
 >;
 
 export class FakeKernel {
@@ -37,6 +39,8 @@ export class FakeKernel {
   readonly links = new Map<string, number>();
   /** Devices that exist. */
   readonly devices = new Set<number>();
+  /** By hexadecimal address and length. */
+  readonly routes = new Map<string, RouteRow>();
   readonly #maps = new Map<number, FakeMap>();
   readonly #byName = new Map<string, FakeMap>();
   /** Throws for what is to fail. */
@@ -129,6 +133,16 @@ export class FakeKernel {
     },
     detachTc: async (_device, _hook, _mode, pin) => void this.links.delete(pin ?? ""),
     unpin: async (path) => void this.links.delete(path),
+    routes: async () => [...this.routes.values()],
+    applyNetlink: async (_netns, changes) =>
+      changes.flatMap((change, at) => {
+        if (change.kind !== "route") throw new Error(`no ${change.kind} here`);
+        const { destination, prefixLength } = change.route;
+        const text = `${destination.toString("hex")}/${prefixLength}`;
+        if (change.op !== "delete") this.routes.set(text, change.route);
+        else if (!this.routes.delete(text)) return [{ at, code: "ESRCH", errno: 3, log: null }];
+        return [];
+      }),
     links: async () =>
       [...this.devices].map((index) => ({ index }) as Awaited<ReturnType<NativeBinding["links"]>>[number]),
   };

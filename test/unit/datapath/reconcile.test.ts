@@ -33,7 +33,7 @@ async function withFolder(body: (pins: Pins) => Promise<void>): Promise<void> {
 async function start(kernel: FakeKernel, pins: Pins, revision = 0): Promise<Reconciler> {
   const reconciler = new Reconciler({
     native: { ...kernel.native, attachCgroup: async () => "attached" },
-    config: { traceFlows: false, cgroup: null },
+    config: { traceFlows: false, cgroup: null, ipv4: true, ipv6: true },
     capabilities: { mode: "tcx", peerNames: true },
     pins,
     objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }) },
