@@ -65,6 +65,8 @@ export interface ServiceRow {
   readonly selector: Labels | null;
   readonly affinitySeconds: number | null;
   readonly publishNotReady: boolean;
+  /** Local: clients in the cluster reach, by a cluster address, only backends of their own node. */
+  readonly internalTrafficPolicy: "Cluster" | "Local";
   readonly labels: Labels;
 }
 
@@ -80,6 +82,8 @@ export interface EndpointSliceRow {
     readonly serving: boolean;
     readonly terminating: boolean;
     readonly node: string | null;
+    /** For clients of which zones and nodes it is meant (discovery/v1, EndpointHints); null: nothing is said. */
+    readonly hints: { readonly zones: readonly string[]; readonly nodes: readonly string[] } | null;
   }[];
   readonly ports: readonly { readonly name: string; readonly protocol: Protocol; readonly port: number }[];
 }

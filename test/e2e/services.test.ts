@@ -169,6 +169,63 @@ test("new connections follow the backends as they come and go; one that is open 
     },
   ));
 
+test("a client gets backends of its own node or zone where the service, or the slices' hints, say so", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 2,
+      objects: [
+        ...["node-1", "node-2"].map((name) => ({
+          apiVersion: "v1",
+          kind: "Node",
+          metadata: { name, labels: { "topology.kubernetes.io/zone": `zone-of-${name}` } },
+        })),
+        backend("a", "node-1"),
+        backend("b", "node-2"),
+        pod("near", { node: "node-1" }),
+        pod("far", { node: "node-2" }),
+        { ...service, spec: { ...service.spec, internalTrafficPolicy: "Local" } },
+      ],
+    },
+    async (lab) => {
+      for (const address of await serviceAddresses(lab)) {
+        t.deepEqual(await answerers(lab, "default/near", address, 12), ["default/a"]);
+        t.deepEqual(await answerers(lab, "default/far", address, 12), ["default/b"]);
+      }
+      const [vip = ""] = await serviceAddresses(lab);
+      const zonal = vip.replace(/\d+$/, "77");
+      const endpoint = async (name: string, zone: string) => ({
+        addresses: [await podAddress(lab, `default/${name}`)],
+        hints: { forZones: [{ name: zone }] },
+      });
+      await lab.applyObjects([
+        {
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "zonal", namespace: "default" },
+          spec: { clusterIP: zonal, ports: [{ port: 80, targetPort: 8080 }] },
+        },
+        {
+          apiVersion: "discovery.k8s.io/v1",
+          kind: "EndpointSlice",
+          metadata: { name: "zonal", namespace: "default", labels: { "kubernetes.io/service-name": "zonal" } },
+          addressType: "IPv4",
+          // Crosswise, so that it is the hints that count, and not what is near.
+          endpoints: [await endpoint("a", "zone-of-node-2"), await endpoint("b", "zone-of-node-1")],
+          ports: [{ port: 8080 }],
+        },
+      ]);
+      await settled(lab);
+      t.deepEqual(await answerers(lab, "default/near", zonal, 12), ["default/b"]);
+      t.deepEqual(await answerers(lab, "default/far", zonal, 12), ["default/a"]);
+
+      await lab.deleteObjects([backend("a", "node-1")]);
+      await settled(lab);
+      t.deepEqual(await answerers(lab, "default/near", vip, 3), ["none"], "nobody rather than others");
+      t.deepEqual(await answerers(lab, "default/far", vip, 3), ["default/b"]);
+    },
+  ));
+
 test("policy sees the backend, never the service's address", (t) =>
   withLab(
     t,

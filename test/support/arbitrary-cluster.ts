@@ -125,6 +125,7 @@ export const serviceRow: fc.Arbitrary<ServiceRow> = fc
     selector,
     affinitySeconds: null,
     publishNotReady: false,
+    internalTrafficPolicy: "Cluster",
     labels: labels as Record<string, string>,
   }));
 
@@ -146,6 +147,7 @@ export const sliceRow: fc.Arbitrary<EndpointSliceRow> = fc
         serving: true,
         terminating: false,
         node: null,
+        hints: null,
       })),
       ports: [],
     };

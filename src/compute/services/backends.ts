@@ -1,6 +1,7 @@
 /**
- * Who answers for a service's port. EndpointSlices decide where the service has any; else the pods that it selects. Those that are
- * ready answer; where none is, those that still serve while they end (KEP-1669), so that a rollout of the last pod loses nothing.
+ * Who answers for a service's port, to clients of this node. EndpointSlices decide where the service has any; else the pods that it selects.
+ * Those that are ready answer; where none is, those that still serve while they end (KEP-1669), so that a rollout of the last pod loses
+ * nothing. Of those for the whole cluster the near ones are taken where the slices' hints say so.
  */
 import { type Address, compareAddresses } from "../../model/ip.ts";
 import type { EndpointSliceRow, PodRow, ServicePort, ServiceRow } from "../../model/tables.ts";
@@ -10,40 +11,84 @@ export interface Backend {
   readonly port: number;
 }
 
-/** Sorted, each once. */
-export type BackendsOf = (port: ServicePort, family: 4 | 6) => readonly Backend[];
+/** Where clients are. */
+export interface Locality {
+  readonly node: string;
+  /** Label topology.kubernetes.io/zone of the node; null: it has none. */
+  readonly zone: string | null;
+}
 
-export function sliceBackends(slices: readonly EndpointSliceRow[]): BackendsOf {
-  return (port, family) => {
-    const ready: Backend[] = [];
-    const ending: Backend[] = [];
+/** Sorted, each once. Local: of this node, and nobody where there is none. */
+export type BackendsOf = (
+  port: ServicePort,
+  family: 4 | 6,
+  policy: ServiceRow["internalTrafficPolicy"],
+) => readonly Backend[];
+
+interface Endpoint extends Backend {
+  readonly node: string | null;
+  readonly state: "ready" | "ending" | "unusable";
+  readonly hints: EndpointSliceRow["endpoints"][number]["hints"];
+}
+
+export function sliceBackends(slices: readonly EndpointSliceRow[], here: Locality): BackendsOf {
+  return (port, family, policy) => {
+    const endpoints: Endpoint[] = [];
     for (const slice of slices) {
       if (slice.family !== family) continue;
       const target = slice.ports.find(({ name, protocol }) => name === port.name && protocol === port.protocol);
       if (target === undefined) continue;
-      for (const endpoint of slice.endpoints) {
-        const into = endpoint.ready ? ready : endpoint.serving && endpoint.terminating ? ending : null;
+      for (const { addresses, ready, serving, terminating, node, hints } of slice.endpoints) {
         // Several addresses of one endpoint are the same pod: the first is to be used (discovery/v1, Endpoint.addresses).
-        const address = endpoint.addresses.find((one) => one.family === family);
-        if (address !== undefined) into?.push({ address, port: target.port });
+        const address = addresses.find((one) => one.family === family);
+        const state = ready ? "ready" : serving && terminating ? "ending" : "unusable";
+        if (address !== undefined) endpoints.push({ address, port: target.port, node, state, hints });
       }
     }
-    return sortedOnce(ready.length > 0 ? ready : ending);
+    return choose(endpoints, here, policy);
   };
 }
 
 /** @param pods those that the service selects */
-export function podBackends(service: ServiceRow, pods: readonly PodRow[]): BackendsOf {
+export function podBackends(service: ServiceRow, pods: readonly PodRow[], here: Locality): BackendsOf {
   const usable = pods.filter((pod) => answers(pod, service.publishNotReady));
-  return (port, family) => {
-    const backends: Backend[] = [];
+  return (port, family, policy) => {
+    const endpoints: Endpoint[] = [];
     for (const pod of usable) {
       const address = pod.addresses.find((one) => one.family === family);
       const number = targetPort(pod, port);
-      if (address !== undefined && number !== null) backends.push({ address, port: number });
+      if (address === undefined || number === null) continue;
+      endpoints.push({ address, port: number, node: pod.node, state: "ready", hints: null });
     }
-    return sortedOnce(backends);
+    return choose(endpoints, here, policy);
   };
+}
+
+function choose(
+  all: readonly Endpoint[],
+  here: Locality,
+  policy: ServiceRow["internalTrafficPolicy"],
+): readonly Backend[] {
+  const allowed = policy === "Local" ? all.filter(({ node }) => node === here.node) : all;
+  const ready = allowed.filter(({ state }) => state === "ready");
+  if (ready.length === 0) return sortedOnce(allowed.filter(({ state }) => state === "ending"));
+  return sortedOnce(policy === "Local" ? ready : nearest(ready, here));
+}
+
+/**
+ * Those that are meant for this node, else for its zone (KEP-2433, KEP-3015). Hints are followed only if all that are ready have one, and one of them
+ * is for here: a controller that is behind must not leave a node without backends, nor all clients with a few.
+ */
+function nearest(ready: readonly Endpoint[], { node, zone }: Locality): readonly Endpoint[] {
+  for (const [key, name] of [
+    ["nodes", node],
+    ["zones", zone],
+  ] as const) {
+    if (name === null || !ready.every(({ hints }) => (hints?.[key].length ?? 0) > 0)) continue;
+    const near = ready.filter(({ hints }) => hints?.[key].includes(name) ?? false);
+    if (near.length > 0) return near;
+  }
+  return ready;
 }
 
 /** The port of this pod that the service's port leads to; null: it has none of that name. */
@@ -58,9 +103,10 @@ function answers(pod: PodRow, publishNotReady: boolean): boolean {
   return pod.phase === "Running" && pod.ready;
 }
 
-function sortedOnce(backends: readonly Backend[]): readonly Backend[] {
+function sortedOnce(endpoints: readonly Endpoint[]): readonly Backend[] {
+  const backends = endpoints.map(({ address, port }): Backend => ({ address, port }));
   if (backends.length < 2) return backends;
-  const sorted = [...backends].sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port);
+  const sorted = backends.sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port);
   return sorted.filter((one, i) => {
     const before = sorted[i - 1];
     return before === undefined || before.address.text !== one.address.text || before.port !== one.port;

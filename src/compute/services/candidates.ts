@@ -6,7 +6,7 @@ import type { Address } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
-import type { BackendsOf } from "./backends.ts";
+import type { BackendsOf, Locality } from "./backends.ts";
 
 const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -25,12 +25,14 @@ export interface Candidate {
   readonly frontend: DesiredFrontend;
 }
 
-/** Addresses of nodes, as far as they matter to services. */
-export interface NodeAddresses {
+/** What of the nodes matters to services. */
+export interface NodeFacts {
   /** Of this node: node ports are there. */
   readonly own: readonly Address[];
   /** Address text -> name of the node that has it. */
   readonly nodeOf: ReadonlyMap<string, string>;
+  /** Where this node's clients are. */
+  readonly here: Locality;
 }
 
 export interface Candidates {
@@ -41,7 +43,7 @@ export interface Candidates {
 
 const none: Candidates = { candidates: [], problems: [] };
 
-export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, nodes: NodeAddresses): Candidates {
+export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, nodes: NodeFacts): Candidates {
   // A headless service has no address, also not those that it lists: kube-proxy does the same.
   if (service.type === "ExternalName" || service.clusterIps.length === 0) return none;
   const key = `${service.namespace}/${service.name}`;
@@ -62,7 +64,8 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       protocol,
       external: kind !== "clusterIPs",
       affinitySeconds: service.affinitySeconds,
-      backends: backendsOf(port, address.family),
+      // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
+      backends: backendsOf(port, address.family, kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster"),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });

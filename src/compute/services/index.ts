@@ -12,7 +12,7 @@ import { equalRows, type TableSnapshot } from "../../model/store.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
 import { podBackends, sliceBackends, targetPort } from "./backends.ts";
-import { type Candidate, type Candidates, type NodeAddresses, serviceCandidates } from "./candidates.ts";
+import { type Candidate, type Candidates, type NodeFacts, serviceCandidates } from "./candidates.ts";
 import { FrontendTable } from "./frontend-table.ts";
 import { hasLabels, PodIndex } from "./pod-index.ts";
 
@@ -45,7 +45,7 @@ const manyPods = 64;
 
 class Frontends {
   #tables: ServiceTables = { services: new Map(), endpointSlices: new Map(), pods: new Map(), nodes: new Map() };
-  #nodes: NodeAddresses = { own: [], nodeOf: new Map() };
+  #nodes: NodeFacts = { own: [], nodeOf: new Map(), here: { node: "", zone: null } };
   readonly #pods = new PodIndex();
   /** Slices by service, by key. */
   readonly #slices = new Map<string, Map<string, EndpointSliceRow>>();
@@ -64,8 +64,8 @@ class Frontends {
       if (after !== undefined) this.#changeSlice(key, after, after, dirty);
     }
     for (const { key } of mapChanges(this.#tables.services, tables.services)) dirty.add(key);
-    const nodes = nodeAddresses(tables.nodes, nodeName);
-    if (!equalRows(nodes.own, this.#nodes.own) || !equalMaps(nodes.nodeOf, this.#nodes.nodeOf)) {
+    const nodes = nodeFacts(tables.nodes, nodeName);
+    if (!equalFacts(nodes, this.#nodes)) {
       this.#nodes = nodes;
       for (const key of tables.services.keys()) dirty.add(key);
     }
@@ -126,11 +126,14 @@ class Frontends {
     this.#podBacked.delete(key);
     if (service === undefined) return { candidates: [], problems: [] };
     const slices = this.#slices.get(key);
-    if (slices !== undefined) return serviceCandidates(service, sliceBackends([...slices.values()]), this.#nodes);
+    const { here } = this.#nodes;
+    if (slices !== undefined) {
+      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes);
+    }
     if (service.selector === null) return serviceCandidates(service, () => [], this.#nodes);
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
-    const { candidates, problems } = serviceCandidates(service, podBackends(service, pods), this.#nodes);
+    const { candidates, problems } = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);
     return { candidates, problems: candidates.length === 0 ? problems : [...problems, ...unknownPorts(service, pods)] };
   }
 }
@@ -160,12 +163,19 @@ function unknownPorts(service: ServiceRow, pods: readonly PodRow[]): readonly Pr
   });
 }
 
-function nodeAddresses(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeAddresses {
+const zoneLabel = "topology.kubernetes.io/zone";
+
+function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeFacts {
   const nodeOf = new Map<string, string>();
   for (const { name, addresses } of [...nodes.values()].sort((a, b) => compareText(b.name, a.name))) {
     for (const { text } of addresses) nodeOf.set(text, name);
   }
-  return { own: nodes.get(nodeName)?.addresses ?? [], nodeOf };
+  const { addresses = [], labels = {} } = nodes.get(nodeName) ?? {};
+  return { own: addresses, nodeOf, here: { node: nodeName, zone: labels[zoneLabel] ?? null } };
+}
+
+function equalFacts(left: NodeFacts, right: NodeFacts): boolean {
+  return equalRows(left.own, right.own) && equalRows(left.here, right.here) && equalMaps(left.nodeOf, right.nodeOf);
 }
 
 function equalMaps(left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): boolean {

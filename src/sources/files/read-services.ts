@@ -78,6 +78,12 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     selector: Object.keys(selector).length === 0 ? null : selector,
     affinitySeconds: readAffinity(spec, specPlace),
     publishNotReady: readFlag(spec.publishNotReadyAddresses, at(specPlace, "publishNotReadyAddresses")) ?? false,
+    internalTrafficPolicy: readWord(
+      spec.internalTrafficPolicy,
+      at(specPlace, "internalTrafficPolicy"),
+      ["Cluster", "Local"],
+      "Cluster",
+    ),
     labels: metadata.labels,
   };
 }
@@ -149,7 +155,6 @@ function readAffinity(spec: Fields, place: Place): number | null {
 function warnOfWhatIsNotHonoured(spec: Fields, place: Place): void {
   const tell = (field: string, effect: string) =>
     warn(at(place, field), "SERVICE_NOT_HONOURED", `${field} has no effect: ${effect}`, "remove it, or use a policy");
-  if (spec.internalTrafficPolicy === "Local") tell("internalTrafficPolicy", "backends of all nodes are used");
   if (spec.externalTrafficPolicy === "Local") tell("externalTrafficPolicy", "backends of all nodes are used");
   const ranges = spec.loadBalancerSourceRanges;
   if (Array.isArray(ranges) && ranges.length > 0) tell("loadBalancerSourceRanges", "every client may connect");

@@ -30,6 +30,8 @@ const endpointFields: ReadonlySet<string> = new Set([
   "targetRef",
   "zone",
 ]);
+const hintFields: ReadonlySet<string> = new Set(["forNodes", "forZones"]);
+const hintTarget: ReadonlySet<string> = new Set(["name"]);
 const conditionFields: ReadonlySet<string> = new Set(["ready", "serving", "terminating"]);
 const portFields: ReadonlySet<string> = new Set(["appProtocol", "name", "port", "protocol"]);
 
@@ -81,7 +83,19 @@ function readEndpoint(value: unknown, place: Place, family: 4 | 6): EndpointSlic
     serving: readFlag(conditions.serving, at(conditionsPlace, "serving")) ?? ready,
     terminating: readFlag(conditions.terminating, at(conditionsPlace, "terminating")) ?? false,
     node: readText(fields.nodeName, at(place, "nodeName")),
+    hints: readHints(fields.hints, at(place, "hints")),
   };
+}
+
+function readHints(value: unknown, place: Place): EndpointSliceRow["endpoints"][number]["hints"] {
+  if (isAbsent(value)) return null;
+  const fields = readFields(value, place, hintFields);
+  const names = (field: "forNodes" | "forZones") =>
+    readEach(fields[field], at(place, field), (entry, entryPlace) =>
+      readText(readFields(entry, entryPlace, hintTarget).name, at(entryPlace, "name")),
+    );
+  const [zones, nodes] = [names("forZones"), names("forNodes")];
+  return zones.length + nodes.length === 0 ? null : { zones, nodes };
 }
 
 function readSlicePort(value: unknown, place: Place): EndpointSliceRow["ports"][number] | null {

@@ -141,6 +141,7 @@ const slice: fc.Arbitrary<Step> = fc
         serving: true,
         terminating: !ready,
         node: null,
+        hints: null,
       })),
       ports: [{ name: "http", protocol: "TCP", port: 8080 }],
     });

@@ -40,6 +40,7 @@ const serviceRow: fc.Arbitrary<ServiceRow> = fc
     ports: fc.array(port, { maxLength: 2 }),
     selector: fc.option(app.map((value) => ({ app: value }))),
     publishNotReady: fc.boolean(),
+    internalTrafficPolicy: fc.constantFrom("Cluster", "Local"),
   })
   .map((fields) => service(fields.name, fields));
 const podRow: fc.Arbitrary<PodRow> = fc
@@ -59,17 +60,30 @@ const podRow: fc.Arbitrary<PodRow> = fc
     }),
   );
 const sliceRow: fc.Arbitrary<EndpointSliceRow> = fc
-  .record({ namespace, name, service: name, family: fc.constantFrom(4, 6), ips: fc.array(podIp), ready: fc.boolean() })
-  .map(({ ips, ready, ...fields }) =>
+  .record({
+    namespace,
+    name,
+    service: name,
+    family: fc.constantFrom(4, 6),
+    ips: fc.array(podIp),
+    ready: fc.boolean(),
+    node: fc.constantFrom("node-1", "node-2"),
+    zones: fc.option(fc.subarray(["a", "b"])),
+  })
+  .map(({ ips, ready, node, zones, ...fields }) =>
     slice(
       fields.name,
-      ips.map((ip) => endpoint(ip, { ready, terminating: !ready })),
+      ips.map((ip) => endpoint(ip, { ready, terminating: !ready, node, hints: zones && { zones, nodes: [] } })),
       fields,
     ),
   );
 const nodeRow: fc.Arbitrary<NodeRow> = fc
-  .record({ name: fc.constantFrom("node-1", "node-2"), ips: fc.uniqueArray(podIp, { maxLength: 2 }) })
-  .map(({ name, ips }) => node(name, ips));
+  .record({
+    name: fc.constantFrom("node-1", "node-2"),
+    ips: fc.uniqueArray(podIp, { maxLength: 2 }),
+    zone: fc.constantFrom("a", "b"),
+  })
+  .map(({ name, ips, zone }) => node(name, ips, { "topology.kubernetes.io/zone": zone }));
 
 const world = fc.record({
   services: fc.array(serviceRow, { maxLength: 6 }),

@@ -172,6 +172,7 @@ function tables(): TableStore {
     selector: null,
     affinitySeconds: null,
     publishNotReady: false,
+    internalTrafficPolicy: "Cluster",
     labels: {},
   });
   return store;

@@ -224,6 +224,7 @@ test("the API server is known by its endpoints and stays the node or the outside
       serving: true,
       terminating: false,
       node: null,
+      hints: null,
     })),
     ports: [],
   };

@@ -28,6 +28,7 @@ test("an address that only this node's devices have is the node; a Node object o
           selector: null,
           affinitySeconds: null,
           publishNotReady: false,
+          internalTrafficPolicy: "Cluster",
           labels: {},
         },
       ],

@@ -11,7 +11,9 @@ const apiServer: EndpointSliceRow = {
   name: "kubernetes-x",
   service: "kubernetes",
   family: 4,
-  endpoints: [{ addresses: [address("192.168.0.2")], ready: true, serving: true, terminating: false, node: null }],
+  endpoints: [
+    { addresses: [address("192.168.0.2")], ready: true, serving: true, terminating: false, node: null, hints: null },
+  ],
   ports: [{ name: "https", protocol: "TCP", port: 6444 }],
 };
 

@@ -25,6 +25,7 @@ export function service(name: string, fields: Partial<ServiceRow> = {}): Service
     selector: { app: name },
     affinitySeconds: null,
     publishNotReady: false,
+    internalTrafficPolicy: "Cluster",
     labels: {},
     ...fields,
   };
@@ -50,7 +51,15 @@ export function pod(name: string, addresses: readonly string[], fields: Partial<
 type Endpoint = EndpointSliceRow["endpoints"][number];
 
 export function endpoint(text: string, fields: Partial<Endpoint> = {}): Endpoint {
-  return { addresses: [address(text)], ready: true, serving: true, terminating: false, node: null, ...fields };
+  return {
+    addresses: [address(text)],
+    ready: true,
+    serving: true,
+    terminating: false,
+    node: null,
+    hints: null,
+    ...fields,
+  };
 }
 
 export function slice(
@@ -69,8 +78,8 @@ export function slice(
   };
 }
 
-export function node(name: string, addresses: readonly string[]): NodeRow {
-  return { name, labels: {}, addresses: addresses.map(address), podCidrs: [] };
+export function node(name: string, addresses: readonly string[], labels: NodeRow["labels"] = {}): NodeRow {
+  return { name, labels, addresses: addresses.map(address), podCidrs: [] };
 }
 
 const keyed = <T extends { readonly namespace: string; readonly name: string }>(rows: readonly T[]) =>

@@ -152,6 +152,7 @@ test("a service's addresses, ports, selector and affinity", (t) => {
       selector: { app: "web" },
       sessionAffinity: "ClientIP",
       publishNotReadyAddresses: true,
+      internalTrafficPolicy: "Local",
       ports: [
         { name: "http", port: 80, targetPort: "web", nodePort: 30080 },
         { name: "dns", port: 53, protocol: "UDP", nodePort: 0 },
@@ -167,6 +168,7 @@ test("a service's addresses, ports, selector and affinity", (t) => {
   t.deepEqual(texts(service?.externalIps), ["192.0.2.1"]);
   t.deepEqual(texts(service?.loadBalancerIps), ["192.0.2.2"]);
   t.like(service, { type: "LoadBalancer", affinitySeconds: 10_800, publishNotReady: true, selector: { app: "web" } });
+  t.is(service?.internalTrafficPolicy, "Local");
   t.deepEqual(service?.ports, [
     { name: "http", protocol: "TCP", port: 80, targetPort: "web", nodePort: 30080 },
     { name: "dns", protocol: "UDP", port: 53, targetPort: 53, nodePort: null },
@@ -215,6 +217,20 @@ test("slices: what is not said of an endpoint is ready, serving as ready, not te
       [false, true, true, null],
       [false, false, false, null],
     ],
+  );
+  const forZones = [{ name: "a" }, { name: "b" }];
+  const hinted = slice({
+    addressType: "IPv4",
+    endpoints: [
+      { addresses: ["10.1.0.1"], hints: { forZones } },
+      { addresses: ["10.1.0.2"], hints: { forZones: [], forNodes: [{ name: "node-1" }] } },
+      { addresses: ["10.1.0.3"], hints: {} },
+    ],
+  });
+  t.deepEqual(hinted.problems, []);
+  t.deepEqual(
+    hinted.rows.endpointSlices.get("default/s")?.endpoints.map(({ hints }) => hints),
+    [{ zones: ["a", "b"], nodes: [] }, { zones: [], nodes: ["node-1"] }, null],
   );
   t.deepEqual(brief(slice({ addressType: "IPv6", endpoints: [{ addresses: ["10.1.0.1"] }] })), [
     "error EndpointSlice default/s endpoints[0].addresses",
