@@ -6,7 +6,7 @@
  *  3. new policy sets, whole, under new numbers that nobody uses yet
  *  4. devices, then programs on them: a pod is never open on a device without its programs
  *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
- *  6. services: new tables, then the switch
+ *  6. services: new tables, then the switch; then sockets that are connected to who has left
  *  7. what nothing refers to any more: tables (within 6), programs, devices, sets
  *  8. routes that close what of the node's pod CIDRs is no pod's
  *
@@ -33,10 +33,12 @@ import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
 import { ServiceReconciler } from "./services.ts";
 import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
+import { type SocketNative, StaleSockets } from "./stale-sockets.ts";
 import { mayTakeAway } from "./stale-verdicts.ts";
 
 type ReconcilerNative = MapNative &
   RouteNative &
+  SocketNative &
   Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
 
 export interface ReconcilerOptions {
@@ -57,6 +59,7 @@ export class Reconciler {
   readonly services: ServiceReconciler;
   readonly attachments: Attachments;
   readonly closing: ClosingRoutes;
+  readonly staleSockets: StaleSockets;
   readonly socket: SocketHook;
   readonly #options: ReconcilerOptions;
   /** Addresses that changed hands since all endpoints had a revision of afterwards. */
@@ -79,6 +82,7 @@ export class Reconciler {
     this.services = new ServiceReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.closing = new ClosingRoutes(native, config);
+    this.staleSockets = new StaleSockets(native, map("sock_reverse"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }
 
@@ -94,6 +98,7 @@ export class Reconciler {
       ["host", this.host.counters],
       ["services", this.services.counters],
       ["socket", this.socket.counters],
+      ["stale sockets", this.staleSockets.counters],
       ["closing routes", this.closing.counters],
     ];
   }
@@ -132,6 +137,7 @@ export class Reconciler {
 
     const first = await this.#applyPolicies(desired);
     failures.push(...(await this.services.apply(desired.frontends)));
+    await this.staleSockets.apply(desired.frontends, new Set(desired.endpoints.map(({ row }) => row.netns)));
     await this.attachments.detach();
     failures.push(...(await this.devices.remove()));
     const room = await this.sets.remove(this.#usedSets());

@@ -374,6 +374,15 @@ export interface NativeBinding {
       readonly listen: number | null;
     },
   ): Promise<{ readonly fd: number; readonly port: number }>;
+  /**
+   * Ends UDP sockets of a namespace that are connected to `address` (16 bytes, IPv4 mapped) and `port` and have that SO_COOKIE
+   * (sock_diag(7), SOCK_DESTROY): their owners are told ECONNABORTED once, then they are sockets that are not connected. Those that are
+   * not there are passed over. @returns how many; EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY
+   */
+  destroyDatagramSockets(
+    netns: string | null,
+    targets: readonly { readonly cookie: bigint; readonly address: Buffer; readonly port: number }[],
+  ): Promise<number>;
   setSocketMark(fd: number, mark: number): void;
   setTransparent(fd: number): void;
   /** SO_ORIGINAL_DST / the local address of a transparently accepted connection. 4 bytes also on a dual-stack socket. */

@@ -1,3 +1,6 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { netnsPath } from "../../src/lab/plan.ts";
@@ -14,8 +17,8 @@ import {
   withLab,
 } from "../support/lab.ts";
 
-const backend = (name: string, node: string) =>
-  pod(name, { node, labels: { app: "backend" }, ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
+const backendPorts = [8080, { containerPort: 9000, protocol: "UDP" }] as const;
+const backend = (name: string, node: string) => pod(name, { node, labels: { app: "backend" }, ports: backendPorts });
 
 const service = {
   apiVersion: "v1",
@@ -223,6 +226,54 @@ test("a client gets backends of its own node or zone where the service, or the s
       await settled(lab);
       t.deepEqual(await answerers(lab, "default/near", vip, 3), ["none"], "nobody rather than others");
       t.deepEqual(await answerers(lab, "default/far", vip, 3), ["default/b"]);
+    },
+  ));
+
+test("a connected UDP socket whose backend leaves is told at once, in pods and on the node, and goes on with another", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 1,
+      objects: [backend("a", "node-1"), pod("client", { ports: [] }), pod("direct", { ports: [] }), service],
+    },
+    async (lab) => {
+      const [address = ""] = await serviceAddresses(lab);
+      const folder = await mkdtemp(join(tmpdir(), "tandem-udp-"));
+      t.teardown(() => rm(folder, { recursive: true, force: true }));
+      // Says who answers, and what happens to its socket; connects again after an error, as resolvers do.
+      const script = `const { appendFileSync } = require("fs"); const [address, port, file] = process.argv.slice(1);
+        const tell = (word) => appendFileSync(file, word + "\\n");
+        const begin = () => { const s = require("dgram").createSocket("udp4"); let timer;
+          s.on("error", (e) => { tell(e.code); clearInterval(timer); s.close(); begin(); });
+          s.on("message", (m) => tell(String(m).split(" ")[0]));
+          s.connect(Number(port), address, () => { timer = setInterval(() => s.send("x", () => undefined), 50); }); };
+        begin(); setTimeout(() => process.exit(0), 300000);`;
+      const clients = new Map([
+        ["default/client", [address, "53"]],
+        ["node/node-1", [address, "53"]],
+        ["default/direct", [await podAddress(lab, "default/a"), "9000"]],
+      ]);
+      const told = async (from: string) =>
+        (await readFile(join(folder, from.replace("/", "-")), "utf8").catch(() => "")).split("\n");
+      for (const [from, [to = "", port = ""]] of clients) {
+        const command = [process.execPath, "-e", script, to, port, join(folder, from.replace("/", "-"))];
+        void lab.exec(from, command, { timeoutMs: 300_000 });
+      }
+      for (const from of clients.keys())
+        await lab.until(`${from} is answered`, async () => (await told(from)).includes("default/a"));
+      await lab.applyObjects([backend("b", "node-1")]);
+      await settled(lab);
+      // It lives on and answers, so that nothing but the agent tells its clients.
+      const left = pod("a", { labels: { app: "other" }, node: "node-1", ports: backendPorts });
+      await lab.applyObjects([left]);
+      for (const from of ["default/client", "node/node-1"]) {
+        await lab.until(`${from} goes on with b`, async () => (await told(from)).includes("default/b"));
+        t.true((await told(from)).includes("ECONNABORTED"), from);
+      }
+      t.false(
+        (await told("default/direct")).includes("ECONNABORTED"),
+        "who talks to a pod's own address is left alone",
+      );
     },
   ));
 

@@ -84,8 +84,8 @@ std::string Attributes::string(uint16_t type) const {
   return std::string(data, strnlen(data, RTA_PAYLOAD(attribute)));
 }
 
-Connection::Connection(uint32_t groups, uint32_t receive_bytes)
-    : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)), buffer_(1 << 16) {
+Connection::Connection(uint32_t groups, uint32_t receive_bytes, int protocol)
+    : fd_(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)), buffer_(1 << 16) {
   if (fd_.get() < 0) throw Failure(errno, "open", "netlink socket");
   int one = 1, size = static_cast<int>(std::min<uint32_t>(receive_bytes, 1 << 30));
   setsockopt(fd_.get(), SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof(one));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An rtnetlink socket and the building and reading of its messages (RFC 3549, linux/rtnetlink.h).
+// A netlink socket and the building and reading of its messages (RFC 3549, linux/rtnetlink.h).
 #pragma once
 
 #include <linux/netlink.h>
@@ -57,8 +57,8 @@ struct Reply {
 
 class Connection {
  public:
-  // groups: RTMGRP_* bits to listen to. receive_bytes: room for messages that wait to be read.
-  explicit Connection(uint32_t groups = 0, uint32_t receive_bytes = 4 << 20);
+  // groups: RTMGRP_* bits to listen to. receive_bytes: room for messages that wait to be read. protocol: NETLINK_*.
+  explicit Connection(uint32_t groups = 0, uint32_t receive_bytes = 4 << 20, int protocol = NETLINK_ROUTE);
   int fd() const { return fd_.get(); }
   // One request, one acknowledgement.
   Reply request(Message& message);

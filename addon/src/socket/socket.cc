@@ -16,6 +16,7 @@
 #include "netns/netns.h"
 #include "bpf/state.h"
 #include "socket/bind.h"
+#include "socket/diag.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -209,6 +210,35 @@ Value netns_cookie(const CallbackInfo& info) {
       [](Env env, uint64_t& cookie) -> Value { return Napi::BigInt::New(env, cookie); });
 }
 
+std::vector<DiagTarget> to_targets(const Value& value) {
+  auto array = to_array(value, "targets");
+  std::vector<DiagTarget> targets;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    auto entry = to_object(array.Get(i), "targets[]");
+    Bytes address = to_bytes(entry.Get("address"), "address");
+    DiagTarget target{};
+    if (address.size() != target.address.size()) bad_argument("address must be 16 bytes");
+    std::copy(address.begin(), address.end(), target.address.begin());
+    target.port = static_cast<uint16_t>(to_u32(entry.Get("port"), "port", UINT16_MAX));
+    bool whole = false;
+    if (entry.Get("cookie").IsBigInt()) target.cookie = entry.Get("cookie").As<Napi::BigInt>().Uint64Value(&whole);
+    if (!whole) bad_argument("cookie must be a bigint of 64 bits");
+    targets.push_back(target);
+  }
+  return targets;
+}
+
+Value destroy_sockets(const CallbackInfo& info) {
+  return promise_of<uint32_t>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns"), targets = to_targets(info[1])] {
+        uint32_t destroyed = 0;
+        in_netns(netns, [&] { destroyed = destroy_datagram_sockets(targets); });
+        return destroyed;
+      },
+      [](Env env, uint32_t& destroyed) -> Value { return Napi::Number::New(env, destroyed); });
+}
+
 Value write_sysctls(const CallbackInfo& info) {
   std::vector<std::pair<std::string, std::string>> values;
   auto array = to_array(info[1], "values");
@@ -241,6 +271,7 @@ void bind_socket(Napi::Object exports) {
   define<peer_credentials>(exports, "peerCredentials");
   define_async<netns_cookie>(exports, "netnsCookie");
   define_async<write_sysctls>(exports, "writeSysctls");
+  define_async<destroy_sockets>(exports, "destroyDatagramSockets");
 }
 
 }  // namespace tandem

@@ -18,12 +18,15 @@ export interface Locality {
   readonly zone: string | null;
 }
 
-/** Sorted, each once. Local: of this node, and nobody where there is none. */
-export type BackendsOf = (
-  port: ServicePort,
-  family: 4 | 6,
-  policy: ServiceRow["internalTrafficPolicy"],
-) => readonly Backend[];
+/** Each sorted, each once. */
+export interface Chosen {
+  readonly backends: readonly Backend[];
+  /** Those that end and get nothing new, but serve on: what was begun with them may come to its end. */
+  readonly leaving: readonly Backend[];
+}
+
+/** Local: of this node, and nobody where there is none. */
+export type BackendsOf = (port: ServicePort, family: 4 | 6, policy: ServiceRow["internalTrafficPolicy"]) => Chosen;
 
 interface Endpoint extends Backend {
   readonly node: string | null;
@@ -64,15 +67,15 @@ export function podBackends(service: ServiceRow, pods: readonly PodRow[], here: 
   };
 }
 
-function choose(
-  all: readonly Endpoint[],
-  here: Locality,
-  policy: ServiceRow["internalTrafficPolicy"],
-): readonly Backend[] {
+function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["internalTrafficPolicy"]): Chosen {
   const allowed = policy === "Local" ? all.filter(({ node }) => node === here.node) : all;
   const ready = allowed.filter(({ state }) => state === "ready");
-  if (ready.length === 0) return sortedOnce(allowed.filter(({ state }) => state === "ending"));
-  return sortedOnce(policy === "Local" ? ready : nearest(ready, here));
+  // From wherever: what a socket was connected to before may be far by now.
+  const ending = sortedOnce(all.filter(({ state }) => state === "ending"));
+  if (ready.length > 0)
+    return { backends: sortedOnce(policy === "Local" ? ready : nearest(ready, here)), leaving: ending };
+  const backends = sortedOnce(allowed.filter(({ state }) => state === "ending"));
+  return { backends, leaving: backends.length === ending.length ? [] : ending };
 }
 
 /**

@@ -58,14 +58,17 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
     if (candidates.has(candidate)) return;
     const what =
       kind === "nodePort" ? `node port ${number}/${port.protocol}` : `${address.text} port ${number}/${port.protocol}`;
+    // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
+    const policy = kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster";
+    const { backends, leaving } = backendsOf(port, address.family, policy);
     const frontend: DesiredFrontend = {
       address,
       port: number,
       protocol,
       external: kind !== "clusterIPs",
       affinitySeconds: service.affinitySeconds,
-      // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
-      backends: backendsOf(port, address.family, kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster"),
+      backends,
+      ...(leaving.length > 0 && { leaving }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });

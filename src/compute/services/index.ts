@@ -130,7 +130,8 @@ class Frontends {
     if (slices !== undefined) {
       return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes);
     }
-    if (service.selector === null) return serviceCandidates(service, () => [], this.#nodes);
+    if (service.selector === null)
+      return serviceCandidates(service, () => ({ backends: [], leaving: [] }), this.#nodes);
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
     const { candidates, problems } = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);

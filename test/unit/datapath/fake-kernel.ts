@@ -32,6 +32,7 @@ export type FakeNative = Pick<
   | "links"
   | "routes"
   | "applyNetlink"
+  | "destroyDatagramSockets"
 >;
 
 export class FakeKernel {
@@ -39,6 +40,8 @@ export class FakeKernel {
   readonly links = new Map<string, number>();
   /** Devices that exist. */
   readonly devices = new Set<number>();
+  /** "node 7": namespace and cookie of sockets that were to be ended. */
+  readonly destroyed: string[] = [];
   /** By hexadecimal address and length. */
   readonly routes = new Map<string, RouteRow>();
   readonly #maps = new Map<number, FakeMap>();
@@ -133,6 +136,10 @@ export class FakeKernel {
     },
     detachTc: async (_device, _hook, _mode, pin) => void this.links.delete(pin ?? ""),
     unpin: async (path) => void this.links.delete(path),
+    destroyDatagramSockets: async (netns, targets) => {
+      for (const { cookie } of targets) this.destroyed.push(`${netns ?? "node"} ${cookie}`);
+      return netns === null ? targets.length : 0;
+    },
     routes: async () => [...this.routes.values()],
     applyNetlink: async (_netns, changes) =>
       changes.flatMap((change, at) => {
