@@ -221,6 +221,8 @@ test("what somebody else changed in the kernel is found and put right, and count
     host: 0,
     services: 1,
     socket: 0,
+    "stale sockets": 0,
+    "closing routes": 0,
   });
   await datapath.verify();
   t.deepEqual(
