@@ -147,6 +147,7 @@ export class Agent {
     await this.#step(() => cni.restore());
     gate.restored();
     for (const part of [cluster, policies]) this.#stopParts.push(() => part.stop());
+    cluster.announce();
     const followed = [...Object.values(sources), identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
@@ -160,13 +161,14 @@ export class Agent {
     answers.ready(readyMs);
     if (config.cniInstall) {
       // The runtime sends pods as soon as it finds a configuration.
-      const installation = new Installation({ plugin: pluginOf(packageRoot()), config });
+      const installation = new Installation({ plugin: pluginOf(packageRoot()), config, clock });
       const keeper = new InstallationKeeper({ installation, conditions, clock });
       await this.#step(
         () => keeper.start(),
         () => keeper.stop(),
       );
     }
+    if (!this.#stopping.signal.aborted) cluster.ready();
     log.info({ readyMs: Math.round(readyMs) }, "ready");
   }
 

@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { AgentLock } from "../agent/lock.ts";
 import { Installation, pluginOf } from "../cni/install/index.ts";
 import type { AgentConfig } from "../config/index.ts";
+import { systemClock } from "../lib/clock.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import { addressFromBytes } from "../model/ip.ts";
 import type { NetlinkChange } from "../native/contract.ts";
@@ -60,7 +61,7 @@ export async function cleanUpNode(options: CleanupOptions): Promise<readonly Cle
 
 async function giveRuntimeBack({ config, dryRun }: CleanupOptions): Promise<readonly CleanupStep[]> {
   const what = "CNI configuration";
-  const installation = new Installation({ plugin: pluginOf(packageRoot()), config });
+  const installation = new Installation({ plugin: pluginOf(packageRoot()), config, clock: systemClock });
   const steps = (paths: readonly string[], outcome: string) =>
     paths.map((object) => ({ what, object, outcome, failed: false }) as const);
   if (dryRun) {
@@ -68,7 +69,7 @@ async function giveRuntimeBack({ config, dryRun }: CleanupOptions): Promise<read
     const ours = files.filter(({ state }) => state === "ours").map(({ path }) => path);
     return [...steps(ours, "removed"), ...steps(backups, "given back")];
   }
-  const { removed, restored, left } = await installation.uninstall();
+  const { removed, restored, left } = await installation.uninstall(false);
   return [
     ...steps(removed, "removed"),
     ...steps(restored, "given back"),

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { Installation } from "../cni/install/index.ts";
 import { packageRoot } from "../lab/runtime.ts";
+import { systemClock } from "../lib/clock.ts";
 import { type CliContext, type CommonOptions, printJson } from "./context.ts";
 import { attempt, nodeConfig, nodeOptions } from "./node-config.ts";
 import { table } from "./table.ts";
@@ -32,6 +33,7 @@ export function registerCni(context: CliContext, program: Command): void {
       ...state.before.map((path) => [path, "comes before Tandem's"]),
       ...state.backups.map((path) => [path, "backup"]),
     ];
+    if (state.withdrawn) context.note("taken away by tandem cni uninstall: the agent does not put it back\n");
     context.write(table(["FILE", "STATE"], rows));
   });
 
@@ -44,18 +46,20 @@ export function registerCni(context: CliContext, program: Command): void {
     },
   );
 
-  nodeOptions(cni, "uninstall", "remove what Tandem wrote and give back what it put aside").action(
-    async (flags: readonly string[], options: CniOptions) => {
-      const done = await attempt(async () => (await installationOf(context, flags, options)).uninstall());
-      if (options.json === true) return printJson(context, done);
-      const rows = [
-        ...done.removed.map((path) => [path, "removed"]),
-        ...done.restored.map((path) => [path, "given back"]),
-        ...done.left.map((path) => [path, "left: somebody else changed it, or took its name"]),
-      ];
-      context.write(rows.length === 0 ? "nothing was installed\n" : table(["FILE", "WHAT"], rows));
-    },
-  );
+  nodeOptions(
+    cni,
+    "uninstall",
+    "remove what Tandem wrote, give back what it put aside, and keep the agent from writing it again until install",
+  ).action(async (flags: readonly string[], options: CniOptions) => {
+    const done = await attempt(async () => (await installationOf(context, flags, options)).uninstall(true));
+    if (options.json === true) return printJson(context, done);
+    const rows = [
+      ...done.removed.map((path) => [path, "removed"]),
+      ...done.restored.map((path) => [path, "given back"]),
+      ...done.left.map((path) => [path, "left: somebody else changed it, or took its name"]),
+    ];
+    context.write(rows.length === 0 ? "nothing was installed\n" : table(["FILE", "WHAT"], rows));
+  });
 }
 
 async function installationOf(
@@ -67,5 +71,5 @@ async function installationOf(
     nodeConfig(context, flags, options),
     import("../cni/install/index.ts"),
   ]);
-  return new Made({ plugin: pluginOf(packageRoot()), config });
+  return new Made({ plugin: pluginOf(packageRoot()), config, clock: systemClock });
 }

@@ -1,23 +1,34 @@
-/** Files of folders that others own too: written aside and renamed, put aside under another name, never overwritten unseen. */
+/** Files of folders that others own too: written aside and renamed, never overwritten unseen. */
 import { createHash } from "node:crypto";
-import { access, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { access, chmod, open, readdir, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { TandemError } from "../../lib/errors.ts";
 
-/** Runtimes read *.conf, *.conflist and *.json only: what has this suffix is out of their sight. */
-export const backupSuffix = ".tandem-backup";
+export interface FoundFile {
+  readonly content: Buffer;
+  /** Permissions, 0 to 0o7777. */
+  readonly mode: number;
+}
 
 /** null: there is no such file. @throws TandemError CNI_INSTALL */
-export async function readIfThere(path: string): Promise<Buffer | null> {
-  return readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return null;
+export async function readIfThere(path: string): Promise<FoundFile | null> {
+  try {
+    const file = await open(path, "r");
+    try {
+      const { mode } = await file.stat();
+      return { content: await file.readFile(), mode: mode & 0o7777 };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw failed(path, "cannot be read", error);
-  });
+  }
 }
 
 /** Durable, and whole whenever somebody looks. @throws TandemError CNI_INSTALL */
 export async function writeWhole(path: string, content: Buffer, mode: number): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.tandem-new`);
+  const temporary = temporaryOf(path);
   try {
     const file = await open(temporary, "w", mode);
     try {
@@ -34,30 +45,23 @@ export async function writeWhole(path: string, content: Buffer, mode: number): P
   }
 }
 
-/** Moves a file out of the runtime's sight. @throws TandemError CNI_BACKUP_EXISTS, CNI_INSTALL */
-export async function putAside(path: string): Promise<void> {
-  const backup = path + backupSuffix;
-  if (await exists(backup)) {
-    throw new TandemError({
-      code: "CNI_BACKUP_EXISTS",
-      object: path,
-      message: `would be kept as ${backup}, which there is already`,
-      remedy: "move one of the two to another place",
-    });
-  }
-  await rename(path, backup).catch((error: unknown) => {
-    throw failed(path, "cannot be put aside", error);
+/** Where a write that a crash cut short leaves its part. */
+export function temporaryOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tandem-new`);
+}
+
+/** @throws TandemError CNI_INSTALL */
+export async function setMode(path: string, mode: number): Promise<void> {
+  await chmod(path, mode).catch((error: unknown) => {
+    throw failed(path, "cannot be given its mode", error);
   });
 }
 
-/** Gives a file its name back. False: there is none put aside, or another file has the name now. */
-export async function putBack(path: string): Promise<boolean> {
-  const backup = path + backupSuffix;
-  if (!(await exists(backup)) || (await exists(path))) return false;
-  await rename(backup, path).catch((error: unknown) => {
-    throw failed(backup, "cannot be put back", error);
+/** @throws TandemError CNI_INSTALL */
+export async function moveFile(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: unknown) => {
+    throw failed(from, `cannot be renamed to ${basename(to)}`, error);
   });
-  return true;
 }
 
 /** Missing is no error. @throws TandemError CNI_INSTALL */
@@ -67,13 +71,16 @@ export async function removeFile(path: string): Promise<void> {
   });
 }
 
-/** Sorted as runtimes sort; a folder that is missing has none. @throws TandemError CNI_INSTALL */
+/** All but folders, sorted as runtimes sort; a folder that is missing has none. @throws TandemError CNI_INSTALL */
 export async function namesIn(folder: string): Promise<readonly string[]> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw failed(folder, "cannot be read", error);
   });
-  return names.sort();
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
 }
 
 export async function exists(path: string): Promise<boolean> {

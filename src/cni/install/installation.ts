@@ -3,24 +3,18 @@
  *
  * What is ours is told by a record in stateDir (path and digest of each file as it was written): a file that differs from it was
  * changed by somebody else and is left alone. Whatever stood in the way, a file of our name or a configuration that runtimes
- * would take before ours (they take the first by name), is renamed to *.tandem-backup and gets its name back at `uninstall`.
+ * would take before ours (they take the first by name), is put aside and gets its name back at `uninstall`.
  */
-import { join } from "node:path";
-import { z } from "zod";
+import { dirname, join } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
 import { TandemError } from "../../lib/errors.ts";
 import type { Problem } from "../../model/status.ts";
+import { backupsIn, putAside, putBackAll } from "./backups.ts";
 import { conflistText } from "./conflist.ts";
-import {
-  backupSuffix,
-  digestOf,
-  exists,
-  namesIn,
-  putAside,
-  putBack,
-  readIfThere,
-  removeFile,
-  writeWhole,
-} from "./files.ts";
+import { exclusively } from "./exclusive.ts";
+import { digestOf, exists, namesIn, readIfThere, removeFile, setMode, temporaryOf, writeWhole } from "./files.ts";
+import { chainedMissing, changedByOthers, takenBefore, withdrawnByHand } from "./problems.ts";
+import { type InstallRecord, RecordFile } from "./record.ts";
 
 export interface InstallationOptions {
   /** The built tandem-cni. */
@@ -34,11 +28,12 @@ export interface InstallationOptions {
     readonly cniVersion: string;
     readonly cniChained: readonly string[];
   };
+  readonly clock: Pick<Clock, "monotonicMs" | "sleep">;
 }
 
 export interface InstalledFile {
   readonly path: string;
-  /** ours: as we wrote it; changed: somebody else wrote it since, or before us. */
+  /** ours: as we wrote it; changed: somebody else wrote it or changed its mode since, or it was there before us. */
   readonly state: "ours" | "changed" | "missing";
 }
 
@@ -48,13 +43,21 @@ export interface InstallationState {
   /** Configurations that runtimes take before ours. */
   readonly before: readonly string[];
   readonly backups: readonly string[];
+  /** Taken away by hand: the agent does not put it back. */
+  readonly withdrawn: boolean;
 }
 
-const recordSchema = z.object({ version: z.literal(1), files: z.record(z.string(), z.string()) });
-/** Path -> digest of what was written there. */
-type Written = ReadonlyMap<string, string>;
+export interface Uninstalled {
+  readonly removed: readonly string[];
+  readonly restored: readonly string[];
+  /** What others changed, and what was put aside while another file has its name. */
+  readonly left: readonly string[];
+}
 
 const pluginName = "tandem-cni";
+const pluginMode = 0o755;
+/** Nobody but root has to read it: CIS Kubernetes Benchmark, 1.1.9. */
+const confMode = 0o600;
 
 /** Where the build leaves the plugin, below the folder of package.json. */
 export function pluginOf(packageRoot: string): string {
@@ -65,26 +68,61 @@ export class Installation {
   readonly #options: InstallationOptions;
   readonly #pluginPath: string;
   readonly #confPath: string;
-  readonly #recordPath: string;
+  readonly #record: RecordFile;
 
   constructor(options: InstallationOptions) {
     this.#options = options;
     const { cniBinDir, cniConfDir, cniConfName, stateDir } = options.config;
     this.#pluginPath = join(cniBinDir, pluginName);
     this.#confPath = join(cniConfDir, cniConfName);
-    this.#recordPath = join(stateDir, "cni-install.json");
+    this.#record = new RecordFile(stateDir);
   }
 
   /**
    * Brings both files up to date, the plugin first. Doing it again changes nothing.
-   * @param takeOver also what others wrote since our last time is put aside; without, it stays and is a problem. The first time always takes over.
+   * @param byHand also what others wrote since our last time is put aside, and a withdrawal ends; without, both stay and are problems. Until an
+   * installation came to its end once, what stands in the way is put aside in any case.
    * @returns what keeps the installation from being as it should
-   * @throws TandemError CNI_INSTALL, CNI_BACKUP_EXISTS, CNI_PLUGIN_MISSING
+   * @throws TandemError CNI_INSTALL, CNI_INSTALL_BUSY, CNI_INSTALL_RECORD, CNI_PLUGIN_MISSING
    */
-  async install(takeOver: boolean): Promise<readonly Problem[]> {
+  async install(byHand: boolean): Promise<readonly Problem[]> {
+    return this.#alone(() => this.#install(byHand));
+  }
+
+  /**
+   * Removes what is ours and still as we wrote it, then gives back what was put aside.
+   * @param withdraw what was installed is not put back by an agent; without, nothing remembers that it was there
+   */
+  async uninstall(withdraw: boolean): Promise<Uninstalled> {
+    return this.#alone(() => this.#uninstall(withdraw));
+  }
+
+  async state(): Promise<InstallationState> {
+    const { cniBinDir, cniConfDir } = this.#options.config;
+    const { files: written, withdrawn } = await this.#read();
+    const files: InstalledFile[] = [];
+    for (const [path, mode] of [
+      [this.#pluginPath, pluginMode],
+      [this.#confPath, confMode],
+    ] as const) {
+      const found = await readIfThere(path);
+      const isOurs = found !== null && found.mode === mode && digestOf(found.content) === written.get(path);
+      files.push({ path, state: found === null ? "missing" : isOurs ? "ours" : "changed" });
+    }
+    return {
+      installed: files.every(({ state }) => state === "ours"),
+      files,
+      before: (await this.#before()).map((name) => join(cniConfDir, name)),
+      backups: [...(await backupsIn(cniConfDir)), ...(await backupsIn(cniBinDir))],
+      withdrawn,
+    };
+  }
+
+  async #install(byHand: boolean): Promise<readonly Problem[]> {
     const { config, plugin } = this.#options;
-    const record = await this.#record();
-    const force = takeOver || !record.has(this.#confPath);
+    const { taken, withdrawn } = await this.#read();
+    if (withdrawn && !byHand) return [withdrawnByHand(this.#confPath)];
+    const takeOver = byHand || taken !== this.#confPath;
     const binary = await readIfThere(plugin);
     if (binary === null) {
       throw new TandemError({
@@ -100,158 +138,109 @@ export class Installation {
     const problems = lacking.map((type) => chainedMissing(type, config.cniBinDir));
 
     const put = async (path: string, content: Buffer, mode: number) => {
-      if (!(await this.#put(path, content, mode, record, force))) problems.push(changedByOthers(path));
+      if (!(await this.#put(path, content, mode, takeOver))) problems.push(changedByOthers(path));
     };
-    await put(this.#pluginPath, binary, 0o755);
-    await put(this.#confPath, Buffer.from(conflistText({ ...config, chained })), 0o644);
-    await this.#dropFormer(record);
+    await put(this.#pluginPath, binary.content, pluginMode);
+    await put(this.#confPath, Buffer.from(conflistText({ ...config, chained })), confMode);
+    await this.#dropFormer();
     // Last: until ours is there, the node keeps the one that it has.
     for (const name of await this.#before()) {
       const path = join(config.cniConfDir, name);
-      if (force) await putAside(path);
+      if (takeOver) await putAside(path);
       else problems.push(takenBefore(path, this.#confPath));
     }
+    await this.#change({ taken: this.#confPath, withdrawn: false });
     return problems;
   }
 
-  /** Removes what is ours and still as we wrote it, then gives back what was put aside. Returns what stayed because others changed it. */
-  async uninstall(): Promise<{
-    readonly removed: readonly string[];
-    readonly restored: readonly string[];
-    readonly left: readonly string[];
-  }> {
+  async #uninstall(withdraw: boolean): Promise<Uninstalled> {
     const { cniBinDir, cniConfDir } = this.#options.config;
-    const record = await this.#record();
+    const { files, taken, withdrawn } = await this.#read();
+    const withdraws = withdraw && (withdrawn || taken !== null || files.size > 0);
+    // First: an agent that looks after a crash in between must not put back what is half gone.
+    if (withdraws) await this.#change({ withdrawn: true });
     const removed: string[] = [];
     const left: string[] = [];
-    // The configuration first: without it no runtime looks for the plugin.
-    for (const [path, digest] of [...record].reverse()) {
-      const content = await readIfThere(path);
-      if (content === null) continue;
-      if (digestOf(content) !== digest) left.push(path);
+    // The configuration before the plugin: without it no runtime looks for that.
+    for (const [path, digest] of [...files].reverse()) {
+      await removeFile(temporaryOf(path));
+      const found = await readIfThere(path);
+      if (found === null) continue;
+      if (digestOf(found.content) !== digest) left.push(path);
       else {
         await removeFile(path);
         removed.push(path);
       }
     }
     const restored: string[] = [];
-    for (const folder of [cniConfDir, cniBinDir]) {
-      for (const backup of await backupsIn(folder)) {
-        const path = backup.slice(0, -backupSuffix.length);
-        if (await putBack(path)) restored.push(path);
-        else left.push(backup);
-      }
+    for (const folder of new Set([cniConfDir, cniBinDir, ...[...files.keys()].map(dirname)])) {
+      const done = await putBackAll(folder);
+      restored.push(...done.restored);
+      left.push(...done.left);
     }
-    await removeFile(this.#recordPath);
+    if (withdraws) await this.#record.write({ files: new Map(), taken: null, withdrawn: true });
+    else await this.#record.remove();
     return { removed, restored, left };
   }
 
-  async state(): Promise<InstallationState> {
-    const { cniBinDir, cniConfDir } = this.#options.config;
-    const record = await this.#record();
-    const files: InstalledFile[] = [];
-    for (const path of [this.#pluginPath, this.#confPath]) {
-      const content = await readIfThere(path);
-      const state =
-        content === null
-          ? "missing"
-          : digestOf(content) === record.get(path)
-            ? ("ours" as const)
-            : ("changed" as const);
-      files.push({ path, state });
-    }
-    return {
-      installed: files.every(({ state }) => state === "ours"),
-      files,
-      before: (await this.#before()).map((name) => join(cniConfDir, name)),
-      backups: [...(await backupsIn(cniConfDir)), ...(await backupsIn(cniBinDir))],
-    };
-  }
-
   /** False: somebody else's file is there and stays. */
-  async #put(path: string, content: Buffer, mode: number, record: Written, force: boolean): Promise<boolean> {
+  async #put(path: string, content: Buffer, mode: number, takeOver: boolean): Promise<boolean> {
     const there = await readIfThere(path);
     const wanted = digestOf(content);
-    const known = record.get(path);
-    const digest = there === null ? null : digestOf(there);
-    if (digest === wanted && known === wanted) return true;
+    const known = (await this.#read()).files.get(path);
+    const digest = there === null ? null : digestOf(there.content);
     if (digest !== null && digest !== wanted && digest !== known) {
-      if (!force) return false;
+      if (!takeOver) return false;
       await putAside(path);
     }
     // Told before it is done: a crash in between leaves a file that is known as ours, or as somebody else's.
     if (known !== wanted) await this.#remember(path, wanted);
     if (digest !== wanted) await writeWhole(path, content, mode);
+    else if (there?.mode !== mode) await setMode(path, mode);
     return true;
   }
 
-  /** Files that had other names by earlier settings. */
-  async #dropFormer(record: Written): Promise<void> {
-    for (const [path, digest] of record) {
-      if (path === this.#pluginPath || path === this.#confPath) continue;
-      const content = await readIfThere(path);
-      if (content !== null && digestOf(content) === digest) await removeFile(path);
+  /** Files that had other places by earlier settings; a folder that has none of ours any more gets back what it had. */
+  async #dropFormer(): Promise<void> {
+    const present = [this.#pluginPath, this.#confPath];
+    const folders = new Set(present.map(dirname));
+    for (const [path, digest] of (await this.#read()).files) {
+      if (present.includes(path)) continue;
+      const found = await readIfThere(path);
+      if (found !== null && digestOf(found.content) === digest) await removeFile(path);
+      if (!folders.has(dirname(path))) await putBackAll(dirname(path));
       await this.#remember(path, null);
     }
   }
 
-  /** Names of configurations that come before ours. */
+  /** Names of configurations that come before ours. Hidden files are no exception: to runtimes they are files as others. */
   async #before(): Promise<readonly string[]> {
     const { cniConfDir, cniConfName } = this.#options.config;
     const names = await namesIn(cniConfDir);
-    return names.filter((name) => /\.(conf|conflist|json)$/.test(name) && !name.startsWith(".") && name < cniConfName);
+    return names.filter((name) => /\.(conf|conflist|json)$/.test(name) && name < cniConfName);
   }
 
-  async #record(): Promise<Written> {
-    const content = await readIfThere(this.#recordPath);
-    if (content === null) return new Map();
-    try {
-      return new Map(Object.entries(recordSchema.parse(JSON.parse(content.toString())).files));
-    } catch (cause) {
-      throw new TandemError({
-        code: "CNI_INSTALL_RECORD",
-        object: this.#recordPath,
-        message: "is not a record of what was installed",
-        remedy: "compare the runtime's folders with what is wanted, then remove this file",
-        cause,
-      });
-    }
+  async #read(): Promise<InstallRecord> {
+    return this.#record.read(this.#confPath);
+  }
+
+  /** Nothing is written where nothing changes. */
+  async #change(part: Partial<InstallRecord>): Promise<void> {
+    const before = await this.#read();
+    const after = { ...before, ...part };
+    const isSame = after.taken === before.taken && after.withdrawn === before.withdrawn && after.files === before.files;
+    if (!isSame) await this.#record.write(after);
   }
 
   /** @param digest null: nothing of ours is there any more */
   async #remember(path: string, digest: string | null): Promise<void> {
-    const written = new Map(await this.#record());
-    if (digest === null) written.delete(path);
-    else written.set(path, digest);
-    const files = Object.fromEntries(written);
-    await writeWhole(this.#recordPath, Buffer.from(`${JSON.stringify({ version: 1, files })}\n`), 0o600);
+    const files = new Map((await this.#read()).files);
+    if (digest === null) files.delete(path);
+    else files.set(path, digest);
+    await this.#change({ files });
   }
-}
 
-async function backupsIn(folder: string): Promise<readonly string[]> {
-  return (await namesIn(folder)).filter((name) => name.endsWith(backupSuffix)).map((name) => join(folder, name));
-}
-
-const takeOverRemedy = "tandem cni install puts it aside and writes Tandem's; or set cniInstall to false";
-
-function changedByOthers(path: string): Problem {
-  const message = "was changed by somebody else since Tandem wrote it; it is left as it is";
-  return { code: "CNI_FILE_CHANGED", severity: "warning", object: path, field: "", message, remedy: takeOverRemedy };
-}
-
-function takenBefore(path: string, ours: string): Problem {
-  const message = `the runtime takes this configuration and not ${ours}: new pods are not Tandem's`;
-  return { code: "CNI_CONFIG_BEFORE", severity: "error", object: path, field: "", message, remedy: takeOverRemedy };
-}
-
-function chainedMissing(type: string, folder: string): Problem {
-  const what = type === "portmap" ? "hostPort of containers does nothing" : "it is not called";
-  return {
-    code: "CNI_CHAINED_MISSING",
-    severity: "warning",
-    object: `plugin ${type}`,
-    field: "cniChained",
-    message: `is not in ${folder}: it is left out of the configuration, ${what}`,
-    remedy: `install ${type} of containernetworking-plugins into ${folder}, or take it out of cniChained`,
-  };
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    return exclusively(this.#options.config.stateDir, this.#options.clock, work);
+  }
 }

@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { Installation, InstallationKeeper } from "../../../src/cni/install/index.ts";
+import { systemClock } from "../../../src/lib/clock.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
@@ -24,7 +25,7 @@ async function machine(t: ExecutionContext) {
     cniChained: ["portmap"],
   };
   const installation = (more: Partial<typeof config> = {}) =>
-    new Installation({ plugin, config: { ...config, ...more } });
+    new Installation({ plugin, config: { ...config, ...more }, clock: systemClock });
   const conflist = async () => JSON.parse(await readFile(join(conf, "05-tandem.conflist"), "utf8")) as object;
   return { root, bin, conf, stateDir, plugin, installation, conflist };
 }
@@ -83,13 +84,13 @@ test("what stood in the way is kept and comes back; what came later by name is n
     "tandem-cni",
     "tandem-cni.tandem-backup",
   ]);
-  const { left, restored } = await installation().uninstall();
+  const { left, restored } = await installation().uninstall(true);
   t.deepEqual(left, []);
   t.is(restored.length, 3);
   t.deepEqual(await names(), was);
   t.is(await readFile(join(conf, "05-tandem.conflist"), "utf8"), "by hand");
   t.is(await readFile(join(bin, "tandem-cni"), "utf8"), "older");
-  t.deepEqual(await installation().uninstall(), { removed: [], restored: [], left: [] });
+  t.deepEqual(await installation().uninstall(true), { removed: [], restored: [], left: [] });
 });
 
 test("what others change afterwards is told and left alone, also by uninstall, until it is installed by hand", async (t) => {
@@ -110,19 +111,119 @@ test("what others change afterwards is told and left alone, also by uninstall, u
   await rm(ours);
   t.deepEqual(await tandem.install(false), [], "a file that went is written again");
   await writeFile(ours, "edited again");
-  const { left } = await tandem.uninstall();
+  const { left } = await tandem.uninstall(true);
   t.deepEqual(left, [ours, `${ours}.tandem-backup`]);
   t.is(await readFile(ours, "utf8"), "edited again");
 });
 
-test("a second backup of one name is refused: the first is what uninstall gives back", async (t) => {
+test("an installation that failed half-way still takes over at the next try, without anybody's help", async (t) => {
+  const { conf, bin, installation } = await machine(t);
+  await writeFile(join(conf, "00-other.conflist"), "first");
+  await writeFile(join(conf, "01-other.conflist"), "second");
+  // The second cannot be put aside: its place is taken by a folder, which no file can be renamed to.
+  await mkdir(join(conf, "01-other.conflist.tandem-backup"));
+  const tandem = installation({ cniChained: [] });
+  await t.throwsAsync(tandem.install(false), { code: "CNI_INSTALL" });
+  t.true((await readdir(bin)).includes("tandem-cni"));
+  await rm(join(conf, "01-other.conflist.tandem-backup"), { recursive: true });
+  t.deepEqual(await tandem.install(false), []);
+  const { installed, before } = await tandem.state();
+  t.deepEqual({ installed, before }, { installed: true, before: [] });
+  await writeFile(join(conf, "00-other.conflist"), "back");
+  t.deepEqual(codes(await tandem.install(false)), ["CNI_CONFIG_BEFORE"], "and from then on it does not");
+});
+
+test("what uninstall took away the agent does not put back, until it is installed by hand", async (t) => {
+  const { conf, bin, installation } = await machine(t);
+  const tandem = installation({ cniChained: [] });
+  await tandem.install(false);
+  await tandem.uninstall(true);
+  const agent = installation({ cniChained: [] });
+  t.deepEqual(codes(await agent.install(false)), ["CNI_WITHDRAWN"]);
+  t.deepEqual([await readdir(conf), await readdir(bin)], [[], []]);
+  t.true((await agent.state()).withdrawn);
+  t.deepEqual(await tandem.install(true), []);
+  t.deepEqual(await agent.install(false), []);
+  t.false((await agent.state()).withdrawn);
+  await tandem.uninstall(false);
+  t.deepEqual(await agent.install(false), [], "a node that was cleaned up is as new");
+});
+
+test("a hidden configuration comes before ours too, and a folder with such a name is none", async (t) => {
   const { conf, installation } = await machine(t);
-  await writeFile(join(conf, "05-tandem.conflist"), "original");
+  await mkdir(join(conf, "00-folder.conf"));
+  await writeFile(join(conf, ".99-hidden.conflist"), "hidden");
+  const tandem = installation({ cniChained: [] });
+  t.deepEqual((await tandem.state()).before, [join(conf, ".99-hidden.conflist")]);
+  await tandem.install(false);
+  t.deepEqual((await readdir(conf)).sort(), [
+    ".99-hidden.conflist.tandem-backup",
+    "00-folder.conf",
+    "05-tandem.conflist",
+  ]);
+});
+
+test("modes that others changed are set right again", async (t) => {
+  const { conf, bin, installation } = await machine(t);
+  const [plugin, ours] = [join(bin, "tandem-cni"), join(conf, "05-tandem.conflist")];
+  const tandem = installation({ cniChained: [] });
+  const modes = async () => Promise.all([plugin, ours].map(async (path) => (await stat(path)).mode & 0o777));
+  await tandem.install(false);
+  t.deepEqual(await modes(), [0o755, 0o600]);
+  await chmod(plugin, 0o644);
+  await chmod(ours, 0o666);
+  t.false((await tandem.state()).installed);
+  t.deepEqual(await tandem.install(false), []);
+  t.deepEqual(await modes(), [0o755, 0o600]);
+});
+
+test("a folder that the settings no longer name gets back what it had", async (t) => {
+  const { root, conf, installation } = await machine(t);
+  await writeFile(join(conf, "00-other.conflist"), "first");
   await installation({ cniChained: [] }).install(false);
-  await writeFile(join(conf, "05-tandem.conflist"), "edited");
-  await t.throwsAsync(installation({ cniChained: [] }).install(true), { code: "CNI_BACKUP_EXISTS" });
-  t.is(await readFile(join(conf, "05-tandem.conflist.tandem-backup"), "utf8"), "original");
-  t.is(await readFile(join(conf, "05-tandem.conflist"), "utf8"), "edited");
+  const elsewhere = join(root, "elsewhere");
+  await mkdir(elsewhere);
+  await installation({ cniChained: [], cniConfDir: elsewhere }).install(false);
+  t.deepEqual(await readdir(conf), ["00-other.conflist"]);
+  t.deepEqual(await readdir(elsewhere), ["05-tandem.conflist"]);
+});
+
+test("a command that uninstalls while the agent looks again and again is not undone", async (t) => {
+  const { conf, bin, installation } = await machine(t);
+  await writeFile(join(conf, "00-other.conflist"), "first");
+  const [agent, command] = [installation({ cniChained: [] }), installation({ cniChained: [] })];
+  await agent.install(false);
+  const looks = Array.from({ length: 20 }, () => agent.install(false));
+  const [{ restored }] = await Promise.all([command.uninstall(true), ...looks]);
+  t.deepEqual(restored, [join(conf, "00-other.conflist")]);
+  await agent.install(false);
+  t.deepEqual([await readdir(conf), await readdir(bin)], [["00-other.conflist"], []]);
+});
+
+test("a file that comes back is put aside again: the same content once, another one beside it", async (t) => {
+  const { conf, installation } = await machine(t);
+  const theirs = join(conf, "00-daemon.conflist");
+  const tandem = installation({ cniChained: [] });
+  const backups = async () => (await tandem.state()).backups.map((path) => path.slice(conf.length + 1));
+  const comesBack = async (content: string) => {
+    await writeFile(theirs, content);
+    t.deepEqual(codes(await tandem.install(false)), ["CNI_CONFIG_BEFORE"]);
+    t.deepEqual(await tandem.install(true), []);
+  };
+  await writeFile(theirs, "version 1");
+  await tandem.install(false);
+  await comesBack("version 1");
+  t.deepEqual(await backups(), ["00-daemon.conflist.tandem-backup"]);
+  await comesBack("version 2");
+  await comesBack("version 2");
+  t.deepEqual(await backups(), ["00-daemon.conflist.tandem-backup", "00-daemon.conflist.tandem-backup.2"]);
+  await comesBack("version 1");
+  t.deepEqual(await backups(), ["00-daemon.conflist.tandem-backup.2", "00-daemon.conflist.tandem-backup.3"]);
+  const { restored, left } = await tandem.uninstall(true);
+  t.deepEqual(restored, [theirs]);
+  t.is(await readFile(theirs, "utf8"), "version 1", "what was there last");
+  t.deepEqual(left, [`${theirs}.tandem-backup.2`]);
+  t.is(await readFile(`${theirs}.tandem-backup.2`, "utf8"), "version 2");
 });
 
 test("another name by setting: the file of the former name goes", async (t) => {
