@@ -1,7 +1,10 @@
 /**
  * The cluster around this node: where it is known from, and what it is told. A folder of manifests is told nothing; the Kubernetes API is
- * told of the node's pods.
+ * told of the node's pods, and by a Lease that its agent is there and what it has in the kernel.
  */
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import {
@@ -16,12 +19,17 @@ import { TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
+import { AgentLease, type Said } from "../publish/agent-lease.ts";
 import { CiliumEndpoints } from "../publish/cilium-endpoints.ts";
+import { KernelPolicies } from "../publish/kernel-policies.ts";
 import { ObjectPublisher } from "../publish/object-publisher.ts";
 import { FilesSource, type FilesStatus, type ManifestVersion } from "../sources/files/index.ts";
 import { KubeSource, type KubeStatus } from "../sources/kube/index.ts";
 import { IdentityFile } from "./identity-file.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
+
+/** An id that this boot of the machine has, and no other; in containers too. */
+const bootId = "/proc/sys/kernel/random/boot_id";
 
 export interface ClusterOptions {
   readonly config: AgentConfig;
@@ -50,8 +58,12 @@ export interface Cluster {
   readonly source: ClusterSource;
   /** @param onNews a number came, changed or went @throws TandemError STATE_DIR */
   identities(onNews: () => void): Promise<Identities>;
+  /** The agent is there. */
+  announce(): void;
   /** This holds on the node now. */
   tell(result: ComputeResult, tables: TableSnapshot): void;
+  /** Everything was seen and is in the kernel, and pods can be added. */
+  ready(): void;
   stop(): Promise<void>;
 }
 
@@ -74,7 +86,9 @@ function clusterOfManifests({ config, store, conditions, log, clock }: ClusterOp
   return {
     source: new FilesSource({ store, conditions, log, clock, folder, lastGood }),
     identities: () => localIdentities(stateDir, conditions),
+    announce: () => undefined,
     tell: () => undefined,
+    ready: () => undefined,
     stop: () => lastGood.stop(),
   };
 }
@@ -97,6 +111,23 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     conditions,
     clock,
   });
+  const lease = new AgentLease({
+    client,
+    namespace: () => client.namespace(),
+    nodeName,
+    process: randomUUID(),
+    host: hostname(),
+    boot: readFileSync(bootId, "utf8").trim(),
+    version,
+    conditions,
+    clock,
+  });
+  const kernelPolicies = new KernelPolicies();
+  let said: Said = { ready: false, policies: null };
+  const say = (news: Partial<Said>) => {
+    said = { ...said, ...news };
+    lease.say(said);
+  };
   let following: Promise<void> = Promise.resolve();
   const clusterIdentities = async (onNews: () => void): Promise<Identities> => {
     const range = clusterNumbers(clusterId);
@@ -112,13 +143,22 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
       },
     };
   };
+  const source = new KubeSource({ client, store, conditions, log, clock });
   return {
-    source: new KubeSource({ client, store, conditions, log, clock }),
+    source,
     identities: (onNews) =>
       config.identities === "cluster" ? clusterIdentities(onNews) : localIdentities(stateDir, conditions),
-    tell: (result, tables) => publisher.publish(endpoints.of(result, tables)),
+    announce: () => lease.start(),
+    tell: (result, tables) => {
+      publisher.publish(endpoints.of(result, tables));
+      // Nobody is to count on policies of a node that enforces none.
+      if (config.policyEnforcement !== "never") say({ policies: kernelPolicies.update(result, tables.policies) });
+    },
+    ready: () => say({ ready: true }),
     stop: async () => {
+      await lease.stop();
       await publisher.stop();
+      await source.stopped();
       await following;
       await client.close();
     },

@@ -8,11 +8,23 @@ import { nodeKind } from "./cilium-node.ts";
 import type { CustomKind } from "./definition.ts";
 import { cidrGroupKind, clusterwideNetworkPolicyKind, networkPolicyKind } from "./policies.ts";
 
+export {
+  agentLabels,
+  type AgentReport,
+  decodeReport,
+  encodeReport,
+  type KindReport,
+  mostNamed,
+  type PolicyKind,
+  policyKinds,
+  reportAnnotation,
+} from "./agent-report.ts";
 export type { EndpointStatus } from "./cilium-endpoint.ts";
 export type { SecurityLabels } from "./cilium-identity.ts";
 export type { NodeSpec, NodeStatus } from "./cilium-node.ts";
 export { customResourceDefinition, type CustomKind, definitionName } from "./definition.ts";
 export type { PolicyCondition, PolicyStatus } from "./policies.ts";
+export { PolicyDigest, type PolicyVersion } from "./policy-digest.ts";
 
 export const customKinds: readonly CustomKind[] = [
   cidrGroupKind,
