@@ -6,6 +6,7 @@
  */
 import type { CniRequest, CniResponse } from "../api/dto.ts";
 import type { CniHandler } from "../api/queries.ts";
+import { CniError, errorOutput } from "../cni/index.ts";
 import { messageOf } from "../lib/errors.ts";
 
 /** ms that a request waits for the agent. The plugin waits 30 s, up to 25 s of which an ADD needs for itself. */
@@ -50,6 +51,8 @@ export class CniGate implements CniHandler {
       await this.#handler.keepDelete(request);
       return { exitCode: 0, output: "" };
     } catch (error) {
+      // One that is wrong stays wrong, however often it is tried.
+      if (error instanceof CniError) return { exitCode: 1, output: errorOutput(versionOf(request.config), error) };
       return tryAgainLater(request, `${notReady}, and the deletion could not be kept: ${messageOf(error)}`);
     }
   }

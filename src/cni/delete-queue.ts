@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { CniRequest } from "../api/dto.ts";
 import { describe } from "./errors.ts";
+import { KeyedMutex } from "./keyed-mutex.ts";
 
 const schema = z.object({
   command: z.literal("DEL"),
@@ -21,6 +22,8 @@ const schema = z.object({
 
 export class DeleteQueue {
   readonly #folder: string;
+  /** By file: two who keep the same deletion write one temporary file. */
+  readonly #keeping = new KeyedMutex();
 
   constructor(stateDir: string) {
     this.#folder = join(stateDir, "cni-deletes");
@@ -30,6 +33,10 @@ export class DeleteQueue {
   async keep(request: CniRequest): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const name = fileName(request);
+    await this.#keeping.run(name, () => this.#write(name, request));
+  }
+
+  async #write(name: string, request: CniRequest): Promise<void> {
     // Not the plugin's temporary name: both may write at once.
     const temporary = join(this.#folder, `.${name}.agent`);
     const file = await open(temporary, "w", 0o600);

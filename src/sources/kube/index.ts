@@ -73,6 +73,7 @@ export class KubeSource {
   readonly #pods: NamespacedPods;
   /** By object. */
   readonly #problems = new Map<string, readonly Problem[]>();
+  #running: Promise<unknown> = Promise.resolve();
 
   constructor(options: KubeSourceOptions) {
     this.#options = options;
@@ -94,8 +95,13 @@ export class KubeSource {
 
   /** Follows the cluster until the signal. Resolves when all of every kind was seen once, or with the signal. */
   async start(signal: AbortSignal): Promise<void> {
-    for (const reflector of this.#reflectors) void reflector.run(signal);
+    this.#running = Promise.all(this.#reflectors.map((reflector) => reflector.run(signal)));
     await Promise.all(this.#reflectors.map((reflector) => reflector.whenSynced(signal)));
+  }
+
+  /** Resolves when nothing is followed any more: soon after the signal of `start`. */
+  async stopped(): Promise<void> {
+    await this.#running;
   }
 
   status(): KubeStatus {

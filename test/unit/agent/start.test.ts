@@ -2,6 +2,7 @@ import test from "ava";
 import { CniGate } from "../../../src/agent/cni-gate.ts";
 import { requirePrivileges } from "../../../src/agent/privileges.ts";
 import type { CniRequest } from "../../../src/api/dto.ts";
+import { badRequest, cniCodes } from "../../../src/cni/errors.ts";
 
 test("missing capabilities are named; all of them are enough, root or not", (t) => {
   t.notThrows(() => requirePrivileges("Uid:\t1000\nCapEff:\t000001ffffffffff\n"));
@@ -64,4 +65,15 @@ test("a deletion that cannot be kept is one to try again, and says why", async (
   t.is(exitCode, 1);
   t.like(JSON.parse(output), { code: 11 });
   t.regex(output, /no space left/);
+});
+
+test("a deletion that cannot be understood is refused for what it is, not to be tried again", async (t) => {
+  const refuse = async () => {
+    throw badRequest(cniCodes.invalidEnvironment, "CNI_CONTAINERID", "../web is no container");
+  };
+  const gate = new CniGate({ handle: refuse, keepDelete: refuse }, 1);
+  const { exitCode, output } = await gate.handle({ ...add, command: "DEL" }, new AbortController().signal);
+  t.is(exitCode, 1);
+  t.like(JSON.parse(output), { cniVersion: "0.4.0", code: 4 });
+  t.regex(output, /is no container/);
 });

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
+import { DeleteQueue } from "../../../src/cni/delete-queue.ts";
 import { add, del, makeNode } from "./support.ts";
 
 test("ADD gives addresses, routes and the uplink's MTU, and the endpoint becomes a fact", async (t) => {
@@ -166,6 +167,15 @@ test("a deletion that meets a starting agent is kept and done once the endpoints
   t.is(store.endpoints.size, 0);
   t.deepEqual(await readdir(queue), []);
   await t.throwsAsync(cni.keepDelete({ ...del("web"), containerId: "../web" }), { code: "CNI_REQUEST" });
+});
+
+test("a deletion that is kept by several calls at once is kept once, and whole", async (t) => {
+  const { stateDir } = makeNode();
+  const queue = new DeleteQueue(stateDir);
+  await t.notThrowsAsync(Promise.all(Array.from({ length: 20 }, () => queue.keep(del("web")))));
+  const seen: string[] = [];
+  const { replayed, problems } = await queue.drain(async ({ containerId }) => void seen.push(containerId));
+  t.deepEqual([seen, replayed, problems], [["web"], 1, []]);
 });
 
 test("deletions queued while the agent was away are done at its start, and unreadable ones are put aside", async (t) => {

@@ -39,7 +39,7 @@ function setUp(t: ExecutionContext, api = new FakeApi()) {
   const conditions = { report: (topic: string, problems: readonly Problem[]) => void reports.set(topic, problems) };
   const source = new KubeSource({ client: api, store, conditions, log: silentLogger, clock });
   const started = source.start(stopping.signal);
-  return { api, clock, store, reports, source, started };
+  return { api, clock, store, reports, source, started, stopping };
 }
 
 test("every kind becomes rows, the same and under the same keys as from manifests", async (t) => {
@@ -179,4 +179,21 @@ test("an object that cannot be taken as it is keeps its last row, with a problem
   await clock.advance(0);
   t.deepEqual(reports.get("kube-objects"), []);
   t.not(store.table("cidrGroups").get("office"), before);
+});
+
+test("a source that is stopped is done only when none of its watches takes anything any more", async (t) => {
+  const { api, store, source, started, stopping } = setUp(t);
+  await started;
+  let done = false;
+  const stopped = source.stopped().then(() => {
+    done = true;
+  });
+  api.put(kinds.namespaces, namespace("shop"));
+  while (store.table("namespaces").size === 0) await new Promise((resolve) => setImmediate(resolve));
+  t.false(done);
+  stopping.abort();
+  await stopped;
+  api.put(kinds.namespaces, namespace("late"));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual([...store.table("namespaces").keys()], ["shop"]);
 });
