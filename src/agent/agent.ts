@@ -29,6 +29,7 @@ import { EndpointSettings } from "./endpoint-settings.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
+import { PodWatch } from "./pod-watch.ts";
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -104,6 +105,15 @@ export class Agent {
       log,
       clock,
     });
+    const podWatch = new PodWatch({
+      store,
+      nodeName: config.nodeName,
+      // A plugin of that name does what they ask for, as far as it can.
+      ignored: ({ bandwidth = [] }) => (config.cniChained.includes("bandwidth") ? [] : bandwidth),
+      conditions,
+      notices: cluster.notices,
+      clock,
+    });
     const answers = new Answers({
       config,
       version,
@@ -157,6 +167,10 @@ export class Agent {
       () => loop.stop(),
     );
     if (this.#stopping.signal.aborted) return;
+    await this.#step(
+      async () => podWatch.start(),
+      () => podWatch.stop(),
+    );
     const readyMs = clock.monotonicMs();
     answers.ready(readyMs);
     if (config.cniInstall) {

@@ -17,10 +17,12 @@ import { connectKube, kinds } from "../kube/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
+import type { PodNoticeSink } from "../model/pod-notices.ts";
 import type { ConditionSink } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import { AgentLease, type Said } from "../publish/agent-lease.ts";
 import { CiliumEndpoints } from "../publish/cilium-endpoints.ts";
+import { EventRecorder } from "../publish/events.ts";
 import { KernelPolicies } from "../publish/kernel-policies.ts";
 import { ObjectPublisher } from "../publish/object-publisher.ts";
 import { FilesSource, type FilesStatus, type ManifestVersion } from "../sources/files/index.ts";
@@ -56,6 +58,8 @@ export interface Identities {
 
 export interface Cluster {
   readonly source: ClusterSource;
+  /** Where owners of pods read what concerns them. */
+  readonly notices: PodNoticeSink;
   /** @param onNews a number came, changed or went @throws TandemError STATE_DIR */
   identities(onNews: () => void): Promise<Identities>;
   /** The agent is there. */
@@ -85,6 +89,7 @@ function clusterOfManifests({ config, store, conditions, log, clock }: ClusterOp
   const lastGood = new LastGoodFolder<ManifestVersion>({ stateDir, name: "manifests", conditions, clock });
   return {
     source: new FilesSource({ store, conditions, log, clock, folder, lastGood }),
+    notices: { notice: () => undefined },
     identities: () => localIdentities(stateDir, conditions),
     announce: () => undefined,
     tell: () => undefined,
@@ -144,8 +149,10 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     };
   };
   const source = new KubeSource({ client, store, conditions, log, clock });
+  const notices = new EventRecorder({ client, component: "tandem-agent", nodeName, clock });
   return {
     source,
+    notices,
     identities: (onNews) =>
       config.identities === "cluster" ? clusterIdentities(onNews) : localIdentities(stateDir, conditions),
     announce: () => lease.start(),
@@ -158,6 +165,7 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     stop: async () => {
       await lease.stop();
       await publisher.stop();
+      await notices.stop();
       await source.stopped();
       await following;
       await client.close();

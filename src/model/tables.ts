@@ -42,6 +42,8 @@ export interface PodRow {
   readonly phase: string;
   /** Condition Ready; true where the manifest says nothing. */
   readonly ready: boolean;
+  /** Names of its annotations that limit its bandwidth. Not set: it has none. */
+  readonly bandwidth?: readonly string[];
 }
 
 export interface ServicePort {

@@ -66,6 +66,9 @@ const podSpec: ReadonlySet<string> = new Set([
 const podIp: ReadonlySet<string> = new Set(["ip"]);
 const containerPort: ReadonlySet<string> = new Set(["containerPort", "hostIP", "hostPort", "name", "protocol"]);
 
+/** What the CNI plugin `bandwidth` reads (kubelet passes it on). */
+const bandwidthAnnotations = ["kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth"] as const;
+
 const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"] as const;
 
 export function readPod(object: Fields, metadata: Metadata, place: Place): PodRow {
@@ -74,6 +77,7 @@ export function readPod(object: Fields, metadata: Metadata, place: Place): PodRo
   const statusPlace = at(place, "status");
   const status = readFields(object.status, statusPlace, null);
   const account = spec.serviceAccountName ?? spec.serviceAccount;
+  const bandwidth = readBandwidth(object, place);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -89,7 +93,15 @@ export function readPod(object: Fields, metadata: Metadata, place: Place): PodRo
     ],
     phase: readWord(status.phase, at(statusPlace, "phase"), phases, "Running"),
     ready: readReady(status, statusPlace) && !metadata.deleting,
+    ...(bandwidth.length > 0 && { bandwidth }),
   };
+}
+
+function readBandwidth(object: Fields, place: Place): readonly string[] {
+  const metadataPlace = at(place, "metadata");
+  const { annotations } = readFields(object.metadata, metadataPlace, null);
+  const present = readFields(annotations, at(metadataPlace, "annotations"), null);
+  return bandwidthAnnotations.filter((name) => !isAbsent(present[name]));
 }
 
 function readPodAddresses(status: Fields, place: Place): PodRow["addresses"] {

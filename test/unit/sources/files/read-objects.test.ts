@@ -198,6 +198,13 @@ test("restrictions of a service that nobody enforces are told", (t) => {
   ]);
 });
 
+test("annotations that limit a pod's bandwidth are known by their names", (t) => {
+  const annotations = { "kubernetes.io/egress-bandwidth": "10M", "kubernetes.io/other": "x" };
+  const limited = one({ apiVersion: "v1", kind: "Pod", metadata: { name: "web", annotations } });
+  t.deepEqual(limited.rows.pods.get("default/web")?.bandwidth, ["kubernetes.io/egress-bandwidth"]);
+  t.deepEqual(limited.problems, []);
+});
+
 test("slices: what is not said of an endpoint is ready, serving as ready, not terminating", (t) => {
   const slice = (fields: object, labels: object = { "kubernetes.io/service-name": "web" }) =>
     one({ apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", metadata: { name: "s", labels }, ...fields });
