@@ -1,5 +1,5 @@
 /** Writing objects: create, update, patch, delete, with the checks and the bookkeeping of metadata that clients rely on. */
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { parse } from "yaml";
 import type { Clock } from "../../../src/lib/clock.ts";
 import { apply } from "./apply.ts";
@@ -28,10 +28,13 @@ import {
   withAt,
   withFieldOf,
 } from "./json.ts";
+import { finalizersOf, graceOf, initial, isFinished } from "./lifecycle.ts";
 import { served } from "./list.ts";
 import { ownedByUpdate, type Writer } from "./managed-fields.ts";
 import { jsonPatch, mergePatch, strategicPatch } from "./patch.ts";
 import { apiVersionOf, definitionsStorage, type Resource } from "./resources.ts";
+import { noRules, type Rules } from "./rules.ts";
+import { conform } from "./schema.ts";
 import { shapeOf } from "./shape.ts";
 import type { Store } from "./store.ts";
 
@@ -61,11 +64,12 @@ const objectName = /^[a-z0-9]([-a-z0-9.:]*[a-z0-9])?$/;
 export class Objects {
   readonly #store: Store;
   readonly #clock: Clock;
-  #generated = 0;
+  readonly #rules: Rules;
 
-  constructor(store: Store, clock: Clock) {
+  constructor(store: Store, clock: Clock, rules: Rules = noRules) {
     this.#store = store;
     this.#clock = clock;
+    this.#rules = rules;
   }
 
   /** @throws ApiFailure 400, 404, 409, 422 */
@@ -75,7 +79,7 @@ export class Objects {
     const prefix = textAt(given, "metadata", "generateName");
     const name =
       textAt(given, "metadata", "name") ||
-      (prefix === "" ? "" : `${prefix}${(++this.#generated).toString(36).padStart(5, "0")}`);
+      (prefix === "" ? "" : `${prefix}${randomBytes(5).toString("hex").slice(0, 5)}`);
     if (name === "") throw invalid(resource, "", [requiredValue("metadata.name", "name or generateName is required")]);
     if (!objectName.test(name)) {
       throw invalid(resource, name, [
@@ -96,7 +100,7 @@ export class Objects {
     // Nodes register with their status; of all others it is the controllers' to write.
     const keepsStatus = !resource.status || resource.kind === "Node";
     const object = initial(resource, { ...(keepsStatus ? given : omit(given, "status")), metadata });
-    return { code: 201, body: this.#save(call, null, object, name, false) };
+    return { code: 201, body: this.#save(call, null, this.#complete(call, null, object, name), name, false) };
   }
 
   /** @throws ApiFailure */
@@ -149,19 +153,29 @@ export class Objects {
       }
     }
     const grace = graceOf(resource, old, options, query);
-    if (grace === 0 && listAt(old, "metadata", "finalizers").length === 0) {
-      const last = this.#store.remove(resource.storage, key) ?? old;
+    const finalizers = this.#rules.collectsGarbage
+      ? finalizersOf(old, options, query)
+      : listAt(old, "metadata", "finalizers");
+    if (grace === 0 && finalizers.length === 0 && listAt(old, "spec", "finalizers").length === 0) {
+      if (query.get("dryRun") === "All") return { code: 200, body: served(resource, old) };
       if (resource.storage === definitionsStorage) this.#removeInstances(name);
+      const last = this.#store.remove(resource.storage, key) ?? old;
       if (resource.returnsDeleted) return { code: 200, body: served(resource, last) };
       const details = { name, kind: resource.plural, uid: textAt(old, "metadata", "uid") };
       return { code: 200, body: { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details } };
     }
+    // A second deletion may hasten the end, and never puts it off.
+    const before = at(old, "metadata", "deletionGracePeriodSeconds");
+    const left = before === undefined ? grace : Math.min(grace, Number(before));
+    const since = before === left || resource.kind !== "Pod" ? at(old, "metadata", "deletionTimestamp") : undefined;
     const metadata = {
       ...objectAt(old, "metadata"),
-      deletionTimestamp: this.#time(grace * 1_000),
-      ...(resource.kind === "Pod" ? { deletionGracePeriodSeconds: grace } : {}),
+      deletionTimestamp: since ?? this.#time(left * 1_000),
+      ...(resource.kind === "Pod" ? { deletionGracePeriodSeconds: left } : {}),
     };
-    const dying = { ...old, metadata };
+    const ending = { ...old, metadata: finalizers.length === 0 ? metadata : { ...metadata, finalizers } };
+    const dying = resource.storage === "namespaces" ? withAt(ending, ["status", "phase"], "Terminating") : ending;
+    if (query.get("dryRun") === "All") return { code: 200, body: served(resource, dying) };
     const body = equal(old, dying) ? old : this.#store.put(resource.storage, key, dying);
     return { code: 200, body: served(resource, body) };
   }
@@ -199,7 +213,8 @@ export class Objects {
       managedFields: owners,
       ...(resource.generation ? { generation: 1 } : {}),
     };
-    return { code: 201, body: this.#save(call, null, initial(resource, { ...merged, metadata }), name, true) };
+    const object = this.#complete(call, null, initial(resource, { ...merged, metadata }), name);
+    return { code: 201, body: this.#save(call, null, object, name, true) };
   }
 
   #replace(call: WriteCall, old: JsonObject, given: JsonObject, owned: boolean): JsonObject {
@@ -223,11 +238,20 @@ export class Objects {
     metadata = withFieldOf(metadata, "deletionGracePeriodSeconds", before);
     metadata = withFieldOf(metadata, "generation", before);
     metadata = withFieldOf(metadata, "managedFields", owned ? objectAt(given, "metadata") : before);
+    next = this.#complete(call, old, { ...next, metadata }, name);
+    metadata = objectAt(next, "metadata");
     const content = (object: JsonObject) => omit(object, "metadata", "status");
     if (resource.generation && !equal(content(old), content(next))) {
       metadata = { ...metadata, generation: Number(before.generation ?? 0) + 1 };
     }
     return this.#save(call, old, { ...next, metadata }, name, owned);
+  }
+
+  /** As it is to be stored: pruned, with defaults, checked. @throws ApiFailure 403, 422 */
+  #complete(call: WriteCall, old: JsonObject | null, next: JsonObject, name: string): JsonObject {
+    const { resource, namespace, subresource } = call;
+    if (resource.custom !== null) return conform(resource, name, next);
+    return subresource === "" ? this.#rules.admit({ resource, namespace, name, old, next }) : next;
   }
 
   #save(call: WriteCall, old: JsonObject | null, object: JsonObject, name: string, owned: boolean): JsonObject {
@@ -239,9 +263,7 @@ export class Objects {
     // As etcd's client does: what changes nothing is not written.
     if (old !== null && equal(old, { ...next, apiVersion: old.apiVersion ?? "" })) return served(resource, old);
     const stored = this.#store.put(resource.storage, key, next);
-    const dying = at(next, "metadata", "deletionTimestamp") !== undefined;
-    const grace = Number(at(next, "metadata", "deletionGracePeriodSeconds") ?? 0);
-    if (dying && grace === 0 && listAt(next, "metadata", "finalizers").length === 0) {
+    if (at(next, "metadata", "deletionTimestamp") !== undefined && isFinished(next)) {
       this.#store.remove(resource.storage, key);
     } else if (resource.storage === definitionsStorage && old === null) this.#establish(stored, name);
     return served(resource, stored);
@@ -313,35 +335,4 @@ export function readBody(text: string): Json {
       throw badRequest(`the body is neither JSON nor YAML: ${String(error)}`);
     }
   }
-}
-
-function initial(resource: Resource, object: JsonObject): JsonObject {
-  switch (resource.storage) {
-    case "pods":
-      return { ...object, status: { phase: "Pending" } };
-    case "namespaces": {
-      const labelled = withAt(
-        object,
-        ["metadata", "labels", "kubernetes.io/metadata.name"],
-        textAt(object, "metadata", "name"),
-      );
-      return { ...labelled, status: { phase: "Active" } };
-    }
-    case definitionsStorage: {
-      const names = objectAt(object, "spec", "names");
-      const kind = textAt(names, "kind");
-      const defaults = { singular: kind.toLowerCase(), listKind: `${kind}List` };
-      return withAt(object, ["spec", "names"], { ...defaults, ...names });
-    }
-    default:
-      return object;
-  }
-}
-
-/** s. Only pods on a node that have not ended are given time. */
-function graceOf(resource: Resource, pod: JsonObject, options: Json, query: URLSearchParams): number {
-  const ended = ["Succeeded", "Failed"].includes(textAt(pod, "status", "phase"));
-  if (resource.kind !== "Pod" || textAt(pod, "spec", "nodeName") === "" || ended) return 0;
-  const asked = query.get("gracePeriodSeconds") ?? at(options, "gracePeriodSeconds");
-  return Number(asked ?? at(pod, "spec", "terminationGracePeriodSeconds") ?? 30);
 }

@@ -114,6 +114,7 @@ const builtIns: readonly Resource[] = [
     short: ["pdb"],
   }),
   builtIn("apps/v1", "daemonsets", "DaemonSet", ["status", "generation"], { short: ["ds"], categories: all }),
+  builtIn("apps/v1", "replicasets", "ReplicaSet", ["status", "generation"], { short: ["rs"], categories: all }),
   builtIn("apps/v1", "deployments", "Deployment", ["status", "generation"], { short: ["deploy"], categories: all }),
   builtIn("rbac.authorization.k8s.io/v1", "roles", "Role", []),
   builtIn("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", []),

@@ -1,13 +1,15 @@
 /**
- * An API server of the tests' own: what clients rely on of resourceVersions, lists in pages, watches, conflicts, patches and server-side apply,
- * over real HTTP, with faults on request. Custom kinds are served while their definition is there.
+ * An API server of the tests' own: what clients rely on of resourceVersions, lists in pages, watches, conflicts, patches, server-side apply,
+ * discovery, tables and custom kinds with their schemas, over real HTTP, with faults on request. As it is made here it takes built-in
+ * kinds as they come and has no controllers; `main.ts` is the program that has both.
  *
- * Not done: https, discovery documents, validation by schemas (nor pruning and defaults), RBAC, defaults of built-in kinds, garbage collection,
- * deletion of collections and of what is in a namespace, streaming lists (refused as an API server before 1.27 refuses them).
+ * Not done: an authorizer (who is let in may everything), reviews and tokens of service accounts, rules in CEL, conversion of versions,
+ * streaming lists (refused as an API server before 1.27 refuses them), protobuf, the log and exec of pods.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
+import { deleteCollection } from "./collections.ts";
+import { discovery } from "./discovery.ts";
 import {
   ApiFailure,
   forbiddenValue,
@@ -15,14 +17,18 @@ import {
   methodNotAllowed,
   noSuchResource,
   notFound,
-  unauthorized,
+  unsupportedMediaType,
 } from "./failure.ts";
 import { type Fault, Faults, type SeenRequest } from "./faults.ts";
 import type { Json } from "./json.ts";
 import { list, served } from "./list.ts";
+import { letIn, listen, type TlsIdentity } from "./listener.ts";
 import { keyOf, Objects, readBody, type WriteCall, type Written } from "./objects.ts";
-import { type Resource, Resources } from "./resources.ts";
+import { definitionsStorage, Resources } from "./resources.ts";
+import { seenRequest, type Target, targetOf } from "./routes.ts";
+import { noRules, type Rules } from "./rules.ts";
 import { type Snapshot, Store } from "./store.ts";
+import { asTable, wantsTable } from "./table.ts";
 import { Watch } from "./watch.ts";
 
 export interface ApiServerOptions {
@@ -33,13 +39,14 @@ export interface ApiServerOptions {
   readonly bookmarkIntervalMs?: number;
   /** Changes that are kept; 20,000. */
   readonly historyLimit?: number;
-}
-
-interface Target {
-  readonly resource: Resource;
-  readonly namespace: string | null;
-  readonly name: string;
-  readonly subresource: string;
+  /** 127.0.0.1 and a port that is free. */
+  readonly listen?: { readonly host: string; readonly port: number };
+  /** Left out: http. */
+  readonly tls?: TlsIdentity;
+  /** Left out: built-in kinds are taken as they come. */
+  readonly rules?: (store: Store) => Rules;
+  /** That are there from the start; "default" and "kube-system". */
+  readonly namespaces?: readonly string[];
 }
 
 export class TestApiServer {
@@ -50,36 +57,44 @@ export class TestApiServer {
   /** What was asked since `clearLog`. */
   readonly log: SeenRequest[] = [];
   readonly watches = new Set<Watch>();
+  readonly resources: Resources;
+  /** For controllers, which are in the server's own process. */
+  readonly objects: Objects;
   readonly #clock: Clock;
-  readonly #resources: Resources;
-  readonly #objects: Objects;
+  readonly #tls: TlsIdentity | null;
+  readonly #host: string;
   readonly #bookmarkIntervalMs: number;
   #server: Server | null = null;
-  #port = 0;
+  #port: number;
 
   constructor(options: ApiServerOptions = {}) {
     this.#clock = options.clock ?? systemClock;
     this.store = new Store(options.historyLimit ?? 20_000);
     this.tokens = options.tokens === undefined ? null : new Set(options.tokens);
     this.#bookmarkIntervalMs = options.bookmarkIntervalMs ?? 60_000;
-    this.#resources = new Resources(this.store, []);
-    this.#objects = new Objects(this.store, this.#clock);
-    for (const name of ["default", "kube-system"]) this.#seed(name);
+    this.resources = new Resources(this.store, []);
+    this.objects = new Objects(this.store, this.#clock, options.rules?.(this.store) ?? noRules);
+    this.#tls = options.tls ?? null;
+    this.#host = options.listen?.host ?? "127.0.0.1";
+    this.#port = options.listen?.port ?? 0;
+    // Whoever follows a kind is told that it is served no more.
+    this.store.subscribe(definitionsStorage, ({ type, key }) => {
+      if (type === "DELETED") for (const watch of this.watchesOf(key)) watch.end();
+    });
+    for (const name of options.namespaces ?? ["default", "kube-system"]) this.#seed(name);
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `${this.#tls === null ? "http" : "https"}://127.0.0.1:${this.#port}`;
   }
 
-  /** Listens on loopback; after a stop on the same port again. */
+  /** Listens, after a stop on the same port again. */
   async start(): Promise<void> {
-    const server = createServer((request, response) => void this.#serve(request, response));
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(this.#port, "127.0.0.1", () => resolve());
-    });
+    const place = { host: this.#host, port: this.#port };
+    const handler = (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response);
+    const { server, port } = await listen(place, this.#tls, handler);
     this.#server = server;
-    this.#port = (server.address() as AddressInfo).port;
+    this.#port = port;
   }
 
   /** Ends every connection. What is stored stays; watches that come back find an empty watch cache. */
@@ -117,7 +132,7 @@ export class TestApiServer {
   }
 
   #seed(name: string): void {
-    const resource = this.#resources.builtIn("namespaces");
+    const resource = this.resources.builtIn("namespaces");
     const call = {
       resource,
       namespace: null,
@@ -126,7 +141,7 @@ export class TestApiServer {
       query: new URLSearchParams(),
       agent: "server",
     };
-    this.#objects.create(call, { metadata: { name } });
+    this.objects.create(call, { metadata: { name } });
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -142,24 +157,29 @@ export class TestApiServer {
   }
 
   async #answer(request: IncomingMessage, url: URL, body: string, response: ServerResponse): Promise<void> {
-    const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1] ?? "";
-    if (this.tokens !== null && !this.tokens.has(token)) throw unauthorized();
+    letIn(request, this.tokens, url.pathname);
     const method = request.method ?? "GET";
-    const target = this.#target(url.pathname);
+    const target = targetOf(this.resources, url.pathname);
     const seen = seenRequest(method, url, target);
     this.log.push(seen);
     const fault = this.faults.next(seen);
     if (fault !== null && !(await this.#fail(fault, request))) return;
     if (["/healthz", "/readyz", "/livez"].includes(url.pathname)) return void response.end("ok");
-    if (url.pathname === "/version") return send(response, 200, { major: "1", minor: "33", gitVersion: "v1.33.0" });
+    const document = method === "GET" ? discovery(this.resources, url.pathname) : null;
+    if (document !== null) return send(response, 200, document);
     if (target === null) throw noSuchResource();
     const { resource, namespace, name, subresource } = target;
-    if (seen.verb === "watch") return this.#watch(target, url.searchParams, response);
+    const tabular = wantsTable(request.headers.accept ?? "");
+    if (seen.verb === "watch") return this.#watch(target, url.searchParams, tabular, response);
     const agent = (request.headers["user-agent"] ?? "unknown").split("/")[0] ?? "unknown";
     const call: WriteCall = { resource, namespace, name, subresource, query: url.searchParams, agent };
     const type = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
+    // Not spoken here; clients that may choose say it again in JSON.
+    if (type.endsWith("protobuf")) throw unsupportedMediaType(["application/json", "application/yaml"]);
     const { code, body: answer } = this.#run(method, call, type, body);
-    send(response, code, answer);
+    const shown =
+      tabular && code < 300 ? asTable(resource, this.store, answer, url.searchParams, this.#clock.now()) : null;
+    send(response, code, shown ?? answer);
   }
 
   #run(method: string, call: WriteCall, type: string, text: string): Written {
@@ -171,16 +191,23 @@ export class TestApiServer {
       return { code: 200, body: served(resource, object) };
     }
     if (resource.namespaced && namespace === null) throw methodNotAllowed();
-    if (method === "POST" && subresource === "binding") return this.#objects.bind(call, readBody(text));
-    if (method === "POST" && name === "") return this.#objects.create(call, readBody(text));
+    if (method === "POST" && subresource === "binding") return this.objects.bind(call, readBody(text));
+    if (method === "POST" && name === "") return this.objects.create(call, readBody(text));
+    if (method === "DELETE" && name === "")
+      return deleteCollection(this.store, this.objects, call, text === "" ? {} : readBody(text));
     if (name === "") throw methodNotAllowed();
-    if (method === "PUT") return this.#objects.update(call, readBody(text));
-    if (method === "PATCH") return this.#objects.patch(call, type, text);
-    if (method === "DELETE" && subresource === "") return this.#objects.delete(call, text === "" ? {} : readBody(text));
+    if (method === "PUT") return this.objects.update(call, readBody(text));
+    if (method === "PATCH") return this.objects.patch(call, type, text);
+    if (method === "DELETE" && subresource === "") return this.objects.delete(call, text === "" ? {} : readBody(text));
     throw methodNotAllowed();
   }
 
-  #watch({ resource, namespace, name }: Target, asked: URLSearchParams, response: ServerResponse): void {
+  #watch(
+    { resource, namespace, name }: Target,
+    asked: URLSearchParams,
+    tabular: boolean,
+    response: ServerResponse,
+  ): void {
     if (asked.has("sendInitialEvents")) {
       const message = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
       throw invalidOptions("ListOptions", [forbiddenValue("sendInitialEvents", message)]);
@@ -193,6 +220,7 @@ export class TestApiServer {
       namespace,
       query: asked,
       bookmarkIntervalMs: this.#bookmarkIntervalMs,
+      show: tabular ? (object) => asTable(resource, this.store, object, asked, this.#clock.now()) ?? object : null,
       response,
     });
     this.watches.add(watch);
@@ -222,34 +250,6 @@ export class TestApiServer {
         return false;
     }
   }
-
-  #target(path: string): Target | null {
-    const match = /^\/(?:api|apis\/([^/]+))\/([^/]+)\/(.+)$/.exec(path);
-    if (match === null) return null;
-    const [, group = "", version = "", rest = ""] = match;
-    const parts = rest.split("/").map(decodeURIComponent);
-    // "namespaces/x" and its status are the namespace itself; anything longer is within it.
-    const within = parts[0] === "namespaces" && parts.length > 2 && parts[2] !== "status";
-    const [plural = "", name = "", subresource = "", ...more] = within ? parts.slice(2) : parts;
-    const resource = this.#resources.find(group, version, plural);
-    if (resource === null || more.length > 0 || (within && !resource.namespaced)) return null;
-    const known = subresource === "" || (subresource === "status" && resource.status);
-    if (!known && !(subresource === "binding" && resource.storage === "pods")) return null;
-    return { resource, namespace: within ? (parts[1] ?? "") : null, name, subresource };
-  }
-}
-
-const verbs: Readonly<Record<string, string>> = { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" };
-
-function seenRequest(method: string, url: URL, target: Target | null): SeenRequest {
-  const watching = ["1", "true"].includes(url.searchParams.get("watch") ?? "");
-  const reading = target?.name === "" ? (watching ? "watch" : "list") : "get";
-  return {
-    verb: verbs[method] ?? reading,
-    storage: target?.resource.storage ?? "",
-    name: target?.name ?? "",
-    path: url.pathname,
-  };
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

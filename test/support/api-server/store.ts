@@ -32,6 +32,7 @@ const nothing: ReadonlyMap<string, JsonObject> = new Map();
 export class Store {
   readonly #kinds = new Map<string, Map<string, JsonObject>>();
   readonly #listeners = new Map<string, Set<ChangeListener>>();
+  readonly #followers = new Set<ChangeListener>();
   readonly #historyLimit: number;
   #log: Change[] = [];
   #revision = 1;
@@ -143,6 +144,12 @@ export class Store {
     return () => void listeners.delete(listener);
   }
 
+  /** Is told of the changes of every kind. @returns ends it */
+  follow(listener: ChangeListener): () => void {
+    this.#followers.add(listener);
+    return () => void this.#followers.delete(listener);
+  }
+
   #commit(type: ChangeType, storage: string, key: string, next: JsonObject, previous: JsonObject | null): JsonObject {
     const revision = ++this.#revision;
     const object = { ...next, metadata: { ...objectAt(next, "metadata"), resourceVersion: String(revision) } };
@@ -156,7 +163,7 @@ export class Store {
     // In large steps, so that a write costs the same however long the history is.
     if (this.#log.length > this.#historyLimit * 1.5)
       this.compact(this.#log[this.#log.length - this.#historyLimit]?.revision);
-    for (const listener of [...(this.#listeners.get(storage) ?? [])]) listener(change);
+    for (const listener of [...(this.#listeners.get(storage) ?? []), ...this.#followers]) listener(change);
     return object;
   }
 }

@@ -16,6 +16,8 @@ export interface WatchOptions {
   readonly query: URLSearchParams;
   /** ms; a bookmark is only sent if it is newer than what the watch started from, as real servers do. */
   readonly bookmarkIntervalMs: number;
+  /** In another form, as a table; null: as they are. */
+  readonly show?: ((object: JsonObject) => JsonObject) | null;
   readonly response: ServerResponse;
 }
 
@@ -111,7 +113,9 @@ export class Watch {
   }
 
   #send(type: string, object: JsonObject): void {
-    this.sendRaw(`${JSON.stringify({ type, object })}\n`);
+    const { show = null } = this.#options;
+    const shown = show === null || type === "ERROR" || type === "BOOKMARK" ? object : show(object);
+    this.sendRaw(`${JSON.stringify({ type, object: shown })}\n`);
   }
 
   #stop(): void {
