@@ -17,13 +17,14 @@ import type {
 } from "../api/dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
+import type { DesiredEndpoint } from "../compute/desired.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
 import type {
   DatapathEvent,
   DatapathReport,
-  EndpointState,
+  EndpointState as KernelEndpointState,
   EventBatch,
   KernelFlow,
   KernelIdentity,
@@ -33,9 +34,17 @@ import type {
   TrafficCount,
 } from "../datapath/report.ts";
 import type { Clock } from "../lib/clock.ts";
+import type { EndpointState, PendingChanges } from "../model/endpoint-state.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
-import { endpointReport, hostReport } from "../observe/endpoints.ts";
+import type { PodRow } from "../model/tables.ts";
+import {
+  conditionOf,
+  type EndpointKnowledge,
+  endpointReport,
+  hostReport,
+  unmanagedReport,
+} from "../observe/endpoints.ts";
 import { eventReport } from "../observe/events.ts";
 import { flowReport, identityReport, kernelServiceReport, type LabelsOf, policySetReport } from "../observe/kernel.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
@@ -50,8 +59,8 @@ import { PolicyAnswers } from "./policy-answers.ts";
 export interface DatapathAnswers {
   report(): Promise<DatapathReport>;
   traffic(): readonly TrafficCount[];
-  endpointState(id: number): EndpointState | null;
-  hostState(): EndpointState | null;
+  endpointState(id: number): KernelEndpointState | null;
+  hostState(): KernelEndpointState | null;
   verdict(question: PacketQuestion): PolicyJudgement | null;
   conntrack(): Promise<readonly KernelFlow[]>;
   identities(): Promise<readonly KernelIdentity[]>;
@@ -67,9 +76,15 @@ export interface AnswersOptions {
   readonly store: TableStore;
   readonly conditions: { problems(): readonly Problem[] };
   readonly datapath: DatapathAnswers;
-  readonly cni: { addresses(): StatusDto["addresses"] };
+  readonly cni: { addresses(): StatusDto["addresses"]; isLeaving(containerId: string): boolean };
+  /** Pods of this node that have no network of Tandem. */
+  readonly unmanaged: () => readonly PodRow[];
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
-  readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
+  readonly loop: {
+    readonly result: ComputeResult | null;
+    readonly revision: StatusDto["revision"];
+    readonly pending: PendingChanges;
+  };
   readonly clock: Pick<Clock, "now" | "monotonicMs">;
   /** CLOCK_MONOTONIC. */
   readonly monotonicNs: () => bigint;
@@ -134,14 +149,21 @@ export class Answers implements AgentQueries {
   }
 
   endpoints(): readonly EndpointDto[] {
-    const { config, store, loop, datapath } = this.#options;
-    const pods = endpointReport(store.table("localEndpoints").values(), loop.result, (id) =>
-      datapath.endpointState(id),
-    );
+    const { config, store, loop, datapath, unmanaged } = this.#options;
+    const pods = endpointReport(store.table("localEndpoints").values(), loop.result, this.#knowledge());
     const node = store.table("nodes").get(config.nodeName);
     // Without enforcement no policy is about the node.
-    if (node === undefined || config.policyEnforcement === "never") return pods;
-    return [...pods, hostReport(node, loop.result, datapath.hostState())];
+    const hosts = node === undefined || config.policyEnforcement === "never" ? [] : [node];
+    return [
+      ...pods,
+      ...hosts.map((host) => hostReport(host, loop.result, datapath.hostState())),
+      ...unmanaged().map((pod) => unmanagedReport(pod, loop.result)),
+    ];
+  }
+
+  /** Of an endpoint as the last computation wants it. */
+  stateOf(endpoint: DesiredEndpoint): EndpointState {
+    return conditionOf(endpoint.row, endpoint, this.#knowledge()).state;
   }
 
   endpointDetails(endpoint: EndpointDto): EndpointDetailsDto {
@@ -189,6 +211,15 @@ export class Answers implements AgentQueries {
     const { datapath, loop, store } = this.#options;
     const frontends = loop.result?.desired.frontends ?? [];
     return kernelServiceReport(await datapath.services(), frontends, store.table("services"));
+  }
+
+  #knowledge(): EndpointKnowledge {
+    const { datapath, cni, loop } = this.#options;
+    return {
+      kernelOf: (id) => datapath.endpointState(id),
+      isLeaving: (containerId) => cni.isLeaving(containerId),
+      pending: loop.pending,
+    };
   }
 
   #describe(events: readonly DatapathEvent[]): readonly EventDto[] {

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import type { DesiredEndpoint } from "../compute/desired.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import {
@@ -16,6 +17,7 @@ import {
 import { connectKube, kinds } from "../kube/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { TandemError } from "../lib/errors.ts";
+import type { EndpointState } from "../model/endpoint-state.ts";
 import type { Logger } from "../model/logging.ts";
 import type { PodNoticeSink } from "../model/pod-notices.ts";
 import type { ConditionSink } from "../model/status.ts";
@@ -65,7 +67,7 @@ export interface Cluster {
   /** The agent is there. */
   announce(): void;
   /** This holds on the node now. */
-  tell(result: ComputeResult, tables: TableSnapshot): void;
+  tell(result: ComputeResult, tables: TableSnapshot, stateOf: (endpoint: DesiredEndpoint) => EndpointState): void;
   /** Everything was seen and is in the kernel, and pods can be added. */
   ready(): void;
   stop(): Promise<void>;
@@ -156,8 +158,8 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     identities: (onNews) =>
       config.identities === "cluster" ? clusterIdentities(onNews) : localIdentities(stateDir, conditions),
     announce: () => lease.start(),
-    tell: (result, tables) => {
-      publisher.publish(endpoints.of(result, tables));
+    tell: (result, tables, stateOf) => {
+      publisher.publish(endpoints.of(result, tables, stateOf));
       // Nobody is to count on policies of a node that enforces none.
       if (config.policyEnforcement !== "never") say({ policies: kernelPolicies.update(result, tables.policies) });
     },

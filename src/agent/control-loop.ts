@@ -7,6 +7,7 @@ import type { DesiredState } from "../compute/desired.ts";
 import type { RecordedAllocator } from "../identities/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
+import type { PendingChanges } from "../model/endpoint-state.ts";
 import type { LastGood } from "../model/last-good.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
@@ -21,6 +22,9 @@ const maxIntervalMs = 60_000;
 
 /** ms of rest after the dearest computations. */
 const longestRestMs = 1_000;
+
+/** ms from a change to the kernel after which it counts as on its way: most take a hundredth of that. */
+const lateMs = 1_000;
 
 /** Compute does not read these: they are for reports. Thousands of routes may change without any policy doing so. */
 const reportTables: ReadonlySet<TableName> = new Set<TableName>(["routes"]);
@@ -47,6 +51,9 @@ export class ControlLoop {
   #result: ComputeResult | null = null;
   #facts = 0;
   #applied = 0;
+  /** ms of the monotonic clock of the first change that is not in the kernel; null: all are. */
+  #behindSince: number | null = null;
+  #isRunning = false;
   #started = false;
   #settle: () => void = () => undefined;
   readonly #stopping = new AbortController();
@@ -71,6 +78,12 @@ export class ControlLoop {
     return { facts: this.#facts, applied: this.#applied };
   }
 
+  /** Whether changes have been on their way into the kernel for longer than usual. */
+  get pending(): PendingChanges {
+    if (this.#behindSince === null || this.#options.clock.monotonicMs() - this.#behindSince < lateMs) return "none";
+    return this.#isRunning ? "running" : "waiting";
+  }
+
   /** Follows the tables from now on. Resolves when a computation was applied for the first time, or with `stop`. */
   async start(): Promise<void> {
     const settled = new Promise<void>((resolve) => {
@@ -79,6 +92,7 @@ export class ControlLoop {
     this.#unsubscribe = this.#options.store.onChange(({ table, revision }) => {
       if (reportTables.has(table)) return;
       this.#facts = revision;
+      this.#behindSince ??= this.#options.clock.monotonicMs();
       this.#runner.trigger();
     });
     this.#facts = this.#options.store.revision;
@@ -103,6 +117,7 @@ export class ControlLoop {
   async #supervised(): Promise<void> {
     const { conditions } = this.#options;
     let computeMs = 0;
+    this.#isRunning = true;
     try {
       computeMs = await this.#run();
       conditions.report("control", []);
@@ -110,6 +125,8 @@ export class ControlLoop {
     } catch (error) {
       conditions.report("control", [failure(error)]);
       throw error;
+    } finally {
+      this.#isRunning = false;
     }
     await this.#rest(computeMs);
   }
@@ -141,6 +158,7 @@ export class ControlLoop {
     this.#result = result;
     await apply(result.desired);
     this.#applied = revision;
+    this.#behindSince = this.#facts > revision ? start : null;
     this.#options.applied?.(result, tables);
     const applyMs = clock.monotonicMs() - start - computeMs;
     log.debug({ revision, computeMs: Math.round(computeMs), applyMs: Math.round(applyMs) }, "applied");

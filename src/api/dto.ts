@@ -6,6 +6,7 @@
  * GET /v1/events?type=drop,verdict,flow&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
+import type { EndpointState } from "../model/endpoint-state.ts";
 import type { Problem } from "../model/status.ts";
 
 export interface StatusDto {
@@ -71,7 +72,7 @@ export interface StatusDto {
   readonly problems: readonly Problem[];
 }
 
-/** A pod of this node, or (0, "node/NAME", without a device) the node itself. */
+/** A pod of this node, or (0, "node/NAME", without a device) the node itself, or (0, without a device) a pod that is not Tandem's. */
 export interface EndpointDto {
   readonly id: number;
   readonly pod: string;
@@ -82,7 +83,10 @@ export interface EndpointDto {
   readonly ipv6: string | null;
   readonly identity: number;
   readonly labels: readonly string[];
-  readonly state: "closed" | "ready";
+  /** unmanaged: a pod of this node that has its network from somebody else; no policy is enforced for it here. */
+  readonly state: EndpointState | "unmanaged";
+  /** Why it is in that state, where the state does not say it. */
+  readonly reason: string | null;
   readonly policyRevision: number;
   readonly policySet: number;
   readonly enforcement: { readonly ingress: boolean; readonly egress: boolean };

@@ -29,16 +29,17 @@ Examples:
 }
 
 function detailsText(context: CliContext, row: EndpointDetailsDto): string {
-  const { id, pod, state, ipv4, ipv6, ifname, identity, labels, enforcement, policyAuditMode, rules } = row;
+  const { id, pod, state, reason, ipv4, ipv6, ifname, identity, labels, enforcement, policyAuditMode, rules } = row;
   const addresses = [ipv4, ipv6].filter((address) => address !== null).join(", ") || "no address";
   const inKernel = row.policySet === 0 ? "no policy set in the kernel" : `policy set ${row.policySet} in the kernel`;
   const paint = painter(context, state === "ready" ? "green" : "red");
   const lines = [
-    `${painter(context, "bold")(pod)}: endpoint ${id}, ${paint(state)}, ${addresses}${ifname === "" ? "" : `, ${ifname}`}`,
+    `${painter(context, "bold")(pod)}: ${state === "unmanaged" ? "" : `endpoint ${id}, `}${paint(state)}, ${addresses}${ifname === "" ? "" : `, ${ifname}`}`,
     `identity ${identity}: ${labels.join(" ") || "not known yet"}`,
     `policy: ingress ${enforced(enforcement.ingress)}, egress ${enforced(enforcement.egress)}${policyAuditMode.active ? ", audit mode: drops are reported, not made" : ""}`,
     `${inKernel}, revision ${row.policyRevision}`,
   ];
+  if (reason !== null) lines.splice(1, 0, reason);
   if (rules === null) lines.push("its Pod object is not known yet: it has no rules, and is closed");
   else {
     lines.push(`selected by ${rules.selectedBy.join(", ") || "no policy"}`);

@@ -99,7 +99,7 @@ function endpointRow(
   paint: { readonly good: (text: string) => string; readonly bad: (text: string) => string },
 ): readonly CellInput[] {
   return [
-    row.id,
+    row.state === "unmanaged" ? "-" : row.id,
     enforcement(row.enforcement.ingress, row),
     enforcement(row.enforcement.egress, row),
     row.identity,

@@ -13,21 +13,14 @@ import type { Logger } from "../model/logging.ts";
 import type { TableStore } from "../model/store.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
+import { checkEndpoint } from "./check.ts";
 import { DeleteQueue } from "./delete-queue.ts";
 import { EndpointFiles, type EndpointRecord } from "./endpoint-files.ts";
 import { EndpointIds } from "./endpoint-ids.ts";
-import { badRequest, CniError, cniCodes, describe, errorOutput, notReady, starting, tryAgain } from "./errors.ts";
+import { CniError, cniCodes, describe, errorOutput, notReady, starting, tryAgain } from "./errors.ts";
 import { AddressPools, type AddressUsage } from "./ipam.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import {
-  type AddCall,
-  answerVersion,
-  type CheckCall,
-  type CniCall,
-  type DelCall,
-  type GcCall,
-  parseRequest,
-} from "./request.ts";
+import { type AddCall, answerVersion, type CniCall, type DelCall, type GcCall, parseRequest } from "./request.ts";
 import { reconcileWithKernel } from "./restore.ts";
 import { addResult } from "./result.ts";
 import { compareLink, configureLink, createLink, removeLink } from "./wiring.ts";
@@ -68,6 +61,8 @@ export class CniService {
   readonly #mutex = new KeyedMutex();
   /** ADDs under way, so that a DEL need not wait for their policy. */
   readonly #adding = new Map<string, AbortController>();
+  /** Containers whose network is being taken down, or could not be yet. */
+  readonly #leaving = new Set<string>();
   #restored = false;
 
   constructor(options: CniOptions) {
@@ -158,6 +153,10 @@ export class CniService {
     }
   }
 
+  isLeaving(containerId: string): boolean {
+    return this.#leaving.has(containerId);
+  }
+
   addresses(): readonly AddressUsage[] {
     return this.#pools.usage();
   }
@@ -176,7 +175,9 @@ export class CniService {
         await this.#del(call);
         return "";
       case "CHECK":
-        await this.#mutex.run(call.containerId, () => this.#check(call));
+        await this.#mutex.run(call.containerId, () =>
+          checkEndpoint(this.#options.native, this.#records.get(call.containerId), call),
+        );
         return "";
       case "GC":
         await this.replayDeletes();
@@ -328,12 +329,14 @@ export class CniService {
   /** Link first: as long as it is there, its address must not go to another pod. Repeating it does no harm. */
   async #dismantle(record: EndpointRecord): Promise<void> {
     const { containerId, id } = record.row;
+    this.#leaving.add(containerId);
     await removeLink(this.#options.native, containerId);
     this.#options.store.delete("localEndpoints", containerId);
     await this.#files.remove(containerId);
     this.#records.delete(containerId);
     this.#pools.release(record.row);
     this.#ids.release(id);
+    this.#leaving.delete(containerId);
   }
 
   async #del(call: DelCall): Promise<void> {
@@ -343,31 +346,6 @@ export class CniService {
       if (record === undefined || record.row.ifname !== call.ifname) return;
       await this.#dismantle(record);
       this.#options.log.info({ pod: record.row.pod, id: record.row.id }, "pod removed");
-    });
-  }
-
-  async #check(call: CheckCall): Promise<void> {
-    const record = this.#records.get(call.containerId);
-    if (record === undefined || record.row.ifname !== call.ifname) {
-      throw badRequest(cniCodes.unknownContainer, `container ${call.containerId}`, `has no ${call.ifname} of Tandem`);
-    }
-    const { row } = record;
-    const problems = [...(await compareLink(this.#options.native, record, call.netns))];
-    for (const [address, bits] of [
-      [row.ipv4, 32],
-      [row.ipv6, 128],
-    ] as const) {
-      if (address !== null && !call.previousAddresses.includes(`${address.text}/${bits}`)) {
-        problems.push(`prevResult lacks ${address.text}/${bits}`);
-      }
-    }
-    if (problems.length === 0) return;
-    throw new CniError({
-      code: "CNI_CHANGED",
-      cniCode: cniCodes.changed,
-      object: `Pod ${row.pod}`,
-      message: problems.join("; "),
-      remedy: "delete the pod, so that it is made again",
     });
   }
 

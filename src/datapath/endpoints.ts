@@ -55,6 +55,8 @@ export class EndpointReconciler {
   /** Pods whose every endpoint is open with the policy of the last update, with their devices. */
   #ready = new Map<string, readonly number[]>();
   readonly #byId = new Map<number, Endpoint>();
+  /** By the endpoint's number. */
+  readonly #heldBack = new Map<number, string>();
 
   constructor(native: MapNative, byDevice: MapInfo, byAddress: MapInfo) {
     this.devices = new MapTable(native, byDevice, this.counters, (key) => `pod at ${deviceText(key)}`);
@@ -89,10 +91,12 @@ export class EndpointReconciler {
   stateOf(id: number): EndpointState | null {
     const value = this.#byId.get(id);
     if (value === undefined) return null;
+    const heldBack = this.#heldBack.get(id);
     return {
       state: isClosed(value) ? "closed" : "ready",
       policyRevision: value.policyRevision,
       policySet: value.policySet,
+      ...(heldBack !== undefined && { heldBack }),
     };
   }
 
@@ -243,8 +247,10 @@ export class EndpointReconciler {
   #settle(desired: readonly DesiredEndpoint[], wanted: ReadonlyMap<number, Wanted>): void {
     const ready = new Map<string, number[]>();
     const notReady = new Set<string>();
+    this.#heldBack.clear();
     for (const { row } of desired) {
       const decided = wanted.get(row.ifindex);
+      if (decided !== undefined && decided.heldBack !== null) this.#heldBack.set(row.id, decided.heldBack.detail);
       const isReady =
         decided !== undefined &&
         decided.heldBack === null &&

@@ -48,6 +48,8 @@ export interface EndpointState {
   readonly policyRevision: number;
   /** Number of the policy set, 0: none. */
   readonly policySet: number;
+  /** Why it does not have the policy of the last update. Not set: it has. */
+  readonly heldBack?: string;
 }
 
 export interface KernelFlow {

@@ -3,6 +3,7 @@ import type { ComputeResult } from "../compute/result.ts";
 import type { DesiredEndpoint } from "../compute/desired.ts";
 import type { KubeObject } from "../kube/index.ts";
 import type { EndpointStatus } from "../kube-objects/index.ts";
+import type { EndpointState } from "../model/endpoint-state.ts";
 import type { TableSnapshot } from "../model/store.ts";
 import type { PodRow } from "../model/tables.ts";
 
@@ -24,8 +25,13 @@ export class CiliumEndpoints {
   /**
    * By "namespace/pod", each the same object as before if nothing about it changed. Pods whose Pod object is not known are not among them: theirs
    * would have no owner.
+   * @param stateOf with what is in the kernel now
    */
-  of({ desired, identitiesInUse }: ComputeResult, { pods, nodes }: PublishedTables): ReadonlyMap<string, KubeObject> {
+  of(
+    { desired, identitiesInUse }: ComputeResult,
+    { pods, nodes }: PublishedTables,
+    stateOf: (endpoint: DesiredEndpoint) => EndpointState,
+  ): ReadonlyMap<string, KubeObject> {
     const node = nodes.get(this.#nodeName)?.addresses.map(({ text }) => text)[0] ?? "";
     const made = new Map<string, Made>();
     for (const endpoint of desired.endpoints) {
@@ -33,18 +39,27 @@ export class CiliumEndpoints {
       const pod = pods.get(key);
       if (pod === undefined || pod.uid === "" || (uid !== null && uid !== "" && uid !== pod.uid)) continue;
       const labels = identitiesInUse.get(endpoint.identity)?.texts ?? [];
-      const from = [endpoint.row, endpoint.identity, endpoint.set, pod, labels, node];
+      const state = stateOf(endpoint);
+      const from = [endpoint.row, endpoint.identity, state, pod, labels, node];
       const before = this.#made.get(key);
       const same = before?.from.every((part, at) => part === from[at]) ?? false;
-      made.set(key, same && before !== undefined ? before : { from, object: objectOf(endpoint, pod, labels, node) });
+      made.set(
+        key,
+        same && before !== undefined ? before : { from, object: objectOf(endpoint, state, pod, labels, node) },
+      );
     }
     this.#made = made;
     return new Map([...made].map(([key, { object }]) => [key, object]));
   }
 }
 
-function objectOf(endpoint: DesiredEndpoint, pod: PodRow, labels: readonly string[], node: string): KubeObject {
-  const { row, identity, set } = endpoint;
+function objectOf(
+  { row, identity }: DesiredEndpoint,
+  state: EndpointState,
+  pod: PodRow,
+  labels: readonly string[],
+  node: string,
+): KubeObject {
   const { namespace, name, uid, ports, serviceAccount } = pod;
   const addressing = {
     ...(row.ipv4 === null ? {} : { ipv4: row.ipv4.text }),
@@ -60,7 +75,7 @@ function objectOf(endpoint: DesiredEndpoint, pod: PodRow, labels: readonly strin
     },
     identity: { id: identity, labels: [...labels] },
     networking: { addressing: [addressing], node },
-    state: set === null ? "waiting-for-identity" : "ready",
+    state,
     "named-ports": ports.flatMap(({ name: portName, port, protocol }) =>
       portName === null ? [] : [{ name: portName, port, protocol }],
     ),

@@ -69,9 +69,10 @@ test("ADD of a pod whose object the agent does not know yet waits, closed, and e
       const { stdout } = await lab.agent("node-1", ["endpoint", "list", "--json"]);
       return (JSON.parse(stdout) as readonly EndpointDto[]).find((one) => one.pod === "default/early");
     };
-    await lab.until("the endpoint is known", async () => (await endpoint()) !== undefined);
+    // It is creating until a computation has seen it.
+    await lab.until("the endpoint is known", async () => (await endpoint())?.state === "waiting-for-identity");
     const { ipv4, state } = (await endpoint()) ?? {};
-    t.is(state, "closed");
+    t.is(state, "waiting-for-identity");
     const pings = async () => (await lab.exec("default/client", ["ping", "-c", "1", "-W", "5", ipv4 ?? ""])).code === 0;
     t.false(await pings());
     t.false(ended);

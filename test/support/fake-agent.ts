@@ -44,6 +44,7 @@ const queries: AgentQueries = {
       identity: 256,
       labels: ["k8s:app=web", "k8s:tier=front"],
       state: "ready",
+      reason: null,
       policyRevision: 3,
       policySet: 1,
       enforcement: { ingress: true, egress: false },

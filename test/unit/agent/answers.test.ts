@@ -7,6 +7,7 @@ import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../s
 import type { Problem } from "../../../src/model/status.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import type { LocalEndpointRow } from "../../../src/model/tables.ts";
+import { pod } from "../compute/support.ts";
 import { direction, set } from "../datapath/world.ts";
 
 function address(text: string): Address {
@@ -186,9 +187,10 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     store: tables(),
     conditions: { problems: () => [] },
     datapath,
-    cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }] },
+    cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }], isLeaving: () => false },
+    unmanaged: () => [],
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
-    loop: { result, revision: { facts: 2, applied: 1 } },
+    loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
     clock: { now: () => 100_000, monotonicMs: () => 400 },
     monotonicNs: () => 5_000_000_000n,
     ...overrides,
@@ -239,10 +241,10 @@ test("a node is not ok before it is ready, with an error, a stale source or a mi
 });
 
 test("before the first computation everything is empty, and answered", async (t) => {
-  const made = answers({ loop: { result: null, revision: { facts: 0, applied: 0 } } });
+  const made = answers({ loop: { result: null, revision: { facts: 0, applied: 0 }, pending: "none" } });
   t.like(await made.status(), { ok: false, ready: false, readyMs: null, counts: { policies: 0, services: 0 } });
   t.deepEqual([made.identities(), made.policies(), made.services()], [[], [], []]);
-  t.like(made.endpoints()[0], { id: 7, identity: 0, state: "ready" });
+  t.like(made.endpoints()[0], { id: 7, identity: 0, state: "restoring", policySet: 2 });
   t.deepEqual((await made.ipcache())[0], { address: "10.0.1.2", identity: 256, labels: [] });
 });
 
@@ -259,6 +261,31 @@ test("endpoints, policies and services join what compute wants with what the ker
   );
 });
 
+test("an endpoint says how far it is, and why it is not ready", (t) => {
+  const row = (overrides: Partial<AnswersOptions>) => answers(overrides).endpoints()[0];
+  const kernel = (state: "closed" | "ready", heldBack?: string) => ({
+    datapath: {
+      ...datapath,
+      endpointState: () => ({ state, policyRevision: 4, policySet: 2, ...(heldBack !== undefined && { heldBack }) }),
+    },
+  });
+  const addresses = () => [];
+  t.like(row({}), { state: "ready", reason: null });
+  t.like(row({ cni: { addresses, isLeaving: (container) => container === "c1" } }), { state: "disconnecting" });
+  t.like(row({ loop: { result, revision: { facts: 2, applied: 1 }, pending: "running" } }), { state: "regenerating" });
+  t.like(row(kernel("closed", "more than 512 groups")), {
+    state: "not-ready",
+    reason: "more than 512 groups; it is closed",
+  });
+  t.is(row(kernel("ready", "more than 512 groups"))?.state, "waiting-to-regenerate");
+});
+
+test("a pod that is not Tandem's is in the list, after all that are, and is no endpoint", (t) => {
+  const made = answers({ unmanaged: () => [pod("before", { addresses: [address("10.0.1.9")] })] });
+  t.like(made.endpoints().at(-1), { id: 0, pod: "shop/before", state: "unmanaged", ipv4: "10.0.1.9", policySet: 0 });
+  t.is(made.endpoints().find(({ id }) => id === 0)?.pod, "node/n1");
+});
+
 test("the node itself is an endpoint of its own, with its enforcement, where policies can be about it", (t) => {
   const plain = answers().endpoints().at(-1);
   t.like(plain, { id: 0, pod: "node/n1", identity: 1, labels: ["reserved:host", "k8s:pool=a"], state: "ready" });
@@ -266,7 +293,7 @@ test("the node itself is an endpoint of its own, with its enforcement, where pol
 
   const closed = { ...direction([9]), enforced: true };
   const desired = { ...result.desired, sets: [set("node", closed)], host: { set: "node", audit: true } };
-  const loop = { result: { ...result, desired }, revision: { facts: 2, applied: 1 } };
+  const loop = { result: { ...result, desired }, revision: { facts: 2, applied: 1 }, pending: "none" as const };
   const hostState = () => ({ state: "ready" as const, policyRevision: 4, policySet: 9 });
   t.like(
     answers({ loop, datapath: { ...datapath, hostState } })

@@ -30,7 +30,7 @@ function result(id: number, key: string): ComputeResult {
 }
 
 /** @param computeMs how long a computation blocks */
-function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}) {
+function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}, time: Clock = clock) {
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
@@ -58,7 +58,7 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}
     },
     lastValid: { keep: (versions) => void kept.push(versions.size) },
     conditions: { report: (topic, problems) => void reports.set(topic, problems) },
-    clock,
+    clock: time,
     log: silentLogger,
   });
   return { store, loop, steps, kept, reports };
@@ -92,6 +92,35 @@ test("an apply that fails is a condition until a later one succeeds, and only th
   await loop.stop();
   t.deepEqual(reports.get("control"), []);
   t.is(steps.filter((step) => step === "apply").length, 3);
+});
+
+test("changes that are long on their way are pending until they are in the kernel", async (t) => {
+  let passedMs = 0;
+  const time = { ...clock, monotonicMs: () => clock.monotonicMs() + passedMs };
+  let write = () => {};
+  let hold = false;
+  const held = () =>
+    new Promise<void>((resolve) => {
+      write = resolve;
+    });
+  const apply = async () => (hold ? held() : undefined);
+  const { store, loop, steps } = setUp(apply, 0, undefined, time);
+  await loop.start();
+  t.is(loop.pending, "none");
+  passedMs += 60_000;
+  t.is(loop.pending, "none", "nothing waits, however long nothing came");
+  hold = true;
+  steps.splice(0);
+  store.upsert("namespaces", "a", { name: "a", labels: {} });
+  while (!steps.includes("apply")) await new Promise((resolve) => setTimeout(resolve, 2));
+  passedMs += 60_000;
+  t.is(loop.pending, "running");
+  hold = false;
+  const { facts } = loop.revision;
+  write();
+  while (loop.revision.applied < facts) await new Promise((resolve) => setTimeout(resolve, 2));
+  t.is(loop.pending, "none");
+  await loop.stop();
 });
 
 test("after a dear computation the loop rests as long: changes that never end do not take the event loop", async (t) => {

@@ -1,4 +1,5 @@
 import test from "ava";
+import type { EndpointState } from "../../../src/model/endpoint-state.ts";
 import { CiliumEndpoints } from "../../../src/publish/cilium-endpoints.ts";
 import { address, Bench, pod, policy } from "../compute/support.ts";
 
@@ -20,7 +21,7 @@ test("a pod of this node is told with its numbers, labels, addresses and owner; 
     .pods(pod("elsewhere", { node: "n2", uid: "uid-2", addresses: [address("10.1.2.2")] }));
   const endpoints = new CiliumEndpoints("n1");
   const result = bench.compute();
-  const told = endpoints.of(result, bench.store.snapshot());
+  const told = endpoints.of(result, bench.store.snapshot(), () => "ready");
   t.deepEqual([...told.keys()], ["shop/web"]);
   const identity = result.identityOfPod.get("shop/web") ?? 0;
   t.deepEqual(told.get("shop/web"), {
@@ -46,9 +47,20 @@ test("a pod of this node is told with its numbers, labels, addresses and owner; 
   });
 
   bench.policies(policy("NetworkPolicy", { podSelector: {} }));
-  t.is(endpoints.of(bench.compute(), bench.store.snapshot()).get("shop/web"), told.get("shop/web"));
+  t.is(endpoints.of(bench.compute(), bench.store.snapshot(), () => "ready").get("shop/web"), told.get("shop/web"));
   bench.pods(pod("web", { ...uid, labels: { app: "other" }, addresses: [address("10.1.1.2")] }));
-  t.not(endpoints.of(bench.compute(), bench.store.snapshot()).get("shop/web"), told.get("shop/web"));
+  t.not(endpoints.of(bench.compute(), bench.store.snapshot(), () => "ready").get("shop/web"), told.get("shop/web"));
+});
+
+test("how far an endpoint is, is told anew when it changes", (t) => {
+  const bench = new Bench().local(pod("web", { ...uid, addresses: [address("10.1.1.2")] }));
+  const endpoints = new CiliumEndpoints("n1");
+  const told = (state: EndpointState) =>
+    endpoints.of(bench.compute(), bench.store.snapshot(), () => state).get("shop/web");
+  const [before, same, after] = [told("not-ready"), told("not-ready"), told("ready")];
+  t.like(before, { status: { state: "not-ready" } });
+  t.is(before, same);
+  t.like(after, { status: { state: "ready" } });
 });
 
 test("an endpoint without its Pod object, or of another pod of that name, is not told of", (t) => {
@@ -56,5 +68,5 @@ test("an endpoint without its Pod object, or of another pod of that name, is not
     .endpoint(pod("unknown", { addresses: [address("10.1.1.2")] }))
     .pods(pod("anew", { uid: "uid-2" }))
     .endpoint(pod("anew", { addresses: [address("10.1.1.3")] }), uid);
-  t.deepEqual([...new CiliumEndpoints("n1").of(bench.compute(), bench.store.snapshot()).keys()], []);
+  t.deepEqual([...new CiliumEndpoints("n1").of(bench.compute(), bench.store.snapshot(), () => "ready").keys()], []);
 });
