@@ -72,6 +72,7 @@ struct context {
 	/* the rest is written before it is read, if it is read at all; `begin` zeroes what later steps add to */
 	struct translation translated;
 	struct tracked tracked;
+	__u32 scope;  /* enum service_scope: of which services the packet's sender is a client */
 	__u32 reason; /* why the packet must not pass, 0 so far */
 	__u32 now;    /* seconds of CLOCK_MONOTONIC */
 	struct packet inner; /* of an ICMP error */

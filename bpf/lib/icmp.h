@@ -122,6 +122,7 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 	struct packet *outer = &context->packet, *inner = &context->inner;
 	struct ct_entry *entry;
 	struct address self __attribute__((aligned(8)));
+	const bool outside = context->scope == SCOPE_OUTSIDE;
 	__u32 inner_low;
 	bool from_initiator;
 
@@ -134,12 +135,15 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 	entry = inner_flow(context, &inner_low, v6);
 	if (!entry)
 		return UNRELATED;
+	if (outside && !(entry->flags & CT_SERVICE))
+		return UNRELATED;
 	if (entry->flags & CT_SERVICE) {
-		/* a client complains about a reply, of which it knows the service's address; the flow is that with the backend */
+		/* a client, or a router on the way to one that is outside, complains about a reply, of which it knows the service's
+		 * address; the flow is that with the backend */
 		struct address backend __attribute__((aligned(8))) = entry->nat_address;
 		__be16 port = entry->nat_port;
 
-		if (!source->here || is_initiator_source(entry, inner_low) || same_address(&backend, &outer->source, v6))
+		if (!(source->here || outside) || is_initiator_source(entry, inner_low) || same_address(&backend, &outer->source, v6))
 			return UNRELATED;
 		if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &backend, port, v6) ||
 		    rewrite(skb, outer, NAT_DESTINATION, &backend, 0, v6))
@@ -148,6 +152,12 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 		if (!entry || !(entry->flags & CT_NAT) || is_initiator_source(entry, inner_low) ||
 		    !is_current(entry, true, source))
 			return BROKEN;
+		if (outside) {
+			const struct endpoint *pod = endpoint_at(&outer->destination);
+
+			if (pod && entry->ingress_revision != pod->policy_revision)
+				return BROKEN;
+		}
 		return RELATED;
 	}
 	from_initiator = is_initiator_source(entry, inner_low);

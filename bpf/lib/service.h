@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Services per packet, for what skips the socket hook (raw sockets, kernel clients, sandboxes): the first packet of a client
- * picks a backend, an entry (client, VIP) keeps the choice. */
+/* Services per packet, for what skips the socket hook (raw sockets, kernel clients, sandboxes) and for clients outside of the node: the first
+ * packet of a client picks a backend, an entry (client, VIP) keeps the choice. */
 #ifndef TANDEM_LIB_SERVICE_H
 #define TANDEM_LIB_SERVICE_H
 
@@ -8,15 +8,18 @@
 #include "conntrack.h"
 #include "nat.h"
 
-static __always_inline struct service *find_service(const struct address *address, __be16 port, __u8 protocol, const bool v6)
+static __always_inline struct service *find_service(const struct packet *packet, __u32 scope, const bool v6)
 {
+	const struct address *address = &packet->destination;
+	const __be16 port = packet->destination_port;
+
 	if (v6) {
-		struct service6_key key = {.port = port, .protocol = protocol};
+		struct service6_key key = {.port = port, .protocol = packet->protocol, .scope = scope};
 
 		key.address = *address;
 		return bpf_map_lookup_elem(&service6, &key);
 	} else {
-		struct service4_key key = {.port = port, .protocol = protocol};
+		struct service4_key key = {.port = port, .protocol = packet->protocol, .scope = scope};
 
 		key.address = *ipv4_of((struct address *)address);
 		return bpf_map_lookup_elem(&service4, &key);
@@ -31,9 +34,11 @@ static __always_inline bool is_settled(const struct ct_entry *entry, const struc
 }
 
 /* Writes the backend of a new choice into `fresh`; false: there is none. */
-static __always_inline bool choose_backend(const struct packet *packet, struct service *service, struct ct_entry *fresh,
-					   __u32 now, const bool v6)
+static __always_inline bool choose_backend(const struct context *context, struct service *service, struct ct_entry *fresh,
+					   const bool v6)
 {
+	const struct packet *packet = &context->packet;
+	const __u32 now = context->now;
 	struct affinity_key key = {.port = packet->destination_port, .protocol = packet->protocol, .kind = AFFINITY_ADDRESS};
 	const bool affine = service->flags & SERVICE_AFFINITY;
 	struct service_backend *backend;
@@ -52,7 +57,7 @@ static __always_inline bool choose_backend(const struct packet *packet, struct s
 	}
 	backend = random_backend(service);
 	if (!backend) { /* none, or the service has just got another table: then the old one's slots are gone */
-		service = find_service(&packet->destination, packet->destination_port, packet->protocol, v6);
+		service = find_service(packet, context->scope, v6);
 		backend = service ? random_backend(service) : NULL;
 		if (!backend)
 			return false;
@@ -84,7 +89,7 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 		chosen = entry->flags & CT_SERVICE;
 	keep = chosen && under_way;
 	if (!keep) {
-		service = find_service(&packet->destination, packet->destination_port, packet->protocol, v6);
+		service = find_service(packet, context->scope, v6);
 		if (!service)
 			return 0;
 		if (chosen && entry) {
@@ -93,6 +98,9 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 			keep = entry->nat_id == service->id;
 		}
 	}
+	/* before anything is written: what is here does not come in from outside */
+	if (context->scope == SCOPE_OUTSIDE && (is_here(&packet->source, v6) || is_nobody(&packet->source, v6)))
+		return REASON_SPOOFED_ADDRESS;
 	if (keep && entry) {
 		to = entry->nat_address;
 		to_port = entry->nat_port;
@@ -100,7 +108,7 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 		if (entry->last_used != now)
 			entry->last_used = now;
 	} else {
-		if (!service || !choose_backend(packet, service, &fresh, now, v6))
+		if (!service || !choose_backend(context, service, &fresh, v6))
 			return REASON_NO_BACKEND;
 		to = fresh.nat_address;
 		to_port = fresh.nat_port;

@@ -10,6 +10,61 @@
 #include "../lib/icmp.h"
 #include "../lib/service.h"
 
+/* What was sent to an address of no pod: where that is a service's which clients outside may use, a pod of this node becomes the destination.
+ * Nothing is done for others, which are the node's own or forwarded. */
+static __always_inline struct endpoint *enter_service(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	struct packet *packet = &context->packet;
+	struct endpoint *pod;
+
+	if (!has_ports(packet->protocol))
+		return NULL;
+	if (packet->flags & PACKET_LATER_FRAGMENT) {
+		/* the first one left its ports under the service's address; without them it may be anybody's */
+		borrow_ports(skb);
+		if (context->reason) {
+			context->reason = 0;
+			return NULL;
+		}
+	}
+	if (!find_service(packet, SCOPE_OUTSIDE, v6))
+		return NULL;
+	if (packet->flags & PACKET_FIRST_FRAGMENT)
+		borrow_ports(skb);
+	context->scope = SCOPE_OUTSIDE;
+	look_up_flow(context, v6);
+	if (v6)
+		translate6(skb);
+	else
+		translate4(skb);
+	if (context->reason || !context->translated.flags)
+		return NULL;
+	pod = endpoint_at(&packet->destination);
+	if (!pod) /* it has left, and the services do not know it yet */
+		context->reason = REASON_NO_BACKEND;
+	return pod;
+}
+
+/* An ICMP error to a service's address, about what one of its backends sent to a client outside (a router's "too big", say). */
+static __always_inline struct endpoint *enter_service_error(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const struct address *source = &context->packet.source;
+	struct endpoint *pod = NULL;
+
+	context->scope = SCOPE_OUTSIDE;
+	if (follows_flow(skb, context, NULL, NULL, v6)) {
+		pod = endpoint_at(&context->packet.destination);
+		if (!pod)
+			context->reason = REASON_NO_BACKEND;
+		else if (pod->flags & ENDPOINT_CLOSED)
+			context->reason = REASON_NOT_READY;
+		else if (is_here(source, v6) || is_nobody(source, v6))
+			context->reason = REASON_SPOOFED_ADDRESS;
+	}
+	context->scope = SCOPE_INSIDE;
+	return pod;
+}
+
 static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v6)
 {
 	struct context *context = begin(l3);
@@ -24,6 +79,18 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	parse(skb, v6);
 	/* what is neither for a pod of this node nor for a node with a policy is the stack's to judge, malformed or not */
 	end = endpoint_at(&packet->destination);
+	if (!end && !context->reason) {
+		if (packet->flags & PACKET_ICMP_ERROR) {
+			end = enter_service_error(skb, context, v6);
+			to_host = !end;
+			if (end || context->reason)
+				goto judged;
+		} else {
+			end = enter_service(skb, context, v6);
+			if (context->reason)
+				goto dropped;
+		}
+	}
 	to_host = !end;
 	if (to_host) {
 		end = host_with_policy();
@@ -51,7 +118,7 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 		if (context->reason)
 			goto dropped;
 	}
-	entry = current_flow(context, look_up_flow(context, v6), false, v6);
+	entry = current_flow(context, look_up_flow(context, v6), true, v6);
 	if (context->reason)
 		goto dropped;
 	/* new flows are looked at when they are opened; of others only those with both ends here can be abused from outside */
@@ -147,7 +214,7 @@ static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6
 	packet = &context->packet;
 	parse(skb, v6);
 	if (!context->reason && !(packet->flags & PACKET_LATER_FRAGMENT) && has_ports(packet->protocol) &&
-	    find_service(&packet->destination, packet->destination_port, packet->protocol, v6))
+	    find_service(packet, SCOPE_INSIDE, v6))
 		return drop(skb, context, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
 	host = sending_host(skb);
 	return host ? host_sends(skb, context, host, v6) : TC_ACT_OK;

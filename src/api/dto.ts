@@ -125,6 +125,8 @@ export interface ServiceDto {
   readonly frontend: string;
   readonly protocol: string;
   readonly backends: readonly string[];
+  /** Pods of this node that serve clients outside of it; null: those are not served here. */
+  readonly outside: readonly string[] | null;
 }
 
 export interface RouteDto {

@@ -117,10 +117,11 @@ function enforcement(closed: boolean, { policyAuditMode }: EndpointDto): string 
 
 export function serviceRow(row: ServiceDto): readonly CellInput[] {
   const backends = row.backends.map((backend, at) => `${at + 1} => ${backend}/${row.protocol} (active)`);
+  const outside = row.outside === null ? [] : [`from outside => ${row.outside.join(", ") || "none: dropped"}`];
   return [
     row.service,
     `${row.frontend}/${row.protocol}`,
     row.type,
-    backends.join("\n") || "none: connections are refused",
+    [backends.join("\n") || "none: connections are refused", ...outside].join("\n"),
   ];
 }

@@ -17,6 +17,7 @@ import {
   service6Key,
   serviceBackend,
   serviceBackendKey,
+  ServiceScope,
 } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
 import { type MapNative, readEntries } from "./map-table.ts";
@@ -48,11 +49,12 @@ export async function readServices(native: MapNative, map: MapOf): Promise<reado
     ["service6", service6Key],
   ] as const) {
     for (const { key, value } of await readEntries(native, map(name))) {
-      const { address, port, protocol } = codec.decode(key);
+      const { address, port, protocol, scope } = codec.decode(key);
       const { id, backends: count } = service.decode(value);
       all.push({
         frontend: { address: typeof address === "number" ? addressOfNumber(address) : addressFromBytes(address), port },
         protocol,
+        outside: scope === ServiceScope.outside,
         backends: Array.from({ length: count }, (_, slot) => backends.get(`${id} ${slot}`) ?? []).flat(),
       });
     }

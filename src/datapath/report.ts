@@ -102,6 +102,8 @@ export interface PolicyJudgement {
 export interface KernelService {
   readonly frontend: Endpoint;
   readonly protocol: number;
+  /** For clients who come by an uplink; else for the node's pods and its own processes. */
+  readonly outside: boolean;
   readonly backends: readonly Endpoint[];
 }
 

@@ -1,5 +1,5 @@
 /**
- * Services in the kernel: service4/6 (address, port, protocol -> table) and service_backend (table, slot -> backend). All entries are ours. A
+ * Services in the kernel: service4/6 (address, port, protocol, kind of client -> table) and service_backend (table, slot -> backend). All entries are ours. A
  * change of backends fills a new table under a fresh id, switches the service with one write, and removes the old table last, so a
  * reader never sees half of a table. A service without backends has table 0.
  *
@@ -13,6 +13,7 @@ import type { MapInfo } from "../native/contract.ts";
 import {
   type MapName,
   ServiceFlags,
+  ServiceScope,
   type Service,
   service,
   service4Key,
@@ -61,7 +62,7 @@ export class ServiceReconciler {
   readonly #frontends: { readonly 4: MapTable; readonly 6: MapTable };
   /** Table id -> slots end to end, as they are in the kernel. */
   readonly #tables = new Map<number, Buffer>();
-  readonly #encoded = new WeakMap<DesiredFrontend, Encoded>();
+  readonly #encoded = new WeakMap<DesiredFrontend, readonly Encoded[]>();
   #last: readonly DesiredFrontend[] | null = null;
   #slots = 0;
   #next = 1;
@@ -134,10 +135,11 @@ export class ServiceReconciler {
   async #pass(desired: readonly DesiredFrontend[]): Promise<{ failures: readonly EntryFailure[]; removed: boolean }> {
     const wanted = new Map<string, Encoded>();
     for (const frontend of desired) {
-      const encoded = this.#encode(frontend);
-      // Two services of one address and port: the first one has it, whatever order they came in.
-      const place = `${encoded.family}${encoded.key}`;
-      if (!wanted.has(place)) wanted.set(place, encoded);
+      for (const encoded of this.#encode(frontend)) {
+        // Two services of one address and port: the first one has it, whatever order they came in.
+        const place = `${encoded.family}${encoded.key}`;
+        if (!wanted.has(place)) wanted.set(place, encoded);
+      }
     }
     const ids = new Map<Encoded, number>();
     const fresh: NewTable[] = [];
@@ -234,31 +236,41 @@ export class ServiceReconciler {
     return this.tables.flatMap(({ actual }) => [...actual.values()].map((value) => service.decode(value)));
   }
 
-  /** Rows that are the same object are encoded once. */
-  #encode(frontend: DesiredFrontend): Encoded {
+  /** An entry for clients of each kind. Rows that are the same object are encoded once. */
+  #encode(frontend: DesiredFrontend): readonly Encoded[] {
     const known = this.#encoded.get(frontend);
     if (known !== undefined) return known;
-    const { address, port, protocol, external, affinitySeconds, backends } = frontend;
-    const key =
-      address.family === 4
-        ? service4Key.encode({ address: addressNumber(address), port, protocol })
-        : service6Key.encode({ address: address.bytes, port, protocol });
-    const table = Buffer.alloc(backends.length * slotBytes);
-    for (const [slot, backend] of backends.entries()) {
-      const value = { address: toMappedBytes(backend.address), port: backend.port };
-      serviceBackend.encodeInto(table, slot * slotBytes, value);
-    }
-    const encoded: Encoded = {
-      family: address.family,
-      key: keyText(key),
-      table,
-      count: backends.length,
-      flags: (external ? ServiceFlags.external : 0) | (affinitySeconds === null ? 0 : ServiceFlags.affinity),
-      affinitySeconds: affinitySeconds ?? 0,
-    };
+    const { backends, outside } = frontend;
+    const inside = encode(frontend, ServiceScope.inside, backends);
+    const encoded = outside === undefined ? [inside] : [inside, encode(frontend, ServiceScope.outside, outside)];
     this.#encoded.set(frontend, encoded);
     return encoded;
   }
+}
+
+function encode(
+  { address, port, protocol, external, affinitySeconds }: DesiredFrontend,
+  scope: number,
+  backends: DesiredFrontend["backends"],
+): Encoded {
+  const place = { port, protocol, scope };
+  const key =
+    address.family === 4
+      ? service4Key.encode({ address: addressNumber(address), ...place })
+      : service6Key.encode({ address: address.bytes, ...place });
+  const table = Buffer.alloc(backends.length * slotBytes);
+  for (const [slot, backend] of backends.entries()) {
+    const value = { address: toMappedBytes(backend.address), port: backend.port };
+    serviceBackend.encodeInto(table, slot * slotBytes, value);
+  }
+  return {
+    family: address.family,
+    key: keyText(key),
+    table,
+    count: backends.length,
+    flags: (external ? ServiceFlags.external : 0) | (affinitySeconds === null ? 0 : ServiceFlags.affinity),
+    affinitySeconds: affinitySeconds ?? 0,
+  };
 }
 
 function serviceValue({ count, flags, affinitySeconds }: Encoded, id: number): Buffer {

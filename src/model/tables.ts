@@ -69,6 +69,10 @@ export interface ServiceRow {
   readonly publishNotReady: boolean;
   /** Local: clients in the cluster reach, by a cluster address, only backends of their own node. */
   readonly internalTrafficPolicy: "Cluster" | "Local";
+  /** Local: clients outside reach, by an outside address, only backends of the node that they came to. */
+  readonly externalTrafficPolicy: "Cluster" | "Local";
+  /** Only some clients outside may use its load balancer's addresses (loadBalancerSourceRanges). */
+  readonly restricted: boolean;
   readonly labels: Labels;
 }
 

@@ -71,6 +71,12 @@ export const CtFlags = {
   local: 2048,
 } as const;
 
+/** enum service_scope */
+export const ServiceScope = {
+  inside: 0,
+  outside: 1,
+} as const;
+
 /** enum service_flags */
 export const ServiceFlags = {
   affinity: 1,
@@ -658,6 +664,7 @@ export interface Service4Key {
   readonly address: number;
   readonly port: number;
   readonly protocol: number;
+  readonly scope: number;
 }
 export const service4Key: Codec<Service4Key> = makeCodec(
   "service4_key",
@@ -666,12 +673,13 @@ export const service4Key: Codec<Service4Key> = makeCodec(
     buffer.writeUInt32BE(value.address, offset);
     buffer.writeUInt16BE(value.port, offset + 4);
     buffer.writeUInt8(value.protocol, offset + 6);
-    buffer.fill(0, offset + 7, offset + 8);
+    buffer.writeUInt8(value.scope, offset + 7);
   },
   (buffer, offset) => ({
     address: buffer.readUInt32BE(offset),
     port: buffer.readUInt16BE(offset + 4),
     protocol: buffer.readUInt8(offset + 6),
+    scope: buffer.readUInt8(offset + 7),
   }),
 );
 
@@ -704,6 +712,7 @@ export interface Service6Key {
   readonly address: Uint8Array;
   readonly port: number;
   readonly protocol: number;
+  readonly scope: number;
 }
 export const service6Key: Codec<Service6Key> = makeCodec(
   "service6_key",
@@ -712,12 +721,13 @@ export const service6Key: Codec<Service6Key> = makeCodec(
     putBytes(buffer, offset, value.address, 16, "service6_key.address");
     buffer.writeUInt16BE(value.port, offset + 16);
     buffer.writeUInt8(value.protocol, offset + 18);
-    buffer.fill(0, offset + 19, offset + 20);
+    buffer.writeUInt8(value.scope, offset + 19);
   },
   (buffer, offset) => ({
     address: takeBytes(buffer, offset, 16),
     port: buffer.readUInt16BE(offset + 16),
     protocol: buffer.readUInt8(offset + 18),
+    scope: buffer.readUInt8(offset + 19),
   }),
 );
 
@@ -1336,7 +1346,7 @@ export const mapLayouts = {
         { of: "key", name: "address", offsetBits: 0, sizeBits: 32 },
         { of: "key", name: "port", offsetBits: 32, sizeBits: 16 },
         { of: "key", name: "protocol", offsetBits: 48, sizeBits: 8 },
-        { of: "key", name: "pad", offsetBits: 56, sizeBits: 8 },
+        { of: "key", name: "scope", offsetBits: 56, sizeBits: 8 },
         { of: "value", name: "id", offsetBits: 0, sizeBits: 32 },
         { of: "value", name: "backends", offsetBits: 32, sizeBits: 32 },
         { of: "value", name: "flags", offsetBits: 64, sizeBits: 32 },
@@ -1359,7 +1369,7 @@ export const mapLayouts = {
         { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
         { of: "key", name: "port", offsetBits: 128, sizeBits: 16 },
         { of: "key", name: "protocol", offsetBits: 144, sizeBits: 8 },
-        { of: "key", name: "pad", offsetBits: 152, sizeBits: 8 },
+        { of: "key", name: "scope", offsetBits: 152, sizeBits: 8 },
         { of: "value", name: "id", offsetBits: 0, sizeBits: 32 },
         { of: "value", name: "backends", offsetBits: 32, sizeBits: 32 },
         { of: "value", name: "flags", offsetBits: 64, sizeBits: 32 },

@@ -60,7 +60,13 @@ export function kernelServiceReport(
   services: ReadonlyMap<string, ServiceRow>,
 ): readonly ServiceDto[] {
   const known = new Map(frontends.map((frontend) => [frontendKey(frontend, frontend.protocol), frontend]));
-  const sorted = [...kernel].sort(
+  const outsideOf = new Map(
+    kernel.flatMap((entry) =>
+      entry.outside ? [[frontendKey(entry.frontend, entry.protocol), entry.backends.map(textOf)] as const] : [],
+    ),
+  );
+  const inside = kernel.filter(({ outside }) => !outside);
+  const sorted = inside.sort(
     (a, b) => compareAddresses(a.frontend.address, b.frontend.address) || a.frontend.port - b.frontend.port,
   );
   return sorted.map(({ frontend, protocol, backends }) => {
@@ -71,6 +77,7 @@ export function kernelServiceReport(
       frontend: textOf(frontend),
       protocol: protocolName(protocol),
       backends: backends.map(textOf),
+      outside: outsideOf.get(frontendKey(frontend, protocol)) ?? null,
     };
   });
 }

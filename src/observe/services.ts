@@ -14,6 +14,7 @@ export function serviceReport(
     frontend: socketText(frontend.address, frontend.port),
     protocol: protocolName(frontend.protocol),
     backends: frontend.backends.map(({ address, port }) => socketText(address, port)),
+    outside: frontend.outside?.map(({ address, port }) => socketText(address, port)) ?? null,
   }));
 }
 

@@ -126,6 +126,8 @@ export const serviceRow: fc.Arbitrary<ServiceRow> = fc
     affinitySeconds: null,
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    restricted: false,
     labels: labels as Record<string, string>,
   }));
 

@@ -7,6 +7,7 @@ import {
   type PolicyBits,
   POLICY_SET_GUARDS_SHIFT,
   POLICY_WORDS,
+  ServiceScope,
 } from "../../src/native/layouts.gen.ts";
 import { bytesOf, isIpv6 } from "./packets.ts";
 
@@ -174,6 +175,8 @@ export interface TestService {
   readonly protocol: number;
   readonly backends: readonly { readonly address: string; readonly port: number }[];
   readonly affinitySeconds?: number;
+  /** Of clients outside of the node. */
+  readonly outside?: boolean;
 }
 
 export function putService(maps: Maps, service: TestService): void {
@@ -181,12 +184,13 @@ export function putService(maps: Maps, service: TestService): void {
     maps.put("service_backend", { service: service.id, slot }, { address: mapped(address), port });
   });
   const { port, protocol } = service;
+  const place = { port, protocol, scope: service.outside === true ? ServiceScope.outside : ServiceScope.inside };
   const value = {
     id: service.id,
     backends: service.backends.length,
     flags: service.affinitySeconds === undefined ? 0 : 1,
     affinitySeconds: service.affinitySeconds ?? 0,
   };
-  if (isIpv6(service.address)) maps.put("service6", { address: bytesOf(service.address), port, protocol }, value);
-  else maps.put("service4", { address: ipv4Number(service.address), port, protocol }, value);
+  if (isIpv6(service.address)) maps.put("service6", { address: bytesOf(service.address), ...place }, value);
+  else maps.put("service4", { address: ipv4Number(service.address), ...place }, value);
 }

@@ -276,11 +276,17 @@ ASSERT_SIZE(struct fragment_ports, 4);
 
 /* ---- services ---------------------------------------------------------------------------------------------------- */
 
+/* A service has an entry for each kind of client that it serves, with the backends that are for them. */
+enum service_scope {
+	SCOPE_INSIDE = 0,  /* pods of this node, and the node */
+	SCOPE_OUTSIDE = 1, /* whoever comes by an uplink: backends are pods of this node */
+};
+
 struct service4_key {
 	__be32 address;
 	__be16 port;
 	__u8 protocol;
-	__u8 pad;
+	__u8 scope; /* enum service_scope */
 };
 ASSERT_SIZE(struct service4_key, 8);
 
@@ -288,7 +294,7 @@ struct service6_key {
 	struct address address;
 	__be16 port;
 	__u8 protocol;
-	__u8 pad;
+	__u8 scope; /* enum service_scope */
 };
 ASSERT_SIZE(struct service6_key, 20);
 

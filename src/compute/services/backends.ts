@@ -23,6 +23,8 @@ export interface Chosen {
   readonly backends: readonly Backend[];
   /** Those that end and get nothing new, but serve on: what was begun with them may come to its end. */
   readonly leaving: readonly Backend[];
+  /** Of this node, whatever the policy; those of the node's own addresses are among them. */
+  readonly local: readonly Backend[];
 }
 
 /** Local: of this node, and nobody where there is none. */
@@ -68,14 +70,23 @@ export function podBackends(service: ServiceRow, pods: readonly PodRow[], here: 
 }
 
 function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["internalTrafficPolicy"]): Chosen {
-  const allowed = policy === "Local" ? all.filter(({ node }) => node === here.node) : all;
+  const near = all.filter(({ node }) => node === here.node);
+  const allowed = policy === "Local" ? near : all;
   const ready = allowed.filter(({ state }) => state === "ready");
+  const local = usable(near);
   // From wherever: what a socket was connected to before may be far by now.
   const ending = sortedOnce(all.filter(({ state }) => state === "ending"));
-  if (ready.length > 0)
-    return { backends: sortedOnce(policy === "Local" ? ready : nearest(ready, here)), leaving: ending };
-  const backends = sortedOnce(allowed.filter(({ state }) => state === "ending"));
-  return { backends, leaving: backends.length === ending.length ? [] : ending };
+  if (ready.length > 0) {
+    return { backends: sortedOnce(policy === "Local" ? ready : nearest(ready, here)), leaving: ending, local };
+  }
+  const backends = usable(allowed);
+  return { backends, leaving: backends.length === ending.length ? [] : ending, local };
+}
+
+/** Those that are ready, else those that end and still serve. */
+function usable(endpoints: readonly Endpoint[]): readonly Backend[] {
+  const ready = endpoints.filter(({ state }) => state === "ready");
+  return sortedOnce(ready.length > 0 ? ready : endpoints.filter(({ state }) => state === "ending"));
 }
 
 /**

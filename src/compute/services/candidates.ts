@@ -6,7 +6,7 @@ import type { Address } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
-import type { BackendsOf, Locality } from "./backends.ts";
+import type { Backend, BackendsOf, Locality } from "./backends.ts";
 
 const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -60,7 +60,8 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       kind === "nodePort" ? `node port ${number}/${port.protocol}` : `${address.text} port ${number}/${port.protocol}`;
     // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
     const policy = kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster";
-    const { backends, leaving } = backendsOf(port, address.family, policy);
+    const { backends, leaving, local } = backendsOf(port, address.family, policy);
+    const outside = outsideOf(service, kind, local, nodes);
     const frontend: DesiredFrontend = {
       address,
       port: number,
@@ -69,6 +70,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       affinitySeconds: service.affinitySeconds,
       backends,
       ...(leaving.length > 0 && { leaving }),
+      ...(outside !== null && { outside }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });
@@ -103,6 +105,11 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       for (const port of ports) add(kind, address, port, port.port);
     }
   }
+  if (service.restricted && service.type === "LoadBalancer") {
+    const message = "clients outside are not served by this node: which of them may be is not enforced here";
+    const remedy = "remove it and restrict clients by a policy of the pods, or leave the service to kube-proxy";
+    report("warning", "SERVICE_SOURCE_RANGES", "spec.loadBalancerSourceRanges", message, remedy);
+  }
   if (service.type === "NodePort" || service.type === "LoadBalancer") {
     const families = new Set(service.clusterIps.map(({ family }) => family));
     for (const address of nodes.own) {
@@ -111,6 +118,21 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
     }
   }
   return { candidates: [...candidates.values()], problems };
+}
+
+/**
+ * Who of this node's pods serves clients outside; null: they are not served here. A backend of the node's own address would answer past the
+ * programs, and where none is here (Cluster) the packet is the stack's: a backend elsewhere needs another source, so that it answers by this node.
+ */
+function outsideOf(
+  service: ServiceRow,
+  kind: Candidate["kind"],
+  local: readonly Backend[],
+  { nodeOf }: NodeFacts,
+): readonly Backend[] | null {
+  if (kind === "clusterIPs" || (kind === "loadBalancer" && service.restricted)) return null;
+  const pods = local.filter(({ address }) => !nodeOf.has(address.text));
+  return pods.length > 0 || service.externalTrafficPolicy === "Local" ? pods : null;
 }
 
 export function candidateKey(address: Address, port: number, protocol: number): string {

@@ -66,7 +66,6 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     warn(at(specPlace, "ports"), "SERVICE_PORT_NAME", message, "give each port a name");
   }
   const selector = readLabels(spec.selector, at(specPlace, "selector"));
-  warnOfWhatIsNotHonoured(spec, specPlace);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -84,6 +83,13 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
       ["Cluster", "Local"],
       "Cluster",
     ),
+    externalTrafficPolicy: readWord(
+      spec.externalTrafficPolicy,
+      at(specPlace, "externalTrafficPolicy"),
+      ["Cluster", "Local"],
+      "Cluster",
+    ),
+    restricted: Array.isArray(spec.loadBalancerSourceRanges) && spec.loadBalancerSourceRanges.length > 0,
     labels: metadata.labels,
   };
 }
@@ -149,13 +155,4 @@ function readAffinity(spec: Fields, place: Place): number | null {
   const { timeoutSeconds } = readFields(clientIP, clientPlace, clientConfig);
   const seconds = readInteger(timeoutSeconds, at(clientPlace, "timeoutSeconds"), 1, affinity.most);
   return kind === "ClientIP" ? (seconds ?? affinity.default) : null;
-}
-
-/** Nobody shall believe in a restriction that is not there. */
-function warnOfWhatIsNotHonoured(spec: Fields, place: Place): void {
-  const tell = (field: string, effect: string) =>
-    warn(at(place, field), "SERVICE_NOT_HONOURED", `${field} has no effect: ${effect}`, "remove it, or use a policy");
-  if (spec.externalTrafficPolicy === "Local") tell("externalTrafficPolicy", "backends of all nodes are used");
-  const ranges = spec.loadBalancerSourceRanges;
-  if (Array.isArray(ranges) && ranges.length > 0) tell("loadBalancerSourceRanges", "every client may connect");
 }

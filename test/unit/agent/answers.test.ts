@@ -80,8 +80,9 @@ const datapath: DatapathAnswers = {
     },
   ],
   services: async () => [
-    { frontend: socket("10.96.0.1", 80), protocol: 6, backends: [socket("10.0.1.2", 8080)] },
-    { frontend: socket("10.96.0.9", 80), protocol: 6, backends: [] },
+    { frontend: socket("10.96.0.1", 80), protocol: 6, outside: false, backends: [socket("10.0.1.2", 8080)] },
+    { frontend: socket("10.96.0.1", 80), protocol: 6, outside: true, backends: [socket("10.0.1.3", 8080)] },
+    { frontend: socket("10.96.0.9", 80), protocol: 6, outside: false, backends: [] },
   ],
 };
 
@@ -174,6 +175,8 @@ function tables(): TableStore {
     affinitySeconds: null,
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    restricted: false,
     labels: {},
   });
   return store;

@@ -85,13 +85,15 @@ test("each field lies where BTF says", (t) => {
 const text = (_key: string, value: unknown) => (typeof value === "bigint" ? value.toString() : value);
 
 test("ports and IPv4 addresses are numbers in host meaning, in network order in the kernel", (t) => {
-  const key = layouts.service4Key.encode({ address: 0x0a600001, port: 80, protocol: 6 });
+  const key = layouts.service4Key.encode({ address: 0x0a600001, port: 80, protocol: 6, scope: 0 });
   t.deepEqual([...key], [10, 96, 0, 1, 0, 80, 6, 0]);
-  t.deepEqual(layouts.service4Key.decode(key), { address: 0x0a600001, port: 80, protocol: 6 });
+  t.deepEqual(layouts.service4Key.decode(key), { address: 0x0a600001, port: 80, protocol: 6, scope: 0 });
 });
 
 test("a value that does not fit its field is refused", (t) => {
-  t.throws(() => layouts.service4Key.encode({ address: 1, port: 70_000, protocol: 6 }), { instanceOf: RangeError });
+  t.throws(() => layouts.service4Key.encode({ address: 1, port: 70_000, protocol: 6, scope: 0 }), {
+    instanceOf: RangeError,
+  });
   t.throws(() => layouts.ipcache6Key.encode({ address: new Uint8Array(4) }), {
     instanceOf: RangeError,
     message: /ipcache6_key\.address has 16 bytes, not 4/,

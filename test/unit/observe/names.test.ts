@@ -29,6 +29,8 @@ test("an address that only this node's devices have is the node; a Node object o
           affinitySeconds: null,
           publishNotReady: false,
           internalTrafficPolicy: "Cluster",
+          externalTrafficPolicy: "Cluster",
+          restricted: false,
           labels: {},
         },
       ],

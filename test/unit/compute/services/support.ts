@@ -26,6 +26,8 @@ export function service(name: string, fields: Partial<ServiceRow> = {}): Service
     affinitySeconds: null,
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Cluster",
+    restricted: false,
     labels: {},
     ...fields,
   };

@@ -185,17 +185,19 @@ test("a headless service has no addresses; one that nobody gave an address to is
   t.deepEqual(brief(service({ selector: {} })), ["warning Service default/s spec.clusterIP"]);
 });
 
-test("restrictions of a service that nobody enforces are told", (t) => {
-  const spec = {
-    clusterIP: "10.96.0.1",
-    externalTrafficPolicy: "Local",
-    internalTrafficPolicy: "Cluster",
-    loadBalancerSourceRanges: ["10.0.0.0/8"],
+test("whom a service serves outside: of which nodes, and whether all of them", (t) => {
+  const service = (spec: object) => {
+    const all = { clusterIP: "10.96.0.1", ...spec };
+    const { rows, problems } = one({ apiVersion: "v1", kind: "Service", metadata: { name: "s" }, spec: all });
+    t.deepEqual(problems, []);
+    return rows.services.get("default/s");
   };
-  t.deepEqual(brief(one({ apiVersion: "v1", kind: "Service", metadata: { name: "s" }, spec })), [
-    "warning Service default/s spec.externalTrafficPolicy",
-    "warning Service default/s spec.loadBalancerSourceRanges",
-  ]);
+  t.like(service({}), { externalTrafficPolicy: "Cluster", restricted: false });
+  t.like(service({ externalTrafficPolicy: "Local", loadBalancerSourceRanges: [] }), {
+    externalTrafficPolicy: "Local",
+    restricted: false,
+  });
+  t.true(service({ loadBalancerSourceRanges: ["10.0.0.0/8"] })?.restricted);
 });
 
 test("annotations that limit a pod's bandwidth are known by their names", (t) => {

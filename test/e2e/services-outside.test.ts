@@ -1,0 +1,142 @@
+/** Services for clients outside of the cluster, behind the top of rack: by addresses of load balancers and by ports of nodes. */
+import test from "ava";
+import type { Lab } from "../../src/lab/lab.ts";
+import { agentStatus, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+
+const ports = [8080, { containerPort: 9000, protocol: "UDP" }] as const;
+const backend = (name: string, node: string) => pod(name, { node, labels: { app: "backend" }, ports });
+
+const vips = ["203.0.113.10", "2001:db8:aa::10"] as const;
+
+const service = (externalTrafficPolicy: "Local" | "Cluster") => ({
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "backend", namespace: "default" },
+  spec: {
+    type: "LoadBalancer",
+    externalTrafficPolicy,
+    ipFamilyPolicy: "PreferDualStack",
+    selector: { app: "backend" },
+    ports: [
+      { name: "http", port: 80, targetPort: 8080, nodePort: 30080 },
+      { name: "udp", port: 53, targetPort: 9000, protocol: "UDP", nodePort: 30053 },
+    ],
+  },
+  status: { loadBalancer: { ingress: vips.map((ip) => ({ ip })) } },
+});
+
+/** The fabric leads the addresses to this node, as BGP would that announces them. */
+async function announce(lab: Lab, nodeName: string): Promise<void> {
+  const { ipv4, ipv6 } = lab.node(nodeName);
+  for (const [family, vip, via] of [
+    ["-4", vips[0], ipv4],
+    ["-6", vips[1], ipv6],
+  ] as const) {
+    const { code, stderr } = await lab.exec("tor", ["ip", family, "route", "replace", vip, "via", via]);
+    if (code !== 0) throw new Error(stderr);
+  }
+}
+
+/** Who answers `count` connections of the client outside; "none" for one that fails. */
+async function answerers(lab: Lab, address: string, port: number, count = 12): Promise<readonly string[]> {
+  const seen = new Set<string>();
+  for (let i = 0; i < count; i++) {
+    seen.add((await fetchFrom(lab, "external/client", address, port))?.split(" ")[0] ?? "none");
+  }
+  return [...seen].sort();
+}
+
+test("a client outside reaches the pods of the node that it comes to, as itself, and sees the service", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 2,
+      objects: [backend("a", "node-1"), backend("b", "node-1"), backend("c", "node-2"), service("Local")],
+    },
+    async (lab) => {
+      await settled(lab);
+      await announce(lab, "node-1");
+      const { ipv4, ipv6 } = lab.node("node-1");
+      for (const [address, port] of [
+        [vips[0], 80],
+        [vips[1], 80],
+        [ipv4, 30080],
+        [ipv6, 30080],
+      ] as const)
+        t.deepEqual(await answerers(lab, address, port), ["default/a", "default/b"], address);
+      t.deepEqual(await answerers(lab, lab.node("node-2").ipv4, 30080), ["default/c"]);
+      // The peer that the pod sees is the client, not a node.
+      for (const vip of vips)
+        t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "none", / peer \[?(::ffff:)?(198\.|2001:db8:)/);
+
+      // Inside it is the service as before: all backends.
+      const seen = new Set<string>();
+      for (let i = 0; i < 30; i++)
+        seen.add((await fetchFrom(lab, "node/node-2", vips[0], 80))?.split(" ")[0] ?? "none");
+      t.deepEqual([...seen].sort(), ["default/a", "default/b", "default/c"]);
+
+      await announce(lab, "node-2");
+      t.deepEqual(await answerers(lab, vips[0], 80), ["default/c"]);
+      await lab.deleteObjects([backend("c", "node-2")]);
+      await settled(lab);
+      t.is(await fetchFrom(lab, "external/client", vips[0], 80, 1), null, "Local: nobody here, nobody elsewhere");
+      t.true((await agentStatus(lab, "node-2")).ok);
+    },
+  ));
+
+test("flows of clients outside live on while pods come and go, and over a restart of the agent", (t) =>
+  withLab(t, { nodes: 1, objects: [backend("a", "node-1"), service("Cluster")] }, async (lab) => {
+    await settled(lab);
+    await announce(lab, "node-1");
+    const flows = [
+      await beginFlow(lab, "external/client", { kind: "tcp", address: vips[0], port: 80 }),
+      await beginFlow(lab, "external/client", { kind: "tcp", address: vips[1], port: 80 }),
+      await beginFlow(lab, "external/client", { kind: "udp", address: vips[0], port: 53 }),
+      await beginFlow(lab, "external/client", { kind: "tcp", address: lab.node("node-1").ipv4, port: 30080 }),
+    ];
+    await lab.applyObjects([backend("b", "node-1"), backend("c", "node-1")]);
+    await settled(lab);
+    t.deepEqual(await answerers(lab, vips[0], 80, 30), ["default/a", "default/b", "default/c"]);
+    await lab.stopAgent("node-1", "SIGKILL");
+    t.deepEqual(await answerers(lab, vips[0], 80, 30), ["default/a", "default/b", "default/c"], "nobody watches");
+    await lab.startAgent("node-1");
+    await lab.deleteObjects([backend("b", "node-1")]);
+    await settled(lab);
+    t.deepEqual(await answerers(lab, vips[0], 80, 20), ["default/a", "default/c"]);
+    for (const flow of flows) {
+      const { sent, answered, from } = await flow.end();
+      t.is(answered, sent);
+      t.deepEqual(from, ["default/a"]);
+    }
+  }));
+
+test("policy of the pods decides who outside may use a service", (t) =>
+  withLab(
+    t,
+    {
+      nodes: 1,
+      externals: ["client", "stranger"],
+      objects: [backend("a", "node-1"), service("Local")],
+    },
+    async (lab) => {
+      await settled(lab);
+      await announce(lab, "node-1");
+      const { stdout } = await lab.exec("external/client", ["ip", "-4", "-br", "addr", "show", "scope", "global"]);
+      const own = /(\d+\.\d+\.\d+\.\d+)\//.exec(stdout)?.[1] ?? "none";
+      await lab.applyObjects([
+        {
+          apiVersion: "networking.k8s.io/v1",
+          kind: "NetworkPolicy",
+          metadata: { name: "backend", namespace: "default" },
+          spec: {
+            podSelector: { matchLabels: { app: "backend" } },
+            ingress: [{ from: [{ ipBlock: { cidr: `${own}/32` } }], ports: [{ port: 8080 }] }],
+          },
+        },
+      ]);
+      await settled(lab);
+      t.regex((await fetchFrom(lab, "external/client", vips[0], 80)) ?? "none", /^default\/a/);
+      t.is(await fetchFrom(lab, "external/stranger", vips[0], 80, 1), null);
+      t.is(await fetchFrom(lab, "external/client", await podAddress(lab, "default/a"), 9000, 1), null);
+    },
+  ));

@@ -1,0 +1,82 @@
+/** Which pods of this node serve clients outside of it, by which addresses of a service. */
+import test from "ava";
+import { computeFrontends } from "../../../../src/compute/services/index.ts";
+import type { EndpointSliceRow, ServiceRow } from "../../../../src/model/tables.ts";
+import { address, endpoint, node, pod, service, servicePort, slice, tables } from "./support.ts";
+
+type Endpoint = EndpointSliceRow["endpoints"][number];
+
+const options = { nodeName: "node-1" };
+const nodes = [node("node-1", ["172.18.0.1"]), node("node-2", ["172.18.0.2"])];
+const public_: Partial<ServiceRow> = {
+  type: "LoadBalancer",
+  ports: [servicePort({ nodePort: 30080 })],
+  externalIps: [address("192.0.2.1")],
+  loadBalancerIps: [address("198.51.100.1")],
+};
+const onlyLocal: Partial<ServiceRow> = { ...public_, externalTrafficPolicy: "Local" };
+const here = { node: "node-1" };
+const there = { node: "node-2" };
+
+/** "address => pods", per frontend that is translated for them. */
+function served(endpoints: readonly Endpoint[], fields: Partial<ServiceRow>): readonly string[] {
+  const rows = tables({ services: [service("web", fields)], nodes, endpointSlices: [slice("s", endpoints)] });
+  return computeFrontends(rows, options).frontends.flatMap(({ address: vip, port, outside }) =>
+    outside === undefined ? [] : [`${vip.text}:${port} => ${outside.map((each) => each.address.text).join(" ")}`],
+  );
+}
+
+test("outside addresses and node ports lead to pods of this node, whatever the policy; cluster addresses to nobody", (t) => {
+  const endpoints = [endpoint("10.1.0.1", here), endpoint("10.2.0.1", there), endpoint("10.1.0.2", here)];
+  for (const fields of [public_, onlyLocal, { ...public_, internalTrafficPolicy: "Local" as const }]) {
+    t.deepEqual(served(endpoints, fields), [
+      "172.18.0.1:30080 => 10.1.0.1 10.1.0.2",
+      "192.0.2.1:80 => 10.1.0.1 10.1.0.2",
+      "198.51.100.1:80 => 10.1.0.1 10.1.0.2",
+    ]);
+  }
+});
+
+test("without a pod here: Local serves nobody, and says so; of Cluster the packet is left to the node", (t) => {
+  t.deepEqual(served([endpoint("10.2.0.1", there)], public_), []);
+  const none = ["172.18.0.1:30080 => ", "192.0.2.1:80 => ", "198.51.100.1:80 => "];
+  t.deepEqual(served([endpoint("10.2.0.1", there)], onlyLocal), none);
+});
+
+test("pods that end serve on where none is ready here", (t) => {
+  const ending = { ready: false, terminating: true };
+  t.is(
+    served([endpoint("10.1.0.1", { ...here, ...ending }), endpoint("10.2.0.1", there)], public_)[0],
+    "172.18.0.1:30080 => 10.1.0.1",
+  );
+  t.is(
+    served([endpoint("10.1.0.1", { ...here, ...ending }), endpoint("10.1.0.2", here)], public_)[0],
+    "172.18.0.1:30080 => 10.1.0.2",
+  );
+});
+
+test("a backend with an address of the node itself is none of them", (t) => {
+  t.deepEqual(served([endpoint("172.18.0.1", here)], public_), []);
+});
+
+test("by selected pods where there are no slices", (t) => {
+  const pods = [pod("a", ["10.1.0.1"]), pod("b", ["10.2.0.1"], { node: "node-2" })];
+  const rows = tables({ services: [service("web", public_)], nodes, pods });
+  const { frontends } = computeFrontends(rows, options);
+  t.deepEqual(
+    frontends.map(({ outside }) => outside?.map((each) => each.address.text)),
+    [undefined, ["10.1.0.1"], ["10.1.0.1"], ["10.1.0.1"]],
+  );
+});
+
+test("source ranges, which nobody enforces here, keep the load balancer's addresses closed, and it is told", (t) => {
+  const rows = tables({
+    services: [service("web", { ...public_, restricted: true })],
+    nodes,
+    endpointSlices: [slice("s", [endpoint("10.1.0.1", here)])],
+  });
+  const { frontends, problems } = computeFrontends(rows, options);
+  const open = frontends.flatMap(({ address: { text }, outside }) => (outside === undefined ? [] : [text]));
+  t.deepEqual(open, ["172.18.0.1", "192.0.2.1"]);
+  t.like(problems[0], { code: "SERVICE_SOURCE_RANGES", field: "spec.loadBalancerSourceRanges" });
+});
