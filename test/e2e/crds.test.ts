@@ -1,4 +1,4 @@
-/** The definitions on a real API server: it takes them, keeps what is valid, and refuses at once what a schema can refuse. */
+/** The definitions on an API server: it takes them, keeps what is valid, and refuses at once what a schema can refuse. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -7,7 +7,7 @@ import { parsePolicy } from "../../src/compute/policy/parse.ts";
 import { isStatus, type KubeClient, type KubeKind, kinds, type KubeObject } from "../../src/kube/index.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { conformanceObjects, refusedObject, refusedSpecs } from "../support/custom-manifests.ts";
-import { apiServerScript, withoutApiServer, withRealApiServer } from "../support/real-api-server.ts";
+import { withApiServer } from "../support/api-server-process.ts";
 
 const folder = join(import.meta.dirname, "../../manifests/crds");
 const title = "an API server takes the definitions, all valid policies, and no other";
@@ -110,19 +110,15 @@ async function statuses(t: ExecutionContext, client: KubeClient): Promise<void> 
   t.deepEqual(made.status, status, "one request makes an endpoint with its state");
 }
 
-if (apiServerScript === "") {
-  test.skip(`${title} (${withoutApiServer})`, () => undefined);
-} else {
-  test(title, async (t) => {
-    t.timeout(900_000);
-    await withRealApiServer(
-      async (client) => {
-        t.is(await establish(client), 6);
-        await valid(t, client);
-        await invalid(t, client);
-        await statuses(t, client);
-      },
-      { KCM: "0" },
-    );
-  });
-}
+test(title, async (t) => {
+  t.timeout(900_000);
+  await withApiServer(
+    async (client) => {
+      t.is(await establish(client), 6);
+      await valid(t, client);
+      await invalid(t, client);
+      await statuses(t, client);
+    },
+    { KCM: "0" },
+  );
+});

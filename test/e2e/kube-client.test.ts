@@ -1,4 +1,4 @@
-/** The Kubernetes client and its reflector against a real API server, through what clusters go through. */
+/** The Kubernetes client and its reflector against an API server, through what clusters go through. */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,20 +16,14 @@ import {
 } from "../../src/kube/index.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { silentLogger } from "../../src/model/logging.ts";
-import {
-  apiServerScript,
-  freePorts,
-  type RealApiServer,
-  startRealApiServer,
-  withoutApiServer,
-} from "../support/real-api-server.ts";
+import { type ApiServerProcess, freePorts, startApiServer } from "../support/api-server-process.ts";
 
 const limitMs = 300_000;
 
 interface Cluster {
   readonly folder: string;
   readonly port: number;
-  server: RealApiServer;
+  server: ApiServerProcess;
 }
 
 let running: Cluster | null = null;
@@ -39,11 +33,7 @@ function cluster(): Cluster {
   return running;
 }
 
-function real(title: string, work: (t: ExecutionContext, client: KubeClient) => Promise<void>): void {
-  if (apiServerScript === "") {
-    test.skip(`${title} (${withoutApiServer})`, () => undefined);
-    return;
-  }
+function served(title: string, work: (t: ExecutionContext, client: KubeClient) => Promise<void>): void {
   test.serial(title, async (t) => {
     t.timeout(limitMs);
     const client = connect(cluster().server.kubeconfig);
@@ -59,24 +49,22 @@ function connect(kubeconfig: string): KubeClient {
   return connectKube({ kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
 }
 
-if (apiServerScript !== "") {
-  test.before(async (t) => {
-    t.timeout(limitMs);
-    const folder = await mkdtemp(join(tmpdir(), "tandem-kube-client-"));
-    try {
-      const port = await freePorts();
-      running = { folder, port, server: await startRealApiServer(folder, port, { KCM: "0" }) };
-    } catch (error) {
-      await rm(folder, { recursive: true, force: true });
-      throw error;
-    }
-  });
-  test.after.always(async () => {
-    if (running === null) return;
-    await running.server.stop();
-    await rm(running.folder, { recursive: true, force: true });
-  });
-}
+test.before(async (t) => {
+  t.timeout(limitMs);
+  const folder = await mkdtemp(join(tmpdir(), "tandem-kube-client-"));
+  try {
+    const port = await freePorts();
+    running = { folder, port, server: await startApiServer(folder, port, { KCM: "0" }) };
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+});
+test.after.always(async () => {
+  if (running === null) return;
+  await running.server.stop();
+  await rm(running.folder, { recursive: true, force: true });
+});
 
 function configMap(name: string, data: Readonly<Record<string, string>> = {}): KubeObject {
   return { metadata: { namespace: "default", name }, data };
@@ -121,7 +109,7 @@ async function until(t: ExecutionContext, what: string, holds: () => boolean): P
 
 const dataOf = (object: KubeObject) => JSON.stringify(object.data ?? null);
 
-real("objects are made, read, replaced, patched, applied and deleted", async (t, client) => {
+served("objects are made, read, replaced, patched, applied and deleted", async (t, client) => {
   const made = await client.create(kinds.configMaps, configMap("verbs", { a: "1" }));
   t.is(made.kind, "ConfigMap");
   t.deepEqual((await client.get(kinds.configMaps, { namespace: "default", name: "verbs" })).data, { a: "1" });
@@ -151,7 +139,7 @@ real("objects are made, read, replaced, patched, applied and deleted", async (t,
   t.regex(refused?.message ?? "", /metadata\.name/);
 });
 
-real("a status is a subresource: writing it leaves the rest, and writing the rest leaves it", async (t, client) => {
+served("a status is a subresource: writing it leaves the rest, and writing the rest leaves it", async (t, client) => {
   await client.create(kinds.nodes, { metadata: { name: "n1" }, spec: { podCIDR: "10.244.1.0/24" } });
   const condition = { type: "NetworkUnavailable", status: "False", reason: "RouteCreated", message: "routed" };
   await client.patch(kinds.nodes, { name: "n1" }, { status: { conditions: [condition] } }, { subresource: "status" });
@@ -164,7 +152,7 @@ real("a status is a subresource: writing it leaves the rest, and writing the res
   t.like((node.status as { readonly conditions: readonly object[] }).conditions[0], condition);
 });
 
-real("1,100 objects are listed in pages, and in one answer from the server's memory", async (t, client) => {
+served("1,100 objects are listed in pages, and in one answer from the server's memory", async (t, client) => {
   const names = Array.from({ length: 1_100 }, (_, at) => `page-${String(at).padStart(4, "0")}`);
   for (let from = 0; from < names.length; from += 20) {
     const some = names.slice(from, from + 20).map((name) => configMap(name, { text: '}],"items":[{' }));
@@ -186,7 +174,7 @@ real("1,100 objects are listed in pages, and in one answer from the server's mem
   t.deepEqual(cached.seen, names);
 });
 
-real("a reflector sees what others do, through a restart of the API server", async (t, client) => {
+served("a reflector sees what others do, through a restart of the API server", async (t, client) => {
   await client.create(kinds.configMaps, configMap("followed-a", { v: "1" }));
   const { reflector, rows, signal } = follow(t, client, kinds.configMaps, dataOf);
   await reflector.whenSynced(signal);
@@ -206,7 +194,7 @@ real("a reflector sees what others do, through a restart of the API server", asy
   t.is(rows.size, 1, "nothing is taken back");
   t.is((await t.throwsAsync(client.read("/version"), { instanceOf: KubeConnectionError }))?.code, "KUBE_UNREACHABLE");
   const { folder, port } = cluster();
-  cluster().server = await startRealApiServer(folder, port, { KCM: "0" });
+  cluster().server = await startApiServer(folder, port, { KCM: "0" });
   await until(t, "it follows again", () => reflector.status().stale === null);
   await client.create(kinds.configMaps, configMap("followed-c"));
   await until(t, "what came after the restart is seen", () => rows.has("default/followed-c"));
@@ -214,7 +202,7 @@ real("a reflector sees what others do, through a restart of the API server", asy
   t.log(JSON.stringify(reflector.status().counts));
 });
 
-real("a version that is no longer kept is 410, and a list mends it", async (t, client) => {
+served("a version that is no longer kept is 410, and a list mends it", async (t, client) => {
   // The server's memory is new since its restart.
   const watch = client.watch(kinds.configMaps, { resourceVersion: "1", timeoutSeconds: 30, silenceMs: 60_000 });
   const gone = await watch.then(
@@ -228,7 +216,7 @@ real("a version that is no longer kept is 410, and a list mends it", async (t, c
   else t.like(gone, { type: "ERROR", status: { code: 410 } });
 });
 
-real("a custom kind is followed from its definition's coming to its going", async (t, client) => {
+served("a custom kind is followed from its definition's coming to its going", async (t, client) => {
   const { reflector, rows, signal } = follow(t, client, kinds.ciliumCidrGroups, ({ spec }) => JSON.stringify(spec));
   await reflector.whenSynced(signal);
   t.true(reflector.status().absent);
@@ -243,7 +231,7 @@ real("a custom kind is followed from its definition's coming to its going", asyn
   await until(t, "all is gone with the definition", () => rows.size === 0 && reflector.status().absent);
 });
 
-real("a token that expired is replaced by the one that its file has now", async (t) => {
+served("a token that expired is replaced by the one that its file has now", async (t) => {
   const { folder } = cluster();
   const config = parse(await readFile(join(folder, "kubeconfig.token"), "utf8")) as {
     users: { user: { token?: string; tokenFile?: string } }[];

@@ -1,21 +1,13 @@
 /**
- * The cluster's own objects on a real API server: agents number labels by CiliumIdentities, publish their pods as CiliumEndpoints, and obey
- * CiliumNetworkPolicies. Runs where TANDEM_KUBE_APISERVER names a script that starts one.
+ * The cluster's own objects on an API server: agents number labels by CiliumIdentities, publish their pods as CiliumEndpoints, and obey
+ * CiliumNetworkPolicies.
  */
 import test from "ava";
 import { connectKube, kinds } from "../../src/kube/index.ts";
 import { customKinds, customResourceDefinition } from "../../src/kube-objects/index.ts";
-import { apiServerSource, scriptVariable } from "../../src/lab/kube/source.ts";
 import { systemClock } from "../../src/lib/clock.ts";
+import { labApiServer } from "../support/api-server-process.ts";
 import { fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
-
-const script = process.env[scriptVariable];
-if (script === undefined) {
-  process.stderr.write(
-    `lab-kube-identities: skipped, since ${scriptVariable} names no script that starts an API server\n`,
-  );
-}
-const withApi = script === undefined ? test.skip : test;
 
 const onlyClient = {
   apiVersion: "cilium.io/v2",
@@ -27,8 +19,7 @@ const onlyClient = {
   },
 };
 
-withApi("identities and endpoints are objects of the cluster, and policies of cilium.io hold", async (t) => {
-  const api = await apiServerSource(true, null, process.env);
+test("identities and endpoints are objects of the cluster, and policies of cilium.io hold", async (t) => {
   const objects = [
     ...customKinds.map(customResourceDefinition),
     pod("server", { node: "node-1" }),
@@ -36,7 +27,7 @@ withApi("identities and endpoints are objects of the cluster, and policies of ci
     pod("other", { node: "node-2", ports: [] }),
     onlyClient,
   ];
-  await withLab(t, { nodes: 2, api, objects, agent: { identities: "cluster" } }, async (lab) => {
+  await withLab(t, { nodes: 2, api: labApiServer, objects, agent: { identities: "cluster" } }, async (lab) => {
     const client = connectKube({
       kubeconfig: `${lab.plan.folder}/api/kubeconfig`,
       env: {},

@@ -1,18 +1,12 @@
 /**
- * The lab on a real API server: its own controllers make pods of Deployments and slices of Services, the lab's scheduler and kubelets
- * run them, the agents follow it all by their source `kube`. Runs where TANDEM_KUBE_APISERVER names a script that starts one.
+ * The lab on an API server: its own controllers make pods of Deployments and slices of Services, the lab's scheduler and kubelets
+ * run them, the agents follow it all by their source `kube`.
  */
 import test from "ava";
-import { apiServerSource, scriptVariable } from "../../src/lab/kube/source.ts";
 import { remains } from "../../src/lab/teardown.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { labApiServer } from "../support/api-server-process.ts";
 import { answererOf, fetchFrom, pod, withLab } from "../support/lab.ts";
-
-const script = process.env[scriptVariable];
-if (script === undefined) {
-  process.stderr.write(`lab-kube: skipped, since ${scriptVariable} names no script that starts an API server\n`);
-}
-const withApi = script === undefined ? test.skip : test;
 
 const web = (version: string) => ({
   apiVersion: "apps/v1",
@@ -64,10 +58,9 @@ async function webPods(lab: Lab) {
   return pods.filter(({ name }) => name.startsWith("web-"));
 }
 
-withApi("a deployment, a service and a policy on a real API server; a pod that is deleted is replaced", async (t) => {
-  const api = await apiServerSource(true, null, process.env);
+test("a deployment, a service and a policy on an API server; a pod that is deleted is replaced", async (t) => {
   const objects = [web("1"), service];
-  await withLab(t, { nodes: 2, api, objects }, async (lab) => {
+  await withLab(t, { nodes: 2, api: labApiServer, objects }, async (lab) => {
     // Later, so that the pods before them were the only ones to be spread.
     await lab.applyObjects([client("client"), client("other")]);
     const { nodes, services } = await lab.status();

@@ -3,11 +3,12 @@
  * discovery, tables and custom kinds with their schemas, over real HTTP, with faults on request. As it is made here it takes built-in
  * kinds as they come and has no controllers; `main.ts` is the program that has both.
  *
- * Not done: an authorizer (who is let in may everything), reviews and tokens of service accounts, rules in CEL, conversion of versions,
- * streaming lists (refused as an API server before 1.27 refuses them), protobuf, the log and exec of pods.
+ * Not done: an authorizer (who is let in may everything), tokens of service accounts, rules in CEL, conversion of versions, streaming lists
+ * (refused as an API server before 1.27 refuses them), protobuf, the log and exec of pods.
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
+import { review, reviewOf } from "./access-review.ts";
 import { deleteCollection } from "./collections.ts";
 import { discovery } from "./discovery.ts";
 import {
@@ -167,6 +168,8 @@ export class TestApiServer {
     if (["/healthz", "/readyz", "/livez"].includes(url.pathname)) return void response.end("ok");
     const document = method === "GET" ? discovery(this.resources, url.pathname) : null;
     if (document !== null) return send(response, 200, document);
+    const reviewed = method === "POST" ? reviewOf(url.pathname) : null;
+    if (reviewed !== null) return send(response, 201, review(this.store, reviewed, readBody(body)).body);
     if (target === null) throw noSuchResource();
     const { resource, namespace, name, subresource } = target;
     const tabular = wantsTable(request.headers.accept ?? "");
