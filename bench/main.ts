@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
+import { benchKube } from "./kube.ts";
 import { benchPaths } from "./paths.ts";
 import { benchPolicy } from "./policy.ts";
 import { benchPrograms } from "./programs.ts";
@@ -22,6 +23,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   services: () => benchServices({ rounds, seconds }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),
+  kube: () => benchKube({ rounds, idleSeconds: values.quick ? 20 : 120, starts: values.quick ? 10 : 60 }),
   policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),
 };
 
