@@ -262,6 +262,8 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 	if ((source->here && destination->here) || context->peer.flags & IPCACHE_LOCAL_NODE ||
 	    (!source->here && endpoint_at(&packet->source)))
 		fresh.flags |= CT_LOCAL;
+	if (context->place == AT_STACK && destination->here)
+		fresh.flags |= CT_STACK;
 	/* what is here does not come in from outside */
 	if ((context->place >= AT_NETWORK && fresh.flags & CT_LOCAL) ||
 	    (context->place == AT_NETWORK && is_nobody(&packet->source, v6))) {

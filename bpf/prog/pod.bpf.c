@@ -88,6 +88,8 @@ judged:
 	if (context->reason)
 		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
+	if (context->tracked.flags & CT_STACK)
+		return to_stack(skb);
 	if (peer)
 		return deliver_local(skb, packet, peer, v6);
 	if (context->tracked.flags & CT_LOCAL)

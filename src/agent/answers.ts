@@ -161,9 +161,9 @@ export class Answers implements AgentQueries {
     ];
   }
 
-  /** Of an endpoint as the last computation wants it. */
+  /** Of an endpoint as the last computation wants it, for those who need not know of every change on its way. */
   stateOf(endpoint: DesiredEndpoint): EndpointState {
-    return conditionOf(endpoint.row, endpoint, this.#knowledge()).state;
+    return conditionOf(endpoint.row, endpoint, { ...this.#knowledge(), pending: "none" }).state;
   }
 
   endpointDetails(endpoint: EndpointDto): EndpointDetailsDto {

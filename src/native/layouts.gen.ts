@@ -69,6 +69,7 @@ export const CtFlags = {
   loopback: 512,
   deniedAudit: 1024,
   local: 2048,
+  stack: 4096,
 } as const;
 
 /** enum service_scope */

@@ -244,6 +244,7 @@ enum ct_flags {
 	CT_LOOPBACK = 1 << 9,	/* a pod reaching itself through its service: the initiator's address was replaced */
 	CT_DENIED_AUDIT = 1 << 10, /* let through by audit mode only */
 	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
+	CT_STACK = 1 << 12,	/* the stack brought it to the pod, where rules of others may have changed it (portmap's): replies go through it too */
 };
 
 struct ct_entry {

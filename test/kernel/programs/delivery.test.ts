@@ -304,6 +304,25 @@ both("what a pod sends to many never leaves the node by a route", async (t, node
   }
 });
 
+both("what the stack brought to a pod goes back through it, to a pod of this node too", async (t, node, family) => {
+  for (const client of [who.r[family], who.b[family]]) {
+    const opened = await node.run("to_pod", stackFrame("a", client, who.a[family], syn), { device: "a" });
+    isPassed(t, node, opened, "stack", "ingress");
+    const sent = podFrame("a", who.a[family], client, tcp(80, 40000, "SA"));
+    isGivenUp(t, node, await node.fromPod("a", sent), sent);
+  }
+  // What the network brought does not: another flow of the same ends.
+  isPassed(
+    t,
+    node,
+    await node.run("from_network", wireFrame(who.r[family], who.a[family], tcp(40001, 80, "S"))),
+    "redirect",
+    "ingress",
+  );
+  const back = podFrame("a", who.a[family], who.r[family], tcp(80, 40001, "SA"));
+  isPassed(t, node, await node.fromPod("a", back), "redirect", "egress");
+});
+
 both("bytes and packets are counted once for each direction", async (t, node, family) => {
   const out = podFrame("a", who.a[family], who.r[family], syn);
   const back = wireFrame(who.r[family], who.a[family], tcp(80, 40000, "SA"));

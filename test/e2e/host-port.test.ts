@@ -1,0 +1,112 @@
+/**
+ * hostPort by the real portmap, chained after tandem-cni as a runtime chains them: each plugin of the installed list gets the result of the
+ * one before. The packets go through the host's stack, where portmap's rules are, both ways.
+ */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import test from "ava";
+import type { EndpointDto } from "../../src/api/dto.ts";
+import { conflistText } from "../../src/cni/install/conflist.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { netnsPath, podNetns } from "../../src/lab/plan.ts";
+import { inside, run } from "../../src/lab/run.ts";
+import { cniBinary } from "../../src/lab/runtime.ts";
+import { systemCgroup } from "../../src/lab/topology.ts";
+import { answererOf, pod, settled, beginFlow, withLab } from "../support/lab.ts";
+
+const [folder] = ["/usr/lib/cni", "/opt/cni/bin"].filter((each) => existsSync(join(each, "portmap")));
+const title = "a hostPort of portmap is reached from outside, another node and its own, under the pod's policy";
+
+interface Plugin {
+  readonly type: string;
+  readonly capabilities?: { readonly portMappings?: true };
+}
+
+/** What libcni does with the list. @returns the last result */
+async function callChain(lab: Lab, command: "ADD" | "DEL", name: string, prevResult?: object) {
+  const node = lab.node("node-1");
+  const text = conflistText({
+    cniVersion: "1.0.0",
+    socket: node.socket,
+    stateDir: node.stateDir,
+    chained: ["portmap"],
+  });
+  const list = JSON.parse(text) as { readonly cniVersion: string; readonly plugins: readonly Plugin[] };
+  const { stdout } = await lab.agent("node-1", ["endpoint", "get", `default/${name}`, "--json"]);
+  const { containerId } = JSON.parse(stdout) as EndpointDto;
+  let result: object | undefined = prevResult;
+  const plugins = command === "DEL" ? [...list.plugins].reverse() : list.plugins;
+  for (const plugin of plugins) {
+    const { capabilities, ...own } = plugin;
+    const portMappings = [{ hostPort: 18_080, containerPort: 8080, protocol: "tcp", hostIP: "" }];
+    const binary = plugin.type === "tandem-cni" ? cniBinary() : join(folder ?? "", plugin.type);
+    const called = await run(inside({ netns: node.netns, cgroup: systemCgroup(node) }, [binary]), {
+      input: JSON.stringify({
+        ...own,
+        cniVersion: list.cniVersion,
+        name: "tandem",
+        ...(capabilities?.portMappings === true && { runtimeConfig: { portMappings } }),
+        ...(result !== undefined && { prevResult: result }),
+      }),
+      env: {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: containerId,
+        CNI_NETNS: netnsPath(podNetns(lab.name, "default", name)),
+        CNI_IFNAME: "eth0",
+        CNI_PATH: dirname(binary),
+        CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name}`,
+        PATH: process.env.PATH ?? "",
+      },
+    });
+    if (called.code !== 0) throw new Error(`${command} of ${plugin.type}: ${called.stdout}${called.stderr}`);
+    if (command === "ADD") result = JSON.parse(called.stdout) as object;
+  }
+  return result;
+}
+
+const onlyFriends = {
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { name: "only-friends", namespace: "default" },
+  spec: {
+    podSelector: { matchLabels: { app: "web" } },
+    policyTypes: ["Ingress"],
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: "friend" } } }] }],
+  },
+};
+
+if (folder === undefined) {
+  test.skip(`${title} (no portmap: apt-get install containernetworking-plugins)`, () => undefined);
+} else {
+  test(title, (t) =>
+    withLab(
+      t,
+      {
+        nodes: 2,
+        objects: [
+          ...["web", "near"].map((name) => pod(name, { node: "node-1" })),
+          ...["friend", "stranger"].map((name) => pod(name, { node: "node-2" })),
+        ],
+      },
+      async (lab) => {
+        await callChain(lab, "ADD", "web");
+        const { ipv4 } = lab.node("node-1");
+        const ask = (from: string, seconds?: number) => answererOf(lab, from, ipv4, 18_080, seconds);
+        for (const from of ["external/client", "default/friend", "default/stranger", "default/near"])
+          t.is(await ask(from), "default/web", from);
+        const open = await beginFlow(lab, "default/friend", { kind: "tcp", address: ipv4, port: 18_080 });
+
+        await lab.applyObjects([onlyFriends]);
+        await settled(lab);
+        t.is(await ask("default/friend"), "default/web", "the policy sees who it is, and not the node");
+        for (const from of ["external/client", "default/stranger"]) t.is(await ask(from, 2), null, from);
+        const { sent, answered, from } = await open.end();
+        t.true(sent > 0);
+        t.deepEqual([answered, from], [sent, ["default/web"]], "a connection of before that is allowed goes on");
+
+        await callChain(lab, "DEL", "web");
+        t.is(await ask("default/friend", 2), null);
+      },
+    ),
+  );
+}
