@@ -7,9 +7,7 @@
  *          v                                                      |
  *   list (first from the server's memory, then consistent) --> watch --> watch from the last version, again and again
  *
- * A watch that says nothing cannot be told from one that is dead, and an API server sends bookmarks only about once a minute, but also two
- * seconds before a watch ends. So kinds that change rarely are watched in pieces that end before our patience does: one small
- * request a minute buys that a dead watch is known as such within a minute, whatever is between us and the server.
+ * How long a watch runs, and when its silence means that it is dead: `watch-pace.ts`.
  */
 import { Backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -22,15 +20,10 @@ import { type KubeKind, resourceName } from "./kinds.ts";
 import { type Batch, isEmpty, Ledger, type LedgerCounts, type Projection } from "./ledger.ts";
 import { isOlder, type WatchEvent } from "./objects.ts";
 import { asTandemError, endedAtOnce, SinkFailure, wentBack } from "./reflector-failures.ts";
+import { WatchPace } from "./watch-pace.ts";
 
-/** ms without a byte after which a watch is dead. */
-const silenceMs = 55_000;
-/** ms that a watch of a rare kind ends before that. */
-const silenceMarginMs = 7_000;
-/** s, drawn anew each time so that the agents of a cluster do not ask in step. */
-const longWatch = { least: 300, most: 600 } as const;
-/** ms between events, on average, of a kind that is watched for long. */
-const livelyMs = 15_000;
+/** ms until an API server has begun to answer, at most. */
+const openMs = 27_500;
 /** ms after which a watch that says nothing works, as far as one can see; one that ends sooner failed. */
 const steadyMs = 1_000;
 const retry = { firstMs: 250, maxMs: 20_000 } as const;
@@ -94,7 +87,7 @@ export class Reflector<R> {
   readonly #resource: string;
   readonly #ledger: Ledger<R>;
   readonly #backoff: Backoff;
-  readonly #random: () => number;
+  readonly #pace: WatchPace;
   readonly #counts = { lists: 0, watches: 0, events: 0, bookmarks: 0, failures: 0, silent: 0 };
   /** To watch from; null: to be listed. */
   #version: string | null = null;
@@ -102,7 +95,6 @@ export class Reflector<R> {
   #consistent = false;
   /** false: the pages of the last list expired before they were all read. */
   #paged = true;
-  #lively = false;
   #mistakes = 0;
   /** The last watch died in silence: that another one was opened proves nothing, until it says something. */
   #wasSilent = false;
@@ -115,8 +107,9 @@ export class Reflector<R> {
   constructor(options: ReflectorOptions<R>) {
     this.#options = options;
     this.#resource = resourceName(options.kind);
-    this.#random = options.random ?? Math.random;
-    this.#backoff = new Backoff({ ...retry, random: this.#random });
+    const random = options.random ?? Math.random;
+    this.#backoff = new Backoff({ ...retry, random });
+    this.#pace = new WatchPace(random, options.silenceMs ?? null);
     this.#ledger = new Ledger(options.project, (key, error) => {
       const fields = { resource: this.#resource, key, error: messageOf(error) };
       options.log.error(fields, "an object could not be taken: what was known of it stays");
@@ -182,14 +175,13 @@ export class Reflector<R> {
 
   async #watch(from: string, signal: AbortSignal): Promise<void> {
     const { client, kind, clock } = this.#options;
-    const patience = this.#options.silenceMs ?? silenceMs;
+    const pace = this.#pace.next();
     this.#counts.watches++;
     const watch = await client.watch(kind, {
       ...this.#selection(signal),
+      ...pace,
       resourceVersion: from,
-      timeoutSeconds: this.#watchSeconds(patience),
-      silenceMs: patience,
-      timeoutMs: patience / 2,
+      timeoutMs: Math.min(pace.silenceMs / 2, openMs),
     });
     // One that breaks off at once mends nothing.
     const steady = clock.setTimer(steadyMs, () => {
@@ -206,7 +198,7 @@ export class Reflector<R> {
       }
     } finally {
       steady.cancel();
-      this.#lively = changes * livelyMs > clock.monotonicMs() - began;
+      this.#pace.ended(changes, clock.monotonicMs() - began);
     }
     if (!heard && clock.monotonicMs() - began < steadyMs) throw endedAtOnce(this.#resource);
     this.#healthy();
@@ -269,7 +261,8 @@ export class Reflector<R> {
     } else if (error instanceof KubeConnectionError && error.code === "KUBE_TIMEOUT" && !wasListing) {
       this.#counts.silent++;
       this.#wasSilent = true;
-      // Of a kind that is watched for long it may only mean that nothing happened: the next watch tells.
+      this.#pace.silent();
+      // It may only mean that nothing happened: the next watch tells.
       if (first) return 0;
     } else if (error instanceof KubeAnswerError) {
       if (++this.#mistakes >= mistakesLimit) this.#relist();
@@ -349,13 +342,6 @@ export class Reflector<R> {
     if (same) this.#options.log.debug(fields, "still not followed");
     else this.#options.log.warn(fields, "not followed at the moment: what is known stays in force");
     if (!same) this.#options.onStatus?.();
-  }
-
-  #watchSeconds(patienceMs: number): number {
-    const rare = !this.#lively && patienceMs < 75_000;
-    const most = rare ? Math.max(1, (patienceMs - silenceMarginMs) / 1_000) : longWatch.most;
-    const least = rare ? most * 0.8 : longWatch.least;
-    return Math.max(1, Math.floor(least + this.#random() * (most - least)));
   }
 
   #selection(signal: AbortSignal) {
