@@ -110,7 +110,7 @@ test("no container of ours is privileged, writes its own root or has more than t
   const containers = [agent, operator].flatMap((spec) => (spec === null ? [] : containersOf(spec)));
   t.deepEqual(
     containers.map(({ name }) => name),
-    ["install-cni", "agent", "cni-configuration", "operator"],
+    ["agent", "operator"],
   );
   for (const { name, securityContext = {}, resources, ...rest } of containers) {
     t.not(securityContext.privileged, true, name);
@@ -156,7 +156,7 @@ test("the agent may read every kind that it knows, writes only what is its own, 
     );
   const everything = rules.flatMap(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs]);
   t.false(everything.includes("*"));
-  // Settings are a file, leases and CiliumNodes are the operator's, and nobody writes events yet.
+  // Settings are a file, leases and CiliumNodes are the operator's, and events are only written.
   const others = new Set(["configmaps", "leases", "events", "ciliumnodes"]);
   for (const { group, plural } of Object.values(kinds)) {
     if (!others.has(plural)) t.true(verbsOf(group, plural).has("get"), plural);
@@ -164,5 +164,5 @@ test("the agent may read every kind that it knows, writes only what is its own, 
   const written = rules
     .filter(({ verbs }) => verbs.some((verb) => !["get", "list", "watch"].includes(verb)))
     .flatMap(({ resources }) => resources);
-  t.deepEqual(written.sort(), ["ciliumendpoints", "ciliumidentities"]);
+  t.deepEqual(written.sort(), ["ciliumendpoints", "ciliumidentities", "events"]);
 });

@@ -1,6 +1,6 @@
 /** What the manifests tell the agent and the CNI plugin is what they take, and the places that both name are mounted. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import test from "ava";
 import { parse } from "yaml";
 import { describeConfig, loadConfig } from "../../../src/config/index.ts";
@@ -37,7 +37,8 @@ test("the settings are taken by the agent as they are, and each stands in the do
 });
 
 test("every place that the agent writes is mounted, since its root is read-only", (t) => {
-  const places = [config.bpffs, config.stateDir, config.socket, config.cgroup ?? ""];
+  const { bpffs, stateDir, socket, cgroup, cniBinDir, cniConfDir } = config;
+  const places = [bpffs, stateDir, socket, cgroup ?? "", cniBinDir, cniConfDir];
   for (const place of places) {
     t.true(
       mounts.some(({ mountPath }) => place === mountPath || place.startsWith(`${mountPath}/`)),
@@ -56,13 +57,15 @@ test("commands name programs, flags and variables that exist", (t) => {
   for (const { env = [] } of containers) for (const { name } of env) t.true(variables.has(name), name);
 });
 
-test("the CNI configuration is the plugin's, finds the agent, and sorts before what others leave behind", (t) => {
-  const [name = ""] = Object.keys(dataOf("tandem-cni"));
-  const conflist = JSON.parse(dataOf("tandem-cni")[name] ?? "") as {
-    readonly plugins: readonly Readonly<Record<string, string>>[];
-  };
-  t.deepEqual(conflist.plugins, [{ type: "tandem-cni", socket: config.socket, stateDir: config.stateDir }]);
-  t.true(name < "10-kuberouter.conflist" && name.endsWith(".conflist"));
-  const commands = (agent === null ? [] : containersOf(agent)).map(({ command = [] }) => command.join(" ")).join("\n");
-  t.true(commands.includes(`/host/etc/cni/net.d/${name}`));
+test("the agent installs the CNI plugin, into the node's folders and before what others leave behind", (t) => {
+  t.true(config.cniInstall);
+  t.true(config.cniConfName < "10-kuberouter.conflist");
+  const volumes = new Map(agent?.volumes?.map(({ name, hostPath }) => [name, hostPath?.path]));
+  const onNode = (place: string) => volumes.get(mounts.find(({ mountPath }) => mountPath === place)?.name ?? "");
+  t.is(onNode(config.cniBinDir), "/opt/cni/bin");
+  t.is(onNode(config.cniConfDir), "/etc/cni/net.d");
+  // The runtime calls the plugin on the node: both have to mean the same places.
+  for (const place of [config.stateDir, dirname(config.socket)]) t.is(onNode(place), place);
+  for (const { mountPath, readOnly } of mounts)
+    if (mountPath.startsWith("/host/") && mountPath !== config.cgroup) t.not(readOnly, true, mountPath);
 });
