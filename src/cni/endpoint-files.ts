@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Address, parseAddress } from "../model/ip.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
-import { describe } from "./errors.ts";
+import { CniError, cniCodes, describe } from "./errors.ts";
 
 /** The table's row and what only DEL, CHECK and a restart need. */
 export interface EndpointRecord {
@@ -81,8 +81,23 @@ export class EndpointFiles {
     return { records: records.sort((a, b) => a.created - b.created), unreadable };
   }
 
-  /** Durable when the promise resolves. */
+  /** Durable when the promise resolves. @throws CniError STATE_DIR */
   async write(record: EndpointRecord): Promise<void> {
+    try {
+      await this.#write(record);
+    } catch (cause) {
+      throw new CniError({
+        code: "STATE_DIR",
+        cniCode: cniCodes.ioFailure,
+        object: join(this.#folder, record.row.containerId + suffix),
+        message: `the endpoint of Pod ${record.row.pod} cannot be written: ${describe(cause)}`,
+        remedy: "make the folder writable and free some space, or set another `stateDir`; the runtime tries again",
+        cause,
+      });
+    }
+  }
+
+  async #write(record: EndpointRecord): Promise<void> {
     const name = record.row.containerId + suffix;
     const temporary = join(this.#folder, `.${name}`);
     const file = await open(temporary, "w", 0o600);

@@ -21,7 +21,7 @@ import { CniError, cniCodes, describe, errorOutput, notReady, starting, tryAgain
 import { AddressPools, type AddressUsage } from "./ipam.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import { type AddCall, answerVersion, type CniCall, type DelCall, type GcCall, parseRequest } from "./request.ts";
-import { reconcileWithKernel } from "./restore.ts";
+import { reconcileWithKernel, withoutDevice } from "./restore.ts";
 import { addResult } from "./result.ts";
 import { compareLink, configureLink, createLink, removeLink } from "./wiring.ts";
 import { hostDeviceName, macFor, macText, nodeSysctls } from "./wiring-plan.ts";
@@ -41,7 +41,7 @@ export interface CniOptions {
     readonly ipv6: boolean;
   };
   readonly log: Logger;
-  readonly clock: Pick<Clock, "now" | "sleep">;
+  readonly clock: Pick<Clock, "now" | "monotonicMs" | "sleep">;
   /** Resolves when this very endpoint has its programs and policy: another sandbox of the same pod, still there, says nothing of it. */
   readonly ready: (endpoint: Pick<LocalEndpointRow, "pod" | "ifindex">, signal: AbortSignal) => Promise<void>;
   readonly podCidrs: () => readonly Prefix[];
@@ -141,6 +141,23 @@ export class CniService {
     return done.includes(true);
   }
 
+  /**
+   * Forgets endpoints whose device went without a DEL: with its namespace, when a runtime lost or crashed over it. Else their addresses would be
+   * taken until the agent's next start.
+   */
+  async sweep(): Promise<void> {
+    const { native, log } = this.#options;
+    const settled = [...this.#records.values()].filter(({ row }) => !this.#adding.has(row.containerId));
+    for (const { row } of await withoutDevice(native, settled)) {
+      await this.#mutex.run(row.containerId, async () => {
+        const record = this.#records.get(row.containerId);
+        if (record === undefined || (await withoutDevice(native, [record])).length === 0) return;
+        await this.#dismantle(record);
+        log.warn({ pod: record.row.pod, device: record.hostDevice }, "endpoint dropped: its device went without a DEL");
+      });
+    }
+  }
+
   /** Never rejects: a failure is a CNI error object with exitCode 1. `signal`: the plugin has gone. */
   async handle(request: CniRequest, signal: AbortSignal): Promise<CniResponse> {
     try {
@@ -203,7 +220,7 @@ export class CniService {
     const existing = this.#records.get(call.containerId);
     if (existing !== undefined) return this.#addAgain(call, existing, signal);
     const { native, store, log, clock } = this.#options;
-    const started = clock.now();
+    const started = clock.monotonicMs();
     const plan = this.#plan(call);
     let record = plan;
     try {
@@ -231,7 +248,7 @@ export class CniService {
         device: record.hostDevice,
         ipv4: row.ipv4?.text,
         ipv6: row.ipv6?.text,
-        ms: clock.now() - started,
+        ms: Math.round(clock.monotonicMs() - started),
       },
       "pod added",
     );

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { DeleteQueue } from "../../../src/cni/delete-queue.ts";
@@ -70,6 +70,22 @@ test("a failure at any step leaves no link, address, number, row or file", async
     t.deepEqual(await readdir(join(node.stateDir, "cni")), [], step);
     t.is(failing.cni.addresses()[0]?.used, 0, step);
   }
+});
+
+test("a pod whose record cannot be written is not added, and the runtime hears which file it was and why", async (t) => {
+  const node = makeNode();
+  const { call, cni, store } = await node.start();
+  const folder = join(node.stateDir, "cni");
+  await rm(folder, { recursive: true });
+  const { exitCode, output } = await call(add("web"));
+  t.is(exitCode, 1);
+  t.is(output.code, 5);
+  t.regex(output.msg, /^STATE_DIR: .*cni\/web\.json: the endpoint of Pod shop\/web cannot be written: .*ENOENT/);
+  t.regex(output.details, /free some space/);
+  t.deepEqual(node.kernel.at(null).links, []);
+  t.deepEqual([store.endpoints.size, cni.addresses()[0]?.used], [0, 0]);
+  await mkdir(folder);
+  t.is((await call(add("web"))).exitCode, 0);
 });
 
 test("ADD waits for the pod's policy; a pod whose policy does not come is taken back with code 11", async (t) => {
@@ -147,6 +163,43 @@ test("at start, files without a device and devices without a file go, and other 
     ["tdm-of-others"],
   );
   t.deepEqual(await readdir(join(node.stateDir, "cni")), ["torn.json.broken"]);
+});
+
+test("pods of an agent that lost its state are cut off: without their policy they must not go on", async (t) => {
+  const node = makeNode();
+  const before = await node.start();
+  for (const pod of ["web", "api"]) await before.call(add(pod));
+  await rm(join(node.stateDir, "cni"), { recursive: true });
+  const { call, cni, store } = await node.start();
+  t.deepEqual(node.kernel.at(null).links, []);
+  t.is(store.endpoints.size, 0);
+  t.is(cni.addresses()[0]?.used, 0);
+  t.is((await call({ ...del("web") })).exitCode, 0, "and their sandboxes can be removed");
+});
+
+test("an endpoint whose device went without a DEL is forgotten, and its address free", async (t) => {
+  const node = makeNode();
+  const waits = { on: false };
+  const ready = async () => {
+    while (waits.on) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const { call, cni, store } = await node.start({ ready });
+  for (const pod of ["web", "api"]) await call(add(pod));
+  const host = node.kernel.at(null);
+  const gone = host.links[0];
+  host.links = host.links.filter((link) => link !== gone);
+  waits.on = true;
+  const adding = call(add("late"));
+  while (!store.endpoints.has("late")) await new Promise((resolve) => setImmediate(resolve));
+  await cni.sweep();
+  waits.on = false;
+  t.is((await adding).exitCode, 0, "one under way is left alone");
+  t.deepEqual([...store.endpoints.keys()], ["api", "late"]);
+  t.deepEqual((await readdir(join(node.stateDir, "cni"))).sort(), ["api.json", "late.json"]);
+  t.is(cni.addresses()[0]?.used, 2);
+  t.is((await call(del("web"))).exitCode, 0);
+  await cni.sweep();
+  t.is(store.endpoints.size, 2);
 });
 
 test("a deletion that meets a starting agent is kept and done once the endpoints are known, at once where they are", async (t) => {

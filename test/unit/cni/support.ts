@@ -153,7 +153,7 @@ export function makeNode(podCidrs: readonly string[] = ["10.7.1.0/24", "fd00:7:1
       store,
       config: { stateDir, podMtu: null, ipv4: true, ipv6: true },
       log,
-      clock: { now: () => now++, sleep: (ms, signal) => sleep(ms, signal) },
+      clock: { now: () => now++, monotonicMs: () => now, sleep: (ms, signal) => sleep(ms, signal) },
       ready: async () => undefined,
       podCidrs: () => podCidrs.map(prefix),
       ...more,
