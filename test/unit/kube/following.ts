@@ -32,10 +32,11 @@ export interface FollowOptions {
   readonly kind?: KubeKind;
   readonly random?: () => number;
   readonly project?: (object: KubeObject) => string | null;
+  readonly clock?: ManualClock;
 }
 
 export function follow(t: ExecutionContext, options: FollowOptions = {}): Following {
-  const clock = new ManualClock();
+  const clock = options.clock ?? new ManualClock();
   const client = new ScriptedClient(clock);
   const told: string[] = [];
   const rows = new Map<string, string>();
