@@ -14,6 +14,7 @@ import { createComputation } from "../compute/index.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { Datapath } from "../datapath/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { BoundedFrequencyRunner } from "../lib/runner.ts";
 import type { Logger } from "../model/logging.ts";
 import { TableStore } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
@@ -30,6 +31,9 @@ import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
 import { PodWatch } from "./pod-watch.ts";
+
+/** ms between two looks for endpoints whose device has gone by itself. */
+const sweepMs = 60_000;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -168,6 +172,16 @@ export class Agent {
       () => loop.stop(),
     );
     if (this.#stopping.signal.aborted) return;
+    const sweeper = new BoundedFrequencyRunner({
+      clock,
+      minIntervalMs: sweepMs,
+      maxIntervalMs: sweepMs,
+      action: () => cni.sweep(),
+    });
+    await this.#step(
+      async () => sweeper.trigger(),
+      () => sweeper.stop(),
+    );
     await this.#step(
       async () => podWatch.start(),
       () => podWatch.stop(),

@@ -1,4 +1,4 @@
-/** Compares the endpoint files with the kernel's devices at the start of the agent. The kernel is the truth. */
+/** Compares the endpoints with the kernel's devices, at the start of the agent and from time to time. The kernel is the truth. */
 import { rename } from "node:fs/promises";
 import type { Logger } from "../model/logging.ts";
 import type { LinkRow, NativeBinding } from "../native/contract.ts";
@@ -44,6 +44,15 @@ export async function reconcileWithKernel(options: {
     log.error({ kind: change?.kind, op: change?.op, code: failure.code }, "a pod's host end could not be repaired");
   }
   return kept;
+}
+
+/** Those of the records whose device is not there (any more). */
+export async function withoutDevice(
+  native: Pick<NativeBinding, "links">,
+  records: readonly EndpointRecord[],
+): Promise<readonly EndpointRecord[]> {
+  const devices = new Map((await native.links(null)).filter(isPodDevice).map((link) => [link.name, link]));
+  return records.filter((record) => !isDeviceOf(devices.get(record.hostDevice), record));
 }
 
 /** The name alone is not enough: the device may have been made again, for another pod even. */

@@ -133,6 +133,21 @@ test("an installation that failed half-way still takes over at the next try, wit
   t.deepEqual(codes(await tandem.install(false)), ["CNI_CONFIG_BEFORE"], "and from then on it does not");
 });
 
+test("a record of an agent that kept none of its end is for what it has", async (t) => {
+  const { conf, stateDir, installation } = await machine(t);
+  const tandem = installation({ cniChained: [] });
+  await tandem.install(false);
+  const path = join(stateDir, "cni-install.json");
+  const { files } = JSON.parse(await readFile(path, "utf8")) as { readonly files: Readonly<Record<string, string>> };
+  await writeFile(join(conf, "00-other.conflist"), "first");
+  await writeFile(path, JSON.stringify({ version: 1, files }));
+  t.deepEqual(codes(await tandem.install(false)), ["CNI_CONFIG_BEFORE"], "it was done");
+  const [plugin = ["", ""]] = Object.entries(files);
+  await writeFile(path, JSON.stringify({ version: 1, files: Object.fromEntries([plugin]) }));
+  t.deepEqual(await tandem.install(false), [], "it had come to the plugin only");
+  t.deepEqual((await tandem.state()).before, []);
+});
+
 test("what uninstall took away the agent does not put back, until it is installed by hand", async (t) => {
   const { conf, bin, installation } = await machine(t);
   const tandem = installation({ cniChained: [] });
