@@ -46,6 +46,53 @@ test("only the items of the list itself are items", (t) => {
   t.deepEqual(frame, { metadata: { items: [{ a: 1 }] }, x: [{ b: 2 }], items: [] });
 });
 
+const manager = fc.record({ manager: text, fieldsV1: fc.dictionary(text, plain, { noNullPrototype: true }) });
+
+test("of an item's managedFields all or nothing is left out, and nothing else anywhere", (t) => {
+  const misleading = fc.constantFrom("managedFields", "metadata", ',"managedFields":[', "x");
+  const deceptive = fc.dictionary(
+    misleading,
+    fc.oneof(misleading, fc.array(misleading), fc.dictionary(misleading, plain)),
+    {
+      noNullPrototype: true,
+    },
+  );
+  const item = fc.record({ name: text, annotations: deceptive, spec: deceptive, managed: fc.array(manager) });
+  fc.assert(
+    fc.property(fc.array(item), fc.array(fc.nat(60)), fc.boolean(), (items, sizes, last) => {
+      const objects = items.map(({ name, annotations, spec, managed }) => ({
+        metadata: last ? { name, annotations, managedFields: managed } : { managedFields: managed, name, annotations },
+        spec: { ...spec, metadata: { name, managedFields: managed } },
+      }));
+      const { items: seen } = split(JSON.stringify({ metadata: {}, items: objects }), sizes) as {
+        items: typeof objects;
+      };
+      t.is(seen.length, objects.length);
+      for (const [index, object] of objects.entries()) {
+        const { managedFields, ...metadata } = object.metadata;
+        const kept = { ...metadata, managedFields: seen[index]?.metadata.managedFields ?? managedFields };
+        t.deepEqual(
+          { ...seen[index], metadata: { ...seen[index]?.metadata, managedFields } },
+          { ...object, metadata: kept },
+        );
+      }
+    }),
+  );
+});
+
+test("managedFields as API servers write them are not decoded", (t) => {
+  const item = {
+    metadata: { name: "a", managedFields: [{ manager: "kubelet", fieldsV1: { "f:status": {} } }] },
+    spec: {},
+  };
+  const { items, frame } = split(JSON.stringify({ items: [item, item], metadata: { resourceVersion: "1" } }));
+  t.deepEqual(items, [
+    { metadata: { name: "a" }, spec: {} },
+    { metadata: { name: "a" }, spec: {} },
+  ]);
+  t.deepEqual(frame, { items: [], metadata: { resourceVersion: "1" } });
+});
+
 test("no items at all: null, none, or an empty list", (t) => {
   t.deepEqual(split('{"items":null,"kind":"PodList"}'), { items: [], frame: { items: null, kind: "PodList" } });
   t.deepEqual(split("{}"), { items: [], frame: {} });
