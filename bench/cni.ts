@@ -48,7 +48,8 @@ export async function benchCni(options: { readonly adds: number }): Promise<read
       const netns = `tandem-${lab}-x${i}`;
       await sh(["ip", "netns", "add", netns]);
       namespaces.push(netns);
-      times.push(await add(node.netns, node.cni, config, netns, i));
+      const pod = { netns, containerId: `bench${process.pid}x${i}`, namespace: "bench", name: `p${i}` };
+      times.push((await addPod({ netns: node.netns, binary: node.cni, config }, pod)).ms);
       const base = `tandem-${lab}-y${i}`;
       await sh(["ip", "netns", "add", base]);
       namespaces.push(base);
@@ -79,26 +80,45 @@ export async function benchCni(options: { readonly adds: number }): Promise<read
   }
 }
 
-/** One ADD by the real binary; milliseconds. */
-function add(nodeNetns: string, binary: string, config: string, netns: string, i: number): Promise<number> {
-  const [file, ...args] = inNetns(nodeNetns, [binary]);
+export interface CniNode {
+  readonly netns: string;
+  /** Path of the plugin. */
+  readonly binary: string;
+  /** What a runtime gives it. */
+  readonly config: string;
+}
+
+export interface CniPod {
+  readonly netns: string;
+  readonly containerId: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** One ADD by the real binary. @returns ms, and the addresses that it answered */
+export function addPod(
+  node: CniNode,
+  pod: CniPod,
+): Promise<{ readonly ms: number; readonly addresses: readonly string[] }> {
+  const [file, ...args] = inNetns(node.netns, [node.binary]);
   const env = {
     PATH: process.env.PATH ?? "",
     CNI_COMMAND: "ADD",
-    CNI_CONTAINERID: `bench${process.pid}x${i}`,
-    CNI_NETNS: `/run/netns/${netns}`,
+    CNI_CONTAINERID: pod.containerId,
+    CNI_NETNS: `/run/netns/${pod.netns}`,
     CNI_IFNAME: "eth0",
-    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME=p${i}`,
+    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${pod.namespace};K8S_POD_NAME=${pod.name}`,
     CNI_PATH: "/opt/cni/bin",
   };
   return new Promise((resolve, reject) => {
     const before = performance.now();
-    const child = execFile(file ?? "", args, { env, timeout: 40_000 }, (error, stdout) =>
-      error === null
-        ? resolve(performance.now() - before)
-        : reject(new Error(`CNI ADD of p${i}: ${stdout || error.message}`)),
-    );
-    child.stdin?.end(config);
+    const child = execFile(file ?? "", args, { env, timeout: 40_000 }, (error, stdout) => {
+      if (error !== null) return reject(new Error(`CNI ADD of ${pod.name}: ${stdout || error.message}`));
+      const ms = performance.now() - before;
+      const { ips } = JSON.parse(stdout) as { readonly ips: readonly { readonly address: string }[] };
+      resolve({ ms, addresses: ips.map(({ address }) => address.slice(0, address.indexOf("/"))) });
+    });
+    child.stdin?.end(node.config);
   });
 }
 

@@ -1,9 +1,11 @@
 /**
  * The cluster of `policy-cluster.ts` as the objects that an API server has of it, as large as real ones: the managed fields, annotations,
  * volumes, probes and conditions that an agent throws away are most of what it reads. One service and one slice for each deployment;
- * the pods are on nodes 1 and up, node 0 is the agent's own.
+ * 100 pods on each node, none of them on the agent's own.
  */
-import { nodeName, podRow, podsPerNode, policyRow } from "./policy-cluster.ts";
+import { parseAddress } from "../src/model/ip.ts";
+import type { PodRow } from "../src/model/tables.ts";
+import { nodeName, podRow, policyRow } from "./policy-cluster.ts";
 
 export interface KubeClusterSize {
   readonly pods: number;
@@ -24,7 +26,8 @@ export interface StoredObject {
   readonly object: Readonly<Record<string, unknown>>;
 }
 
-export const podsPerDeployment = 10;
+const podsPerNode = 100;
+const podsPerDeployment = 10;
 export const servicePort = 80;
 export const targetPort = 8080;
 const created = "2026-11-02T08:15:30Z";
@@ -93,8 +96,16 @@ const podFields = [
   ),
 ];
 
+/** Pod `i`: of the deployment that `policy-cluster.ts` says, on a node that is not the agent's. */
+function remotePod(i: number, pods: number): PodRow {
+  const node = 1 + Math.floor(i / podsPerNode);
+  const host = 10 + (i % podsPerNode);
+  const texts = [`10.${64 + (node >> 8)}.${node & 255}.${host}`, `fd00:64:${node.toString(16)}::${host.toString(16)}`];
+  return { ...podRow(i, pods), node: nodeName(node), addresses: texts.flatMap((text) => parseAddress(text) ?? []) };
+}
+
 function podObject(i: number, pods: number): StoredObject {
-  const row = podRow(i + podsPerNode, pods);
+  const row = remotePod(i, pods);
   const { namespace, name } = row;
   const condition = (type: string) => ({ type, status: "True", lastProbeTime: null, lastTransitionTime: created });
   const probe = (path: string) => ({
@@ -266,9 +277,9 @@ function remoteNode(node: number): OwnNode {
 
 function serviceObjects(service: number, pods: number): readonly StoredObject[] {
   const members = Array.from({ length: podsPerDeployment }, (_, i) =>
-    podRow(service + i * Math.floor(pods / podsPerDeployment) + podsPerNode, pods),
+    remotePod(service + i * Math.floor(pods / podsPerDeployment), pods),
   );
-  const { namespace, labels } = members[0] ?? podRow(podsPerNode, pods);
+  const { namespace, labels } = podRow(service, pods);
   const name = labels.app ?? "";
   const metadata = { namespace, creationTimestamp: created, managedFields: podFields.slice(1) };
   return [
@@ -297,12 +308,7 @@ function serviceObjects(service: number, pods: number): readonly StoredObject[] 
   ];
 }
 
-export function sliceObject(
-  namespace: string,
-  service: string,
-  name: string,
-  members: readonly ReturnType<typeof podRow>[],
-): StoredObject {
+function sliceObject(namespace: string, service: string, name: string, members: readonly PodRow[]): StoredObject {
   return {
     storage: "endpointslices.discovery.k8s.io",
     key: `${namespace}/${name}`,

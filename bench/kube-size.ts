@@ -6,7 +6,6 @@
 import { join } from "node:path";
 import { collectionPath } from "../src/kube/kinds.ts";
 import { kinds } from "../src/kube/index.ts";
-import { podsPerNode } from "./policy-cluster.ts";
 import { type KubeNode, pause } from "./kube-node.ts";
 import { inNetns, median, root, type Row, sh } from "./support.ts";
 
@@ -37,6 +36,7 @@ const followed = [
 
 interface Bare {
   readonly ms: number;
+  readonly cpuMs: number;
   readonly rss: number;
   readonly bytes: number;
 }
@@ -57,14 +57,15 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
   const small = await node.memory();
 
   await node.serve({ pods, policies });
-  const starts: { readonly syncedMs: number; readonly readyMs: number }[] = [];
+  const starts: { readonly syncedMs: number; readonly readyMs: number; readonly cpuMs: number }[] = [];
   const bare: Bare[] = [];
   // A server's first answers are slower than those that follow, and would be held against whoever asks first.
   await bareClient(node);
   for (let round = 0; round < rounds; round++) {
     await node.stopAgent();
     bare.push(await bareClient(node));
-    starts.push(await node.startAgent());
+    const times = await node.startAgent();
+    starts.push({ ...times, cpuMs: (await node.cpuSeconds()) * 1_000 });
   }
   await pause(settleSeconds);
   const large = await node.memory();
@@ -80,11 +81,10 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
     `asked in ${elapsed.toFixed(0)} s without a change: ${[...counts].map(([what, n]) => `${n} ${what}`).join(", ")}`,
   );
 
-  const [syncedMs, readyMs] = [median(starts.map((s) => s.syncedMs)), median(starts.map((s) => s.readyMs))];
+  const [syncedMs, readyMs] = [median(starts.map((each) => each.syncedMs)), median(starts.map((each) => each.readyMs))];
   const bareMs = median(bare.map(({ ms }) => ms));
   const listed = (bare[0]?.bytes ?? 0) / 1e6;
   const perPod = ((large.rss - small.rss) * 1e3) / (pods - tenth);
-  const title = `${Math.ceil(pods / podsPerNode / 2)} nodes`;
   return [
     {
       what: `start to all synced, ${pods} pods, ${listed.toFixed(0)} MB of lists`,
@@ -98,6 +98,13 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
       figure: `${readyMs.toFixed(0)} ms`,
       baseline: `${bareMs.toFixed(0)} ms (the same)`,
       ratio: bareMs / readyMs,
+      aim: "",
+    },
+    {
+      what: "  CPU of all that",
+      figure: `${median(starts.map(({ cpuMs }) => cpuMs)).toFixed(0)} ms`,
+      baseline: `${median(bare.map(({ cpuMs }) => cpuMs)).toFixed(0)} ms (the same)`,
+      ratio: median(bare.map(({ cpuMs }) => cpuMs)) / median(starts.map(({ cpuMs }) => cpuMs)),
       aim: "",
     },
     {
@@ -122,7 +129,7 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
       aim: "< 10 KB",
     },
     {
-      what: `CPU while nothing happens, ${title}`,
+      what: "CPU while nothing happens",
       figure: `${(core * 100).toFixed(2)} % of a core`,
       baseline: "",
       ratio: null,

@@ -23,7 +23,12 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   services: () => benchServices({ rounds, seconds }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),
-  kube: () => benchKube({ rounds, idleSeconds: values.quick ? 20 : 120, starts: values.quick ? 10 : 60 }),
+  kube: () =>
+    benchKube(
+      values.quick
+        ? { rounds, idleSeconds: 20, starts: 10, changes: 3 }
+        : { rounds, idleSeconds: 120, starts: 60, changes: 15 },
+    ),
   policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),
 };
 
