@@ -30,6 +30,7 @@ import { EndpointSettings } from "./endpoint-settings.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { peerUidOf } from "./peer.ts";
+import { ServiceHealth } from "./service-health.ts";
 import { PodWatch } from "./pod-watch.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
@@ -97,11 +98,15 @@ export class Agent {
       allowLockout: config.allowLockout,
       lastValid: await policies.read(),
     });
+    const health = new ServiceHealth({ conditions });
     const loop = new ControlLoop({
       store,
       compute: (snapshot) => computation.compute(snapshot),
       apply: (desired) => datapath.apply(desired),
-      applied: (result, tables) => cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint)),
+      applied: (result, tables) => {
+        health.update(result.desired.healthChecks ?? []);
+        cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
+      },
       allocator: identities.allocator,
       identityFile: identities.file,
       lastValid: policies,
@@ -161,7 +166,7 @@ export class Agent {
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => cni.restore());
     gate.restored();
-    for (const part of [cluster, policies]) this.#stopParts.push(() => part.stop());
+    for (const part of [cluster, policies, health]) this.#stopParts.push(() => part.stop());
     cluster.announce();
     const followed = [...Object.values(sources), identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));

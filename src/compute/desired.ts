@@ -85,6 +85,15 @@ export interface DesiredFrontend {
   readonly service: string;
 }
 
+/** A port of this node that answers whether a service has backends here (core/v1, ServiceSpec.healthCheckNodePort). */
+export interface DesiredHealthCheck {
+  readonly port: number;
+  readonly namespace: string;
+  readonly name: string;
+  /** Pods of this node that serve clients outside. */
+  readonly localEndpoints: number;
+}
+
 export interface DesiredState {
   /** By the address's text. */
   readonly identities: ReadonlyMap<string, DesiredIdentity>;
@@ -94,6 +103,8 @@ export interface DesiredState {
   readonly host?: DesiredHost;
   readonly sets: readonly CompiledSet[];
   readonly frontends: readonly DesiredFrontend[];
+  /** By port; each once. Not set: none. */
+  readonly healthChecks?: readonly DesiredHealthCheck[];
   readonly uplinks: readonly UplinkRow[];
   /** Of this node. Not set: the node is not known (yet, or its Node is gone), which changes nothing. */
   readonly podCidrs?: readonly Prefix[];

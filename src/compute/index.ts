@@ -116,6 +116,7 @@ class TableComputation implements Computation {
         ...(host !== null && { host: { set: host.set.key, audit: this.#auditMode } }),
         sets: allSets,
         frontends: frontends.frontends,
+        healthChecks: frontends.healthChecks,
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
         ...(ownNode !== null && { podCidrs: ownNode.podCidrs }),
       },

@@ -71,6 +71,8 @@ export interface ServiceRow {
   readonly internalTrafficPolicy: "Cluster" | "Local";
   /** Local: clients outside reach, by an outside address, only backends of the node that they came to. */
   readonly externalTrafficPolicy: "Cluster" | "Local";
+  /** Port of every node at which a load balancer asks whether a backend is there; null: nobody asks. */
+  readonly healthCheckNodePort: number | null;
   /** Only some clients outside may use its load balancer's addresses (loadBalancerSourceRanges). */
   readonly restricted: boolean;
   readonly labels: Labels;

@@ -8,6 +8,8 @@ const backend = (name: string, node: string) => pod(name, { node, labels: { app:
 
 const vips = ["203.0.113.10", "2001:db8:aa::10"] as const;
 
+const healthPort = 32_123;
+
 const service = (externalTrafficPolicy: "Local" | "Cluster") => ({
   apiVersion: "v1",
   kind: "Service",
@@ -15,6 +17,7 @@ const service = (externalTrafficPolicy: "Local" | "Cluster") => ({
   spec: {
     type: "LoadBalancer",
     externalTrafficPolicy,
+    ...(externalTrafficPolicy === "Local" && { healthCheckNodePort: healthPort }),
     ipFamilyPolicy: "PreferDualStack",
     selector: { app: "backend" },
     ports: [
@@ -35,6 +38,13 @@ async function announce(lab: Lab, nodeName: string): Promise<void> {
     const { code, stderr } = await lab.exec("tor", ["ip", family, "route", "replace", vip, "via", via]);
     if (code !== 0) throw new Error(stderr);
   }
+}
+
+/** What a load balancer is told that asks the node. */
+async function health(lab: Lab, nodeName: string): Promise<string> {
+  const url = `http://${lab.node(nodeName).ipv4}:${healthPort}/healthz`;
+  const words = ["curl", "-s", "-m", "20", "-w", " %{http_code}", url];
+  return (await lab.exec("external/client", words)).stdout.replace(/\s+/g, "");
 }
 
 /** Who answers `count` connections of the client outside; "none" for one that fails. */
@@ -65,6 +75,8 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
       ] as const)
         t.deepEqual(await answerers(lab, address, port), ["default/a", "default/b"], address);
       t.deepEqual(await answerers(lab, lab.node("node-2").ipv4, 30080), ["default/c"]);
+      t.regex(await health(lab, "node-1"), /"localEndpoints":2,.*200$/);
+      t.regex(await health(lab, "node-2"), /"localEndpoints":1,.*200$/);
       // The peer that the pod sees is the client, not a node.
       for (const vip of vips)
         t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "none", / peer \[?(::ffff:)?(198\.|2001:db8:)/);
@@ -80,6 +92,7 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
       await lab.deleteObjects([backend("c", "node-2")]);
       await settled(lab);
       t.is(await fetchFrom(lab, "external/client", vips[0], 80, 1), null, "Local: nobody here, nobody elsewhere");
+      t.regex(await health(lab, "node-2"), /"localEndpoints":0,.*503$/);
       t.true((await agentStatus(lab, "node-2")).ok);
     },
   ));

@@ -127,6 +127,7 @@ export const serviceRow: fc.Arbitrary<ServiceRow> = fc
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
+    healthCheckNodePort: null,
     restricted: false,
     labels: labels as Record<string, string>,
   }));

@@ -5,7 +5,7 @@
 import type { Address } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
-import type { DesiredFrontend } from "../desired.ts";
+import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
 import type { Backend, BackendsOf, Locality } from "./backends.ts";
 
 const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
@@ -39,13 +39,15 @@ export interface Candidates {
   /** Each key once. */
   readonly candidates: readonly Candidate[];
   readonly problems: readonly Problem[];
+  /** null: nobody asks. */
+  readonly healthCheck: DesiredHealthCheck | null;
 }
 
-const none: Candidates = { candidates: [], problems: [] };
+export const noCandidates: Candidates = { candidates: [], problems: [], healthCheck: null };
 
 export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, nodes: NodeFacts): Candidates {
   // A headless service has no address, also not those that it lists: kube-proxy does the same.
-  if (service.type === "ExternalName" || service.clusterIps.length === 0) return none;
+  if (service.type === "ExternalName" || service.clusterIps.length === 0) return noCandidates;
   const key = `${service.namespace}/${service.name}`;
   const problems: Problem[] = [];
   const report = (severity: Severity, code: string, field: string, message: string, remedy: string) =>
@@ -117,7 +119,17 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       for (const port of ports) if (port.nodePort !== null) add("nodePort", address, port, port.nodePort);
     }
   }
-  return { candidates: [...candidates.values()], problems };
+  const all = [...candidates.values()];
+  return { candidates: all, problems, healthCheck: healthCheckOf(service, all) };
+}
+
+function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): DesiredHealthCheck | null {
+  const { namespace, name, type, externalTrafficPolicy, healthCheckNodePort: port } = service;
+  if (port === null || type !== "LoadBalancer" || externalTrafficPolicy !== "Local") return null;
+  const pods = candidates.flatMap(({ frontend }) => frontend.outside ?? []).map(({ address }) => address);
+  // A pod of both families is one.
+  const count = (family: 4 | 6) => new Set(pods.flatMap((each) => (each.family === family ? each.text : []))).size;
+  return { port, namespace, name, localEndpoints: Math.max(count(4), count(6)) };
 }
 
 /**

@@ -10,9 +10,9 @@ import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import { equalRows, type TableSnapshot } from "../../model/store.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
-import type { DesiredFrontend } from "../desired.ts";
+import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
 import { podBackends, sliceBackends, targetPort } from "./backends.ts";
-import { type Candidate, type Candidates, type NodeFacts, serviceCandidates } from "./candidates.ts";
+import { type Candidate, type Candidates, noCandidates, type NodeFacts, serviceCandidates } from "./candidates.ts";
 import { FrontendTable } from "./frontend-table.ts";
 import { hasLabels, PodIndex } from "./pod-index.ts";
 
@@ -26,6 +26,8 @@ export interface FrontendOptions {
 export interface FrontendResult {
   /** By address, port and protocol; a service that nobody answers for has its frontends with no backends. */
   readonly frontends: readonly DesiredFrontend[];
+  /** By port. */
+  readonly healthChecks: readonly DesiredHealthCheck[];
   readonly problems: readonly Problem[];
 }
 
@@ -53,8 +55,9 @@ class Frontends {
   readonly #podBacked = new Map<string, ServiceRow>();
   readonly #candidates = new Map<string, readonly Candidate[]>();
   readonly #problems = new Map<string, readonly Problem[]>();
+  readonly #healthChecks = new Map<string, DesiredHealthCheck>();
   readonly #table = new FrontendTable();
-  #result: FrontendResult = { frontends: [], problems: [] };
+  #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
   compute(tables: ServiceTables, { nodeName }: FrontendOptions): FrontendResult {
     const dirty = new Set<string>();
@@ -74,6 +77,7 @@ class Frontends {
     for (const key of dirty) this.#update(key, tables.services.get(key));
     this.#result = {
       frontends: this.#table.frontends(),
+      healthChecks: firstOfEachPort([...this.#healthChecks.values()]),
       problems: [...[...this.#problems.values()].flat(), ...this.#table.problems()].sort(compareProblems),
     };
     return this.#result;
@@ -112,7 +116,9 @@ class Frontends {
   }
 
   #update(key: string, service: ServiceRow | undefined): void {
-    const { candidates, problems } = this.#workOut(key, service);
+    const { candidates, problems, healthCheck } = this.#workOut(key, service);
+    if (healthCheck === null) this.#healthChecks.delete(key);
+    else this.#healthChecks.set(key, healthCheck);
     const before = this.#candidates.get(key) ?? [];
     const after = candidates.map((candidate) => keepFrontend(candidate, before));
     this.#table.change(before, after);
@@ -124,7 +130,7 @@ class Frontends {
 
   #workOut(key: string, service: ServiceRow | undefined): Candidates {
     this.#podBacked.delete(key);
-    if (service === undefined) return { candidates: [], problems: [] };
+    if (service === undefined) return noCandidates;
     const slices = this.#slices.get(key);
     const { here } = this.#nodes;
     if (slices !== undefined) {
@@ -134,9 +140,16 @@ class Frontends {
       return serviceCandidates(service, () => ({ backends: [], leaving: [], local: [] }), this.#nodes);
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
-    const { candidates, problems } = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);
-    return { candidates, problems: candidates.length === 0 ? problems : [...problems, ...unknownPorts(service, pods)] };
+    const own = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);
+    return own.candidates.length === 0 ? own : { ...own, problems: [...own.problems, ...unknownPorts(service, pods)] };
   }
+}
+
+/** An API server gives a port once; what a file says may be otherwise, and then the first by name has it. */
+function firstOfEachPort(checks: readonly DesiredHealthCheck[]): readonly DesiredHealthCheck[] {
+  const order = (a: DesiredHealthCheck, b: DesiredHealthCheck) =>
+    a.port - b.port || compareText(a.namespace, b.namespace) || compareText(a.name, b.name);
+  return [...checks].sort(order).filter(({ port }, at, all) => all[at - 1]?.port !== port);
 }
 
 /** The frontend of before where it is equal, so that who follows may compare by identity. */

@@ -89,6 +89,8 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
       ["Cluster", "Local"],
       "Cluster",
     ),
+    // 0 is how Go's clients write that there is none.
+    healthCheckNodePort: readPort(spec.healthCheckNodePort || null, at(specPlace, "healthCheckNodePort")),
     restricted: Array.isArray(spec.loadBalancerSourceRanges) && spec.loadBalancerSourceRanges.length > 0,
     labels: metadata.labels,
   };

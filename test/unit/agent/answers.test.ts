@@ -176,6 +176,7 @@ function tables(): TableStore {
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
+    healthCheckNodePort: null,
     restricted: false,
     labels: {},
   });

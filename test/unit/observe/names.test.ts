@@ -30,6 +30,7 @@ test("an address that only this node's devices have is the node; a Node object o
           publishNotReady: false,
           internalTrafficPolicy: "Cluster",
           externalTrafficPolicy: "Cluster",
+          healthCheckNodePort: null,
           restricted: false,
           labels: {},
         },

@@ -143,7 +143,7 @@ test("headless services and names of elsewhere have no frontend, also not on the
     service("headless", { clusterIps: [], externalIps: [address("192.0.2.1")] }),
     service("name", { type: "ExternalName" }),
   ];
-  t.deepEqual(computeFrontends(tables({ services }), options), { frontends: [], problems: [] });
+  t.deepEqual(computeFrontends(tables({ services }), options), { frontends: [], healthChecks: [], problems: [] });
 });
 
 test("of two services that want one address, port and protocol the first by name has it; the other is told of both", (t) => {

@@ -69,6 +69,29 @@ test("by selected pods where there are no slices", (t) => {
   );
 });
 
+test("a load balancer that asks is told how many pods are here, where the service is Local", (t) => {
+  const endpoints = [endpoint("10.1.0.1", here), endpoint("10.2.0.1", there), endpoint("10.1.0.2", here)];
+  const told = (fields: Partial<ServiceRow>, use = endpoints) => {
+    const services = [service("web", { healthCheckNodePort: 32_000, ...fields })];
+    return computeFrontends(tables({ services, nodes, endpointSlices: [slice("s", use)] }), options).healthChecks;
+  };
+  const check = { port: 32_000, namespace: "shop", name: "web" };
+  t.deepEqual(told(onlyLocal), [{ ...check, localEndpoints: 2 }]);
+  t.deepEqual(told(onlyLocal, [endpoint("10.2.0.1", there)]), [{ ...check, localEndpoints: 0 }]);
+  t.deepEqual(told(public_), [], "Cluster");
+  t.deepEqual(told({ ...onlyLocal, type: "NodePort" }), []);
+  t.deepEqual(told({ ...onlyLocal, healthCheckNodePort: null }), []);
+});
+
+test("of two services that name one port for it the first by name has it", (t) => {
+  const both = ["b", "a"].map((name) => service(name, { ...onlyLocal, healthCheckNodePort: 32_000 }));
+  const { healthChecks } = computeFrontends(tables({ services: both, nodes }), options);
+  t.deepEqual(
+    healthChecks.map(({ name }) => name),
+    ["a"],
+  );
+});
+
 test("source ranges, which nobody enforces here, keep the load balancer's addresses closed, and it is told", (t) => {
   const rows = tables({
     services: [service("web", { ...public_, restricted: true })],

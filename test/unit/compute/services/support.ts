@@ -27,6 +27,7 @@ export function service(name: string, fields: Partial<ServiceRow> = {}): Service
     publishNotReady: false,
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
+    healthCheckNodePort: null,
     restricted: false,
     labels: {},
     ...fields,

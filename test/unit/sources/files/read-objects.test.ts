@@ -198,6 +198,8 @@ test("whom a service serves outside: of which nodes, and whether all of them", (
     restricted: false,
   });
   t.true(service({ loadBalancerSourceRanges: ["10.0.0.0/8"] })?.restricted);
+  t.is(service({ healthCheckNodePort: 32_000 })?.healthCheckNodePort, 32_000);
+  t.is(service({ healthCheckNodePort: 0 })?.healthCheckNodePort, null);
 });
 
 test("annotations that limit a pod's bandwidth are known by their names", (t) => {
