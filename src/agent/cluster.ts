@@ -138,7 +138,9 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
   let following: Promise<void> = Promise.resolve();
   const clusterIdentities = async (onNews: () => void): Promise<Identities> => {
     const range = clusterNumbers(clusterId);
-    const file = new IdentityFile(stateDir, conditions, { name: "cluster-identities.json", range });
+    // Its numbers are objects of the cluster, too: a full disk keeps no policy from the kernel.
+    const kept = { name: "cluster-identities.json", range, onlyCopy: false };
+    const file = new IdentityFile(stateDir, conditions, kept);
     const record = await file.read();
     const allocator = new ClusterIdentityAllocator({ client, nodeName, range, record, onNews, conditions, log, clock });
     return {

@@ -151,8 +151,7 @@ export class ControlLoop {
     // Before the kernel learns of a number: a crash in between must not give it to somebody else.
     const record = allocator.unwritten();
     if (record !== null) {
-      await identityFile.write(record);
-      allocator.written();
+      if (await identityFile.write(record)) allocator.written();
     }
     lastValid.keep(result.lastValid);
     this.#result = result;

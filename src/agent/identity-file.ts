@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type IdentityRecord, localNumbers, type NumberRange, parseIdentityRecord } from "../identities/index.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
-import type { ConditionSink } from "../model/status.ts";
+import type { ConditionSink, Problem } from "../model/status.ts";
 import { replaceFile } from "./durable-file.ts";
 
 export interface IdentityFileOptions {
@@ -11,19 +11,23 @@ export interface IdentityFileOptions {
   readonly name: string;
   /** Numbers that its allocator may give. */
   readonly range: NumberRange;
+  /** Nobody else knows them: they must be written before they are used. */
+  readonly onlyCopy: boolean;
 }
 
 /** Of the local allocator. */
-const ofThisNode: IdentityFileOptions = { name: "identities.json", range: localNumbers };
+const ofThisNode: IdentityFileOptions = { name: "identities.json", range: localNumbers, onlyCopy: true };
 
 export class IdentityFile {
   readonly #path: string;
   readonly #range: NumberRange;
+  readonly #onlyCopy: boolean;
   readonly #conditions: ConditionSink;
 
-  constructor(stateDir: string, conditions: ConditionSink, { name, range } = ofThisNode) {
+  constructor(stateDir: string, conditions: ConditionSink, { name, range, onlyCopy } = ofThisNode) {
     this.#path = join(stateDir, name);
     this.#range = range;
+    this.#onlyCopy = onlyCopy;
     this.#conditions = conditions;
   }
 
@@ -50,13 +54,22 @@ export class IdentityFile {
     return record;
   }
 
-  /** @throws TandemError STATE_DIR */
-  async write(record: IdentityRecord): Promise<void> {
+  /**
+   * @returns false: it could not be written and is to be tried again, while the numbers may be used
+   * @throws TandemError STATE_DIR where this is the only copy
+   */
+  async write(record: IdentityRecord): Promise<boolean> {
+    let problems: readonly Problem[] = [];
     try {
       await replaceFile(this.#path, JSON.stringify(record));
     } catch (error) {
-      throw this.#failed("written", error);
+      const failure = this.#failed("written", error);
+      if (this.#onlyCopy) throw failure;
+      const { code, object, message, remedy } = failure;
+      problems = [{ code, severity: "warning", object, field: "", message, remedy }];
     }
+    this.#conditions.report("identity-file", problems);
+    return problems.length === 0;
   }
 
   #failed(done: "read" | "written", cause: unknown): TandemError {

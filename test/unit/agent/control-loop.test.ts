@@ -30,7 +30,7 @@ function result(id: number, key: string): ComputeResult {
 }
 
 /** @param computeMs how long a computation blocks */
-function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}, time: Clock = clock) {
+function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => true, time: Clock = clock) {
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
@@ -53,7 +53,7 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => {}
     identityFile: {
       write: async (record: IdentityRecord) => {
         steps.push(`write ${Object.keys(record.numbers).join(" ")}`);
-        await write();
+        return write();
       },
     },
     lastValid: { keep: (versions) => void kept.push(versions.size) },
@@ -177,6 +177,7 @@ test("numbers that could not be written down are kept from the kernel until they
     0,
     async () => {
       if (failures-- > 0) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+      return true;
     },
   );
   const started = loop.start();
@@ -187,6 +188,26 @@ test("numbers that could not be written down are kept from the kernel until they
   t.deepEqual(
     steps.filter((step) => step !== "compute"),
     ["write namespaces=0", "write namespaces=0", "write namespaces=0", "apply"],
+  );
+});
+
+test("numbers that others hold too do not wait to be written down: the kernel has them, and they are written the next time", async (t) => {
+  const answers = [false, true];
+  const { store, loop, steps } = setUp(
+    async () => undefined,
+    0,
+    async () => answers.shift() ?? true,
+  );
+  await loop.start();
+  t.deepEqual(steps.splice(0), ["compute", "write namespaces=0", "apply"]);
+  for (const name of ["a", "b"]) {
+    store.upsert("namespaces", name, { name, labels: {} });
+    while (loop.revision.applied < loop.revision.facts) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await loop.stop();
+  t.deepEqual(
+    steps.filter((step) => step !== "compute"),
+    ["write namespaces=0 namespaces=1", "apply", "write namespaces=0 namespaces=1 namespaces=2", "apply"],
   );
 });
 

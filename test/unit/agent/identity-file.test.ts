@@ -1,8 +1,9 @@
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { IdentityFile } from "../../../src/agent/identity-file.ts";
 import type { Problem } from "../../../src/model/status.ts";
+import { localNumbers } from "../../../src/identities/index.ts";
 import { temporaryFolder } from "../../support/fake-agent.ts";
 
 function file(stateDir: string) {
@@ -42,4 +43,19 @@ test("a folder that cannot be used is named, with what to do", async (t) => {
   }
   await mkdir(join(folder, "full", "identities.json.next"), { recursive: true });
   await t.throwsAsync(file(join(folder, "full")).file.write(record), { code: "STATE_DIR" });
+});
+
+test("numbers that are also the cluster's may be used although they cannot be written: a warning until they are", async (t) => {
+  const folder = await temporaryFolder(t);
+  const reports = new Map<string, readonly Problem[]>();
+  const conditions = { report: (topic: string, said: readonly Problem[]) => void reports.set(topic, said) };
+  const kept = { name: "cluster-identities.json", range: localNumbers, onlyCopy: false };
+  const file = new IdentityFile(join(folder, "state"), conditions, kept);
+  await writeFile(join(folder, "state"), "");
+  t.false(await file.write(record));
+  t.like(reports.get("identity-file")?.[0], { code: "STATE_DIR", severity: "warning" });
+  await rm(join(folder, "state"));
+  t.true(await file.write(record));
+  t.deepEqual(reports.get("identity-file"), []);
+  t.deepEqual(await file.read(), record);
 });
