@@ -36,6 +36,9 @@ function onlyFrom(name: string, apps: readonly string[]) {
   };
 }
 
+/** ms that a fault may take on a machine that does ten other things. */
+const longestMs = 900_000;
+
 /** New connections, one after the other until the file `stop` is there: how many were answered and how many were not. */
 function connections(address: string, seconds: number, stop: string): readonly string[] {
   const try_ = `curl -sg -o /dev/null -m ${seconds} http://${address}:8080/`;
@@ -103,11 +106,12 @@ export class FaultTraffic {
     const flows: { readonly title: string; readonly allowed: boolean; readonly flow: Flow }[] = [];
     const begin = async (allowed: boolean, from: string, kind: "tcp" | "udp", server: string, family: 4 | 6) => {
       const title = `${what}: ${kind} from ${from} to ${server}, IPv${family}`;
-      const target = { kind, address: this.#address(server, family), port: kind === "tcp" ? 8080 : 9000 };
+      const port = kind === "tcp" ? 8080 : 9000;
+      const target = { kind, port, address: this.#address(server, family), lifeMs: longestMs };
       flows.push({ title, allowed, flow: await beginFlow(lab, `default/${from}`, target) });
     };
     const load = (from: string, server: string, seconds: number) =>
-      lab.exec(`default/${from}`, connections(this.#address(server, 4), seconds, stop), { timeoutMs: 400_000 });
+      lab.exec(`default/${from}`, connections(this.#address(server, 4), seconds, stop), { timeoutMs: longestMs });
     try {
       await Promise.all([
         // UDP has nobody who sends again: a lost packet is a lost answer.

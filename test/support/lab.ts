@@ -114,19 +114,22 @@ export interface FlowOptions {
   readonly kind: "tcp" | "udp";
   readonly address: string;
   readonly port: number;
+  /** ms that it lives at most, when a test forgets it; 3 minutes. */
+  readonly lifeMs?: number;
 }
 
-/** ms that a flow lives at most, when a test forgets it. */
-const flowMs = 180_000;
-
 /** One socket, a message each 20 ms until its end. Resolves when the first 20 were sent, over TCP answered too. */
-export async function beginFlow(lab: Lab, from: string, { kind, address, port }: FlowOptions): Promise<Flow> {
+export async function beginFlow(
+  lab: Lab,
+  from: string,
+  { kind, address, port, lifeMs = 180_000 }: FlowOptions,
+): Promise<Flow> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-flow-"));
   const file = join(folder, "flow");
   const script = new URL("flow.js", import.meta.url).pathname;
   const words = [process.execPath, script, kind, address, String(port), file];
   let ended = false;
-  const running = lab.exec(from, words, { timeoutMs: flowMs }).then(async (result) => {
+  const running = lab.exec(from, words, { timeoutMs: lifeMs }).then(async (result) => {
     ended = true;
     await rm(folder, { recursive: true, force: true });
     return result;
