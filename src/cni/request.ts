@@ -28,7 +28,11 @@ const networkConfig = z.looseObject({
   args: z.looseObject({ cni: z.looseObject({ ips: z.array(z.string()).optional() }).optional() }).optional(),
   runtimeConfig: z.looseObject({ ips: z.array(z.string()).optional() }).optional(),
   prevResult: previousResult.optional(),
-  "cni.dev/valid-attachments": z.array(z.looseObject({ containerID: z.string(), ifname: z.string() })).optional(),
+  // null: runtimes in Go write an empty list so.
+  "cni.dev/valid-attachments": z
+    .array(z.looseObject({ containerID: z.string(), ifname: z.string() }))
+    .nullable()
+    .optional(),
 });
 
 export type Dns = z.infer<typeof dns>;
@@ -108,7 +112,7 @@ export function parseRequest(request: CniRequest): CniCall {
         command: "GC",
         version,
         network: config.name,
-        valid: valid.map((one) => ({ containerId: one.containerID, ifname: one.ifname })),
+        valid: (valid ?? []).map((one) => ({ containerId: one.containerID, ifname: one.ifname })),
       };
     }
     case "STATUS":

@@ -266,6 +266,29 @@ test("GC removes what is not in valid-attachments, of its own network only", asy
   t.deepEqual([...store.endpoints.keys()].sort(), ["foreign", "kept"]);
 });
 
+test("GC takes null for an empty list, as runtimes in Go write it, and no list for a mistake", async (t) => {
+  const { call, store } = await makeNode().start();
+  await call(add("web"));
+  const gc = (config: object) => ({ ...add("", { config }), command: "GC", containerId: "" });
+  t.is((await call(gc({}))).output.code, 7);
+  t.is(store.endpoints.size, 1);
+  t.is((await call(gc({ "cni.dev/valid-attachments": null }))).exitCode, 0);
+  t.is(store.endpoints.size, 0);
+});
+
+test("CHECK is content with what the rest of a chain added to the result", async (t) => {
+  const { call } = await makeNode().start();
+  const { output } = await call(add("web"));
+  const prevResult = {
+    ...output,
+    interfaces: [...output.interfaces, { name: "ifb0", mac: "02:00:00:00:00:01" }],
+    ips: [...output.ips, { address: "198.51.100.7/24", interface: 2 }],
+  };
+  const check = (config: object) => call({ ...add("web", { config }), command: "CHECK" });
+  t.is((await check({ prevResult })).exitCode, 0);
+  t.is((await check({ prevResult: { ...prevResult, ips: prevResult.ips.slice(1) } })).output.code, 105);
+});
+
 test("GC goes on after an attachment that could not be removed, and says that there was one", async (t) => {
   const node = makeNode();
   const { call, store } = await node.start();
