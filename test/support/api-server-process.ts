@@ -17,8 +17,10 @@ const named = process.env.TANDEM_KUBE_APISERVER ?? "";
 /** Whether it is Kubernetes' own. */
 export const isRealApiServer = named !== "";
 
+export const ownApiServerScript = join(import.meta.dirname, "api-server/run");
+
 /** Absolute. */
-export const apiServerScript = isRealApiServer ? resolve(named) : join(import.meta.dirname, "api-server/run");
+export const apiServerScript = isRealApiServer ? resolve(named) : ownApiServerScript;
 
 /** For the title of a test that is about the real one. */
 export const withoutApiServer = "TANDEM_KUBE_APISERVER names no script that runs an API server";

@@ -41,9 +41,11 @@ export function apply(
   }));
   const shape = shapeOf(resource);
   let merged = live === null ? applied : mergeObjects(shape, live, applied);
+  const named = [...wanted.keys(), ...left.flatMap(({ leaves }) => [...leaves])];
   for (const path of owners.find(isMine)?.leaves ?? []) {
-    const kept = wanted.has(path) || left.some(({ leaves }) => leaves.has(path));
-    if (!kept) merged = asObject(without(shape, merged, stepsOf(path)));
+    // What was empty and has become somebody's content stays.
+    const isKept = named.some((other) => isWithin(stepsOf(other), stepsOf(path)));
+    if (!isKept) merged = asObject(without(shape, merged, abandoned(stepsOf(path), named)));
   }
   const mine = owners.find(isMine);
   const same = mine !== undefined && changed.size === 0 && mine.leaves.size === wanted.size;
@@ -54,6 +56,16 @@ export function apply(
     ...left,
     { ...writer, time, operation: "Apply", apiVersion: apiVersionOf(resource), leaves },
   ]);
+}
+
+/** The leaf, or the item of a keyed list of which nobody names anything any more: that goes with what was filled in besides. */
+function abandoned(steps: Steps, named: readonly string[]): Steps {
+  const items = steps.flatMap((step, index) => (step.startsWith("k:") ? [steps.slice(0, index + 1)] : []));
+  return items.find((item) => !named.some((path) => isWithin(stepsOf(path), item))) ?? steps;
+}
+
+function isWithin(steps: Steps, outer: Steps): boolean {
+  return outer.every((step, index) => steps[index] === step);
 }
 
 function refuseConflicts(others: readonly Owner[], changed: ReadonlySet<string>): void {

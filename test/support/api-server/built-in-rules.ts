@@ -7,16 +7,23 @@ import type { Admission, Rules } from "./rules.ts";
 import { type ServiceRanges, withAddresses } from "./service-addresses.ts";
 import type { Store } from "./store.ts";
 
+export interface BuiltInRulesOptions {
+  readonly ranges: ServiceRanges;
+  /** Whether a controller does. */
+  readonly collectsGarbage: boolean;
+  /** Pods are given service accounts, and refused without; only where a controller makes them. */
+  readonly accounts: boolean;
+}
+
 export class BuiltInRules implements Rules {
   readonly collectsGarbage: boolean;
   readonly #store: Store;
-  readonly #ranges: ServiceRanges;
+  readonly #options: BuiltInRulesOptions;
 
-  /** @param collectsGarbage whether a controller does */
-  constructor(store: Store, ranges: ServiceRanges, collectsGarbage: boolean) {
+  constructor(store: Store, options: BuiltInRulesOptions) {
     this.#store = store;
-    this.#ranges = ranges;
-    this.collectsGarbage = collectsGarbage;
+    this.#options = options;
+    this.collectsGarbage = options.collectsGarbage;
   }
 
   admit(admission: Admission): JsonObject {
@@ -26,7 +33,7 @@ export class BuiltInRules implements Rules {
     if (old === null && namespace !== null) refuseEndingNamespace(store, admission, namespace);
     switch (resource.storage) {
       case "pods":
-        return admitPod(store, { ...admission, next });
+        return admitPod(this.#options.accounts ? store : null, { ...admission, next });
       case "nodes":
         return old === null ? withNotReadyTaint(next) : next;
       case "services": {
@@ -36,7 +43,7 @@ export class BuiltInRules implements Rules {
         const others = [...store.objects("services")].filter(([key]) => key !== `${namespace}/${name}`);
         return withAddresses(
           resource,
-          this.#ranges,
+          this.#options.ranges,
           old,
           next,
           others.map(([, other]) => other),

@@ -91,10 +91,31 @@ export function forbidden(resource: Resource, name: string, why: string, causes:
   return new ApiFailure(403, "Forbidden", `${qualified(resource)} "${name}" is forbidden: ${why}`, details);
 }
 
+class InvalidObject extends ApiFailure {
+  readonly causes: readonly Cause[];
+
+  constructor(resource: Resource, name: string, causes: readonly Cause[]) {
+    const title = resource.group === "" ? resource.kind : `${resource.kind}.${resource.group}`;
+    const details = { ...detailsOf(resource, name, resource.kind), causes: causesOf(causes) };
+    super(422, "Invalid", `${title} "${name}" is invalid: ${sentence(causes)}`, details);
+    this.causes = causes;
+  }
+}
+
 export function invalid(resource: Resource, name: string, causes: readonly Cause[]): ApiFailure {
-  const title = resource.group === "" ? resource.kind : `${resource.kind}.${resource.group}`;
-  const details = { ...detailsOf(resource, name, resource.kind), causes: causesOf(causes) };
-  return new ApiFailure(422, "Invalid", `${title} "${name}" is invalid: ${sentence(causes)}`, details);
+  return new InvalidObject(resource, name, causes);
+}
+
+/** What is wrong already, with what `work` finds wrong besides. @throws ApiFailure 422, and what `work` throws */
+export function alsoInvalid<T>(resource: Resource, name: string, causes: readonly Cause[], work: () => T): T {
+  if (causes.length === 0) return work();
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof InvalidObject)) throw error;
+    throw invalid(resource, name, [...causes, ...error.causes]);
+  }
+  throw invalid(resource, name, causes);
 }
 
 /** Query parameters that do not go together. @param kind ListOptions, PatchOptions */

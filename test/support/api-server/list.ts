@@ -3,7 +3,7 @@
  * and the key of the last object; one whose revision was compacted gets 410 with a token that goes on at the newest.
  */
 import { ApiFailure, badRequest, expired, forbiddenValue, invalidOptions, type Cause } from "./failure.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject, omit } from "./json.ts";
 import { apiVersionOf, type Resource } from "./resources.ts";
 import { type Selector, selectorOf } from "./selectors.ts";
 import type { Store } from "./store.ts";
@@ -88,7 +88,10 @@ function page(resource: Resource, revision: number, entries: readonly Entry[], l
     kind: resource.listKind,
     apiVersion,
     metadata: { resourceVersion: String(revision), ...more },
-    items: shown.map(([, object]) => served(resource, object)),
+    // In lists of built-in kinds the items do not say what they are.
+    items: shown.map(([, object]) =>
+      resource.custom === null ? omit(object, "apiVersion", "kind") : served(resource, object),
+    ),
   };
 }
 

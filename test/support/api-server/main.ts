@@ -59,7 +59,12 @@ async function start(settings: ServerSettings): Promise<() => Promise<void>> {
     tls: { ca, cert, key },
     listen: { host: bind, port },
     namespaces: seeded,
-    rules: (store) => new BuiltInRules(store, { cidrs: serviceCidrs }, controllers.includes(garbage)),
+    rules: (store) =>
+      new BuiltInRules(store, {
+        ranges: { cidrs: serviceCidrs },
+        collectsGarbage: settings.controllers("garbagecollector"),
+        accounts: settings.controllers("serviceaccount"),
+      }),
   });
   const closeJournal = keepJournal(file("journal"), server.store);
   const clusterOf = (agent: string) => new Cluster(server, agent);

@@ -4,7 +4,9 @@ import { parse } from "yaml";
 import type { Clock } from "../../../src/lib/clock.ts";
 import { apply } from "./apply.ts";
 import {
+  ApiFailure,
   alreadyExists,
+  alsoInvalid,
   badRequest,
   conflict,
   invalid,
@@ -18,6 +20,7 @@ import {
 import {
   at,
   equal,
+  isList,
   isObject,
   type Json,
   type JsonObject,
@@ -81,14 +84,8 @@ export class Objects {
       textAt(given, "metadata", "name") ||
       (prefix === "" ? "" : `${prefix}${randomBytes(5).toString("hex").slice(0, 5)}`);
     if (name === "") throw invalid(resource, "", [requiredValue("metadata.name", "name or generateName is required")]);
-    if (!objectName.test(name)) {
-      throw invalid(resource, name, [
-        invalidValue("metadata.name", JSON.stringify(name), "a lowercase RFC 1123 subdomain"),
-      ]);
-    }
     const namespaces = { ...resource, group: "", plural: "namespaces" };
     if (namespace !== null && this.#store.get("namespaces", namespace) === null) throw notFound(namespaces, namespace);
-    if (this.#store.get(resource.storage, keyOf(namespace, name)) !== null) throw alreadyExists(resource, name);
     const metadata = {
       ...omit(objectAt(given, "metadata"), "resourceVersion", "managedFields", "deletionTimestamp"),
       name,
@@ -100,7 +97,15 @@ export class Objects {
     // Nodes register with their status; of all others it is the controllers' to write.
     const keepsStatus = !resource.status || resource.kind === "Node";
     const object = initial(resource, { ...(keepsStatus ? given : omit(given, "status")), metadata });
-    return { code: 201, body: this.#save(call, null, this.#complete(call, null, object, name), name, false) };
+    const nameCauses = objectName.test(name)
+      ? []
+      : [invalidValue("metadata.name", JSON.stringify(name), "a lowercase RFC 1123 subdomain")];
+    const complete = alsoInvalid(resource, name, nameCauses, () => this.#complete(call, null, object, name));
+    const hasVersion = textAt(given, "metadata", "resourceVersion") !== "" && call.name === "";
+    if (hasVersion && call.query.get("dryRun") !== "All")
+      throw new ApiFailure(500, "", "resourceVersion should not be set on objects to be created");
+    if (this.#store.get(resource.storage, keyOf(namespace, name)) !== null) throw alreadyExists(resource, name);
+    return { code: 201, body: this.#save(call, null, complete, name, false) };
   }
 
   /** @throws ApiFailure */
@@ -111,9 +116,9 @@ export class Objects {
     if (old === null && resource.createOnUpdate && call.subresource === "") return this.create(call, body);
     if (old === null) throw notFound(resource, name);
     if (textAt(given, "metadata", "resourceVersion") === "" && !resource.unconditionalUpdate) {
-      throw invalid(resource, name, [
-        invalidValue("metadata.resourceVersion", "0x0", "must be specified for an update"),
-      ]);
+      // The real one says the resource in the place of the kind.
+      const said = { ...resource, kind: resource.plural };
+      throw invalid(said, name, [invalidValue("metadata.resourceVersion", "0x0", "must be specified for an update")]);
     }
     return { code: 200, body: this.#replace(call, old, given, false) };
   }
@@ -145,11 +150,9 @@ export class Objects {
       const wanted = at(options, "preconditions", field);
       const found = textAt(old, "metadata", field);
       if (wanted !== undefined && wanted !== found) {
-        throw conflict(
-          resource,
-          name,
-          `the ${field} in the precondition (${String(wanted)}) does not match (${found})`,
-        );
+        const said = { ...resource, plural: resource.kind };
+        const what = field === "uid" ? "UID" : "ResourceVersion";
+        throw conflict(said, name, `the ${what} in the precondition (${String(wanted)}) does not match (${found})`);
       }
     }
     const grace = graceOf(resource, old, options, query);
@@ -159,25 +162,39 @@ export class Objects {
     if (grace === 0 && finalizers.length === 0 && listAt(old, "spec", "finalizers").length === 0) {
       if (query.get("dryRun") === "All") return { code: 200, body: served(resource, old) };
       if (resource.storage === definitionsStorage) this.#removeInstances(name);
+      // Its kubelet is told of the end before it comes.
+      if (resource.kind === "Pod") this.#store.put(resource.storage, key, this.#dying(old, 0, []));
       const last = this.#store.remove(resource.storage, key) ?? old;
-      if (resource.returnsDeleted) return { code: 200, body: served(resource, last) };
-      const details = { name, kind: resource.plural, uid: textAt(old, "metadata", "uid") };
+      if (resource.returnsDeleted)
+        return {
+          code: 200,
+          body: served(resource, last),
+        };
+      const { group, plural: kind } = resource;
+      const details = { name, ...(group === "" ? {} : { group }), kind, uid: textAt(old, "metadata", "uid") };
       return { code: 200, body: { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details } };
     }
-    // A second deletion may hasten the end, and never puts it off.
-    const before = at(old, "metadata", "deletionGracePeriodSeconds");
-    const left = before === undefined ? grace : Math.min(grace, Number(before));
-    const since = before === left || resource.kind !== "Pod" ? at(old, "metadata", "deletionTimestamp") : undefined;
-    const metadata = {
-      ...objectAt(old, "metadata"),
-      deletionTimestamp: since ?? this.#time(left * 1_000),
-      ...(resource.kind === "Pod" ? { deletionGracePeriodSeconds: left } : {}),
-    };
-    const ending = { ...old, metadata: finalizers.length === 0 ? metadata : { ...metadata, finalizers } };
+    const ending = this.#dying(old, grace, finalizers);
     const dying = resource.storage === "namespaces" ? withAt(ending, ["status", "phase"], "Terminating") : ending;
     if (query.get("dryRun") === "All") return { code: 200, body: served(resource, dying) };
     const body = equal(old, dying) ? old : this.#store.put(resource.storage, key, dying);
     return { code: 200, body: served(resource, body) };
+  }
+
+  /** A second deletion may hasten the end, and never puts it off. */
+  #dying(old: JsonObject, grace: number, finalizers: readonly Json[]): JsonObject {
+    const before = objectAt(old, "metadata");
+    const left = Math.min(grace, Number(before.deletionGracePeriodSeconds ?? grace));
+    const generation = Number(before.generation ?? 0);
+    const isKnown = before.deletionTimestamp !== undefined && left === before.deletionGracePeriodSeconds;
+    const metadata = {
+      ...before,
+      deletionTimestamp: isKnown ? (before.deletionTimestamp ?? null) : this.#time(left * 1_000),
+      deletionGracePeriodSeconds: left,
+      ...(generation > 0 && !isKnown ? { generation: generation + 1 } : {}),
+      ...(finalizers.length === 0 ? {} : { finalizers }),
+    };
+    return { ...old, metadata };
   }
 
   /** POST of pods/binding. @throws ApiFailure 404, 409 */
@@ -196,7 +213,10 @@ export class Objects {
     if ((query.get("fieldManager") ?? "") === "") {
       throw invalidOptions("PatchOptions", [requiredValue("fieldManager", "is required for apply patch")]);
     }
-    const given = this.#body(call, body);
+    const asked = this.#body(call, body);
+    // In built-in kinds what is empty is not named.
+    const said = objectAt(asked, "metadata");
+    const given = { ...asked, metadata: resource.custom === null ? withoutEmpty(said) : said };
     if (at(given, "metadata", "managedFields") !== undefined) throw badRequest("metadata.managedFields must be nil");
     if (old === null && call.subresource !== "") throw notFound(resource, name);
     const fields =
@@ -257,15 +277,19 @@ export class Objects {
   #save(call: WriteCall, old: JsonObject | null, object: JsonObject, name: string, owned: boolean): JsonObject {
     const { resource, namespace, query } = call;
     const key = keyOf(namespace, name);
-    const typed = { ...object, kind: resource.kind, apiVersion: apiVersionOf(resource) };
+    const metadata = withoutEmpty(objectAt(object, "metadata"));
+    const typed = { ...object, metadata, kind: resource.kind, apiVersion: apiVersionOf(resource) };
     const next = owned ? typed : ownedByUpdate(resource, old, typed, this.#writer(call));
     if (query.get("dryRun") === "All") return next;
     // As etcd's client does: what changes nothing is not written.
     if (old !== null && equal(old, { ...next, apiVersion: old.apiVersion ?? "" })) return served(resource, old);
-    const stored = this.#store.put(resource.storage, key, next);
-    if (at(next, "metadata", "deletionTimestamp") !== undefined && isFinished(next)) {
+    // Nobody sees an object that nothing holds any more: it goes as it was.
+    if (old !== null && at(next, "metadata", "deletionTimestamp") !== undefined && isFinished(next)) {
       this.#store.remove(resource.storage, key);
-    } else if (resource.storage === definitionsStorage && old === null) this.#establish(stored, name);
+      return served(resource, next);
+    }
+    const stored = this.#store.put(resource.storage, key, next);
+    if (resource.storage === definitionsStorage && old === null) this.#establish(stored, name);
     return served(resource, stored);
   }
 
@@ -322,6 +346,15 @@ export class Objects {
 
 export function keyOf(namespace: string | null, name: string): string {
   return namespace === null ? name : `${namespace}/${name}`;
+}
+
+/** Lists and maps of metadata are there or they are not. */
+function withoutEmpty(metadata: JsonObject): JsonObject {
+  const empty = ["labels", "annotations", "finalizers", "ownerReferences"].filter((field) => {
+    const value = metadata[field];
+    return value === null || (isObject(value) ? Object.keys(value).length === 0 : isList(value) && value.length === 0);
+  });
+  return empty.length === 0 ? metadata : omit(metadata, ...empty);
 }
 
 /** JSON or YAML. @throws ApiFailure 400 */

@@ -11,34 +11,39 @@ const evictionTolerations = ["not-ready", "unreachable"].map((what) => ({
   tolerationSeconds: 300,
 }));
 
-/** @throws ApiFailure 403, 422 */
-export function admitPod(store: Store, { resource, namespace, name, old, next }: Admission): JsonObject {
+/**
+ * @param accounts null: pods need no service account, and get none
+ * @throws ApiFailure 403, 422
+ */
+export function admitPod(accounts: Store | null, { resource, namespace, name, old, next }: Admission): JsonObject {
+  const spec = filled(objectAt(next, "spec"), objectAt(old ?? undefined, "spec"));
+  const causes = [...containerCauses(spec), ...(old === null ? [] : changes(old, { ...next, spec }))];
   if (old !== null) {
-    const causes = changes(old, next);
     if (causes.length > 0) throw invalid(resource, name, causes);
-    return next;
+    return { ...next, spec };
   }
-  const spec = objectAt(next, "spec");
-  const account = textAt(spec, "serviceAccountName") || "default";
+  const account = textAt(spec, "serviceAccountName") || (accounts === null ? "" : "default");
   // Pods that a kubelet makes of its own files have none.
   const isMirror = at(next, "metadata", "annotations", "kubernetes.io/config.mirror") !== undefined;
-  if (!isMirror && store.get("serviceaccounts", `${namespace}/${account}`) === null) {
+  if (!isMirror && accounts !== null && accounts.get("serviceaccounts", `${namespace}/${account}`) === null) {
     const why = `error looking up service account ${namespace}/${account}: serviceaccount "${account}" not found`;
     throw forbidden(resource, name, why);
   }
-  const causes = containerCauses(spec);
   if (causes.length > 0) throw invalid(resource, name, causes);
+  const accountFields = account === "" ? {} : { serviceAccountName: account, serviceAccount: account };
+  return withAt({ ...next, spec: { ...spec, ...accountFields } }, ["status", "qosClass"], qosClass(spec));
+}
+
+/** With what plug-ins of admission add at every write. */
+function filled(spec: JsonObject, before: JsonObject): JsonObject {
   const tolerations = listAt(spec, "tolerations").filter(isObject);
   const lacking = evictionTolerations.filter(({ key }) => !tolerations.some((each) => tolerates(each, key)));
-  const filled = {
+  return {
     ...spec,
-    serviceAccountName: account,
-    serviceAccount: account,
-    priority: spec.priority ?? 0,
-    preemptionPolicy: spec.preemptionPolicy ?? "PreemptLowerPriority",
+    priority: spec.priority ?? before.priority ?? 0,
+    preemptionPolicy: spec.preemptionPolicy ?? before.preemptionPolicy ?? "PreemptLowerPriority",
     tolerations: [...tolerations, ...lacking],
   };
-  return withAt({ ...next, spec: filled }, ["status", "qosClass"], qosClass(spec));
 }
 
 function tolerates({ key = "", operator = "Equal", effect = "" }: JsonObject, taint: string): boolean {
@@ -57,6 +62,10 @@ function containerCauses(spec: JsonObject): readonly Cause[] {
 
 /** Of a running pod only images, deadlines and additional tolerations may change. */
 function changes(old: JsonObject, next: JsonObject): readonly Cause[] {
+  for (const list of ["containers", "initContainers"]) {
+    if (listAt(old, "spec", list).length !== listAt(next, "spec", list).length)
+      return [forbiddenValue(`spec.${list}`, "pod updates may not add or remove containers")];
+  }
   const fixed = ({ spec }: JsonObject) => {
     const content = omit(objectAt(spec), "activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations");
     const anyImage = (list: string) => listAt(content, list).map((each) => omit(objectAt(each), "image"));
