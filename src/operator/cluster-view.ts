@@ -5,9 +5,11 @@
 import { identityLabels, labelTexts } from "../compute/identity/labels.ts";
 import type { Clock } from "../lib/clock.ts";
 import { type ClusterIdentity, IdentityDirectory, type NumberRange, readIdentity } from "../identities/index.ts";
-import { isRecord, type KubeClient, kinds, type KubeKind, type KubeObject, Reflector } from "../kube/index.ts";
-import type { Labels } from "../model/tables.ts";
+import { isRecord, type KubeClient, kinds, type KubeKind, type KubeObject } from "../kube/index.ts";
 import type { Logger } from "../model/logging.ts";
+import type { ConditionSink } from "../model/status.ts";
+import type { Labels } from "../model/tables.ts";
+import { Following } from "./following.ts";
 
 export interface ViewedPod {
   readonly namespace: string;
@@ -33,10 +35,13 @@ export interface ClusterViewOptions {
   readonly client: Pick<KubeClient, "list" | "watch" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly conditions: ConditionSink;
   /** Of the cluster's identities. */
   readonly range: NumberRange;
   /** Nodes or CiliumNodes changed. */
   readonly onNodes: () => void;
+  /** A kind is followed for the first time, again, or not any more. */
+  readonly onStatus: () => void;
 }
 
 export class ClusterView {
@@ -46,40 +51,48 @@ export class ClusterView {
   readonly nodes = new Map<string, KubeObject>();
   readonly ciliumNodes = new Map<string, KubeObject>();
   readonly identities: IdentityDirectory;
-  readonly #reflectors: readonly Pick<Reflector<unknown>, "run" | "whenSynced" | "status">[];
+  readonly #following: Following;
 
   constructor(options: ClusterViewOptions) {
     const { onNodes, range } = options;
     this.identities = new IdentityDirectory(range);
-    this.#reflectors = [
-      followed(options, kinds.namespaces, ({ metadata }) => metadata.labels ?? {}, this.namespaces),
-      followed(options, kinds.pods, readPod, this.pods),
-      followed(options, kinds.ciliumEndpoints, readEndpoint, this.endpoints),
-      followed(options, kinds.nodes, readNode, this.nodes, onNodes),
-      followed(options, kinds.ciliumNodes, readCiliumNode, this.ciliumNodes, onNodes),
-      new Reflector<ClusterIdentity>({
-        ...options,
-        kind: kinds.ciliumIdentities,
-        project: readIdentity,
-        sink: (batch) => void this.identities.update(batch),
-      }),
-    ];
+    this.#following = new Following({ ...options, topic: "following" });
+    this.#follow(kinds.namespaces, ({ metadata }) => metadata.labels ?? {}, this.namespaces);
+    this.#follow(kinds.pods, readPod, this.pods);
+    this.#follow(kinds.ciliumEndpoints, readEndpoint, this.endpoints);
+    this.#follow(kinds.nodes, readNode, this.nodes, onNodes);
+    this.#follow(kinds.ciliumNodes, readCiliumNode, this.ciliumNodes, onNodes);
+    this.#following.add<ClusterIdentity>(
+      kinds.ciliumIdentities,
+      readIdentity,
+      (batch) => void this.identities.update(batch),
+    );
   }
 
-  async run(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#reflectors.map((reflector) => reflector.run(signal)));
+  run(signal: AbortSignal): Promise<void> {
+    return this.#following.run(signal);
   }
 
-  async whenSynced(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#reflectors.map((reflector) => reflector.whenSynced(signal)));
+  whenSynced(signal: AbortSignal): Promise<void> {
+    return this.#following.whenSynced(signal);
   }
 
   /** What is not followed at the moment: whoever decides by what is missing must wait. */
   stale(): readonly string[] {
-    return this.#reflectors
-      .map((reflector) => reflector.status())
-      .filter(({ synced, stale }) => !synced || stale !== null)
-      .map(({ resource }) => resource);
+    return this.#following.stale();
+  }
+
+  #follow<R>(
+    kind: KubeKind,
+    project: (object: KubeObject) => R | null,
+    rows: Map<string, R>,
+    onChange: () => void = () => undefined,
+  ): void {
+    this.#following.add<R>(kind, project, ({ added, updated, deleted }) => {
+      for (const [key, row] of [...added, ...updated]) rows.set(key, row);
+      for (const key of deleted) rows.delete(key);
+      onChange();
+    });
   }
 
   /** "k8s:key=value", sorted: of the labels that count for every pod, whatever policies name. */
@@ -88,27 +101,6 @@ export class ClusterView {
       identityLabels({ namespace, labels, serviceAccount }, this.namespaces.get(namespace) ?? {}, new Set()),
     );
   }
-}
-
-function followed<R>(
-  { client, clock, log }: ClusterViewOptions,
-  kind: KubeKind,
-  project: (object: KubeObject) => R | null,
-  rows: Map<string, R>,
-  onChange: () => void = () => undefined,
-): Reflector<R> {
-  return new Reflector<R>({
-    client,
-    clock,
-    log,
-    kind,
-    project,
-    sink: ({ added, updated, deleted }) => {
-      for (const [key, row] of [...added, ...updated]) rows.set(key, row);
-      for (const key of deleted) rows.delete(key);
-      onChange();
-    },
-  });
 }
 
 export function readPod({ metadata, spec, status }: KubeObject): ViewedPod {
@@ -130,16 +122,19 @@ function readEndpoint({ metadata, status }: KubeObject): ViewedEndpoint {
   return { namespace, name, uid, resourceVersion, podUid, identity: typeof identity === "number" ? identity : 0 };
 }
 
-/** Conditions and images, which change each minute, are not kept. */
+/** Images and most conditions, which change each minute, are not kept. */
 function readNode({ metadata: { name, uid, annotations }, spec, status }: KubeObject): KubeObject {
-  const addresses = isRecord(status) ? status.addresses : [];
-  const { podCIDR, podCIDRs } = isRecord(spec) ? spec : {};
+  const { addresses = [], conditions } = isRecord(status) ? status : {};
+  const { podCIDR, podCIDRs, taints } = isRecord(spec) ? spec : {};
   const metadata = {
     name,
     ...(uid === undefined ? {} : { uid }),
     ...(annotations === undefined ? {} : { annotations }),
   };
-  return { metadata, spec: { podCIDR, podCIDRs }, status: { addresses } };
+  const network = Array.isArray(conditions)
+    ? (conditions as readonly unknown[]).filter((each) => isRecord(each) && each.type === "NetworkUnavailable")
+    : [];
+  return { metadata, spec: { podCIDR, podCIDRs, taints }, status: { addresses, conditions: network } };
 }
 
 function readCiliumNode({ metadata, spec }: KubeObject): KubeObject {

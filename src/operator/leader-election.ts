@@ -170,11 +170,20 @@ export class LeaderElection {
   }
 
   async #release(lease: Lease): Promise<void> {
-    const { client, log, renewDeadlineMs } = this.#options;
+    const { client, log, renewDeadlineMs, identity, namespace, name } = this.#options;
+    const call = { timeoutMs: renewDeadlineMs / 4, retry: false };
     // One second: Kubernetes does not take less.
-    const spec = { ...this.#spec(lease), holderIdentity: "", leaseDurationSeconds: 1 };
+    const free = (of: Lease): Lease => ({
+      ...of,
+      spec: { ...this.#spec(of), holderIdentity: "", leaseDurationSeconds: 1 },
+    });
     try {
-      await client.update(kinds.leases, { ...lease, spec }, { timeoutMs: renewDeadlineMs / 4, retry: false });
+      await client.update(kinds.leases, free(lease), call).catch(async (error: unknown) => {
+        // The end of the term may have met a renewal that was carried out and whose answer nobody heard.
+        const now = isStatus(error, 409) ? await client.get(kinds.leases, { namespace, name }, call) : null;
+        if (now?.spec?.holderIdentity !== identity) throw error;
+        await client.update(kinds.leases, free(now), call);
+      });
       this.#holder = "";
     } catch (error) {
       // It runs out by itself, or somebody took it.

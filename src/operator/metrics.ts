@@ -11,6 +11,10 @@ const known = {
   endpoints_deleted_total: "CiliumEndpoints whose pod is gone, that were deleted",
   nodes_written_total: "CiliumNodes that were made or changed",
   nodes_deleted_total: "CiliumNodes whose Node is gone, that were deleted",
+  nodes_available_total: "times that a node's condition NetworkUnavailable was set to false",
+  nodes_tainted_total: "times that a node was tainted since its agent was not ready",
+  nodes_untainted_total: "times that a node's taint was removed since its agent was ready",
+  policy_statuses_written_total: "writes of the status of a policy",
   rounds_failed_total: "rounds of any duty that failed and are repeated",
 } as const;
 

@@ -36,6 +36,17 @@ export const operatorSchema = z.strictObject({
   leaseRetry: seconds(1).default(2).describe("seconds between tries to take or renew it; less than leaseRenewDeadline"),
   identityGrace: seconds(60).default(1_800).describe("seconds that a CiliumIdentity stays after its last use"),
   gcInterval: seconds(10).default(300).describe("seconds between two looks for what nobody uses any more"),
+  nodeTaint: z
+    .string()
+    .regex(/^(|([a-z0-9.-]+\/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)$/)
+    .default("tandem.io/agent-not-ready")
+    .describe(
+      "key of a taint that goes from a node when its agent is ready, and comes back when it is not for a minute; empty: taints are left alone",
+    ),
+  nodeCondition: z
+    .boolean()
+    .default(true)
+    .describe("set the condition NetworkUnavailable of a node to false when its agent is ready"),
   healthAddress: z
     .string()
     .min(1)

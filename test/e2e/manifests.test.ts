@@ -1,4 +1,7 @@
-/** The manifests on a real API server: all is taken, as `kubectl apply -k --dry-run=server` would find, and the agent's rights are enough and few. */
+/**
+ * The manifests on a real API server: all is taken, as `kubectl apply -k --dry-run=server` would find, and the rights of agent and operator are
+ * enough and few.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
@@ -24,37 +27,75 @@ function kindOf({ apiVersion = "", kind = "", metadata }: KubeObject): KubeKind 
   };
 }
 
-const rightsTitle = "the agent may what it does, and nothing more";
+const rightsTitle = "agent and operator may what they do, and nothing more";
 
-/** Verb, group, resource with subresource, and whether the agent may do that in some namespace. */
-const rights: readonly (readonly [string, string, string, boolean])[] = [
-  ["watch", "", "pods", true],
-  ["list", "discovery.k8s.io", "endpointslices", true],
-  ["watch", "cilium.io", "ciliumclusterwidenetworkpolicies", true],
-  ["patch", "cilium.io", "ciliumendpoints", true],
-  ["delete", "cilium.io", "ciliumendpoints", true],
-  ["create", "cilium.io", "ciliumidentities", true],
-  ["patch", "cilium.io", "ciliumidentities", true],
-  ["get", "", "secrets", false],
-  ["list", "", "configmaps", false],
-  ["create", "", "events", false],
-  ["patch", "", "nodes/status", false],
-  ["patch", "cilium.io", "ciliumnetworkpolicies/status", false],
-  ["patch", "cilium.io", "ciliumnodes", false],
-  ["create", "", "pods", false],
-  ["delete", "", "pods", false],
-  ["patch", "", "nodes", false],
-  ["update", "cilium.io", "ciliumnetworkpolicies", false],
-  ["delete", "cilium.io", "ciliumnetworkpolicies", false],
-  ["delete", "cilium.io", "ciliumidentities", false],
-  ["update", "apiextensions.k8s.io", "customresourcedefinitions", false],
-  ["create", "rbac.authorization.k8s.io", "clusterrolebindings", false],
-];
+/** Verb, group, resource with subresource, and whether it may be done in some namespace; of Leases: in its own. */
+type Right = readonly [verb: string, group: string, path: string, may: boolean, namespace?: string];
 
-type MayAgent = (verb: string, group: string, path: string) => Promise<boolean>;
+const leases = "coordination.k8s.io";
+
+const rights: Readonly<Record<"agent" | "operator", readonly Right[]>> = {
+  agent: [
+    ["watch", "", "pods", true],
+    ["list", "discovery.k8s.io", "endpointslices", true],
+    ["watch", "cilium.io", "ciliumclusterwidenetworkpolicies", true],
+    ["patch", "cilium.io", "ciliumendpoints", true],
+    ["delete", "cilium.io", "ciliumendpoints", true],
+    ["create", "cilium.io", "ciliumidentities", true],
+    ["patch", "cilium.io", "ciliumidentities", true],
+    ["get", leases, "leases", true, "kube-system"],
+    ["create", leases, "leases", true, "kube-system"],
+    ["update", leases, "leases", true, "kube-system"],
+    ["list", leases, "leases", false, "kube-system"],
+    ["delete", leases, "leases", false, "kube-system"],
+    ["update", leases, "leases", false, "kube-node-lease"],
+    ["get", "", "secrets", false],
+    ["list", "", "configmaps", false],
+    ["create", "", "events", true],
+    ["patch", "", "events", true],
+    ["list", "", "events", false],
+    ["patch", "", "nodes/status", false],
+    ["patch", "cilium.io", "ciliumnetworkpolicies/status", false],
+    ["patch", "cilium.io", "ciliumnodes", false],
+    ["create", "", "pods", false],
+    ["delete", "", "pods", false],
+    ["patch", "", "nodes", false],
+    ["update", "cilium.io", "ciliumnetworkpolicies", false],
+    ["delete", "cilium.io", "ciliumnetworkpolicies", false],
+    ["delete", "cilium.io", "ciliumidentities", false],
+    ["update", "apiextensions.k8s.io", "customresourcedefinitions", false],
+    ["create", "rbac.authorization.k8s.io", "clusterrolebindings", false],
+  ],
+  operator: [
+    ["watch", "", "pods", true],
+    ["patch", "", "nodes", true],
+    ["patch", "", "nodes/status", true],
+    ["watch", "cilium.io", "ciliumnetworkpolicies", true],
+    ["watch", "cilium.io", "ciliumclusterwidenetworkpolicies", true],
+    ["patch", "cilium.io", "ciliumnetworkpolicies/status", true],
+    ["patch", "cilium.io", "ciliumclusterwidenetworkpolicies/status", true],
+    ["delete", "cilium.io", "ciliumidentities", true],
+    ["create", leases, "leases", true, "kube-system"],
+    ["watch", leases, "leases", true, "kube-system"],
+    ["update", leases, "leases", false, "kube-system"],
+    ["watch", leases, "leases", false, "kube-node-lease"],
+    ["patch", "cilium.io", "ciliumnetworkpolicies", false],
+    ["update", "cilium.io", "ciliumnetworkpolicies/status", false],
+    ["delete", "cilium.io", "ciliumnetworkpolicies", false],
+    ["update", "", "nodes", false],
+    ["delete", "", "nodes", false],
+    ["create", "", "nodes", false],
+    ["patch", "", "pods", false],
+    ["get", "", "secrets", false],
+    ["list", "", "configmaps", false],
+    ["watch", "networking.k8s.io", "networkpolicies", false],
+  ],
+};
+
+type May = (who: string, verb: string, group: string, path: string, namespace?: string) => Promise<boolean>;
 
 /** Asks the API server's authorizer. Such a question is no object and has no name, so it is not one for our client. */
-function authorizer(kubeconfig: string): { readonly mayAgent: MayAgent; readonly dispatcher: Agent } {
+function authorizer(kubeconfig: string): { readonly may: May; readonly dispatcher: Agent } {
   const { clusters, users } = parse(readFileSync(kubeconfig, "utf8")) as {
     readonly clusters: readonly { readonly cluster: Readonly<Record<string, string>> }[];
     readonly users: readonly { readonly user: Readonly<Record<string, string>> }[];
@@ -68,12 +109,12 @@ function authorizer(kubeconfig: string): { readonly mayAgent: MayAgent; readonly
       key: decoded(user["client-key-data"]),
     },
   });
-  const mayAgent: MayAgent = async (verb, group, path) => {
+  const may: May = async (who, verb, group, path, namespace = "shop") => {
     const [resource = "", subresource = ""] = path.split("/");
     const spec = {
-      user: "system:serviceaccount:kube-system:tandem-agent",
+      user: `system:serviceaccount:kube-system:tandem-${who}`,
       groups: ["system:serviceaccounts", "system:authenticated"],
-      resourceAttributes: { namespace: "shop", verb, group, resource, subresource },
+      resourceAttributes: { namespace, verb, group, resource, subresource },
     };
     const { statusCode, body } = await request(`${server.server}/apis/authorization.k8s.io/v1/subjectaccessreviews`, {
       method: "POST",
@@ -85,7 +126,7 @@ function authorizer(kubeconfig: string): { readonly mayAgent: MayAgent; readonly
     if (statusCode !== 201) throw new Error(`${statusCode}: ${JSON.stringify(answer)}`);
     return answer.status?.allowed === true;
   };
-  return { mayAgent, dispatcher };
+  return { may, dispatcher };
 }
 
 if (apiServerScript === "") {
@@ -95,18 +136,26 @@ if (apiServerScript === "") {
     t.timeout(900_000);
     await withRealApiServer(
       async (client, kubeconfig) => {
-        for (const object of readObjects(join(root, "base/agent-rbac.yaml"))) {
-          await client.apply(kindOf(object), object, { fieldManager: "tandem-test" });
+        for (const file of ["agent-rbac.yaml", "operator-rbac.yaml"]) {
+          for (const object of readObjects(join(root, "base", file))) {
+            await client.apply(kindOf(object), object, { fieldManager: "tandem-test" });
+          }
         }
-        const { mayAgent, dispatcher } = authorizer(kubeconfig);
+        const { may, dispatcher } = authorizer(kubeconfig);
         try {
-          // The authorizer hears of a new role a moment later.
-          for (let tries = 0; !(await mayAgent("watch", "", "pods")); tries++) {
-            if (tries > 3_000) throw new Error("the role is not in force");
+          // The authorizer hears of a new role a moment later; of the last ones last.
+          for (let tries = 0; !(await may("operator", "watch", leases, "leases", "kube-system")); tries++) {
+            if (tries > 3_000) throw new Error("the roles are not in force");
             await systemClock.sleep(100);
           }
-          for (const [verb, group, resource, may] of rights) {
-            t.is(await mayAgent(verb, group, resource), may, `${verb} ${resource}`);
+          for (const [who, all] of Object.entries(rights)) {
+            for (const [verb, group, path, expected, namespace] of all) {
+              t.is(
+                await may(who, verb, group, path, namespace),
+                expected,
+                `${who}: ${verb} ${path} ${namespace ?? ""}`,
+              );
+            }
           }
         } finally {
           await dispatcher.close();

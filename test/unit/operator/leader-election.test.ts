@@ -259,3 +259,31 @@ test("work that fails gives the lease back, so that another operator can try", a
   await clock.advance(10_000);
   t.deepEqual(leaders(), ["b"]);
 });
+
+test("told to end while a renewal is under way that was carried out, the leader gives the lease back all the same", async (t) => {
+  const { clock, cluster, candidate, lease } = bench(t);
+  const a = candidate("a");
+  await clock.advance(0);
+  let stopped: Promise<void> | null = null;
+  cluster.after = async ({ method }) => {
+    if (method !== "update" || stopped !== null) return;
+    stopped = a.stop();
+    throw unreachable();
+  };
+  await clock.advance(3_000);
+  t.truthy(stopped);
+  await stopped;
+  t.is(lease()?.holderIdentity, "");
+});
+
+test("a lease that somebody else took meanwhile is not given back for him", async (t) => {
+  const { clock, cluster, candidate, lease } = bench(t);
+  const a = candidate("a");
+  await clock.advance(0);
+  const spec = { holderIdentity: "somebody", leaseDurationSeconds: 15, renewTime: "2026-01-01T00:00:00.000000Z" };
+  cluster.put(kinds.leases, { metadata: { namespace: "kube-system", name: "tandem-operator" }, spec });
+  const stopped = a.stop();
+  await clock.advance(0);
+  await stopped;
+  t.is(lease()?.holderIdentity, "somebody");
+});

@@ -170,3 +170,23 @@ test("definitions that cannot be written are a condition and are tried again; th
   t.true(counters.get("rounds_failed_total") >= 1);
   t.regex(counters.text(), /^tandem_operator_nodes_written_total 1$/m);
 });
+
+test("a round that is skipped mends nothing: that the one before it failed stays told", async (t) => {
+  const { clock, cluster, problems, lead } = leading(t);
+  cluster.put(nodes, node("n1", "uid-1"));
+  cluster.before = async ({ method, resource }) => {
+    if (method === "create" && resource.startsWith("ciliumnodes")) throw unreachable();
+  };
+  await lead();
+  await clock.advance(2_000);
+  t.like(problems.get("duty-nodes")?.[0], { code: "DUTY_FAILED" });
+  cluster.before = async () => undefined;
+  cluster.cut("operator");
+  await clock.advance(120_000);
+  t.like(problems.get("duty-nodes")?.[0], { code: "DUTY_FAILED" });
+  t.true((problems.get("following")?.length ?? 0) > 0);
+  cluster.cut();
+  await clock.advance(60_000);
+  t.deepEqual(problems.get("duty-nodes"), []);
+  t.deepEqual(problems.get("following"), []);
+});

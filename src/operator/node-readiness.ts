@@ -1,0 +1,115 @@
+/**
+ * Tells the cluster whether pods of a node have a network, by what the node's agent says of itself, with the means that Cilium's operator has:
+ *   - the condition NetworkUnavailable is false once the agent is ready, where it is not so yet (clouds set it at first);
+ *   - a taint keeps pods away until then: who makes nodes gives it to them, and it goes when the agent is ready;
+ *   - it comes back where an agent that was there has not been ready for a while: stopped for good, not only restarted.
+ * A node that never had an agent is left alone: whether it is to have one is not known here.
+ */
+import type { Clock } from "../lib/clock.ts";
+import { isRecord, type KubeClient, kinds, type KubeObject } from "../kube/index.ts";
+import type { Logger } from "../model/logging.ts";
+import type { AgentLeases } from "./agent-leases.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import { unlessChanged } from "./identity-gc.ts";
+import type { Counters } from "./metrics.ts";
+import type { Term } from "./term.ts";
+
+/** ms that an agent may not be ready before its node is tainted. */
+const patienceMs = 60_000;
+const condition = "NetworkUnavailable";
+
+export interface NodeReadinessOptions {
+  readonly client: Pick<KubeClient, "get" | "patch" | "apply">;
+  readonly view: ClusterView;
+  readonly agents: AgentLeases;
+  /** Key of the taint; "": there is none. */
+  readonly taint: string;
+  /** Whether the condition is written. */
+  readonly condition: boolean;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly counters: Counters;
+}
+
+export class NodeReadiness {
+  readonly #options: NodeReadinessOptions;
+  /** Node -> since when its agent is not ready, monotonic ms. */
+  readonly #unready = new Map<string, number>();
+
+  constructor(options: NodeReadinessOptions) {
+    this.#options = options;
+  }
+
+  /** Looks at all nodes once. @throws what the client throws */
+  async round(term: Term): Promise<void> {
+    const { view, agents, clock, condition: writes } = this.#options;
+    const now = clock.monotonicMs();
+    const all = agents.agents();
+    for (const node of this.#unready.keys()) if (!all.has(node)) this.#unready.delete(node);
+    for (const [name, { live, report }] of all) {
+      const node = view.nodes.get(name);
+      if (node === undefined) continue;
+      if (!term.held()) return;
+      if (live && report.ready) {
+        this.#unready.delete(name);
+        if (writes && !isAvailable(node)) await this.#setAvailable(name, term.signal);
+        await this.#setTaint(node, false, term);
+        continue;
+      }
+      const since = this.#unready.get(name) ?? now;
+      this.#unready.set(name, since);
+      if (now - since >= patienceMs) await this.#setTaint(node, true, term);
+    }
+  }
+
+  async #setAvailable(name: string, signal: AbortSignal): Promise<void> {
+    const { client, clock, log, counters } = this.#options;
+    const time = `${new Date(clock.now()).toISOString().slice(0, 19)}Z`;
+    const said = {
+      type: condition,
+      status: "False",
+      reason: "TandemIsUp",
+      message: "Tandem is running on this node",
+      lastHeartbeatTime: time,
+      lastTransitionTime: time,
+    };
+    // Applied: conditions of others, which a kubelet writes all the time, stay as they are then.
+    const object = { metadata: { name }, status: { conditions: [said] } };
+    const options = { subresource: "status", fieldManager: "tandem-operator", force: true, signal };
+    if ((await unlessChanged(client.apply(kinds.nodes, object, options))) === null) return;
+    counters.add("nodes_available_total");
+    log.info({ node: name }, "its network is available");
+  }
+
+  async #setTaint({ metadata: { name }, spec }: KubeObject, wanted: boolean, term: Term): Promise<void> {
+    const { client, taint: key, log, counters } = this.#options;
+    if (key === "" || hasTaint(spec, key) === wanted) return;
+    const { signal } = term;
+    // The list is replaced as a whole, and the view knows of the keys only.
+    const found = await unlessChanged(client.get(kinds.nodes, { name }, { signal }));
+    if (found === null || hasTaint(found.spec, key) === wanted || !term.held()) return;
+    const others = taintsOf(found.spec).filter((taint) => taint.key !== key);
+    const taints = wanted ? [...others, { key, effect: "NoSchedule" }] : others;
+    const { resourceVersion } = found.metadata;
+    const patch = { metadata: { resourceVersion }, spec: { taints } };
+    if ((await unlessChanged(client.patch(kinds.nodes, { name }, patch, { signal }))) === null) return;
+    counters.add(wanted ? "nodes_tainted_total" : "nodes_untainted_total");
+    if (wanted) log.warn({ node: name, taint: key }, "tainted: its agent is not ready");
+    else log.info({ node: name, taint: key }, "taint removed: its agent is ready");
+  }
+}
+
+function isAvailable({ status }: KubeObject): boolean {
+  const { conditions } = isRecord(status) ? status : {};
+  const all = Array.isArray(conditions) ? (conditions as readonly unknown[]).filter(isRecord) : [];
+  return all.some(({ type, status: value }) => type === condition && value === "False");
+}
+
+function taintsOf(spec: unknown): readonly Readonly<Record<string, unknown>>[] {
+  const { taints } = isRecord(spec) ? spec : {};
+  return Array.isArray(taints) ? (taints as readonly unknown[]).filter(isRecord) : [];
+}
+
+function hasTaint(spec: unknown, key: string): boolean {
+  return taintsOf(spec).some((taint) => taint.key === key);
+}
