@@ -47,6 +47,11 @@ export interface AgentReport {
   readonly policies: Readonly<Record<PolicyKind, KindReport>> | null;
 }
 
+/** Where agents have their Leases. @param own namespace of the process; "default" where a kubeconfig says none: no place for what is not a user's */
+export function agentNamespace(own: string): string {
+  return own === "" || own === "default" ? "kube-system" : own;
+}
+
 export function encodeReport(report: AgentReport): string {
   return JSON.stringify({ v: version, ...report });
 }

@@ -10,6 +10,7 @@ import { cidrGroupKind, clusterwideNetworkPolicyKind, networkPolicyKind } from "
 
 export {
   agentLabels,
+  agentNamespace,
   type AgentReport,
   decodeReport,
   encodeReport,

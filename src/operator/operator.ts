@@ -1,6 +1,7 @@
 /** The operator as a whole: a client, an election, and the duties of whoever wins it. A stop lets what is under way end and gives the lease back. */
 import { clusterNumbers } from "../identities/index.ts";
 import type { KubeClient } from "../kube/index.ts";
+import { agentNamespace } from "../kube-objects/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../model/logging.ts";
 import { Conditions } from "../observe/conditions.ts";
@@ -67,7 +68,7 @@ export class Operator {
       range: clusterNumbers(config.clusterId),
       gcIntervalMs: config.gcInterval * 1_000,
       identityGraceMs: config.identityGrace * 1_000,
-      agentNamespace: namespace,
+      agentNamespace: agentNamespace(namespace),
       nodeTaint: config.nodeTaint,
       nodeCondition: config.nodeCondition,
       conditions: this.#conditions,

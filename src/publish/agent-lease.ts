@@ -15,7 +15,14 @@ import { createHash } from "node:crypto";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { messageOf } from "../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
-import { agentLabels, type AgentReport, decodeReport, encodeReport, reportAnnotation } from "../kube-objects/index.ts";
+import {
+  agentLabels,
+  agentNamespace,
+  type AgentReport,
+  decodeReport,
+  encodeReport,
+  reportAnnotation,
+} from "../kube-objects/index.ts";
 import { isStatus, type KubeClient, kinds, type Lease } from "../kube/index.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 
@@ -221,7 +228,7 @@ export class AgentLease {
   }
 
   async #name(): Promise<{ readonly namespace: string; readonly name: string }> {
-    return { namespace: (await this.#options.namespace()) || "kube-system", name: leaseName(this.#options.nodeName) };
+    return { namespace: agentNamespace(await this.#options.namespace()), name: leaseName(this.#options.nodeName) };
   }
 
   #reportDuplicate(holder: string): void {

@@ -208,3 +208,24 @@ test("what cannot be followed is a problem, and keeps no other duty from its wor
   t.deepEqual([problems.get("agents"), problems.get("policies")], [[], []]);
   t.like(conditionOf("web", "Valid"), { status: "True" });
 });
+
+test("a hundred policies on three nodes cost two writes each at most, and no other request", async (t) => {
+  const { clock, cluster, lead, pass, present, conditionOf } = bench(t);
+  for (const node of ["n1", "n2", "n3"]) {
+    cluster.put(kinds.nodes, { metadata: { name: node, uid: `uid-${node}` }, spec: { podCIDR: "10.1.0.0/24" } });
+  }
+  await lead();
+  const agents = (policies: ReturnType<typeof holding>) => ({ n1: { policies }, n2: { policies }, n3: { policies } });
+  await pass(20_000, agents(holding([])));
+  const before = cluster.requests.length;
+  for (let n = 0; n < 100; n++) cluster.put(kind, policy(`p-${n}`));
+  // Heard of first, in the kernel later.
+  await clock.advance(1_000);
+  await pass(30_000, agents(holding(present())));
+  for (let n = 0; n < 100; n++) t.is(conditionOf(`p-${n}`, "Enforced")?.message, "3 of 3 nodes");
+  const made = cluster.requests.slice(before).filter(({ method }) => method !== "watch");
+  const writes = made.filter(({ method, resource }) => method === "patch" && resource.startsWith("ciliumnetwork"));
+  t.log(`${made.length} requests, ${writes.length} of them writes of a status`);
+  t.true(writes.length <= 200);
+  t.is(made.length, writes.length);
+});
