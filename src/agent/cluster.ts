@@ -152,7 +152,7 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
       },
     };
   };
-  const source = new KubeSource({ client, store, conditions, log, clock });
+  const source = new KubeSource({ client, store, conditions, log, clock, onCustomKind: () => publisher.doubt() });
   const notices = new EventRecorder({ client, component: "tandem-agent", nodeName, clock });
   return {
     source,

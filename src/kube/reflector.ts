@@ -51,6 +51,8 @@ export interface ReflectorOptions<R> {
   readonly fieldSelector?: string;
   /** Called when `status` says something new: synced, stale, mended. Must not throw. */
   readonly onStatus?: () => void;
+  /** Called when everything was listed again, and what is true now is told. Must not throw. */
+  readonly onListed?: () => void;
   /** ms without a byte after which a watch is dead; 55 s. Above 75 s it costs no requests, as bookmarks come in time. */
   readonly silenceMs?: number;
   /** 0..1; Math.random. */
@@ -170,6 +172,7 @@ export class Reflector<R> {
     this.#paged = true;
     this.#absent = false;
     this.#becameSynced();
+    this.#options.onListed?.();
     return listing.resourceVersion;
   }
 

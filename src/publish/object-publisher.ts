@@ -51,6 +51,9 @@ export class ObjectPublisher {
   readonly #yielded = new Map<string, KubeObject>();
   /** Since when what is written is known; null: to be listed. */
   #listedAt: number | null = null;
+  #begun = false;
+  /** What is written may be gone. */
+  #doubted = false;
 
   constructor(options: ObjectPublisherOptions) {
     this.#options = options;
@@ -64,9 +67,17 @@ export class ObjectPublisher {
 
   /** From now on these and no others, by "namespace/name". An object that is the same as before costs nothing. */
   publish(objects: ReadonlyMap<string, KubeObject>): void {
+    this.#begun = true;
     this.#wanted = objects;
     for (const [key, object] of this.#yielded) if (objects.get(key) !== object) this.#yielded.delete(key);
     this.#runner.trigger();
+  }
+
+  /** Somebody may have removed what is written: it is listed again, and what is missing written. */
+  doubt(): void {
+    this.#doubted = true;
+    // Before something is wanted, nothing is: all that there is would go.
+    if (this.#begun) this.#runner.trigger();
   }
 
   /** What is written stays: it is true until another agent says otherwise. */
@@ -78,7 +89,10 @@ export class ObjectPublisher {
   async #round(): Promise<void> {
     const { clock, kind } = this.#options;
     try {
-      if (this.#listedAt === null || clock.monotonicMs() - this.#listedAt >= lookMs) await this.#list();
+      if (this.#doubted || this.#listedAt === null || clock.monotonicMs() - this.#listedAt >= lookMs) {
+        this.#doubted = false;
+        await this.#list();
+      }
       const failures: unknown[] = [];
       const attempt = async (work: Promise<void>) => {
         await work.catch((error: unknown) => failures.push(error));

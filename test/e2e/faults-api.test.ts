@@ -99,6 +99,15 @@ const faults: readonly ApiFault[] = [
     told: { code: /^PUBLISH_FAILED$/, remedy: /tried again/ },
     end: (cluster) => cluster.define(),
   },
+  {
+    name: "the definitions of cilium.io are replaced at once",
+    begin: async (cluster) => {
+      await cluster.undefine();
+      await cluster.define();
+    },
+    told: null,
+    end: async () => undefined,
+  },
 ];
 
 /** Bytes that a process may have more after all this; what leaks with each fault, or each try, has more. */
@@ -148,17 +157,20 @@ test("an API server in trouble changes nothing in the kernel, is told in status,
     }
 
     // Everything that agents write is there again, the pods of before and those of meanwhile.
-    await lab.until("each pod has its endpoint", async () => {
-      const endpoints = await cluster.client.listAll(kinds.ciliumEndpoints);
-      return endpoints.length === 9;
-    });
-    const numbers = new Set(
-      (await cluster.client.listAll(kinds.ciliumIdentities)).map(({ metadata }) => metadata.name),
+    await lab.until(
+      "each pod has its endpoint, with an identity that is an object",
+      async () => {
+        const identities = await cluster.client.listAll(kinds.ciliumIdentities);
+        const numbers = new Set(identities.map(({ metadata }) => metadata.name));
+        const endpoints = await cluster.client.listAll(kinds.ciliumEndpoints);
+        const known = endpoints.filter(({ status }) => {
+          const { identity } = status as { readonly identity: { readonly id: number } };
+          return numbers.has(String(identity.id));
+        });
+        return known.length === 9;
+      },
+      120_000,
     );
-    for (const { metadata, status } of await cluster.client.listAll(kinds.ciliumEndpoints)) {
-      const { identity } = status as { readonly identity: { readonly id: number } };
-      t.true(numbers.has(String(identity.id)), metadata.name);
-    }
     const after = (await statusOf(lab, "node-2"))?.memory.rssBytes ?? 0;
     t.log(`the agent that lived through it all: ${before >> 20} MB before, ${after >> 20} MB after`);
     t.true(after < before + grownBytes, `${before} bytes before, ${after} after`);

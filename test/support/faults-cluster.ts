@@ -85,10 +85,12 @@ export class FaultCluster {
     }
   }
 
-  /** Deletes the definitions of cilium.io, and with them all objects of these kinds. */
+  /** Deletes the definitions of cilium.io, and with them all objects of these kinds and, as real servers do, their watches. */
   async undefine(): Promise<void> {
     for (const kind of customKinds) {
-      await this.client.delete(kinds.customResourceDefinitions, { name: definitionName(kind) });
+      const name = definitionName(kind);
+      await this.client.delete(kinds.customResourceDefinitions, { name });
+      for (const watch of this.server.watchesOf(name)) watch.end();
     }
   }
 

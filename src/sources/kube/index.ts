@@ -30,6 +30,11 @@ export interface KubeSourceOptions {
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
+  /**
+   * A kind of cilium.io was listed anew. Its definition may have been deleted and made again, and with it others', which takes all their
+   * objects along: who has written some sees whether they are there. Must not throw.
+   */
+  readonly onCustomKind?: () => void;
 }
 
 export interface KubeStatus {
@@ -78,7 +83,7 @@ export class KubeSource {
   constructor(options: KubeSourceOptions) {
     this.#options = options;
     this.#pods = new NamespacedPods(options.store);
-    const { client, clock, log } = options;
+    const { client, clock, log, onCustomKind } = options;
     this.#reflectors = followed.map(
       ({ kind, table }) =>
         new Reflector<Row>({
@@ -89,6 +94,7 @@ export class KubeSource {
           project: readRow,
           sink: (batch) => this.#take(kind, table, batch),
           onStatus: () => this.#report(),
+          ...(onCustomKind !== undefined && isCustom(kind) ? { onListed: onCustomKind } : {}),
         }),
     );
   }
@@ -180,6 +186,10 @@ export class KubeSource {
     }
     conditions.report("kube", problems);
   }
+}
+
+function isCustom({ group }: KubeKind): boolean {
+  return group === "cilium.io";
 }
 
 /** Fields that this version does not know of are no problem: API servers are newer than agents. */

@@ -185,3 +185,28 @@ test("what the API server refuses is a condition, tried again, and mended from w
   await clock.advance(700_000);
   t.deepEqual([...cluster.objects.keys()], ["shop/web"]);
 });
+
+test("objects that may be gone are looked for at once, and those that are missing are written; never before it is known what is wanted", async (t) => {
+  const cluster = new FakeCluster();
+  const clock = new ManualClock();
+  const first = setUp(t, cluster, clock);
+  first.publisher.publish(wanted(endpoint("web", "ready"), endpoint("api", "ready")));
+  await clock.advance(1_000);
+  await first.publisher.stop();
+
+  const { publisher } = setUp(t, cluster, clock);
+  cluster.requests.length = 0;
+  publisher.doubt();
+  await clock.advance(1_000);
+  t.deepEqual(cluster.requests, []);
+  publisher.publish(wanted(endpoint("web", "ready"), endpoint("api", "ready")));
+  await clock.advance(1_000);
+  t.deepEqual(cluster.requests, ["list"]);
+
+  cluster.objects.delete("shop/web");
+  cluster.requests.length = 0;
+  publisher.doubt();
+  await clock.advance(1_000);
+  t.deepEqual(cluster.requests, ["list", "apply shop/web"]);
+  t.true(cluster.objects.has("shop/web"));
+});

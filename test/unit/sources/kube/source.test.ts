@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import test, { type ExecutionContext } from "ava";
-import { KubeConnectionError } from "../../../../src/kube/errors.ts";
+import { KubeConnectionError, statusError } from "../../../../src/kube/errors.ts";
 import { kinds, type KubeObject } from "../../../../src/kube/index.ts";
 import { silentLogger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
@@ -37,9 +37,13 @@ function setUp(t: ExecutionContext, api = new FakeApi()) {
   setMaxListeners(0, stopping.signal);
   t.teardown(() => stopping.abort());
   const conditions = { report: (topic: string, problems: readonly Problem[]) => void reports.set(topic, problems) };
-  const source = new KubeSource({ client: api, store, conditions, log: silentLogger, clock });
+  let customKinds = 0;
+  const onCustomKind = () => {
+    customKinds++;
+  };
+  const source = new KubeSource({ client: api, store, conditions, log: silentLogger, clock, onCustomKind });
   const started = source.start(stopping.signal);
-  return { api, clock, store, reports, source, started, stopping };
+  return { api, clock, store, reports, source, started, stopping, customKinds: () => customKinds };
 }
 
 test("every kind becomes rows, the same and under the same keys as from manifests", async (t) => {
@@ -196,4 +200,16 @@ test("a source that is stopped is done only when none of its watches takes anyth
   api.put(kinds.namespaces, namespace("late"));
   await new Promise((resolve) => setImmediate(resolve));
   t.deepEqual([...store.table("namespaces").keys()], ["shop"]);
+});
+
+test("kinds of cilium.io that are listed anew are told: their definitions may have been made anew, without what was there", async (t) => {
+  const { api, clock, started, customKinds } = setUp(t);
+  await started;
+  t.is(customKinds(), 3);
+  api.cut(unreachable);
+  await clock.advance(30_000);
+  t.is(customKinds(), 3, "a watch that goes on where it was tells of everything");
+  api.cut(statusError("it", 410, {}));
+  await clock.advance(30_000);
+  t.is(customKinds(), 6);
 });
