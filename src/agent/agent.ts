@@ -6,6 +6,7 @@
  * of before; then the sources; and only when each has seen everything once, the first computation. Until that one the kernel
  * goes on with what the agent before had put there.
  */
+import { setMaxListeners } from "node:events";
 import { release } from "node:os";
 import { ApiServer } from "../api/server.ts";
 import { CniService } from "../cni/index.ts";
@@ -51,6 +52,8 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     this.#options = options;
+    // Everything that is under way listens to it: that these are many is no leak.
+    setMaxListeners(0, this.#stopping.signal);
   }
 
   /** Resolves when the node is ready: everything seen, computed and in the kernel. Rejects with what makes that impossible, stopped. */
