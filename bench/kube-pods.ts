@@ -90,7 +90,7 @@ class PodBench {
       Array.from({ length: together }, async () => {
         for (let pod = waiting.shift(); pod !== undefined; pod = waiting.shift()) {
           const address = await this.#wire(pod, plain);
-          await sh(inNetns(this.#cni.netns, ["ping", "-n", "-q", "-c", "1", "-W", "5", address]));
+          await sh(inNetns(this.#cni.netns, ["ping", "-n", "-q", "-c", "1", "-w", "30", "-i", "0.005", address]));
         }
       }),
     );
