@@ -78,14 +78,18 @@ function scale(cluster: Cluster, deployment: JsonObject, current: JsonObject, ol
       ? 0
       : wanted;
   resize(cluster, current, next);
-  const available = statusOf(current, "availableReplicas") + sum(old, (set) => statusOf(set, "availableReplicas"));
-  let spare = rolling ? available - (wanted - missing) : Number.POSITIVE_INFINITY;
+  let spare = rolling ? sum([current, ...old], lasting) - (wanted - missing) : Number.POSITIVE_INFINITY;
   for (const set of old) {
-    const idle = Math.max(0, wantedOf(set) - statusOf(set, "availableReplicas"));
+    const idle = Math.max(0, wantedOf(set) - lasting(set));
     const fewer = Math.min(wantedOf(set), idle + Math.max(0, spare));
     spare -= Math.max(0, fewer - idle);
     resize(cluster, set, wantedOf(set) - fewer);
   }
+}
+
+/** Available pods that a set is to keep: what it says of its pods may be from before it was made smaller. */
+function lasting(set: JsonObject): number {
+  return Math.min(statusOf(set, "availableReplicas"), wantedOf(set));
 }
 
 function share(value: Json | undefined, of: number, round: (count: number) => number): number {
