@@ -2,7 +2,7 @@
  * Writes the status of policies: whether each is valid, and how many nodes have it in their kernel.
  *
  * Every write is heard by all agents, so there are few: that a policy is valid is said at once, how far it has come every few seconds at most,
- * and that the number of nodes is another, where all have it, every few minutes. A thousand policies that are new at once are told
+ * and that the number of nodes is another, where all have it, after a while. A thousand policies that are new at once are told
  * one after the other. What was said is not said again, even where somebody else says something else of the same, or the definition of
  * the kind drops fields: two operators must not write in turns.
  */
@@ -15,8 +15,10 @@ import { type StatusChange, statusChange, wantedStatus } from "./policy-status-c
 import type { PolicyShelf, PolicyView, ViewedPolicy } from "./policy-status-view.ts";
 import type { Term } from "./term.ts";
 
-/** ms between two writes to one policy. */
-const pauses: Readonly<Record<StatusChange["kind"], number>> = { validity: 1_000, progress: 5_000, count: 300_000 };
+/** ms between two writes to one policy; for mere counts, as a node that joins changes those of all, longer the more policies there are. */
+const pauses = { validity: 1_000, progress: 5_000, count: { each: 500, least: 30_000, most: 600_000 } } as const;
+/** The first goes first. */
+const urgency: Readonly<Record<StatusChange["kind"], number>> = { validity: 0, progress: 1, count: 2 };
 /** Writes of one round, and of them at once: rounds are a second apart. */
 const most = { round: 20, together: 4 } as const;
 /** ms after which something is said again that the object does not say. */
@@ -97,7 +99,7 @@ export class PolicyStatusWriter {
       }
     }
     for (const key of this.#written.keys()) if (!present.has(key)) this.#written.delete(key);
-    return pending.sort((a, b) => pauses[a.change.kind] - pauses[b.change.kind] || a.writtenAt - b.writtenAt);
+    return pending.sort((a, b) => urgency[a.change.kind] - urgency[b.change.kind] || a.writtenAt - b.writtenAt);
   }
 
   /** @returns when it was written last; null: not to be written now */
@@ -105,8 +107,14 @@ export class PolicyStatusWriter {
     const before = this.#written.get(keyOf(shelf, policy));
     if (before === undefined || before.uid !== policy.uid) return Number.NEGATIVE_INFINITY;
     if (before.missingAt === policy.resourceVersion) return null;
-    const pause = before.text === text ? insistMs : pauses[kind];
+    const pause = before.text === text ? insistMs : kind === "count" ? this.#countPauseMs() : pauses[kind];
     return now - before.at >= pause ? before.at : null;
+  }
+
+  #countPauseMs(): number {
+    const { each, least, most: longest } = pauses.count;
+    const policies = this.#options.view.shelves.reduce((sum, shelf) => sum + shelf.policies.size, 0);
+    return Math.min(longest, Math.max(least, each * policies));
   }
 
   async #write({ shelf, policy, change, text }: Pending, signal: AbortSignal): Promise<void> {
