@@ -1,5 +1,4 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
@@ -238,8 +237,7 @@ test("a connected UDP socket whose backend leaves is told at once, in pods and o
     },
     async (lab) => {
       const [address = ""] = await serviceAddresses(lab);
-      const folder = await mkdtemp(join(tmpdir(), "tandem-udp-"));
-      t.teardown(() => rm(folder, { recursive: true, force: true }));
+      const file = (from: string) => join(lab.plan.folder, `udp-${from.replace("/", "-")}`);
       // Says who answers, and what happens to its socket; connects again after an error, as resolvers do.
       const script = `const { appendFileSync } = require("fs"); const [address, port, file] = process.argv.slice(1);
         const tell = (word) => appendFileSync(file, word + "\\n");
@@ -253,10 +251,9 @@ test("a connected UDP socket whose backend leaves is told at once, in pods and o
         ["node/node-1", [address, "53"]],
         ["default/direct", [await podAddress(lab, "default/a"), "9000"]],
       ]);
-      const told = async (from: string) =>
-        (await readFile(join(folder, from.replace("/", "-")), "utf8").catch(() => "")).split("\n");
+      const told = async (from: string) => (await readFile(file(from), "utf8").catch(() => "")).split("\n");
       for (const [from, [to = "", port = ""]] of clients) {
-        const command = [process.execPath, "-e", script, to, port, join(folder, from.replace("/", "-"))];
+        const command = [process.execPath, "-e", script, to, port, file(from)];
         void lab.exec(from, command, { timeoutMs: 300_000 });
       }
       for (const from of clients.keys())
