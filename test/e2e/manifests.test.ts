@@ -1,5 +1,5 @@
 /**
- * The manifests on a real API server: all is taken, as `kubectl apply -k --dry-run=server` would find, and the rights of agent and operator are
+ * The manifests on an API server: all is taken, as `kubectl apply -k --dry-run=server` would find, and the rights of agent and operator are
  * enough and few.
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { parse } from "yaml";
 import type { KubeKind, KubeObject } from "../../src/kube/index.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { flatten, objectId, readObjects } from "../support/kustomize.ts";
-import { apiServerScript, withoutApiServer, withRealApiServer } from "../support/real-api-server.ts";
+import { withApiServer } from "../support/api-server-process.ts";
 
 const root = join(import.meta.dirname, "../../manifests");
 const folders = ["crds", ...readdirSync(join(root, "overlays")).map((name) => join("overlays", name))];
@@ -129,56 +129,48 @@ function authorizer(kubeconfig: string): { readonly may: May; readonly dispatche
   return { may, dispatcher };
 }
 
-if (apiServerScript === "") {
-  for (const each of [title, rightsTitle]) test.skip(`${each} (${withoutApiServer})`, () => undefined);
-} else {
-  test(rightsTitle, async (t) => {
-    t.timeout(900_000);
-    await withRealApiServer(
-      async (client, kubeconfig) => {
-        for (const file of ["agent-rbac.yaml", "operator-rbac.yaml"]) {
-          for (const object of readObjects(join(root, "base", file))) {
-            await client.apply(kindOf(object), object, { fieldManager: "tandem-test" });
+test(rightsTitle, async (t) => {
+  t.timeout(900_000);
+  await withApiServer(
+    async (client, kubeconfig) => {
+      for (const file of ["agent-rbac.yaml", "operator-rbac.yaml"]) {
+        for (const object of readObjects(join(root, "base", file))) {
+          await client.apply(kindOf(object), object, { fieldManager: "tandem-test" });
+        }
+      }
+      const { may, dispatcher } = authorizer(kubeconfig);
+      try {
+        // The authorizer hears of a new role a moment later; of the last ones last.
+        for (let tries = 0; !(await may("operator", "watch", leases, "leases", "kube-system")); tries++) {
+          if (tries > 3_000) throw new Error("the roles are not in force");
+          await systemClock.sleep(100);
+        }
+        for (const [who, all] of Object.entries(rights)) {
+          for (const [verb, group, path, expected, namespace] of all) {
+            t.is(await may(who, verb, group, path, namespace), expected, `${who}: ${verb} ${path} ${namespace ?? ""}`);
           }
         }
-        const { may, dispatcher } = authorizer(kubeconfig);
-        try {
-          // The authorizer hears of a new role a moment later; of the last ones last.
-          for (let tries = 0; !(await may("operator", "watch", leases, "leases", "kube-system")); tries++) {
-            if (tries > 3_000) throw new Error("the roles are not in force");
-            await systemClock.sleep(100);
-          }
-          for (const [who, all] of Object.entries(rights)) {
-            for (const [verb, group, path, expected, namespace] of all) {
-              t.is(
-                await may(who, verb, group, path, namespace),
-                expected,
-                `${who}: ${verb} ${path} ${namespace ?? ""}`,
-              );
-            }
-          }
-        } finally {
-          await dispatcher.close();
-        }
-      },
-      { KCM: "0", AUTHZ: "RBAC" },
-    );
-  });
+      } finally {
+        await dispatcher.close();
+      }
+    },
+    { KCM: "0", AUTHZ: "RBAC" },
+  );
+});
 
-  test(title, async (t) => {
-    t.timeout(900_000);
-    await withRealApiServer(
-      async (client) => {
-        for (const name of folders) {
-          const objects = flatten(join(root, name));
-          for (const object of objects) {
-            const options = { fieldManager: "tandem-test", dryRun: true };
-            await t.notThrowsAsync(client.apply(kindOf(object), object, options), `${name}: ${objectId(object)}`);
-          }
-          t.log(`${name}: ${objects.length} objects`);
+test(title, async (t) => {
+  t.timeout(900_000);
+  await withApiServer(
+    async (client) => {
+      for (const name of folders) {
+        const objects = flatten(join(root, name));
+        for (const object of objects) {
+          const options = { fieldManager: "tandem-test", dryRun: true };
+          await t.notThrowsAsync(client.apply(kindOf(object), object, options), `${name}: ${objectId(object)}`);
         }
-      },
-      { KCM: "0" },
-    );
-  });
-}
+        t.log(`${name}: ${objects.length} objects`);
+      }
+    },
+    { KCM: "0" },
+  );
+});

@@ -2,8 +2,9 @@
 import test from "ava";
 import { review } from "../../support/api-server/access-review.ts";
 import { withDefaults } from "../../support/api-server/defaults.ts";
+import { discovery } from "../../support/api-server/discovery.ts";
 import { ApiFailure } from "../../support/api-server/failure.ts";
-import { at, type Json, type JsonObject, listAt } from "../../support/api-server/json.ts";
+import { at, type Json, type JsonObject, listAt, objectAt } from "../../support/api-server/json.ts";
 import { valuesAt } from "../../support/api-server/json-path.ts";
 import { type Resource, Resources } from "../../support/api-server/resources.ts";
 import { conform } from "../../support/api-server/schema.ts";
@@ -41,6 +42,20 @@ test("a script's words and environment are read as the real script reads them", 
   t.throws(() => readSettings(["data", "1"], { SERVICE_CIDR: "10.1.0.0" }), { message: /SERVICE_CIDR/ });
   const some = controllerChoice("deployment,*,-podgc");
   t.deepEqual(["deployment", "namespace", "podgc"].map(some), [true, true, false]);
+});
+
+test("discovery tells groups, kinds, their parts, and what is served no more", (t) => {
+  const names = (path: string, field: string, name: string) =>
+    listAt(discovery(resources, path) ?? {}, field).map((each) => at(each, name));
+  t.true(names("/apis", "groups", "name").includes("apps"));
+  t.deepEqual(names("/apis/apps", "versions", "groupVersion"), ["apps/v1"]);
+  const core = names("/api/v1", "resources", "name");
+  for (const name of ["pods", "pods/status", "pods/binding", "namespaces"]) t.true(core.includes(name), name);
+  t.is(discovery(resources, "/apis/cilium.io/v2"), null);
+  t.is(discovery(resources, "/api/v1/pods"), null);
+  const index = discovery(resources, "/openapi/v3");
+  const { serverRelativeURL = null } = objectAt(index ?? {}, "paths", "apis/apps/v1");
+  t.true(JSON.stringify(discovery(resources, String(serverRelativeURL))).includes("fieldValidation"));
 });
 
 test("paths of printer columns lead to fields, items and items with a value", (t) => {
