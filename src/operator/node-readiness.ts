@@ -19,7 +19,7 @@ const patienceMs = 60_000;
 const condition = "NetworkUnavailable";
 
 export interface NodeReadinessOptions {
-  readonly client: Pick<KubeClient, "get" | "patch" | "apply">;
+  readonly client: Pick<KubeClient, "get" | "patch">;
   readonly view: ClusterView;
   readonly agents: AgentLeases;
   /** Key of the taint; "": there is none. */
@@ -64,6 +64,8 @@ export class NodeReadiness {
 
   async #setAvailable(name: string, signal: AbortSignal): Promise<void> {
     const { client, clock, log, counters } = this.#options;
+    const found = await unlessChanged(client.get(kinds.nodes, { name }, { signal }));
+    if (found === null || isAvailable(found)) return;
     const time = `${new Date(clock.now()).toISOString().slice(0, 19)}Z`;
     const said = {
       type: condition,
@@ -73,10 +75,11 @@ export class NodeReadiness {
       lastHeartbeatTime: time,
       lastTransitionTime: time,
     };
-    // Applied: conditions of others, which a kubelet writes all the time, stay as they are then.
-    const object = { metadata: { name }, status: { conditions: [said] } };
-    const options = { subresource: "status", fieldManager: "tandem-operator", force: true, signal };
-    if ((await unlessChanged(client.apply(kinds.nodes, object, options))) === null) return;
+    // As it was read, or not at all. Not by server-side apply: some API servers (1.20) fail on a Node with two addresses of a type, as those of two families are.
+    const conditions = [...conditionsOf(found).filter(({ type }) => type !== condition), said];
+    const patch = { metadata: { resourceVersion: found.metadata.resourceVersion }, status: { conditions } };
+    const work = client.patch(kinds.nodes, { name }, patch, { subresource: "status", signal });
+    if ((await unlessChanged(work)) === null) return;
     counters.add("nodes_available_total");
     log.info({ node: name }, "its network is available");
   }
@@ -99,10 +102,13 @@ export class NodeReadiness {
   }
 }
 
-function isAvailable({ status }: KubeObject): boolean {
+function conditionsOf({ status }: KubeObject): readonly Readonly<Record<string, unknown>>[] {
   const { conditions } = isRecord(status) ? status : {};
-  const all = Array.isArray(conditions) ? (conditions as readonly unknown[]).filter(isRecord) : [];
-  return all.some(({ type, status: value }) => type === condition && value === "False");
+  return Array.isArray(conditions) ? (conditions as readonly unknown[]).filter(isRecord) : [];
+}
+
+function isAvailable(node: KubeObject): boolean {
+  return conditionsOf(node).some(({ type, status }) => type === condition && status === "False");
 }
 
 function taintsOf(spec: unknown): readonly Readonly<Record<string, unknown>>[] {
