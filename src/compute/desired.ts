@@ -79,8 +79,8 @@ export interface DesiredFrontend {
   readonly backends: readonly { readonly address: Address; readonly port: number }[];
   /** Pods of this node that serve clients outside of it, who come by an uplink. Not set: it is not translated for them. */
   readonly outside?: readonly { readonly address: Address; readonly port: number }[];
-  /** Of those that get no new connections the ones that still serve while they end. Not set: none. */
-  readonly leaving?: readonly { readonly address: Address; readonly port: number }[];
+  /** Of those that get no new connections the ones that still serve: as they end, or for other nodes. Not set: none. */
+  readonly others?: readonly { readonly address: Address; readonly port: number }[];
   /** "namespace/name:port". */
   readonly service: string;
 }

@@ -78,13 +78,13 @@ export class StaleSockets {
 
 function allowedBackends(frontends: readonly DesiredFrontend[]): ReadonlyMap<Place, ReadonlySet<Place>> {
   const allowed = new Map<Place, ReadonlySet<Place>>();
-  for (const { address, port, protocol, backends, leaving = [] } of frontends) {
+  for (const { address, port, protocol, backends, others = [] } of frontends) {
     const place = placeOf(toMappedBytes(address), port);
     // Of two services of one address and port the first has it.
     if (protocol !== udp || allowed.has(place)) continue;
     allowed.set(
       place,
-      new Set([...backends, ...leaving].map((each) => placeOf(toMappedBytes(each.address), each.port))),
+      new Set([...backends, ...others].map((each) => placeOf(toMappedBytes(each.address), each.port))),
     );
   }
   return allowed;

@@ -21,8 +21,8 @@ export interface Locality {
 /** Each sorted, each once. */
 export interface Chosen {
   readonly backends: readonly Backend[];
-  /** Those that end and get nothing new, but serve on: what was begun with them may come to its end. */
-  readonly leaving: readonly Backend[];
+  /** Those that get nothing new, but serve on, as they end or are for other nodes: what was begun with them may come to its end. */
+  readonly others: readonly Backend[];
   /** Of this node, whatever the policy; those of the node's own addresses are among them. */
   readonly local: readonly Backend[];
 }
@@ -73,14 +73,16 @@ function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["in
   const near = all.filter(({ node }) => node === here.node);
   const allowed = policy === "Local" ? near : all;
   const ready = allowed.filter(({ state }) => state === "ready");
-  const local = usable(near);
-  // From wherever: what a socket was connected to before may be far by now.
-  const ending = sortedOnce(all.filter(({ state }) => state === "ending"));
-  if (ready.length > 0) {
-    return { backends: sortedOnce(policy === "Local" ? ready : nearest(ready, here)), leaving: ending, local };
-  }
-  const backends = usable(allowed);
-  return { backends, leaving: backends.length === ending.length ? [] : ending, local };
+  const chosen = ready.length > 0 && policy === "Cluster" ? sortedOnce(nearest(ready, here)) : usable(allowed);
+  const serving = sortedOnce(all.filter(({ state }) => state !== "unusable"));
+  // Fewer than all that serve: the others are those that are not among them.
+  const taken = chosen.length === serving.length ? null : new Set(chosen.map(keyOf));
+  const others = taken === null ? [] : serving.filter((each) => !taken.has(keyOf(each)));
+  return { backends: chosen, others, local: usable(near) };
+}
+
+function keyOf({ address, port }: Backend): string {
+  return `${address.text} ${port}`;
 }
 
 /** Those that are ready, else those that end and still serve. */

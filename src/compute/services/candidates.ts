@@ -62,7 +62,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       kind === "nodePort" ? `node port ${number}/${port.protocol}` : `${address.text} port ${number}/${port.protocol}`;
     // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
     const policy = kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster";
-    const { backends, leaving, local } = backendsOf(port, address.family, policy);
+    const { backends, others, local } = backendsOf(port, address.family, policy);
     const outside = outsideOf(service, kind, local, nodes);
     const frontend: DesiredFrontend = {
       address,
@@ -71,7 +71,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       external: kind !== "clusterIPs",
       affinitySeconds: service.affinitySeconds,
       backends,
-      ...(leaving.length > 0 && { leaving }),
+      ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
       service: `${key}:${port.port}`,
     };

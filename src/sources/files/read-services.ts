@@ -50,6 +50,7 @@ const ingressFields: ReadonlySet<string> = new Set(["hostname", "ip", "ipMode", 
 const affinityConfig: ReadonlySet<string> = new Set(["clientIP"]);
 const clientConfig: ReadonlySet<string> = new Set(["timeoutSeconds"]);
 
+const sourceRangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] as const;
 /** RFC 6335 section 5.1, as Kubernetes demands it of target ports: at least one letter. */
 const portName = /^(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
@@ -91,7 +92,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     ),
     // 0 is how Go's clients write that there is none.
     healthCheckNodePort: readPort(spec.healthCheckNodePort || null, at(specPlace, "healthCheckNodePort")),
-    restricted: Array.isArray(spec.loadBalancerSourceRanges) && spec.loadBalancerSourceRanges.length > 0,
+    restricted: isRestricted(object, spec, place),
     labels: metadata.labels,
   };
 }
@@ -147,6 +148,16 @@ function readLoadBalancerIps(object: Fields, spec: Fields, place: Place): Servic
   });
   const wanted = readAddress(spec.loadBalancerIP || null, at(at(place, "spec"), "loadBalancerIP"));
   return given.length > 0 || wanted === null ? given : [wanted];
+}
+
+/** By the field or, as kube-proxy takes it where that is empty, by the annotation. What cannot be understood is no leave for everybody. */
+function isRestricted(object: Fields, spec: Fields, place: Place): boolean {
+  const metadataPlace = at(place, "metadata");
+  const { annotations } = readFields(object.metadata, metadataPlace, null);
+  const given = readFields(annotations, at(metadataPlace, "annotations"), null)[sourceRangesAnnotation];
+  const ranges = spec.loadBalancerSourceRanges;
+  const byField = Array.isArray(ranges) ? ranges.length > 0 : !isAbsent(ranges);
+  return byField || (!isAbsent(given) && given !== "");
 }
 
 function readAffinity(spec: Fields, place: Place): number | null {

@@ -63,11 +63,11 @@ test("a service that is gone takes its sockets along; both families", async (t) 
   t.deepEqual(await apply([frontend(dns, [a])]), ["node 1"]);
 });
 
-test("who ends and still serves keeps its sockets until it does not", async (t) => {
+test("who gets nothing new and still serves keeps its sockets until it does not", async (t) => {
   const { connect, apply } = world();
   connect(1n, dns, a);
   t.deepEqual(await apply([frontend(dns, [a, b])]), []);
-  t.deepEqual(await apply([frontend(dns, [b], { leaving: [a] })]), []);
+  t.deepEqual(await apply([frontend(dns, [b], { others: [a] })]), []);
   t.deepEqual(await apply([frontend(dns, [b])]), ["node 1"]);
 });
 

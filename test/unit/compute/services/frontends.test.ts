@@ -66,10 +66,10 @@ test("endpoints that end are used only where nobody is ready", (t) => {
   t.deepEqual(lines(computeFrontends(only, options)), ["10.96.0.1 80/6 -> 10.1.0.1:8080"]);
   const both = tables({ services, endpointSlices: [slice("s", [ending]), slice("t", [endpoint("10.1.0.4")])] });
   t.deepEqual(lines(computeFrontends(both, options)), ["10.96.0.1 80/6 -> 10.1.0.4:8080"]);
-  const leaving = ({ frontends }: ReturnType<typeof computeFrontends>) =>
-    frontends[0]?.leaving?.map(({ address }) => address.text);
-  t.deepEqual(leaving(computeFrontends(both, options)), ["10.1.0.1"], "what was begun may go on with those that serve");
-  t.is(leaving(computeFrontends(only, options)), undefined);
+  const others = ({ frontends }: ReturnType<typeof computeFrontends>) =>
+    frontends[0]?.others?.map(({ address }) => address.text);
+  t.deepEqual(others(computeFrontends(both, options)), ["10.1.0.1"], "what was begun may go on with those that serve");
+  t.is(others(computeFrontends(only, options)), undefined);
 });
 
 test("of selected pods those count that run and are ready; a service may publish those that are not", (t) => {

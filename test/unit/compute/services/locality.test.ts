@@ -79,6 +79,17 @@ test("hints of nodes come before those of zones, and zones where none is for thi
   t.is(chosen([two, endpoint("10.1.0.4", zones("b"))]), "2", "not all name nodes, so that zones decide");
 });
 
+test("whoever serves and is not chosen is told, so that what was begun with it may go on", (t) => {
+  const [a, b] = [endpoint("10.1.0.1", zones("a")), endpoint("10.1.0.2", zones("b"))];
+  const gone = endpoint("10.1.0.3", { ...zones("a"), ready: false, serving: false });
+  const rows = tables({ services: [service("web")], nodes, endpointSlices: [slice("s", [a, b, gone])] });
+  const [frontend] = computeFrontends(rows, options).frontends;
+  t.deepEqual(
+    frontend?.others?.map(({ address: { text } }) => text),
+    ["10.1.0.2"],
+  );
+});
+
 test("Local does not look at hints", (t) => {
   t.is(
     chosen(

@@ -198,6 +198,14 @@ test("whom a service serves outside: of which nodes, and whether all of them", (
     restricted: false,
   });
   t.true(service({ loadBalancerSourceRanges: ["10.0.0.0/8"] })?.restricted);
+  t.true(service({ loadBalancerSourceRanges: "10.0.0.0/8" })?.restricted, "no list, and no leave for everybody");
+  const annotated = (ranges: string) => {
+    const annotations = { "service.beta.kubernetes.io/load-balancer-source-ranges": ranges };
+    const metadata = { name: "s", annotations };
+    const { rows } = one({ apiVersion: "v1", kind: "Service", metadata, spec: { clusterIP: "10.96.0.1" } });
+    return rows.services.get("default/s")?.restricted;
+  };
+  t.deepEqual([annotated("10.0.0.0/8"), annotated("")], [true, false]);
   t.is(service({ healthCheckNodePort: 32_000 })?.healthCheckNodePort, 32_000);
   t.is(service({ healthCheckNodePort: 0 })?.healthCheckNodePort, null);
 });
