@@ -91,6 +91,17 @@ export const AffinityClient = {
   socket: 2,
 } as const;
 
+/** enum nat_flags */
+export const NatFlags = {
+  back: 8192,
+  service: 16384,
+} as const;
+
+/** enum native_flags */
+export const NativeFlags = {
+  keep: 1,
+} as const;
+
 /** enum event_type */
 export const EventType = {
   drop: 1,
@@ -337,6 +348,24 @@ export const device: Codec<Device> = makeCodec(
   }),
 );
 
+/** struct device_address, 20 bytes. */
+export interface DeviceAddress {
+  readonly ipv4: number;
+  readonly ipv6: Uint8Array;
+}
+export const deviceAddress: Codec<DeviceAddress> = makeCodec(
+  "device_address",
+  20,
+  (buffer, offset, value) => {
+    buffer.writeUInt32BE(value.ipv4, offset);
+    putBytes(buffer, offset + 4, value.ipv6, 16, "device_address.ipv6");
+  },
+  (buffer, offset) => ({
+    ipv4: buffer.readUInt32BE(offset),
+    ipv6: takeBytes(buffer, offset + 4, 16),
+  }),
+);
+
 /** struct drop_budget, 8 bytes. */
 export interface DropBudget {
   readonly second: number;
@@ -515,6 +544,145 @@ export const metricsValue: Codec<MetricsValue> = makeCodec(
   (buffer, offset) => ({
     packets: buffer.readBigUInt64LE(offset),
     bytes: buffer.readBigUInt64LE(offset + 8),
+  }),
+);
+
+/** struct nat4_key, 16 bytes. */
+export interface Nat4Key {
+  readonly source: number;
+  readonly destination: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly protocol: number;
+}
+export const nat4Key: Codec<Nat4Key> = makeCodec(
+  "nat4_key",
+  16,
+  (buffer, offset, value) => {
+    buffer.writeUInt32BE(value.source, offset);
+    buffer.writeUInt32BE(value.destination, offset + 4);
+    buffer.writeUInt16BE(value.sourcePort, offset + 8);
+    buffer.writeUInt16BE(value.destinationPort, offset + 10);
+    buffer.writeUInt8(value.protocol, offset + 12);
+    buffer.fill(0, offset + 13, offset + 16);
+  },
+  (buffer, offset) => ({
+    source: buffer.readUInt32BE(offset),
+    destination: buffer.readUInt32BE(offset + 4),
+    sourcePort: buffer.readUInt16BE(offset + 8),
+    destinationPort: buffer.readUInt16BE(offset + 10),
+    protocol: buffer.readUInt8(offset + 12),
+  }),
+);
+
+/** struct nat4_entry, 24 bytes. */
+export interface Nat4Entry {
+  readonly source: number;
+  readonly destination: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly flags: number;
+  readonly lastUsed: number;
+  readonly table: number;
+}
+export const nat4Entry: Codec<Nat4Entry> = makeCodec(
+  "nat4_entry",
+  24,
+  (buffer, offset, value) => {
+    buffer.writeUInt32BE(value.source, offset);
+    buffer.writeUInt32BE(value.destination, offset + 4);
+    buffer.writeUInt16BE(value.sourcePort, offset + 8);
+    buffer.writeUInt16BE(value.destinationPort, offset + 10);
+    buffer.writeUInt16LE(value.flags, offset + 12);
+    buffer.fill(0, offset + 14, offset + 16);
+    buffer.writeUInt32LE(value.lastUsed, offset + 16);
+    buffer.writeUInt32LE(value.table, offset + 20);
+  },
+  (buffer, offset) => ({
+    source: buffer.readUInt32BE(offset),
+    destination: buffer.readUInt32BE(offset + 4),
+    sourcePort: buffer.readUInt16BE(offset + 8),
+    destinationPort: buffer.readUInt16BE(offset + 10),
+    flags: buffer.readUInt16LE(offset + 12),
+    lastUsed: buffer.readUInt32LE(offset + 16),
+    table: buffer.readUInt32LE(offset + 20),
+  }),
+);
+
+/** struct nat6_key, 40 bytes. */
+export interface Nat6Key {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly protocol: number;
+}
+export const nat6Key: Codec<Nat6Key> = makeCodec(
+  "nat6_key",
+  40,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.source, 16, "nat6_key.source");
+    putBytes(buffer, offset + 16, value.destination, 16, "nat6_key.destination");
+    buffer.writeUInt16BE(value.sourcePort, offset + 32);
+    buffer.writeUInt16BE(value.destinationPort, offset + 34);
+    buffer.writeUInt8(value.protocol, offset + 36);
+    buffer.fill(0, offset + 37, offset + 40);
+  },
+  (buffer, offset) => ({
+    source: takeBytes(buffer, offset, 16),
+    destination: takeBytes(buffer, offset + 16, 16),
+    sourcePort: buffer.readUInt16BE(offset + 32),
+    destinationPort: buffer.readUInt16BE(offset + 34),
+    protocol: buffer.readUInt8(offset + 36),
+  }),
+);
+
+/** struct nat6_entry, 48 bytes. */
+export interface Nat6Entry {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly flags: number;
+  readonly lastUsed: number;
+  readonly table: number;
+}
+export const nat6Entry: Codec<Nat6Entry> = makeCodec(
+  "nat6_entry",
+  48,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.source, 16, "nat6_entry.source");
+    putBytes(buffer, offset + 16, value.destination, 16, "nat6_entry.destination");
+    buffer.writeUInt16BE(value.sourcePort, offset + 32);
+    buffer.writeUInt16BE(value.destinationPort, offset + 34);
+    buffer.writeUInt16LE(value.flags, offset + 36);
+    buffer.fill(0, offset + 38, offset + 40);
+    buffer.writeUInt32LE(value.lastUsed, offset + 40);
+    buffer.writeUInt32LE(value.table, offset + 44);
+  },
+  (buffer, offset) => ({
+    source: takeBytes(buffer, offset, 16),
+    destination: takeBytes(buffer, offset + 16, 16),
+    sourcePort: buffer.readUInt16BE(offset + 32),
+    destinationPort: buffer.readUInt16BE(offset + 34),
+    flags: buffer.readUInt16LE(offset + 36),
+    lastUsed: buffer.readUInt32LE(offset + 40),
+    table: buffer.readUInt32LE(offset + 44),
+  }),
+);
+
+/** struct native_prefix, 4 bytes. */
+export interface NativePrefix {
+  readonly flags: number;
+}
+export const nativePrefix: Codec<NativePrefix> = makeCodec(
+  "native_prefix",
+  4,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.flags, offset);
+  },
+  (buffer, offset) => ({
+    flags: buffer.readUInt32LE(offset),
   }),
 );
 
@@ -1033,6 +1201,24 @@ export const mapLayouts = {
       ],
     } as MapLayout,
   },
+  device_address: {
+    key: deviceKey,
+    value: deviceAddress,
+    layout: {
+      type: 1,
+      flags: 0,
+      maxEntries: 256,
+      keySize: 4,
+      valueSize: 20,
+      keyType: "device_key",
+      valueType: "device_address",
+      members: [
+        { of: "key", name: "ifindex", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "ipv4", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "ipv6", offsetBits: 32, sizeBits: 128 },
+      ],
+    } as MapLayout,
+  },
   drop_budget: {
     key: u32,
     value: dropBudget,
@@ -1231,6 +1417,100 @@ export const mapLayouts = {
       members: [
         { of: "value", name: "packets", offsetBits: 0, sizeBits: 64 },
         { of: "value", name: "bytes", offsetBits: 64, sizeBits: 64 },
+      ],
+    } as MapLayout,
+  },
+  nat4: {
+    key: nat4Key,
+    value: nat4Entry,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 262144,
+      keySize: 16,
+      valueSize: 24,
+      keyType: "nat4_key",
+      valueType: "nat4_entry",
+      members: [
+        { of: "key", name: "source", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "destination", offsetBits: 32, sizeBits: 32 },
+        { of: "key", name: "source_port", offsetBits: 64, sizeBits: 16 },
+        { of: "key", name: "destination_port", offsetBits: 80, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 96, sizeBits: 8 },
+        { of: "key", name: "pad", offsetBits: 104, sizeBits: 24 },
+        { of: "value", name: "source", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "destination", offsetBits: 32, sizeBits: 32 },
+        { of: "value", name: "source_port", offsetBits: 64, sizeBits: 16 },
+        { of: "value", name: "destination_port", offsetBits: 80, sizeBits: 16 },
+        { of: "value", name: "flags", offsetBits: 96, sizeBits: 16 },
+        { of: "value", name: "pad", offsetBits: 112, sizeBits: 16 },
+        { of: "value", name: "last_used", offsetBits: 128, sizeBits: 32 },
+        { of: "value", name: "table", offsetBits: 160, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  nat6: {
+    key: nat6Key,
+    value: nat6Entry,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 131072,
+      keySize: 40,
+      valueSize: 48,
+      keyType: "nat6_key",
+      valueType: "nat6_entry",
+      members: [
+        { of: "key", name: "source", offsetBits: 0, sizeBits: 128 },
+        { of: "key", name: "destination", offsetBits: 128, sizeBits: 128 },
+        { of: "key", name: "source_port", offsetBits: 256, sizeBits: 16 },
+        { of: "key", name: "destination_port", offsetBits: 272, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 288, sizeBits: 8 },
+        { of: "key", name: "pad", offsetBits: 296, sizeBits: 24 },
+        { of: "value", name: "source", offsetBits: 0, sizeBits: 128 },
+        { of: "value", name: "destination", offsetBits: 128, sizeBits: 128 },
+        { of: "value", name: "source_port", offsetBits: 256, sizeBits: 16 },
+        { of: "value", name: "destination_port", offsetBits: 272, sizeBits: 16 },
+        { of: "value", name: "flags", offsetBits: 288, sizeBits: 16 },
+        { of: "value", name: "pad", offsetBits: 304, sizeBits: 16 },
+        { of: "value", name: "last_used", offsetBits: 320, sizeBits: 32 },
+        { of: "value", name: "table", offsetBits: 352, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  native_prefix4: {
+    key: prefix4Key,
+    value: nativePrefix,
+    layout: {
+      type: 11,
+      flags: 1,
+      maxEntries: 131072,
+      keySize: 8,
+      valueSize: 4,
+      keyType: "prefix4_key",
+      valueType: "native_prefix",
+      members: [
+        { of: "key", name: "prefixlen", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "address", offsetBits: 32, sizeBits: 32 },
+        { of: "value", name: "flags", offsetBits: 0, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  native_prefix6: {
+    key: prefix6Key,
+    value: nativePrefix,
+    layout: {
+      type: 11,
+      flags: 1,
+      maxEntries: 131072,
+      keySize: 20,
+      valueSize: 4,
+      keyType: "prefix6_key",
+      valueType: "native_prefix",
+      members: [
+        { of: "key", name: "prefixlen", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "address", offsetBits: 32, sizeBits: 128 },
+        { of: "value", name: "flags", offsetBits: 0, sizeBits: 32 },
       ],
     } as MapLayout,
   },

@@ -62,6 +62,15 @@ MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, LIMIT
 /* Translated sockets: what they believe to talk to. */
 MAP(sock_reverse, BPF_MAP_TYPE_LRU_HASH, struct sock_reverse_key, struct sock_reverse, LIMIT_SOCK_REVERSE, 0);
 
+/* Flows whose source this node replaces. A full table refuses new ones. */
+MAP(nat4, BPF_MAP_TYPE_HASH, struct nat4_key, struct nat4_entry, LIMIT_NAT4, BPF_F_NO_PREALLOC);
+MAP(nat6, BPF_MAP_TYPE_HASH, struct nat6_key, struct nat6_entry, LIMIT_NAT6, BPF_F_NO_PREALLOC);
+/* Where pods are known by their own addresses. */
+MAP(native_prefix4, BPF_MAP_TYPE_LPM_TRIE, struct prefix4_key, struct native_prefix, LIMIT_NATIVE_PREFIXES, BPF_F_NO_PREALLOC);
+MAP(native_prefix6, BPF_MAP_TYPE_LPM_TRIE, struct prefix6_key, struct native_prefix, LIMIT_NATIVE_PREFIXES, BPF_F_NO_PREALLOC);
+/* The node's own address on each device. */
+MAP(device_address, BPF_MAP_TYPE_HASH, struct device_key, struct device_address, LIMIT_DEVICES, 0);
+
 /* Packets and bytes per reason and direction. */
 MAP(metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct metrics_value, REASON_COUNT * 2, 0);
 /* Settings that change at run time. */

@@ -367,6 +367,79 @@ struct sock_reverse {
 };
 ASSERT_SIZE(struct sock_reverse, 20);
 
+/* ---- what changes its source --------------------------------------------------------------------------------------- */
+
+/* nat4, nat6: a tuple as a packet has it -> the tuple that it gets. Every flow whose source this node replaces has two entries: what its
+ * initiator sends (pod or client -> peer or service), and what answers to the node's address and port (NAT_BACK), so that a packet of
+ * either direction is rewritten with what one lookup finds. The second one is what holds the port. Unlike conntrack none is forgotten
+ * to make room, for a port cannot be derived again. ICMP echo: both ports of conntrack's keys. */
+struct nat4_key {
+	__be32 source;
+	__be32 destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+ASSERT_SIZE(struct nat4_key, 16);
+
+struct nat6_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+ASSERT_SIZE(struct nat6_key, 40);
+
+/* Beside these, state as in enum ct_flags (replied, established, closed). Only the entry of the initiator keeps it. */
+enum nat_flags {
+	NAT_BACK = 1 << 13,    /* of answers; its initiator's entry has this value as the key, with the ends swapped */
+	NAT_SERVICE = 1 << 14, /* to a service's backend on another node; else masqueraded */
+};
+
+struct nat4_entry {
+	__be32 source;
+	__be32 destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 flags; /* enum nat_flags and ct_flags */
+	__u16 pad;
+	__u32 last_used; /* seconds of CLOCK_MONOTONIC; NAT_BACK: when it was made */
+	__u32 table;	 /* NAT_SERVICE: struct service.id */
+};
+ASSERT_SIZE(struct nat4_entry, 24);
+
+struct nat6_entry {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 flags;
+	__u16 pad;
+	__u32 last_used;
+	__u32 table;
+};
+ASSERT_SIZE(struct nat6_entry, 48);
+
+/* native_prefix4/6 (LPM): where pods' own addresses are known, so that what goes there keeps its source. */
+enum native_flags {
+	NATIVE_KEEP = 1 << 0, /* 0 in a longer prefix makes an exception */
+};
+
+struct native_prefix {
+	__u32 flags; /* enum native_flags */
+};
+ASSERT_SIZE(struct native_prefix, 4);
+
+/* device_address: ifindex -> the source of what leaves there in this node's name. */
+struct device_address {
+	__be32 ipv4; /* 0: none */
+	struct address ipv6; /* all zero: none */
+};
+ASSERT_SIZE(struct device_address, 20);
+
 /* ---- what is seen ------------------------------------------------------------------------------------------------ */
 
 /* metrics (per CPU): index is reason << 1 | direction; reason 0 is forwarded. */
