@@ -7,6 +7,8 @@
 #include <tandem/config.h>
 #include <tandem/maps.h>
 #include "context.h"
+#include "flow_state.h"
+#include "masquerade.h"
 #include "policy.h"
 
 /* Fills the key; true if the packet's source is the low end. */
@@ -66,29 +68,10 @@ static __always_inline struct ct_entry *look_up_flow(struct context *context, co
 	return entry;
 }
 
-static __always_inline __u32 ct_timeout(const struct ct_entry *entry, __u8 protocol)
-{
-	if (protocol == IPPROTO_TCP) {
-		if (entry->flags & CT_RST || (entry->flags & CT_FIN_INITIATOR && entry->flags & CT_FIN_RESPONDER))
-			return config_timeout_tcp_closing;
-		return entry->flags & CT_ESTABLISHED ? config_timeout_tcp_established : config_timeout_tcp_opening;
-	}
-	if (protocol == IPPROTO_UDP)
-		return entry->flags & CT_REPLIED ? config_timeout_udp_replied : config_timeout_udp_unreplied;
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
-		return config_timeout_icmp;
-	return config_timeout_other;
-}
-
 /* Another CPU may have written a second that is not here yet: that is young. */
 static __always_inline bool is_expired(const struct ct_entry *entry, __u8 protocol, __u32 now)
 {
-	return now > entry->last_used && now - entry->last_used > ct_timeout(entry, protocol);
-}
-
-static __always_inline bool is_opening(const struct packet *packet)
-{
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return now > entry->last_used && now - entry->last_used > flow_timeout(entry->flags, protocol);
 }
 
 static __always_inline bool is_initiator_source(const struct ct_entry *entry, __u32 source_low)
@@ -126,23 +109,11 @@ static __always_inline struct ct_entry *current_flow(struct context *context, st
 	return entry;
 }
 
-/* What this packet tells of the flow's state; the entry is written only when it changes. */
+/* The entry is written only when it changes. */
 static __always_inline void ct_advance(struct ct_entry *entry, const struct packet *packet, bool reply, __u32 now)
 {
-	__u16 flags = entry->flags;
+	const __u16 flags = next_state(entry->flags, packet, reply);
 
-	if (reply)
-		flags |= CT_REPLIED;
-	if (packet->protocol == IPPROTO_TCP) {
-		if (packet->tcp_flags & TCP_RST)
-			flags |= CT_RST;
-		else
-			flags &= ~CT_RST;
-		if (packet->tcp_flags & TCP_FIN)
-			flags |= reply ? CT_FIN_RESPONDER : CT_FIN_INITIATOR;
-		if (!reply && flags & CT_REPLIED && packet->tcp_flags & TCP_ACK)
-			flags |= CT_ESTABLISHED;
-	}
 	if (flags != entry->flags)
 		entry->flags = flags;
 	if (entry->last_used != now)
@@ -294,6 +265,9 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 		if (packet->tcp_flags & TCP_FIN)
 			fresh.flags |= reply ? CT_FIN_RESPONDER : CT_FIN_INITIATOR;
 	}
+	if (context->place == AT_POD && source->here && !destination->here && !(fresh.flags & CT_LOCAL) &&
+	    is_masqueraded(skb, context, v6))
+		fresh.flags |= CT_MASQUERADE;
 	if (translated->flags) {
 		fresh.nat_port = translated->vip_port;
 		fresh.nat_id = translated->table;

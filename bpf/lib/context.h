@@ -27,6 +27,24 @@ struct translation {
 	__u32 table;
 };
 
+union nat_key {
+	struct nat4_key v4;
+	struct nat6_key v6;
+};
+
+/* The tuple that a packet gets, see types.h on nat4. */
+struct renaming {
+	struct address source __attribute__((aligned(8)));
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 flags; /* enum nat_flags, NAT_KEEPS_SOURCE */
+	__u32 table;
+};
+
+/* For open_renaming: the source stays, only the destination is another one. */
+#define NAT_KEEPS_SOURCE (1 << 16)
+
 /* What conntrack knows of the packet's flow. */
 struct tracked {
 	struct address nat_address __attribute__((aligned(8)));
@@ -67,11 +85,19 @@ enum place {
 	AT_HOST, /* from the network for the node itself: link-local senders are neighbours */
 };
 
+/* What became of a packet from outside that was sent to no pod. */
+enum entered {
+	ENTERED, /* it is judged like any other, for the end that its destination is now */
+	ENTERED_JUDGED,
+	ENTERED_LEAVES, /* for a client or backend that is not here */
+};
+
 struct context {
 	struct packet packet;
 	/* the rest is written before it is read, if it is read at all; `begin` zeroes what later steps add to */
 	struct translation translated;
 	struct tracked tracked;
+	__u32 elsewhere; /* the backend, context->renaming.destination, is no pod of this node */
 	__u32 scope;  /* enum service_scope: of which services the packet's sender is a client */
 	__u32 reason; /* why the packet must not pass, 0 so far */
 	__u32 now;    /* seconds of CLOCK_MONOTONIC */
@@ -87,6 +113,12 @@ struct context {
 	__u32 how;     /* enum judged */
 	__u32 verdict; /* enum reason, with JUDGED_AUDIT */
 	__u32 related; /* enum related */
+	struct renaming renaming;
+	union nat_key nat_key __attribute__((aligned(8)));
+	__u32 renamed; /* the packet has another tuple to get: renaming */
+	__u32 claim;   /* enum claim */
+	__u32 mark;    /* with which it leaves */
+	__u32 entered; /* enum entered */
 };
 
 struct {

@@ -15,10 +15,15 @@ static __always_inline void set_mark(struct __sk_buff *skb, __u32 mark)
 	skb->mark = (skb->mark & ~MARK_MASK) | mark;
 }
 
+static __always_inline int to_stack_as(struct __sk_buff *skb, __u32 mark)
+{
+	set_mark(skb, mark);
+	return TC_ACT_OK;
+}
+
 static __always_inline int to_stack(struct __sk_buff *skb)
 {
-	set_mark(skb, MARK_JUDGED);
-	return TC_ACT_OK;
+	return to_stack_as(skb, MARK_JUDGED);
 }
 
 /* A router takes one hop off. False: the hop limit is used up, and the stack has to tell the sender (RFC 1812 5.3.1). */
@@ -88,74 +93,131 @@ static __always_inline __u32 sent_length(struct __sk_buff *skb, const struct pac
 	return packet->l4_header ? packet->l4 - packet->l3 + packet->l4_header + skb->gso_size : 0;
 }
 
-/* To another node or out of the cluster, as the kernel's routes say (ECMP and policy routing included). What the lookup
- * refuses (no route, too large, forwarding off) and what leaves by an L3 device is the stack's: it answers or routes. So are IPv4
- * options, which a router has to act on (RFC 1812 5.2.4), and IPv4 multicast, for which the lookup would find the default route. */
-static __always_inline int deliver_remote(struct __sk_buff *skb, const struct packet *packet, const bool v6)
+/* Asks the kernel's routes (ECMP and policy routing included) for the packet's way: BPF_FIB_LKUP_RET_*, negative: malformed. */
+static __always_inline long look_up_route(struct __sk_buff *skb, const struct packet *packet, struct bpf_fib_lookup *fib, const bool v6)
 {
+	/* the kernel spreads flows over paths by their ports, where it was told to; never fragments, of which most have none */
+	if (packet->l4_header && !(packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
+		fib->sport = packet->source_port;
+		fib->dport = packet->destination_port;
+	}
+	if (v6) {
+		struct ipv6hdr *ip = at(skb, packet->l3, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		fib->flowinfo = *(__be32 *)ip & bpf_htonl(0x0fffffff);
+		__builtin_memcpy(fib->ipv6_src, packet->source.bytes, 16);
+		__builtin_memcpy(fib->ipv6_dst, packet->destination.bytes, 16);
+	} else {
+		struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
+
+		/* IPv4 options are the stack's, for a router has to act on them (RFC 1812 5.2.4), and so is multicast, for which the
+		 * lookup would find the default route */
+		if (!ip || ip->ihl > 5 || packet->destination.bytes[12] >= 224)
+			return -1;
+		fib->tos = ip->tos;
+		fib->ipv4_src = *ipv4_of((struct address *)&packet->source);
+		fib->ipv4_dst = *ipv4_of((struct address *)&packet->destination);
+	}
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+}
+
+static __always_inline bool is_routed(long result)
+{
+	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+static __always_inline int send_to_next_hop(const struct bpf_fib_lookup *fib)
+{
+	struct bpf_redir_neigh next = {.nh_family = fib->family};
+
+	if (fib->family == FAMILY_IPV6)
+		__builtin_memcpy(next.ipv6_nh, fib->ipv6_dst, 16);
+	else
+		next.ipv4_nh = fib->ipv4_dst;
+	return bpf_redirect_neigh(fib->ifindex, &next, sizeof(next), 0);
+}
+
+/* To another node or out of the cluster, with context->mark. What the lookup refuses (no route, too large, forwarding off) and what
+ * leaves by an L3 device is the stack's: it answers or routes. */
+static __always_inline int deliver_remote(struct __sk_buff *skb, const struct context *context, const bool v6)
+{
+	const struct packet *packet = &context->packet;
 	struct bpf_fib_lookup fib = {
 		.family = v6 ? FAMILY_IPV6 : FAMILY_IPV4,
 		.l4_protocol = packet->protocol,
 		.ifindex = skb->ifindex,
 		.tot_len = sent_length(skb, packet),
 	};
-	struct bpf_redir_neigh next = {};
 	struct device_key key;
 	struct device *out;
-	long result;
 
-	/* the kernel spreads flows over paths by their ports, where it was told to; never fragments, of which most have none */
-	if (packet->l4_header && !(packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
-		fib.sport = packet->source_port;
-		fib.dport = packet->destination_port;
-	}
-	if (v6) {
-		struct ipv6hdr *ip = at(skb, packet->l3, sizeof(*ip));
-
-		if (!ip)
-			return to_stack(skb);
-		fib.flowinfo = *(__be32 *)ip & bpf_htonl(0x0fffffff);
-		__builtin_memcpy(fib.ipv6_src, packet->source.bytes, 16);
-		__builtin_memcpy(fib.ipv6_dst, packet->destination.bytes, 16);
-	} else {
-		struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
-
-		if (!ip || ip->ihl > 5 || packet->destination.bytes[12] >= 224)
-			return to_stack(skb);
-		fib.tos = ip->tos;
-		fib.ipv4_src = *ipv4_of((struct address *)&packet->source);
-		fib.ipv4_dst = *ipv4_of((struct address *)&packet->destination);
-	}
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return to_stack(skb);
+	if (!is_routed(look_up_route(skb, packet, &fib, v6)))
+		return to_stack_as(skb, context->mark);
 	key.ifindex = fib.ifindex;
 	out = bpf_map_lookup_elem(&device, &key);
 	if (!out || out->flags & DEVICE_L3)
-		return to_stack(skb);
+		return to_stack_as(skb, context->mark);
 	if (!decrement_ttl(skb, packet, v6))
-		return to_stack(skb);
+		return to_stack_as(skb, context->mark);
+	set_mark(skb, context->mark);
+	return send_to_next_hop(&fib);
+}
+
+/* Out by an uplink, for a packet that has a name of this node or of a service: the stack would take it for its own come back, so it is not
+ * asked. `context->reason` says why it cannot leave. */
+static __always_inline int forward(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct bpf_fib_lookup fib = {
+		.family = v6 ? FAMILY_IPV6 : FAMILY_IPV4,
+		.l4_protocol = packet->protocol,
+		.ifindex = skb->ifindex,
+		.tot_len = sent_length(skb, packet),
+	};
+	struct device_key key;
+	struct device *out;
+	long result = look_up_route(skb, packet, &fib, v6);
+
+	context->reason = result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? REASON_TOO_LARGE : REASON_NO_ROUTE;
+	if (!is_routed(result))
+		return TC_ACT_SHOT;
+	key.ifindex = fib.ifindex;
+	out = bpf_map_lookup_elem(&device, &key);
+	if (!out || !decrement_ttl(skb, packet, v6))
+		return TC_ACT_SHOT;
+	context->reason = 0;
 	set_mark(skb, MARK_JUDGED);
-	next.nh_family = fib.family;
-	if (fib.family == FAMILY_IPV6)
-		__builtin_memcpy(next.ipv6_nh, fib.ipv6_dst, 16);
-	else
-		next.ipv4_nh = fib.ipv4_dst;
-	return bpf_redirect_neigh(fib.ifindex, &next, sizeof(next), 0);
+	return out->flags & DEVICE_L3 ? bpf_redirect(fib.ifindex, 0) : send_to_next_hop(&fib);
+}
+
+STEP forward4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context ? forward(skb, context, false) : TC_ACT_SHOT;
+}
+
+STEP forward6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context ? forward(skb, context, true) : TC_ACT_SHOT;
 }
 
 STEP deliver_remote4(struct __sk_buff *skb)
 {
 	struct context *context = current_context();
 
-	return context ? deliver_remote(skb, &context->packet, false) : TC_ACT_SHOT;
+	return context ? deliver_remote(skb, context, false) : TC_ACT_SHOT;
 }
 
 STEP deliver_remote6(struct __sk_buff *skb)
 {
 	struct context *context = current_context();
 
-	return context ? deliver_remote(skb, &context->packet, true) : TC_ACT_SHOT;
+	return context ? deliver_remote(skb, context, true) : TC_ACT_SHOT;
 }
 
 #endif

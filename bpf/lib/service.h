@@ -70,8 +70,9 @@ static __always_inline bool choose_backend(const struct context *context, struct
 	return true;
 }
 
-/* If the packet goes to a service, its destination becomes a backend and context->translated says what was done. A connection keeps its backend whatever becomes of the service; so do datagrams while the
- * service has the backend. */
+/* If the packet goes to a service, its destination becomes a backend and context->translated says what was done. A connection keeps its backend
+ * whatever becomes of the service; so do datagrams while the service has the backend. For a client outside whose backend is no pod of this node
+ * nothing is done but to say so (context->elsewhere): that flow is one of renaming.h. */
 static __always_inline __u32 translate(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct packet *packet = &context->packet;
@@ -110,6 +111,13 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 	} else {
 		if (!service || !choose_backend(context, service, &fresh, v6))
 			return REASON_NO_BACKEND;
+		if (context->scope == SCOPE_OUTSIDE && !endpoint_at(&fresh.nat_address)) {
+			context->renaming.destination = fresh.nat_address;
+			context->renaming.destination_port = fresh.nat_port;
+			context->renaming.table = fresh.nat_id;
+			context->elsewhere = 1;
+			return 0;
+		}
 		to = fresh.nat_address;
 		to_port = fresh.nat_port;
 		done->table = fresh.nat_id;

@@ -94,6 +94,7 @@ judged:
 		return deliver_local(skb, packet, peer, v6);
 	if (context->tracked.flags & CT_LOCAL)
 		return to_stack(skb);
+	context->mark = context->tracked.flags & CT_MASQUERADE ? MARK_MASQUERADE : MARK_JUDGED;
 	return v6 ? deliver_remote6(skb) : deliver_remote4(skb);
 
 dropped:

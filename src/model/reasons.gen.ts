@@ -27,6 +27,8 @@ export const reasons = [
   { number: 15, name: "ctCollision", text: "the flow's tuple is in use by a flow of another service address" },
   { number: 16, name: "extensionHeaders", text: "more IPv6 extension headers than are followed" },
   { number: 17, name: "unmanagedAddress", text: "an address of this node's pod CIDR that no pod has" },
+  { number: 18, name: "natFull", text: "no port, or no room, for a flow that needs another source" },
+  { number: 19, name: "tooLarge", text: "larger than the way to the backend takes" },
 ] as const satisfies readonly Reason[];
 
 export type ReasonName = (typeof reasons)[number]["name"];

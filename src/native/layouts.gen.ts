@@ -70,6 +70,7 @@ export const CtFlags = {
   deniedAudit: 1024,
   local: 2048,
   stack: 4096,
+  masquerade: 8192,
 } as const;
 
 /** enum service_scope */
@@ -1409,7 +1410,7 @@ export const mapLayouts = {
     layout: {
       type: 6,
       flags: 0,
-      maxEntries: 36,
+      maxEntries: 40,
       keySize: 4,
       valueSize: 16,
       keyType: "unsigned int",

@@ -158,6 +158,8 @@ export class ProgramNode {
     this.maps.put("cluster_prefix4", { prefixlen: 16, address: ipv4Number("10.0.0.0") }, unmanaged);
     this.maps.put("cluster_prefix6", { prefixlen: 16, address: bytesOf("fd00::") }, unmanaged);
     this.maps.put("device", { ifindex: this.index.up }, { flags: DeviceFlags.uplink, mtu: 1500 });
+    const own = { ipv4: ipv4Number(who.host.ipv4), ipv6: bytesOf(who.host.ipv6) };
+    for (const device of [this.index.up, this.index.tun]) this.maps.put("device_address", { ifindex: device }, own);
     this.maps.put("device", { ifindex: this.index.tun }, { flags: DeviceFlags.uplink | DeviceFlags.l3, mtu: 1480 });
   }
 
@@ -204,6 +206,7 @@ export class ProgramNode {
       "endpoint_addr",
     );
     await this.maps.clear("ipcache4", "ipcache6", "device", "cluster_prefix4", "cluster_prefix6", "sock_reverse");
+    await this.maps.clear("nat4", "nat6", "native_prefix4", "native_prefix6", "device_address");
     this.fill();
   }
 

@@ -12,6 +12,13 @@ const volatile __u32 config_redirect_peer = 1;
 const volatile __u8 config_loopback_ipv4[4] = {169, 254, 42, 1};
 const volatile __u8 config_loopback_ipv6[16] = {0xfd, 0x74, 0x61, 0x6e, 0x64, 0x65, 0x6d, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
+/* 1: what pods send to where their own addresses are not known leaves under the node's address. */
+const volatile __u32 config_masquerade_ipv4 = 0;
+const volatile __u32 config_masquerade_ipv6 = 0;
+/* Ports that stand for services are not given to flows. */
+const volatile __u32 config_node_port_first = 30000;
+const volatile __u32 config_node_port_last = 32767;
+
 /* Seconds without a packet after which a conntrack entry counts as absent. The agent's sweep uses the same values. */
 const volatile __u32 config_timeout_tcp_opening = 60;
 const volatile __u32 config_timeout_tcp_established = 21600;
@@ -22,8 +29,10 @@ const volatile __u32 config_timeout_icmp = 60;
 const volatile __u32 config_timeout_other = 600;
 
 /* In skb->mark. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
- * does not, for the pod that it comes to was not asked. DELIVERED: both ends were asked, to_pod lets it pass. */
+ * does not, for the pod that it comes to was not asked. DELIVERED: both ends were asked, to_pod lets it pass. MASQUERADE: as JUDGED, and
+ * to_network gives it the node's address. */
 #define MARK_MASK 0x0f00
+#define MARK_MASQUERADE 0x0c00
 #define MARK_JUDGED 0x0d00
 #define MARK_DELIVERED 0x0e00
 

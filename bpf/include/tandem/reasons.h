@@ -23,6 +23,8 @@ enum reason {
 	REASON_CT_COLLISION = 15,      /* the flow's tuple is in use by a flow of another service address */
 	REASON_EXTENSION_HEADERS = 16, /* more IPv6 extension headers than are followed */
 	REASON_UNMANAGED_ADDRESS = 17, /* an address of this node's pod CIDR that no pod has */
+	REASON_NAT_FULL = 18,	       /* no port, or no room, for a flow that needs another source */
+	REASON_TOO_LARGE = 19,	       /* larger than the way to the backend takes */
 	REASON_COUNT,
 };
 

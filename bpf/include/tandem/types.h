@@ -245,6 +245,7 @@ enum ct_flags {
 	CT_DENIED_AUDIT = 1 << 10, /* let through by audit mode only */
 	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
 	CT_STACK = 1 << 12,	/* the stack brought it to the pod, where rules of others may have changed it (portmap's): replies go through it too */
+	CT_MASQUERADE = 1 << 13, /* what the initiator, a pod, sends leaves under this node's address */
 };
 
 struct ct_entry {

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* A port of this node for a flow that gets its address. What answers has one entry under the port, which is made only where there is none: that
+ * is the claim, and two flows never have the same. A port is of one peer's address and port; other peers have 60,000 more. */
+#ifndef TANDEM_LIB_RENAMING_PORT_H
+#define TANDEM_LIB_RENAMING_PORT_H
+
+#include <tandem/config.h>
+#include "renaming.h"
+
+/* Chosen at random, so many miss all that is free once in a thousand times with 95 of 100 taken. */
+#define PORT_TRIES 128
+#define PORT_FIRST 1024
+
+#define ERROR_EXISTS (-17) /* EEXIST */
+
+/* A server or connection of the node itself has it. */
+static __always_inline bool is_held_by_node(struct __sk_buff *skb, const struct renaming *to, __u8 protocol, const bool v6)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 length = v6 ? sizeof(tuple.ipv6) : sizeof(tuple.ipv4);
+	struct bpf_sock *sock;
+
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return false;
+	if (v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, to->destination.bytes, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, to->source.bytes, 16);
+		tuple.ipv6.sport = to->destination_port;
+		tuple.ipv6.dport = to->source_port;
+	} else {
+		tuple.ipv4.saddr = *ipv4_of((struct address *)&to->destination);
+		tuple.ipv4.daddr = *ipv4_of((struct address *)&to->source);
+		tuple.ipv4.sport = to->destination_port;
+		tuple.ipv4.dport = to->source_port;
+	}
+	sock = protocol == IPPROTO_TCP ? bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0)
+				       : bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	if (!sock)
+		return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+/* 0 or an error, as bpf_map_update_elem with BPF_NOEXIST. */
+static __always_inline long nat_store(const union nat_key *key, const struct renaming *to, __u32 flags, __u32 now, const bool v6)
+{
+	if (v6) {
+		struct nat6_entry entry = {.flags = flags, .last_used = now, .table = to->table};
+
+		entry.source = to->source;
+		entry.destination = to->destination;
+		entry.source_port = to->source_port;
+		entry.destination_port = to->destination_port;
+		return bpf_map_update_elem(&nat6, &key->v6, &entry, BPF_NOEXIST);
+	} else {
+		struct nat4_entry entry = {.flags = flags, .last_used = now, .table = to->table};
+
+		entry.source = *ipv4_of((struct address *)&to->source);
+		entry.destination = *ipv4_of((struct address *)&to->destination);
+		entry.source_port = to->source_port;
+		entry.destination_port = to->destination_port;
+		return bpf_map_update_elem(&nat4, &key->v4, &entry, BPF_NOEXIST);
+	}
+}
+
+enum claim { CLAIM_GRANTED, CLAIM_TAKEN, CLAIM_NO_ROOM };
+
+/* The answers' entry for context->renaming with its source_port, leading back to the packet's ends: context->claim. */
+static __always_inline __u32 claim_port(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	const struct renaming *to = &context->renaming;
+	struct renaming back = {.table = to->table};
+	long result;
+
+	if (!(to->flags & NAT_KEEPS_SOURCE) && is_held_by_node(skb, to, packet->protocol, v6))
+		return CLAIM_TAKEN;
+	back.source = packet->destination;
+	back.destination = packet->source;
+	back.source_port = packet->destination_port;
+	back.destination_port = packet->source_port;
+	nat_key_back(&context->nat_key, to, packet->protocol, v6);
+	result = nat_store(&context->nat_key, &back, NAT_BACK | (to->flags & NAT_SERVICE), context->now, v6);
+	if (!result)
+		return CLAIM_GRANTED;
+	return result == ERROR_EXISTS ? CLAIM_TAKEN : CLAIM_NO_ROOM;
+}
+
+STEP claim_port4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		context->claim = claim_port(skb, context, false);
+	return 0;
+}
+
+STEP claim_port6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		context->claim = claim_port(skb, context, true);
+	return 0;
+}
+
+static __always_inline __u32 claim(struct __sk_buff *skb, const struct context *context, const bool v6)
+{
+	if (v6)
+		claim_port6(skb);
+	else
+		claim_port4(skb);
+	return context->claim;
+}
+
+static __always_inline bool is_for_flows(__be16 port)
+{
+	__u32 number = bpf_ntohs(port);
+
+	return number >= PORT_FIRST && (number < config_node_port_first || number > config_node_port_last);
+}
+
+static __always_inline __be16 random_port(void)
+{
+	const __u32 width = config_node_port_last - config_node_port_first + 1;
+	__u32 number = PORT_FIRST + bpf_get_prandom_u32() % (65536 - PORT_FIRST - width);
+
+	if (number >= config_node_port_first)
+		number += width;
+	return bpf_htons(number);
+}
+
+/* A flow begins: context->renaming says which address it gets, what it goes to, table and kind; here it gets the port (its own one, if that is
+ * free) and both entries. context->reason: REASON_NAT_FULL. */
+static __always_inline void open_renaming(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct renaming *to = &context->renaming;
+	const bool ported = packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP, echo = is_echo(packet, v6);
+	/* what has no ports has one flow with a peer; SCTP's checksum covers its ports, so that they cannot change */
+	const bool chooses = (ported || echo) && !(to->flags & NAT_KEEPS_SOURCE);
+	__u32 result = CLAIM_TAKEN;
+
+	context->reason = REASON_NAT_FULL;
+	to->source_port = packet->source_port;
+	if (!ported || !chooses || is_for_flows(packet->source_port))
+		result = claim(skb, context, v6);
+	for (int i = 0; i < PORT_TRIES; i++) {
+		if (!chooses || result != CLAIM_TAKEN)
+			break;
+		to->source_port = random_port();
+		result = claim(skb, context, v6);
+	}
+	if (result != CLAIM_GRANTED)
+		return;
+	nat_key_of(&context->nat_key, packet, v6);
+	if (!nat_store(&context->nat_key, to, next_state(to->flags & NAT_SERVICE, packet, false), context->now, v6)) {
+		context->reason = 0;
+		return;
+	}
+	/* no room, or another CPU has begun the same flow: then that is the one */
+	nat_key_back(&context->nat_key, to, packet->protocol, v6);
+	nat_delete(&context->nat_key, v6);
+	find_renaming(context, v6);
+	if (context->renamed)
+		context->reason = 0;
+}
+
+STEP open_renaming4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		open_renaming(skb, context, false);
+	return 0;
+}
+
+STEP open_renaming6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		open_renaming(skb, context, true);
+	return 0;
+}
+
+static __always_inline void begin_renaming(struct __sk_buff *skb, const bool v6)
+{
+	if (v6)
+		open_renaming6(skb);
+	else
+		open_renaming4(skb);
+}
+
+#endif
