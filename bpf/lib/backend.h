@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Which backend of a service: a random one, or the one that this client had (sessionAffinity ClientIP, and whatever must not
- * wander while its backend is there). Used at the socket and per packet. */
+/* Which backend of a service: the one that this client had (sessionAffinity ClientIP, and whatever must not wander while its backend is
+ * there), else what a hash of the client says or chance, as the service wants it. Used at the socket and per packet. */
 #ifndef TANDEM_LIB_BACKEND_H
 #define TANDEM_LIB_BACKEND_H
 
 #include <stdbool.h>
 #include <tandem/maps.h>
 #include "clock.h"
+#include "maglev.h"
 
 /* A table of backends is searched for one that is to be kept up to here; a larger service forgets such choices when it changes. */
 #define BACKENDS_SEARCHED 64
@@ -44,6 +45,19 @@ static __always_inline struct service_backend *random_backend(const struct servi
 	if (!backends)
 		return NULL;
 	key.slot = bpf_get_prandom_u32() % backends;
+	return bpf_map_lookup_elem(&service_backend, &key);
+}
+
+/* For a new flow of this client. NULL: there is none, or the service has just got another table. */
+static __always_inline struct service_backend *new_backend(const struct service *service, const struct affinity_key *client,
+							   __u32 salt)
+{
+	struct service_backend_key key = {.service = service->id};
+
+	if (!(service->flags & SERVICE_HASHED))
+		return random_backend(service);
+	if (!hashed_slot(service, client_hash(client, salt), &key.slot))
+		return NULL;
 	return bpf_map_lookup_elem(&service_backend, &key);
 }
 

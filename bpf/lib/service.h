@@ -41,12 +41,13 @@ static __always_inline bool choose_backend(const struct context *context, struct
 	const __u32 now = context->now;
 	struct affinity_key key = {.port = packet->destination_port, .protocol = packet->protocol, .kind = AFFINITY_ADDRESS};
 	const bool affine = service->flags & SERVICE_AFFINITY;
+	const __u32 salt = affine ? 0 : packet->source_port;
 	struct service_backend *backend;
 	struct affinity *kept;
 
+	key.client = packet->source;
+	key.service = packet->destination;
 	if (affine) {
-		key.client = packet->source;
-		key.service = packet->destination;
 		kept = kept_backend(&key, service, service->affinity_seconds, now);
 		if (kept) {
 			fresh->nat_address = kept->address;
@@ -55,10 +56,10 @@ static __always_inline bool choose_backend(const struct context *context, struct
 			return true;
 		}
 	}
-	backend = random_backend(service);
+	backend = new_backend(service, &key, salt);
 	if (!backend) { /* none, or the service has just got another table: then the old one's slots are gone */
 		service = find_service(packet, context->scope, v6);
-		backend = service ? random_backend(service) : NULL;
+		backend = service ? new_backend(service, &key, salt) : NULL;
 		if (!backend)
 			return false;
 	}

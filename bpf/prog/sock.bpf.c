@@ -109,7 +109,7 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const bool datag
 	struct affinity *kept = NULL;
 	struct service *service;
 	__be16 port;
-	__u32 now, seconds = 0;
+	__u32 now, salt, seconds = 0;
 
 	read_address(ctx, &vip, v6);
 	service = service_of(&vip, client.port, client.protocol, v6);
@@ -132,10 +132,12 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const bool datag
 		to = kept->address;
 		port = kept->port;
 	} else {
-		backend = random_backend(service);
+		/* the port that the socket will have nobody knows yet */
+		salt = client.kind ? 0 : bpf_get_prandom_u32();
+		backend = new_backend(service, &client, salt);
 		if (!backend) { /* none, or the service has just got another table: then the old one's slots are gone */
 			service = service_of(&vip, client.port, client.protocol, v6);
-			backend = service ? random_backend(service) : NULL;
+			backend = service ? new_backend(service, &client, salt) : NULL;
 			if (!backend)
 				return refuse();
 		}

@@ -5,6 +5,12 @@ import { type Codec, type MapLayout, makeCodec, putBytes, putWords, takeBytes, t
 export const POLICY_WORDS = 8;
 /** `struct policy_set.flags >> this`: groups that allow before the denies. */
 export const POLICY_SET_GUARDS_SHIFT = 8;
+/** `struct service.flags >> this`: slots of the service's table in `maglev`. */
+export const SERVICE_MAGLEV_SHIFT = 8;
+/** Bytes of a table of `maglev` in one entry. */
+export const MAGLEV_CHUNK = 128;
+/** Up to so many backends a slot of `maglev` is one byte, else two. */
+export const MAGLEV_NARROW = 256;
 
 /** enum identity_number */
 export const IdentityNumber = {
@@ -83,6 +89,7 @@ export const ServiceScope = {
 export const ServiceFlags = {
   affinity: 1,
   external: 2,
+  hashed: 4,
 } as const;
 
 /** enum affinity_client */
@@ -527,6 +534,39 @@ export const ipcache6Key: Codec<Ipcache6Key> = makeCodec(
   },
   (buffer, offset) => ({
     address: takeBytes(buffer, offset, 16),
+  }),
+);
+
+/** struct maglev_key, 8 bytes. */
+export interface MaglevKey {
+  readonly service: number;
+  readonly chunk: number;
+}
+export const maglevKey: Codec<MaglevKey> = makeCodec(
+  "maglev_key",
+  8,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.service, offset);
+    buffer.writeUInt32LE(value.chunk, offset + 4);
+  },
+  (buffer, offset) => ({
+    service: buffer.readUInt32LE(offset),
+    chunk: buffer.readUInt32LE(offset + 4),
+  }),
+);
+
+/** struct maglev_chunk, 128 bytes. */
+export interface MaglevChunk {
+  readonly slots: Uint8Array;
+}
+export const maglevChunk: Codec<MaglevChunk> = makeCodec(
+  "maglev_chunk",
+  128,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.slots, 128, "maglev_chunk.slots");
+  },
+  (buffer, offset) => ({
+    slots: takeBytes(buffer, offset, 128),
   }),
 );
 
@@ -1401,6 +1441,24 @@ export const mapLayouts = {
         { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
         { of: "value", name: "identity", offsetBits: 0, sizeBits: 32 },
         { of: "value", name: "flags", offsetBits: 32, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  maglev: {
+    key: maglevKey,
+    value: maglevChunk,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 262144,
+      keySize: 8,
+      valueSize: 128,
+      keyType: "maglev_key",
+      valueType: "maglev_chunk",
+      members: [
+        { of: "key", name: "service", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "chunk", offsetBits: 32, sizeBits: 32 },
+        { of: "value", name: "slots", offsetBits: 0, sizeBits: 1024 },
       ],
     } as MapLayout,
   },

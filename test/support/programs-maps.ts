@@ -2,11 +2,15 @@
 import type { Handle, NativeBinding } from "../../src/native/contract.ts";
 import type { Codec } from "../../src/native/layout.ts";
 import {
+  MAGLEV_CHUNK,
+  MAGLEV_NARROW,
   type MapName,
   mapLayouts,
   type PolicyBits,
   POLICY_SET_GUARDS_SHIFT,
   POLICY_WORDS,
+  SERVICE_MAGLEV_SHIFT,
+  ServiceFlags,
   ServiceScope,
 } from "../../src/native/layouts.gen.ts";
 import { bytesOf, isIpv6 } from "./packets.ts";
@@ -177,20 +181,34 @@ export interface TestService {
   readonly affinitySeconds?: number;
   /** Of clients outside of the node. */
   readonly outside?: boolean;
+  /** A hash of the client chooses: the backends by slot; empty: evenly, without a table. */
+  readonly maglev?: readonly number[];
 }
 
 export function putService(maps: Maps, service: TestService): void {
   service.backends.forEach(({ address, port }, slot) => {
     maps.put("service_backend", { service: service.id, slot }, { address: mapped(address), port });
   });
-  const { port, protocol } = service;
+  const { port, protocol, maglev } = service;
+  if (maglev !== undefined) putMaglev(maps, service, maglev);
+  const hashed = maglev === undefined ? 0 : ServiceFlags.hashed | (maglev.length << SERVICE_MAGLEV_SHIFT);
   const place = { port, protocol, scope: service.outside === true ? ServiceScope.outside : ServiceScope.inside };
   const value = {
     id: service.id,
     backends: service.backends.length,
-    flags: service.affinitySeconds === undefined ? 0 : 1,
+    flags: hashed | (service.affinitySeconds === undefined ? 0 : ServiceFlags.affinity),
     affinitySeconds: service.affinitySeconds ?? 0,
   };
   if (isIpv6(service.address)) maps.put("service6", { address: bytesOf(service.address), ...place }, value);
   else maps.put("service4", { address: ipv4Number(service.address), ...place }, value);
+}
+
+function putMaglev(maps: Maps, { id, backends }: TestService, table: readonly number[]): void {
+  const wide = backends.length > MAGLEV_NARROW;
+  const bytes = Buffer.from(wide ? Uint16Array.from(table).buffer : Uint8Array.from(table).buffer);
+  for (let chunk = 0; chunk * MAGLEV_CHUNK < bytes.length; chunk++) {
+    const slots = Buffer.alloc(MAGLEV_CHUNK);
+    bytes.copy(slots, 0, chunk * MAGLEV_CHUNK, (chunk + 1) * MAGLEV_CHUNK);
+    maps.put("maglev", { service: id, chunk }, { slots });
+  }
 }

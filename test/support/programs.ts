@@ -196,7 +196,7 @@ export class ProgramNode {
   async reset(): Promise<void> {
     await this.takeEvents();
     this.maps.zero("drop_budget", 0);
-    await this.maps.clear("ct4", "ct6", "fragment", "service4", "service6", "service_backend", "policy_set");
+    await this.maps.clear("ct4", "ct6", "fragment", "service4", "service6", "service_backend", "maglev", "policy_set");
     await this.maps.clear(
       "policy_peer",
       "policy_prefix4",

@@ -57,6 +57,8 @@ MAP(service4, BPF_MAP_TYPE_HASH, struct service4_key, struct service, LIMIT_SERV
 MAP(service6, BPF_MAP_TYPE_HASH, struct service6_key, struct service, LIMIT_SERVICES, BPF_F_NO_PREALLOC);
 /* Their backends, in numbered slots of a table. */
 MAP(service_backend, BPF_MAP_TYPE_HASH, struct service_backend_key, struct service_backend, LIMIT_BACKENDS, BPF_F_NO_PREALLOC);
+/* Which of them a hash picks, for services that do not leave it to chance. */
+MAP(maglev, BPF_MAP_TYPE_HASH, struct maglev_key, struct maglev_chunk, LIMIT_MAGLEV, BPF_F_NO_PREALLOC);
 /* Which backend a client had, for services that keep it. */
 MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, LIMIT_AFFINITY, 0);
 /* Translated sockets: what they believe to talk to. */

@@ -303,7 +303,11 @@ ASSERT_SIZE(struct service6_key, 20);
 enum service_flags {
 	SERVICE_AFFINITY = 1 << 0, /* sessionAffinity: ClientIP */
 	SERVICE_EXTERNAL = 1 << 1, /* an address that clients outside may use too */
+	SERVICE_HASHED = 1 << 2,   /* a hash of the client chooses the backend; else chance does */
 };
+
+/* flags >> 8: slots of the service's table in maglev; 0: it has none there, and hashes are spread over its backends as they are */
+#define SERVICE_MAGLEV_SHIFT 8
 
 /* A change of backends fills a new table under a new id and switches the service with one write: a reader never sees half. */
 struct service {
@@ -326,6 +330,22 @@ struct service_backend {
 	__u16 pad;
 };
 ASSERT_SIZE(struct service_backend, 20);
+
+/* maglev: which backend has which slot. A table lies in chunks of 128 bytes; a slot is one byte while the service has up to 256 backends,
+ * else two (little endian). A hash h of 32 bits picks slot h * slots >> 32. */
+#define MAGLEV_CHUNK 128
+#define MAGLEV_NARROW 256
+
+struct maglev_key {
+	__u32 service; /* struct service.id */
+	__u32 chunk;
+};
+ASSERT_SIZE(struct maglev_key, 8);
+
+struct maglev_chunk {
+	__u8 slots[MAGLEV_CHUNK]; /* slots of service_backend */
+};
+ASSERT_SIZE(struct maglev_chunk, 128);
 
 enum affinity_client {
 	AFFINITY_ADDRESS = 0, /* an address, per packet */
