@@ -125,7 +125,7 @@ export interface ServiceDto {
   readonly frontend: string;
   readonly protocol: string;
   readonly backends: readonly string[];
-  /** Pods of this node that serve clients outside of it; null: those are not served here. */
+  /** Who serves clients outside that come to this node; null: they are not served here. */
   readonly outside: readonly string[] | null;
 }
 

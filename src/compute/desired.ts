@@ -77,7 +77,7 @@ export interface DesiredFrontend {
   readonly affinitySeconds: number | null;
   /** Sorted; same family as the address. */
   readonly backends: readonly { readonly address: Address; readonly port: number }[];
-  /** Pods of this node that serve clients outside of it, who come by an uplink. Not set: it is not translated for them. */
+  /** Who serves clients outside, who come by an uplink. Not set: it is not translated for them. */
   readonly outside?: readonly { readonly address: Address; readonly port: number }[];
   /** Of those that get no new connections the ones that still serve: as they end, or for other nodes. Not set: none. */
   readonly others?: readonly { readonly address: Address; readonly port: number }[];

@@ -281,7 +281,7 @@ ASSERT_SIZE(struct fragment_ports, 4);
 /* A service has an entry for each kind of client that it serves, with the backends that are for them. */
 enum service_scope {
 	SCOPE_INSIDE = 0,  /* pods of this node, and the node */
-	SCOPE_OUTSIDE = 1, /* whoever comes by an uplink: backends are pods of this node */
+	SCOPE_OUTSIDE = 1, /* whoever comes by an uplink */
 };
 
 struct service4_key {

@@ -25,6 +25,8 @@ export interface Chosen {
   readonly others: readonly Backend[];
   /** Of this node, whatever the policy; those of the node's own addresses are among them. */
   readonly local: readonly Backend[];
+  /** Of the whole cluster, whatever policy and hints say: the same on every node. */
+  readonly everywhere: readonly Backend[];
 }
 
 /** Local: of this node, and nobody where there is none. */
@@ -78,7 +80,7 @@ function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["in
   // Fewer than all that serve: the others are those that are not among them.
   const taken = chosen.length === serving.length ? null : new Set(chosen.map(keyOf));
   const others = taken === null ? [] : serving.filter((each) => !taken.has(keyOf(each)));
-  return { backends: chosen, others, local: usable(near) };
+  return { backends: chosen, others, local: usable(near), everywhere: usable(all) };
 }
 
 function keyOf({ address, port }: Backend): string {

@@ -6,7 +6,7 @@ import type { Address } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
-import type { Backend, BackendsOf, Locality } from "./backends.ts";
+import type { Backend, BackendsOf, Chosen, Locality } from "./backends.ts";
 
 const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -62,8 +62,9 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       kind === "nodePort" ? `node port ${number}/${port.protocol}` : `${address.text} port ${number}/${port.protocol}`;
     // Who comes from inside by an outside address is told nothing of where its backend is to be: kube-proxy does the same.
     const policy = kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster";
-    const { backends, others, local } = backendsOf(port, address.family, policy);
-    const outside = outsideOf(service, kind, local, nodes);
+    const chosen = backendsOf(port, address.family, policy);
+    const { backends, others } = chosen;
+    const outside = outsideOf(service, kind, chosen);
     const frontend: DesiredFrontend = {
       address,
       port: number,
@@ -133,18 +134,14 @@ function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): D
 }
 
 /**
- * Who of this node's pods serves clients outside; null: they are not served here. A backend of the node's own address would answer past the
- * programs, and where none is here (Cluster) the packet is the stack's: a backend elsewhere needs another source, so that it answers by this node.
+ * Who serves clients outside that come to this node; null: they are not served here. Hints of zones are for clients inside: every node has the same
+ * backends for outside, so that it does not matter to which one the fabric brings a flow. Where nobody is anywhere the packet is the stack's, which
+ * answers; Local where nobody is here drops it, as whoever announces the address from here has been told (kube-proxy does the same).
  */
-function outsideOf(
-  service: ServiceRow,
-  kind: Candidate["kind"],
-  local: readonly Backend[],
-  { nodeOf }: NodeFacts,
-): readonly Backend[] | null {
+function outsideOf(service: ServiceRow, kind: Candidate["kind"], chosen: Chosen): readonly Backend[] | null {
   if (kind === "clusterIPs" || (kind === "loadBalancer" && service.restricted)) return null;
-  const pods = local.filter(({ address }) => !nodeOf.has(address.text));
-  return pods.length > 0 || service.externalTrafficPolicy === "Local" ? pods : null;
+  if (service.externalTrafficPolicy === "Local") return chosen.local;
+  return chosen.everywhere.length > 0 ? chosen.everywhere : null;
 }
 
 export function candidateKey(address: Address, port: number, protocol: number): string {

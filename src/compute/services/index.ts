@@ -137,7 +137,7 @@ class Frontends {
       return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes);
     }
     if (service.selector === null)
-      return serviceCandidates(service, () => ({ backends: [], others: [], local: [] }), this.#nodes);
+      return serviceCandidates(service, () => ({ backends: [], others: [], local: [], everywhere: [] }), this.#nodes);
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
     const own = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);

@@ -1,4 +1,4 @@
-/** Which pods of this node serve clients outside of it, by which addresses of a service. */
+/** Who serves clients outside that come to this node, by which addresses of a service. */
 import test from "ava";
 import { computeFrontends } from "../../../../src/compute/services/index.ts";
 import type { EndpointSliceRow, ServiceRow } from "../../../../src/model/tables.ts";
@@ -26,37 +26,46 @@ function served(endpoints: readonly Endpoint[], fields: Partial<ServiceRow>): re
   );
 }
 
-test("outside addresses and node ports lead to pods of this node, whatever the policy; cluster addresses to nobody", (t) => {
+const everyPlace = (backends: string) => [
+  `172.18.0.1:30080 => ${backends}`,
+  `192.0.2.1:80 => ${backends}`,
+  `198.51.100.1:80 => ${backends}`,
+];
+
+test("outside addresses and node ports lead to all backends, or with Local to those of this node; cluster addresses to nobody", (t) => {
   const endpoints = [endpoint("10.1.0.1", here), endpoint("10.2.0.1", there), endpoint("10.1.0.2", here)];
-  for (const fields of [public_, onlyLocal, { ...public_, internalTrafficPolicy: "Local" as const }]) {
-    t.deepEqual(served(endpoints, fields), [
-      "172.18.0.1:30080 => 10.1.0.1 10.1.0.2",
-      "192.0.2.1:80 => 10.1.0.1 10.1.0.2",
-      "198.51.100.1:80 => 10.1.0.1 10.1.0.2",
-    ]);
-  }
+  t.deepEqual(served(endpoints, public_), everyPlace("10.1.0.1 10.1.0.2 10.2.0.1"));
+  const inside = { ...public_, internalTrafficPolicy: "Local" as const };
+  t.deepEqual(served(endpoints, inside), everyPlace("10.1.0.1 10.1.0.2 10.2.0.1"));
+  t.deepEqual(served(endpoints, onlyLocal), everyPlace("10.1.0.1 10.1.0.2"));
 });
 
-test("without a pod here: Local serves nobody, and says so; of Cluster the packet is left to the node", (t) => {
-  t.deepEqual(served([endpoint("10.2.0.1", there)], public_), []);
-  const none = ["172.18.0.1:30080 => ", "192.0.2.1:80 => ", "198.51.100.1:80 => "];
-  t.deepEqual(served([endpoint("10.2.0.1", there)], onlyLocal), none);
+test("without a backend: Local serves nobody, and says so; of Cluster the packet is left to the node, which answers", (t) => {
+  t.deepEqual(served([], public_), []);
+  t.deepEqual(served([endpoint("10.2.0.1", there)], public_), everyPlace("10.2.0.1"));
+  t.deepEqual(served([endpoint("10.2.0.1", there)], onlyLocal), everyPlace(""));
 });
 
-test("pods that end serve on where none is ready here", (t) => {
+test("pods that end serve on where none is ready", (t) => {
   const ending = { ready: false, terminating: true };
-  t.is(
-    served([endpoint("10.1.0.1", { ...here, ...ending }), endpoint("10.2.0.1", there)], public_)[0],
-    "172.18.0.1:30080 => 10.1.0.1",
-  );
-  t.is(
-    served([endpoint("10.1.0.1", { ...here, ...ending }), endpoint("10.1.0.2", here)], public_)[0],
-    "172.18.0.1:30080 => 10.1.0.2",
-  );
+  const last = endpoint("10.1.0.1", { ...here, ...ending });
+  t.is(served([last], public_)[0], "172.18.0.1:30080 => 10.1.0.1");
+  t.is(served([last, endpoint("10.2.0.1", there)], public_)[0], "172.18.0.1:30080 => 10.2.0.1");
+  t.is(served([last, endpoint("10.2.0.1", there)], onlyLocal)[0], "172.18.0.1:30080 => 10.1.0.1");
+  t.is(served([last, endpoint("10.1.0.2", here)], onlyLocal)[0], "172.18.0.1:30080 => 10.1.0.2");
 });
 
-test("a backend with an address of the node itself is none of them", (t) => {
-  t.deepEqual(served([endpoint("172.18.0.1", here)], public_), []);
+test("hints of zones are for clients inside: every node has the same backends for outside", (t) => {
+  const hinted = (zone: string) => ({ hints: { zones: [zone], nodes: [] } });
+  const endpoints = [
+    endpoint("10.1.0.1", { ...here, ...hinted("x") }),
+    endpoint("10.2.0.1", { ...there, ...hinted("y") }),
+  ];
+  t.deepEqual(served(endpoints, public_), everyPlace("10.1.0.1 10.2.0.1"));
+});
+
+test("a server of the node itself is a backend like others", (t) => {
+  t.deepEqual(served([endpoint("172.18.0.1", here)], public_), everyPlace("172.18.0.1"));
 });
 
 test("by selected pods where there are no slices", (t) => {
@@ -65,7 +74,7 @@ test("by selected pods where there are no slices", (t) => {
   const { frontends } = computeFrontends(rows, options);
   t.deepEqual(
     frontends.map(({ outside }) => outside?.map((each) => each.address.text)),
-    [undefined, ["10.1.0.1"], ["10.1.0.1"], ["10.1.0.1"]],
+    [undefined, ...Array.from({ length: 3 }, () => ["10.1.0.1", "10.2.0.1"])],
   );
 });
 
