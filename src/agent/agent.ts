@@ -22,6 +22,7 @@ import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
+import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { Answers } from "./answers.ts";
 import { clusterOf } from "./cluster.ts";
@@ -92,6 +93,14 @@ export class Agent {
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const cluster = clusterOf({ ...shared, version });
     const sources = { cluster: cluster.source, routes: new RoutesSource(shared) };
+    const exempt = new LastGoodFolder<MasqueradeVersion>({ stateDir, name: "masquerade", conditions, clock });
+    const masquerade = new MasqueradeSource({
+      path: config.masqueradeConfig,
+      store,
+      conditions,
+      clock,
+      lastGood: exempt,
+    });
     const identities = await cluster.identities(() => loop.recompute());
     const computation = createComputation({
       nodeName: config.nodeName,
@@ -99,6 +108,10 @@ export class Agent {
       policyEnforcement: config.policyEnforcement,
       policyAuditMode: config.policyAuditMode,
       allowLockout: config.allowLockout,
+      masquerade: new Set([
+        ...(config.masqueradeIpv4 ? [4 as const] : []),
+        ...(config.masqueradeIpv6 ? [6 as const] : []),
+      ]),
       lastValid: await policies.read(),
     });
     const health = new ServiceHealth({ conditions });
@@ -169,9 +182,9 @@ export class Agent {
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => cni.restore());
     gate.restored();
-    for (const part of [cluster, policies, health]) this.#stopParts.push(() => part.stop());
+    for (const part of [cluster, policies, exempt, health]) this.#stopParts.push(() => part.stop());
     cluster.announce();
-    const followed = [...Object.values(sources), identities];
+    const followed = [...Object.values(sources), masquerade, identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();

@@ -94,6 +94,19 @@ export interface DesiredHealthCheck {
   readonly localEndpoints: number;
 }
 
+/** A prefix inside of which pods' own addresses are kept, or are not, as an exception from a shorter one. */
+export interface DesiredNativePrefix {
+  readonly prefix: Prefix;
+  readonly keep: boolean;
+}
+
+/** The source of what leaves by a device in this node's name; null: there is none. */
+export interface DesiredDeviceSource {
+  readonly ifindex: number;
+  readonly ipv4: Address | null;
+  readonly ipv6: Address | null;
+}
+
 export interface DesiredState {
   /** By the address's text. */
   readonly identities: ReadonlyMap<string, DesiredIdentity>;
@@ -106,6 +119,10 @@ export interface DesiredState {
   /** By port; each once. Not set: none. */
   readonly healthChecks?: readonly DesiredHealthCheck[];
   readonly uplinks: readonly UplinkRow[];
+  /** By the prefix's text. Not set: none, as nothing is masqueraded. */
+  readonly nativePrefixes?: ReadonlyMap<string, DesiredNativePrefix>;
+  /** By ifindex. Not set: none. */
+  readonly deviceSources?: readonly DesiredDeviceSource[];
   /** Of this node. Not set: the node is not known (yet, or its Node is gone), which changes nothing. */
   readonly podCidrs?: readonly Prefix[];
 }

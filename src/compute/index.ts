@@ -7,11 +7,13 @@ import { compareText } from "../model/labels.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot } from "../model/store.ts";
 import type { CompiledSet, DesiredEndpoint } from "./desired.ts";
+import { deviceSources } from "./device-sources.ts";
 import { AddressBook, podOfEndpoint } from "./identity/addresses.ts";
 import { podCidrsOf } from "./identity/pod-cidrs.ts";
 import { PodIdentifier } from "./identity/pods.ts";
 import { identityNumbers } from "./identity/reserved.ts";
 import { memo } from "./memo.ts";
+import { NativePrefixes } from "./native-prefixes.ts";
 import { type Policies, PolicyBook } from "./policy/book.ts";
 import { missingGroups } from "./policy/groups.ts";
 import { type HostSet, HostSetCompiler } from "./policy/host-sets.ts";
@@ -48,19 +50,21 @@ class TableComputation implements Computation {
   /** Null: nothing is enforced. */
   readonly #hostSets: HostSetCompiler | null;
   readonly #frontends = createFrontends();
+  readonly #native: NativePrefixes;
   readonly #cidrs = memo(podCidrsOf);
   readonly #missing = memo(missingGroups);
   readonly #nodePeers = memo(nodePeers);
   readonly #problems = memo(sortedProblems);
 
   constructor(options: ComputationOptions) {
-    const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, lastValid } = options;
+    const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, masquerade, lastValid } = options;
     this.#nodeName = nodeName;
     this.#auditMode = policyAuditMode ?? false;
     this.#book = new PolicyBook(lastValid ?? new Map());
     this.#pods = new PodIdentifier(identities);
     this.#addresses = new AddressBook(nodeName);
     this.#sets = new SetCompiler(policyEnforcement);
+    this.#native = new NativePrefixes({ families: masquerade ?? new Set() });
     this.#hostSets = policyEnforcement === "never" ? null : new HostSetCompiler(allowLockout ?? false);
   }
 
@@ -118,6 +122,8 @@ class TableComputation implements Computation {
         frontends: frontends.frontends,
         healthChecks: frontends.healthChecks,
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
+        nativePrefixes: this.#native.update(snapshot),
+        deviceSources: deviceSources(snapshot, ownNode),
         ...(ownNode !== null && { podCidrs: ownNode.podCidrs }),
       },
       identityOfPod: identities.identityOfPod,

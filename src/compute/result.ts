@@ -34,6 +34,8 @@ export interface ComputationOptions {
   readonly policyAuditMode?: boolean;
   /** Policies of nodes may close what a node needs to stay in its cluster. Not set: no. */
   readonly allowLockout?: boolean;
+  /** Families whose packets leave in the node's name where nobody knows pods. Not set: none. */
+  readonly masquerade?: ReadonlySet<4 | 6>;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

@@ -61,6 +61,18 @@ export const configSchema = z.strictObject({
     .describe("devices to other nodes: names, globs, or auto (devices with a global address or a route of BGP)"),
   ipv4: z.boolean().default(true).describe("give pods IPv4 addresses"),
   ipv6: z.boolean().default(true).describe("give pods IPv6 addresses"),
+  masqueradeIpv4: z
+    .boolean()
+    .default(false)
+    .describe(
+      "what pods send over IPv4 to destinations without a route of BGP or on-link leaves with this node's address; false where kube-router does it (--enable-pod-egress)",
+    ),
+  masqueradeIpv6: z.boolean().default(false).describe("the same over IPv6"),
+  masqueradeConfig: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("file in the format of ip-masq-agent: further destinations that see pods' own addresses; null: none"),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

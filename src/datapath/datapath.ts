@@ -278,13 +278,14 @@ export class Datapath {
 
   #mapSizes({ objects, reconciler, conntrack }: Running): DatapathReport["maps"] {
     const entries = new Map<string, number>(conntrack.entries);
-    const { endpoints, host, devices, identities, services, sets } = reconciler;
+    const { endpoints, host, devices, identities, native, services, sets } = reconciler;
     for (const table of [
       endpoints.devices,
       endpoints.addresses,
       host.table,
       devices.table,
       ...identities.tables,
+      ...native.tables,
       ...services.tables,
     ]) {
       entries.set(table.map.name, table.actual.size);

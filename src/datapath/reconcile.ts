@@ -3,6 +3,7 @@
  *
  *  1. settings
  *  2. addresses and prefixes: who is who, before anybody is judged by it; addresses that nobody has go at once
+ *     where pods' own addresses are known, and those in whose name the others leave, before a device is used
  *  3. new policy sets, whole, under new numbers that nobody uses yet
  *  4. devices, then programs on them: a pod is never open on a device without its programs
  *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
@@ -26,7 +27,8 @@ import type { Capabilities } from "./features.ts";
 import { HostReconciler } from "./host-endpoint.ts";
 import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
 import type { LoadedObjects } from "./load.ts";
-import type { Counters, MapNative } from "./map-table.ts";
+import type { Counters, MapNative, MapTable } from "./map-table.ts";
+import { NativePrefixReconciler } from "./native-prefixes.ts";
 import type { Pins } from "./pins.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
@@ -53,6 +55,7 @@ export class Reconciler {
   readonly settings: SettingsReconciler;
   readonly devices: DeviceReconciler;
   readonly identities: IdentityReconciler;
+  readonly native: NativePrefixReconciler;
   readonly sets: PolicySetReconciler;
   readonly endpoints: EndpointReconciler;
   readonly host: HostReconciler;
@@ -76,6 +79,7 @@ export class Reconciler {
     this.settings = new SettingsReconciler(native, map("settings"));
     this.devices = new DeviceReconciler(native, map("device"));
     this.identities = new IdentityReconciler(native, map);
+    this.native = new NativePrefixReconciler(native, map);
     this.sets = new PolicySetReconciler(native, map);
     this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
@@ -91,6 +95,7 @@ export class Reconciler {
     return [
       ["settings", this.settings.counters],
       ["identities", this.identities.counters],
+      ["native prefixes", this.native.counters],
       ["policy sets", this.sets.counters],
       ["devices", this.devices.counters],
       ["programs", this.attachments.counters],
@@ -134,6 +139,7 @@ export class Reconciler {
     failures.push(...identities.failures);
     this.#changes.push(...identities.addresses);
     this.#anyChange ||= identities.prefixes;
+    failures.push(...(await this.native.apply(desired.nativePrefixes, desired.deviceSources)));
 
     const first = await this.#applyPolicies(desired);
     failures.push(...(await this.services.apply(desired.frontends)));
@@ -180,9 +186,10 @@ export class Reconciler {
         sum += differing;
       }
     };
-    const tables = this.identities.tables.map((table) => () => table.read());
+    const readsOf = (tables: readonly MapTable[]) => tables.map((table) => () => table.read());
     await read(this.settings.counters, [() => this.settings.table.read()]);
-    await read(this.identities.counters, tables);
+    await read(this.identities.counters, readsOf(this.identities.tables));
+    await read(this.native.counters, readsOf(this.native.tables));
     await read(this.sets.counters, [() => this.sets.read()]);
     await read(this.devices.counters, [() => this.devices.table.read()]);
     await read(this.endpoints.counters, [() => this.endpoints.read()]);

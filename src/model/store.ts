@@ -30,7 +30,9 @@ export const tableNames: readonly TableName[] = [
   "localEndpoints",
   "uplinks",
   "localAddresses",
+  "deviceAddresses",
   "routes",
+  "nonMasquerade",
 ];
 
 type Tables = { [K in TableName]: Map<string, TableRows[K]> };
@@ -48,7 +50,9 @@ export class TableStore {
     localEndpoints: new Map(),
     uplinks: new Map(),
     localAddresses: new Map(),
+    deviceAddresses: new Map(),
     routes: new Map(),
+    nonMasquerade: new Map(),
   };
   readonly #versions: { [K in TableName]?: VersionedMap<string, TableRows[K]> } = {};
   /** Since the version; undefined: the row is gone. */

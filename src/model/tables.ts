@@ -160,6 +160,18 @@ export interface LocalAddressRow {
   readonly device: string;
 }
 
+/** Addresses of one device that traffic of this node may have as its source: not link-local, in the kernel's order of choice. */
+export interface DeviceAddressesRow {
+  readonly ifindex: number;
+  /** With the length of the prefix that is on the link. */
+  readonly addresses: readonly { readonly address: Address; readonly length: number }[];
+}
+
+/** Who sees the own addresses of pods although no route says so. */
+export interface NonMasqueradeRow {
+  readonly prefix: Prefix;
+}
+
 /** A route of the main table to a pod CIDR or another prefix that matters. */
 export interface RouteFactRow {
   readonly destination: Prefix;
@@ -184,7 +196,9 @@ export interface TableRows {
   readonly localEndpoints: LocalEndpointRow; // containerId
   readonly uplinks: UplinkRow; // ifindex
   readonly localAddresses: LocalAddressRow; // address text
+  readonly deviceAddresses: DeviceAddressesRow; // ifindex
   readonly routes: RouteFactRow; // prefix text
+  readonly nonMasquerade: NonMasqueradeRow; // prefix text
 }
 
 export type TableName = keyof TableRows;

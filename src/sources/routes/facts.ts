@@ -11,11 +11,6 @@ const ownProtocol = 158;
 /** RTN_UNICAST, BLACKHOLE, UNREACHABLE, PROHIBIT. The latter three lead nowhere, which is worth knowing. */
 const types: ReadonlySet<number> = new Set([1, 6, 7, 8]);
 
-/** RTPROT of those who speak BGP: BIRD, kube-router, FRR (linux/rtnetlink.h). */
-const bgpProtocols: ReadonlySet<number> = new Set([12, 17, 186]);
-
-export const isBgp = (protocol: number): boolean => bgpProtocols.has(protocol);
-
 /** Neither link-local nor our own, in a table that decides on traffic between nodes. */
 export function matters(route: RouteRow): boolean {
   if (route.table !== mainTable && route.table !== kubeRouterTable) return false;

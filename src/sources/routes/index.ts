@@ -11,10 +11,12 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
 import type { Logger } from "../../model/logging.ts";
+import { isBgp } from "../../model/route-protocols.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import { equalRows, type TableStore } from "../../model/store.ts";
 import type { Handle, NativeBinding, NetlinkEvent } from "../../native/contract.ts";
-import { bestOf, isBgp, prefixText, routeFact } from "./facts.ts";
+import { deviceAddresses } from "./device-addresses.ts";
+import { bestOf, prefixText, routeFact } from "./facts.ts";
 import { localAddresses } from "./local-addresses.ts";
 import { NetworkView } from "./network-view.ts";
 import { OwnPodCidrs } from "./own-pod-cidrs.ts";
@@ -223,7 +225,9 @@ export class RoutesSource {
     const { uplinks, problems } = chooseUplinks(config.uplinks, links.values(), addresses, routed);
     store.replaceAll("uplinks", new Map(uplinks.map((row) => [String(row.ifindex), row])));
     conditions.report("uplinks", problems);
-    if (changed) store.replaceAll("localAddresses", localAddresses(links, addresses));
+    if (!changed) return;
+    store.replaceAll("localAddresses", localAddresses(links, addresses));
+    store.replaceAll("deviceAddresses", deviceAddresses(links, addresses));
   }
 
   #writePrefix(key: string): void {

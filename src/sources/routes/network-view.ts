@@ -5,8 +5,9 @@
  * Not everything is told. Routes of IPv4 go silently with their device or source address, and one next hop of several may go
  * alone: such events ask for a new list instead of a guess.
  */
+import { isBgp } from "../../model/route-protocols.ts";
 import type { AddressRow, LinkRow, NetlinkEvent, RouteRow } from "../../native/contract.ts";
-import { isBgp, isSameRoute, isSameSlot, matters, prefixKey } from "./facts.ts";
+import { isSameRoute, isSameSlot, matters, prefixKey } from "./facts.ts";
 import { isPodDevice } from "./uplinks.ts";
 
 const up = 1;

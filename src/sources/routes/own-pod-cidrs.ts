@@ -3,10 +3,10 @@
  * address of the CIDR would leave the node, come back by BGP and circle until they die.
  */
 import { prefixContainsPrefix } from "../../model/ip.ts";
+import { isBgp } from "../../model/route-protocols.ts";
 import type { Problem } from "../../model/status.ts";
 import type { TableStore } from "../../model/store.ts";
 import type { RouteFactRow } from "../../model/tables.ts";
-import { isBgp } from "./facts.ts";
 
 export class OwnPodCidrs {
   readonly #store: TableStore;

@@ -1,0 +1,80 @@
+/**
+ * Where packets of pods keep their source (native_prefix4/6), and the source of those that do not (device_address). All entries of these
+ * maps are ours. While the agent is away the kernel goes on with them; flows that run keep what they got, whatever is written here.
+ *
+ * Order: a prefix that comes is written before one that goes is removed, so that what both hold is native throughout.
+ */
+import type { DesiredDeviceSource, DesiredNativePrefix } from "../compute/desired.ts";
+import { mapChanges } from "../lib/map-diff.ts";
+import { addressFromBytes, type Prefix } from "../model/ip.ts";
+import type { MapInfo } from "../native/contract.ts";
+import {
+  deviceAddress,
+  deviceKey,
+  type MapName,
+  NativeFlags,
+  nativePrefix,
+  prefix4Key,
+  prefix6Key,
+} from "../native/layouts.gen.ts";
+import { addressNumber } from "./addresses.ts";
+import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
+import type { EntryFailure } from "./problems.ts";
+
+const none = { prefixes: new Map<string, DesiredNativePrefix>(), bytes: new Uint8Array(16) } as const;
+
+export class NativePrefixReconciler {
+  readonly counters = new Counters();
+  readonly #prefixes: { readonly 4: MapTable; readonly 6: MapTable };
+  readonly #sources: MapTable;
+  #last: ReadonlyMap<string, DesiredNativePrefix> = none.prefixes;
+
+  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+    const table = (name: MapName, describe: (key: Buffer) => string) =>
+      new MapTable(native, map(name), this.counters, describe);
+    const prefix = (key: Buffer) => `prefix ${addressFromBytes(key.subarray(4)).text}/${key.readUInt32LE(0)}`;
+    this.#prefixes = { 4: table("native_prefix4", prefix), 6: table("native_prefix6", prefix) };
+    this.#sources = table("device_address", (key) => `ifindex ${deviceKey.decode(key).ifindex}`);
+  }
+
+  get tables(): readonly MapTable[] {
+    return [this.#prefixes[4], this.#prefixes[6], this.#sources];
+  }
+
+  /** @param prefixes by the prefix's text */
+  async apply(
+    prefixes: ReadonlyMap<string, DesiredNativePrefix> = none.prefixes,
+    sources: readonly DesiredDeviceSource[] = [],
+  ): Promise<readonly EntryFailure[]> {
+    // The same objects again mean the same entries: nothing to encode.
+    for (const { before, after } of mapChanges(this.#last, prefixes)) {
+      if (after !== undefined) {
+        const flags = after.keep ? NativeFlags.keep : 0;
+        this.#prefixes[after.prefix.family].setDesired(entryKey(after.prefix), nativePrefix.encode({ flags }));
+      } else if (before !== undefined) {
+        this.#prefixes[before.prefix.family].deleteDesired(entryKey(before.prefix));
+      }
+    }
+    this.#last = prefixes;
+    this.#sources.replaceDesired(new Map(sources.map((source) => [sourceKey(source), sourceValue(source)])));
+    const failures: EntryFailure[] = [];
+    for (const table of [this.#sources, this.#prefixes[4], this.#prefixes[6]]) failures.push(...(await table.sync()));
+    return failures;
+  }
+}
+
+function entryKey({ family, address, length: prefixlen }: Prefix): string {
+  return keyText(
+    family === 4
+      ? prefix4Key.encode({ prefixlen, address: addressNumber(address) })
+      : prefix6Key.encode({ prefixlen, address: address.bytes }),
+  );
+}
+
+function sourceKey({ ifindex }: DesiredDeviceSource): string {
+  return keyText(deviceKey.encode({ ifindex }));
+}
+
+function sourceValue({ ipv4, ipv6 }: DesiredDeviceSource): Buffer {
+  return deviceAddress.encode({ ipv4: ipv4 === null ? 0 : addressNumber(ipv4), ipv6: ipv6?.bytes ?? none.bytes });
+}
