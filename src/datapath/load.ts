@@ -183,6 +183,8 @@ export class LoadedObjects {
     const value = (variable: string, number: number) => ({ variable: `config_${variable}`, bytes: u32.encode(number) });
     return [
       value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
+      value("masquerade_ipv4", config.masqueradeIpv4 ? 1 : 0),
+      value("masquerade_ipv6", config.masqueradeIpv6 ? 1 : 0),
       value("timeout_tcp_opening", timeouts.tcpOpening),
       value("timeout_tcp_established", timeouts.tcpEstablished),
       value("timeout_tcp_closing", timeouts.tcpClosing),
