@@ -98,7 +98,7 @@ static __always_inline struct ct_entry *current_flow(struct context *context, st
 		stranger = reply || !(entry->flags & CT_NAT) || entry->nat_port != translated->vip_port ||
 			   !same_address(&entry->nat_address, &translated->vip, v6);
 	else
-		stranger = entry->flags & CT_NAT && (reply ? opening : translates);
+		stranger = entry->flags & CT_NAT && (reply ? opening : translates && !(entry->flags & CT_DSR));
 	if (stranger) {
 		context->reason = REASON_CT_COLLISION;
 		return NULL;

@@ -228,15 +228,18 @@ static __always_inline void identify(struct ipcache_value *who, const struct add
 	who->flags = 0;
 }
 
+/* An address of the node itself. */
+static __always_inline bool is_of_node(const struct address *address, const bool v6)
+{
+	struct ipcache_value *value = known_at(address, v6);
+
+	return value && value->flags & IPCACHE_LOCAL_NODE;
+}
+
 /* An address of a pod of this node or of the node itself. */
 static __always_inline bool is_here(const struct address *address, const bool v6)
 {
-	struct ipcache_value *value;
-
-	if (endpoint_at(address))
-		return true;
-	value = known_at(address, v6);
-	return value && value->flags & IPCACHE_LOCAL_NODE;
+	return endpoint_at(address) || is_of_node(address, v6);
 }
 
 /* Nobody sends from there over a router: this network, loopback, multicast, reserved, link-local (RFC 1122 3.2.1.3, RFC 4291 2.7,

@@ -94,7 +94,8 @@ static __always_inline __u32 sent_length(struct __sk_buff *skb, const struct pac
 }
 
 /* Asks the kernel's routes (ECMP and policy routing included) for the packet's way: BPF_FIB_LKUP_RET_*, negative: malformed. */
-static __always_inline long look_up_route(struct __sk_buff *skb, const struct packet *packet, struct bpf_fib_lookup *fib, const bool v6)
+static __always_inline long look_up_route(struct __sk_buff *skb, const struct packet *packet, struct bpf_fib_lookup *fib,
+					  const bool with_options, const bool v6)
 {
 	/* the kernel spreads flows over paths by their ports, where it was told to; never fragments, of which most have none */
 	if (packet->l4_header && !(packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))) {
@@ -112,9 +113,9 @@ static __always_inline long look_up_route(struct __sk_buff *skb, const struct pa
 	} else {
 		struct iphdr *ip = at(skb, packet->l3, sizeof(*ip));
 
-		/* IPv4 options are the stack's, for a router has to act on them (RFC 1812 5.2.4), and so is multicast, for which the
-		 * lookup would find the default route */
-		if (!ip || ip->ihl > 5 || packet->destination.bytes[12] >= 224)
+		/* IPv4 options of others are the stack's, for a router has to act on them (RFC 1812 5.2.4), and so is multicast, for
+		 * which the lookup would find the default route */
+		if (!ip || (!with_options && ip->ihl > 5) || packet->destination.bytes[12] >= 224)
 			return -1;
 		fib->tos = ip->tos;
 		fib->ipv4_src = *ipv4_of((struct address *)&packet->source);
@@ -153,7 +154,7 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct co
 	struct device_key key;
 	struct device *out;
 
-	if (!is_routed(look_up_route(skb, packet, &fib, v6)))
+	if (!is_routed(look_up_route(skb, packet, &fib, false, v6)))
 		return to_stack_as(skb, context->mark);
 	key.ifindex = fib.ifindex;
 	out = bpf_map_lookup_elem(&device, &key);
@@ -178,7 +179,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct context *contex
 	};
 	struct device_key key;
 	struct device *out;
-	long result = look_up_route(skb, packet, &fib, v6);
+	long result = look_up_route(skb, packet, &fib, true, v6);
 
 	context->reason = result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? REASON_TOO_LARGE : REASON_NO_ROUTE;
 	if (!is_routed(result))

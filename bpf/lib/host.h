@@ -19,12 +19,7 @@ static __always_inline struct endpoint *host_with_policy(void)
 /* Unicast to this node. Its link-local addresses are in no map: what comes to one is for a neighbour, and that is who we are. */
 static __always_inline bool is_of_host(const struct address *address, const bool v6)
 {
-	struct ipcache_value *value;
-
-	if (v6 && is_link_local(address))
-		return true;
-	value = known_at(address, v6);
-	return value && value->flags & IPCACHE_LOCAL_NODE;
+	return (v6 && is_link_local(address)) || is_of_node(address, v6);
 }
 
 /* To nobody in particular: no flow, no answer that could be known by it (RFC 1112, RFC 919, RFC 4291 2.7). */

@@ -148,6 +148,8 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 		if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &backend, port, v6) ||
 		    rewrite(skb, outer, NAT_DESTINATION, &backend, 0, v6))
 			return BROKEN;
+		if (outside && !endpoint_at(&outer->destination)) /* the backend's node answered directly, and knows the flow */
+			return RELATED;
 		entry = inner_flow(context, &inner_low, v6);
 		if (!entry || !(entry->flags & CT_NAT) || is_initiator_source(entry, inner_low) ||
 		    !is_current(entry, true, source))

@@ -7,13 +7,6 @@
 #include "icmp.h"
 #include "renaming.h"
 
-static __always_inline bool is_of_node(const struct address *address, const bool v6)
-{
-	struct ipcache_value *value = known_at(address, v6);
-
-	return value && value->flags & IPCACHE_LOCAL_NODE;
-}
-
 /* context->related: RELATED, and then the error is on its way to who must know. The packet inside is one that left under the name that
  * answers are sent to: what answers to it leads to its sender. */
 static __always_inline __u32 relate_renamed(struct __sk_buff *skb, struct context *context, const bool v6)

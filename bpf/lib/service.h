@@ -8,6 +8,9 @@
 #include "conntrack.h"
 #include "nat.h"
 
+/* Every path takes packets of this length (RFC 8200 5). */
+#define DSR_LENGTH_MAX 1280
+
 static __always_inline struct service *find_service(const struct packet *packet, __u32 scope, const bool v6)
 {
 	const struct address *address = &packet->destination;
@@ -71,9 +74,27 @@ static __always_inline bool choose_backend(const struct context *context, struct
 	return true;
 }
 
+/* It can take the service's address along: packets that are to begin a flow must. */
+static __always_inline bool may_carry(const struct __sk_buff *skb, const struct packet *packet, const bool v6)
+{
+	const __u32 room = v6 ? sizeof(struct dsr6_header) : sizeof(struct dsr4_option);
+
+	return !skb->gso_size && packet->l3_length && packet->l3_length + room <= DSR_LENGTH_MAX &&
+	       !(packet->flags & PACKET_LATER_FRAGMENT) && (v6 || packet->l4 - packet->l3 == sizeof(struct iphdr));
+}
+
+/* The backend's node answers the client itself: it knows the flow, or is told of the service with this packet. */
+static __always_inline bool returns_directly(const struct __sk_buff *skb, const struct packet *packet, const struct service *service,
+					     const struct address *backend, const bool v6)
+{
+	if (!(service->flags & SERVICE_DSR) || is_of_node(backend, v6))
+		return false;
+	return (packet->protocol == IPPROTO_TCP && !is_opening(packet)) || may_carry(skb, packet, v6);
+}
+
 /* If the packet goes to a service, its destination becomes a backend and context->translated says what was done. A connection keeps its backend
  * whatever becomes of the service; so do datagrams while the service has the backend. For a client outside whose backend is no pod of this node
- * nothing is done but to say so (context->elsewhere): that flow is one of renaming.h. */
+ * and does not answer it directly nothing is done but to say so (context->elsewhere): that flow is one of renaming.h. */
 static __always_inline __u32 translate(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct packet *packet = &context->packet;
@@ -112,7 +133,8 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 	} else {
 		if (!service || !choose_backend(context, service, &fresh, v6))
 			return REASON_NO_BACKEND;
-		if (context->scope == SCOPE_OUTSIDE && !endpoint_at(&fresh.nat_address)) {
+		if (context->scope == SCOPE_OUTSIDE && !endpoint_at(&fresh.nat_address) &&
+		    !returns_directly(skb, packet, service, &fresh.nat_address, v6)) {
 			context->renaming.destination = fresh.nat_address;
 			context->renaming.destination_port = fresh.nat_port;
 			context->renaming.table = fresh.nat_id;

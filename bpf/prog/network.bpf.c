@@ -5,6 +5,7 @@
 #include <tandem/maps.h>
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
+#include "../lib/dsr.h"
 #include "../lib/fragment.h"
 #include "../lib/host.h"
 #include "../lib/icmp.h"
@@ -106,7 +107,9 @@ static __always_inline struct endpoint *enter_renamed(struct __sk_buff *skb, str
 static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct packet *packet = &context->packet;
+	struct service *service;
 	struct endpoint *pod;
+	bool directly;
 
 	if (packet->flags & PACKET_LATER_FRAGMENT) {
 		/* the first one left its ports under the address that it was sent to; without them it may be anybody's */
@@ -122,8 +125,10 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 			return NULL;
 		return enter_renamed(skb, context, v6);
 	}
-	if (!has_ports(packet->protocol) || !find_service(packet, SCOPE_OUTSIDE, v6))
+	service = has_ports(packet->protocol) ? find_service(packet, SCOPE_OUTSIDE, v6) : NULL;
+	if (!service)
 		return NULL;
+	directly = service->flags & SERVICE_DSR;
 	if (packet->flags & PACKET_FIRST_FRAGMENT)
 		borrow_ports(skb);
 	context->scope = SCOPE_OUTSIDE;
@@ -143,9 +148,20 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 	if (!context->translated.flags)
 		return NULL;
 	pod = endpoint_at(&packet->destination);
-	if (!pod) /* it has left, and the services do not know it yet */
+	if (pod)
+		return pod;
+	if (directly) {
+		context->entered = ENTERED_LEAVES;
+		if ((packet->protocol != IPPROTO_TCP || is_opening(packet)) && may_carry(skb, packet, v6)) {
+			if (v6)
+				carry_service6(skb);
+			else
+				carry_service4(skb);
+		}
+	} else { /* it has left, and the services do not know it yet */
 		context->reason = REASON_NO_BACKEND;
-	return pod;
+	}
+	return NULL;
 }
 
 /* An ICMP error about what left under another name, or about what a backend of this node sent to a client outside (a router's
@@ -160,11 +176,9 @@ static __always_inline struct endpoint *enter_error(struct __sk_buff *skb, struc
 	} else if (!context->reason) {
 		context->scope = SCOPE_OUTSIDE;
 		if (follows_flow(skb, context, NULL, NULL, v6)) {
-			context->entered = ENTERED_JUDGED;
 			pod = endpoint_at(&context->packet.destination);
-			if (!pod)
-				context->reason = REASON_NO_BACKEND;
-			else if (pod->flags & ENDPOINT_CLOSED)
+			context->entered = pod ? ENTERED_JUDGED : ENTERED_LEAVES;
+			if (pod && pod->flags & ENDPOINT_CLOSED)
 				context->reason = REASON_NOT_READY;
 		}
 		context->scope = SCOPE_INSIDE;
@@ -198,6 +212,8 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	parse(skb, v6);
 	/* what is neither for a pod of this node nor for a node with a policy is the stack's to judge, malformed or not */
 	end = endpoint_at(&packet->destination);
+	if (end && !context->reason)
+		unload_service(skb, packet, v6);
 	if (!end && !context->reason) {
 		context->entered = ENTERED;
 		end = packet->flags & PACKET_ICMP_ERROR ? enter_error(skb, context, v6) : enter(skb, context, v6);

@@ -77,6 +77,7 @@ export const CtFlags = {
   local: 2048,
   stack: 4096,
   masquerade: 8192,
+  dsr: 16384,
 } as const;
 
 /** enum service_scope */
@@ -90,6 +91,7 @@ export const ServiceFlags = {
   affinity: 1,
   external: 2,
   hashed: 4,
+  dsr: 8,
 } as const;
 
 /** enum affinity_client */

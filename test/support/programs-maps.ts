@@ -183,6 +183,8 @@ export interface TestService {
   readonly outside?: boolean;
   /** A hash of the client chooses: the backends by slot; empty: evenly, without a table. */
   readonly maglev?: readonly number[];
+  /** Backends on other nodes answer clients themselves. */
+  readonly dsr?: boolean;
 }
 
 export function putService(maps: Maps, service: TestService): void {
@@ -192,11 +194,12 @@ export function putService(maps: Maps, service: TestService): void {
   const { port, protocol, maglev } = service;
   if (maglev !== undefined) putMaglev(maps, service, maglev);
   const hashed = maglev === undefined ? 0 : ServiceFlags.hashed | (maglev.length << SERVICE_MAGLEV_SHIFT);
+  const affine = service.affinitySeconds === undefined ? 0 : ServiceFlags.affinity;
   const place = { port, protocol, scope: service.outside === true ? ServiceScope.outside : ServiceScope.inside };
   const value = {
     id: service.id,
     backends: service.backends.length,
-    flags: hashed | (service.affinitySeconds === undefined ? 0 : ServiceFlags.affinity),
+    flags: hashed | affine | (service.dsr === true ? ServiceFlags.dsr : 0),
     affinitySeconds: service.affinitySeconds ?? 0,
   };
   if (isIpv6(service.address)) maps.put("service6", { address: bytesOf(service.address), ...place }, value);

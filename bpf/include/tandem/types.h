@@ -246,6 +246,7 @@ enum ct_flags {
 	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
 	CT_STACK = 1 << 12,	/* the stack brought it to the pod, where rules of others may have changed it (portmap's): replies go through it too */
 	CT_MASQUERADE = 1 << 13, /* what the initiator, a pod, sends leaves under this node's address */
+	CT_DSR = 1 << 14,	/* another node sent the service's address along: packets come to the backend's */
 };
 
 struct ct_entry {
@@ -304,6 +305,7 @@ enum service_flags {
 	SERVICE_AFFINITY = 1 << 0, /* sessionAffinity: ClientIP */
 	SERVICE_EXTERNAL = 1 << 1, /* an address that clients outside may use too */
 	SERVICE_HASHED = 1 << 2,   /* a hash of the client chooses the backend; else chance does */
+	SERVICE_DSR = 1 << 3,      /* backends on other nodes answer clients outside themselves */
 };
 
 /* flags >> 8: slots of the service's table in maglev; 0: it has none there, and hashes are spread over its backends as they are */
@@ -443,6 +445,30 @@ struct nat6_entry {
 	__u32 table;
 };
 ASSERT_SIZE(struct nat6_entry, 48);
+
+/* Direct server return: which service a client used, from the node that it came to, to that of the backend. In IPv4 an option behind the header
+ * (RFC 791 3.1), in IPv6 a header of destination options (RFC 8200 4.6); the numbers are those for experiments (RFC 4727 3.4, 4.3). */
+struct dsr4_option {
+	__u8 type; /* DSR4_OPTION */
+	__u8 length; /* 8 */
+	__be16 port;
+	__be32 address;
+};
+ASSERT_SIZE(struct dsr4_option, 8);
+
+struct dsr6_header {
+	__u8 next;
+	__u8 words;  /* of 8 bytes, but for the first: 2 */
+	__u8 type;   /* DSR6_OPTION */
+	__u8 length; /* of what follows: 20 */
+	__be16 port;
+	__u16 pad;
+	struct address address;
+};
+ASSERT_SIZE(struct dsr6_header, 24);
+
+#define DSR4_OPTION 0x9e
+#define DSR6_OPTION 0x1e
 
 /* native_prefix4/6 (LPM): where pods' own addresses are known, so that what goes there keeps its source. */
 enum native_flags {

@@ -1,6 +1,16 @@
 /** What pods send to where their own addresses are not known leaves under the node's; what the node itself sends does not meet it. */
 import { NativeFlags } from "../../../src/native/layouts.gen.ts";
-import { echo, icmpError, ip, type IpOptions, Protocol, tcp, type Transport, udp } from "../../support/packets.ts";
+import {
+  bytesOf,
+  echo,
+  icmpError,
+  ip,
+  type IpOptions,
+  Protocol,
+  tcp,
+  type Transport,
+  udp,
+} from "../../support/packets.ts";
 import {
   type Family,
   ipv4Number,
@@ -11,7 +21,6 @@ import {
   wireFrame,
   wrongChecksums,
 } from "../../support/programs.ts";
-import { bytesOf } from "../../support/packets.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { both } = programTests({ config_masquerade_ipv4: 1, config_masquerade_ipv6: 1 });

@@ -108,14 +108,17 @@ both(
   },
 );
 
-both("a pod that has left although the table still names it: its address is closed by a route", async (t, node, family) => {
-  serve(
-    node,
-    family,
-    ["10.0.9.77", "fd00:9::77"].filter((address) => address.includes(":") === (family === "ipv6")),
-  );
-  await isDropped(t, node, await asks(node, family, tcp(40000, 80, "S")), "noRoute", "ingress");
-});
+both(
+  "a pod that has left although the table still names it: its address is closed by a route",
+  async (t, node, family) => {
+    serve(
+      node,
+      family,
+      ["10.0.9.77", "fd00:9::77"].filter((address) => address.includes(":") === (family === "ipv6")),
+    );
+    await isDropped(t, node, await asks(node, family, tcp(40000, 80, "S")), "noRoute", "ingress");
+  },
+);
 
 both(
   "what is for clients of the node alone is not translated for others, nor the other way round",
