@@ -1,7 +1,11 @@
 # The image of the agent, its command line and the CNI plugin: docker build -t tandem .
 # Programs are compiled here, once; what runs on a node has no compiler.
 
-FROM node:20-bookworm AS build
+# Both are a Debian 12 with Node 20: others by --build-arg, as from a registry of one's own.
+ARG BUILD_BASE=node:20-bookworm
+ARG BASE=node:20-bookworm-slim
+
+FROM $BUILD_BASE AS build
 RUN apt-get update \
   && apt-get install -y --no-install-recommends clang-19 cmake g++ libbpf-dev libelf-dev linux-libc-dev make \
   && rm -rf /var/lib/apt/lists/*
@@ -14,7 +18,7 @@ COPY scripts scripts
 COPY src src
 RUN npm run build:bpf && npm run build:addon && npm run build:js
 
-FROM node:20-bookworm-slim
+FROM $BASE
 # What the addon is linked to. mount(8) is there already.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends libbpf1 libelf1 zlib1g \

@@ -88,7 +88,7 @@ export class KubeClient {
 
   constructor(options: KubeClientOptions) {
     this.#options = options;
-    this.#transport = new Transport(options.access, options.clock);
+    this.#transport = new Transport(options.access, options.clock, options.random ?? Math.random);
   }
 
   /** Why credentials could not be renewed although older ones are in force; null: they could. */
@@ -241,15 +241,10 @@ export class KubeClient {
     return openWatch(kind, options, (query) => {
       const silenceMs = { start: options.timeoutMs ?? patienceMs, body: options.silenceMs };
       const call = { ...options, retry: false };
-      return this.#send(
-        resourceName(kind),
-        "GET",
-        collectionPath(kind, options.namespace),
-        query,
-        null,
-        call,
+      return this.#send(resourceName(kind), "GET", collectionPath(kind, options.namespace), query, null, call, {
         silenceMs,
-      );
+        watch: true,
+      });
     });
   }
 
@@ -298,7 +293,10 @@ export class KubeClient {
     query: Request["query"],
     body: Body | null,
     { signal, retry = true, timeoutMs = patienceMs }: CallOptions,
-    silenceMs = { start: timeoutMs, body: timeoutMs },
+    { silenceMs, watch }: Pick<Request, "silenceMs" | "watch"> = {
+      silenceMs: { start: timeoutMs, body: timeoutMs },
+      watch: false,
+    },
   ): Promise<Answer> {
     const { access, clock, userAgent, random } = this.#options;
     const backoff = new Backoff({ firstMs: 250, maxMs: 5_000, ...(random === undefined ? {} : { random }) });
@@ -314,6 +312,7 @@ export class KubeClient {
       headers,
       body: body?.text ?? null,
       silenceMs,
+      watch,
       signal: signal ?? null,
     };
     let renewed = false;

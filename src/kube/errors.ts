@@ -10,7 +10,10 @@ export class KubeConfigError extends TandemError {
   override readonly name = "KubeConfigError";
 }
 
-/** No answer: KUBE_UNREACHABLE, KUBE_CERTIFICATE, KUBE_TIMEOUT, KUBE_SILENT (a watch), KUBE_CUT (an answer that broke off). */
+/**
+ * No answer: KUBE_UNREACHABLE, KUBE_CERTIFICATE, KUBE_TIMEOUT, KUBE_CUT (an answer that broke off); of a watch also KUBE_SILENT and KUBE_DOUBT,
+ * see `pulse.ts`.
+ */
 export class KubeConnectionError extends TandemError {
   override readonly name = "KubeConnectionError";
 }

@@ -7,7 +7,7 @@
  *          v                                                      |
  *   list (first from the server's memory, then consistent) --> watch --> watch from the last version, again and again
  *
- * How long a watch runs, and when its silence means that it is dead: `watch-pace.ts`.
+ * How long a watch runs, and when its silence means that it is dead: `watch-pace.ts`, `pulse.ts`.
  */
 import { Backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -53,7 +53,7 @@ export interface ReflectorOptions<R> {
   readonly onStatus?: () => void;
   /** Called when everything was listed again, and what is true now is told. Must not throw. */
   readonly onListed?: () => void;
-  /** ms without a byte after which a watch is dead; 55 s. Above 75 s it costs no requests, as bookmarks come in time. */
+  /** ms without a byte after which a watch is dead; left out: by its pace. Less than bookmarks take costs requests. */
   readonly silenceMs?: number;
   /** 0..1; Math.random. */
   readonly random?: () => number;
@@ -261,6 +261,9 @@ export class Reflector<R> {
         if (first) return 0;
       }
       pause = Math.max(pause, error.retryAfterMs ?? 0);
+    } else if (error instanceof KubeConnectionError && error.code === "KUBE_DOUBT") {
+      this.#counts.silent++;
+      if (first) return 0;
     } else if (error instanceof KubeConnectionError && error.code === "KUBE_TIMEOUT" && !wasListing) {
       this.#counts.silent++;
       this.#wasSilent = true;

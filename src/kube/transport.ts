@@ -1,7 +1,7 @@
 /**
  * Requests over undici. HTTP/1.1 on purpose: a watch has a connection of its own, so one that hangs holds up nothing but itself, and
  * a balancer in front of the API servers spreads them. TCP keep-alive finds a peer or a path that is gone within half a minute; what
- * keeps its TCP alive and says nothing is found by `Watchdog`s, which go by the injected clock.
+ * keeps its TCP alive and says nothing is found by `Watchdog`s, and sooner by what other requests tell of it (`Pulse`). Both go by the injected clock.
  *
  * Connections belong to one set of certificates: when these change, new requests take new connections, and what runs on the old
  * ones ends by itself.
@@ -11,6 +11,7 @@ import { Pool } from "undici";
 import type { Clock } from "../lib/clock.ts";
 import type { Access, AccessReader } from "./access.ts";
 import { connectionError, KubeConnectionError } from "./errors.ts";
+import { type FollowedWatch, Pulse } from "./pulse.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** ms. The kernel then probes each second and gives up after ten. */
@@ -27,6 +28,8 @@ export interface Request {
   readonly body: string | null;
   /** ms without a byte after which it has failed: before the answer begins, and between its pieces. */
   readonly silenceMs: { readonly start: number; readonly body: number };
+  /** A watch: that its answer says nothing for long is no failure by itself. */
+  readonly watch: boolean;
   readonly signal: AbortSignal | null;
 }
 
@@ -44,14 +47,17 @@ export interface Answer {
 export class Transport {
   readonly #access: AccessReader;
   readonly #clock: Clock;
+  readonly #pulse: Pulse;
   #current: { readonly id: string; readonly pool: Pool } | null = null;
   /** Of older certificates, until their watches have ended. */
   readonly #retired = new Set<Pool>();
   #closed = false;
 
-  constructor(access: AccessReader, clock: Clock) {
+  /** @param random 0..1 */
+  constructor(access: AccessReader, clock: Clock, random: () => number) {
     this.#access = access;
     this.#clock = clock;
+    this.#pulse = new Pulse(clock, random);
   }
 
   get access(): AccessReader {
@@ -67,10 +73,21 @@ export class Transport {
     const abort = new AbortController();
     const give = () => abort.abort(request.signal?.reason);
     request.signal?.addEventListener("abort", give, { once: true });
-    let patience = request.silenceMs.start;
-    const dog = new Watchdog(this.#clock, patience, () => abort.abort(silence(request, access.server, patience)));
+    const sentAt = this.#clock.monotonicMs();
+    let answered = false;
+    const dog = new Watchdog(this.#clock, request.silenceMs.start, () => {
+      if (!answered) this.#pulse.unanswered(access.server, sentAt);
+      const { start, body } = request.silenceMs;
+      abort.abort(silence(request, access.server, answered ? body : start));
+    });
+    let followed: FollowedWatch | null = null;
+    const heard = () => {
+      dog.feed();
+      followed?.heard();
+    };
     const end = () => {
       dog.stop();
+      followed?.ended();
       request.signal?.removeEventListener("abort", give);
     };
     const basePath = server.pathname === "/" ? "" : server.pathname;
@@ -89,12 +106,14 @@ export class Transport {
         headersTimeout: 0,
         bodyTimeout: 0,
       });
-      patience = request.silenceMs.body;
-      dog.expect(patience);
+      answered = true;
+      this.#pulse.answered(access.server);
+      dog.expect(request.silenceMs.body);
+      if (request.watch) followed = this.#pulse.follow((error) => abort.abort(error));
       return {
         status: statusCode,
         header: (name) => [headers[name] ?? null].flat()[0] ?? null,
-        pieces: pieces(body, dog, end, (error) => this.#failure(error, abort.signal, access)),
+        pieces: pieces(body, heard, end, (error) => this.#failure(error, abort.signal, access)),
         access,
         discard: () => {
           end();
@@ -155,16 +174,16 @@ export class Transport {
 
 async function* pieces(
   body: Readable,
-  dog: Watchdog,
+  heard: () => void,
   end: () => void,
   failure: (error: unknown) => unknown,
 ): AsyncGenerator<Buffer> {
   try {
     for await (const piece of body as AsyncIterable<Buffer>) {
-      dog.feed();
+      heard();
       yield piece;
       // Our own work on it is no silence of the server.
-      dog.feed();
+      heard();
     }
   } catch (error) {
     throw failure(error);

@@ -1,7 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { kinds } from "../../../src/kube/kinds.ts";
-import { serve } from "./served.ts";
+import { serve, type Served } from "./served.ts";
 
 const configMaps = "configmaps";
 
@@ -74,6 +74,62 @@ test("a watch that is half open is left soon after a bookmark is missed, and wha
   t.true(clock.monotonicMs() - began <= 75_000, `${clock.monotonicMs() - began}`);
   t.is(server.counts().get(`list ${configMaps}`), 1);
   t.deepEqual(heard, ["fresh"]);
+});
+
+/** As an agent renews its Lease: each 10 s, with 8 s for an answer and a second between tries. */
+async function renew({ client, clock }: Served, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted) {
+    const asked = client.read("/version", { timeoutMs: 8_000, retry: false, signal: stop });
+    const pause = await asked.then(
+      () => 10_000,
+      () => 1_000,
+    );
+    await clock.sleep(pause, stop).catch(() => undefined);
+  }
+}
+
+test("an API server that hangs as a whole is told within a minute, and followed when it answers again", async (t) => {
+  const served = await serve(t);
+  const { server, clock, reflector, until, put, rows } = served;
+  await until(() => server.watches.size === 1);
+  const stop = new AbortController();
+  const renewing = renew(served, stop.signal);
+  await clock.advance(20_000);
+  const [watch] = server.watches;
+  watch?.silence();
+  server.faults.add({ kind: "hang" }, () => true, Number.POSITIVE_INFINITY);
+  const began = clock.monotonicMs();
+  await until(() => reflector.status().stale !== null, 250);
+  t.is(reflector.status().stale?.code, "KUBE_SILENT");
+  const afterMs = clock.monotonicMs() - began;
+  t.true(afterMs < 45_000, `${afterMs}`);
+  server.faults.clear();
+  await until(() => reflector.status().stale === null, 250);
+  await put("a", "1");
+  await until(() => rows.has("default/a"), 250);
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+  stop.abort();
+  await renewing;
+});
+
+test("one of several servers hangs, and the next answers: its watches are asked for again, and nobody is told", async (t) => {
+  const served = await serve(t);
+  const { server, clock, until, put, rows, heard } = served;
+  await until(() => server.watches.size === 1);
+  const stop = new AbortController();
+  const renewing = renew(served, stop.signal);
+  await clock.advance(20_000);
+  const [watch] = server.watches;
+  watch?.silence();
+  await put("a", "1");
+  server.faults.add({ kind: "hang" }, ({ path }) => path.startsWith("/version"), 1);
+  const began = clock.monotonicMs();
+  await until(() => rows.has("default/a"), 250);
+  const afterMs = clock.monotonicMs() - began;
+  t.true(afterMs < 45_000, `${afterMs}`);
+  t.deepEqual(heard, ["fresh"]);
+  stop.abort();
+  await renewing;
 });
 
 test("a watch whose version is too old: listed anew, and what went meanwhile is gone", async (t) => {

@@ -1,0 +1,108 @@
+/**
+ * What requests tell about the watches that say nothing. A quiet watch and one whose server has stopped look alike, and TCP keep-alive is
+ * answered by the kernel of a machine whose server hangs. But an agent asks for something each ten seconds, its Lease: whether that is
+ * answered says how it stands with the rest, and costs no request.
+ *
+ *   two requests one after the other are not answered, and nothing else was heard since the first was sent:
+ *       the API server as a whole says nothing. Every watch ends with KUBE_SILENT.
+ *   a request is answered after others were not:
+ *       what hung may be one of several servers behind one address. A watch that has said nothing since the first of these was sent is asked for
+ *       again (KUBE_DOUBT) unless it speaks first; not all at once, and not again and again, since a server that is late may be a busy one.
+ *
+ * A request is not answered when its time is over. One that is refused or breaks off is: the peer's kernel told so, and tells the watches too.
+ */
+import type { Clock, Timer } from "../lib/clock.ts";
+import { KubeConnectionError } from "./errors.ts";
+
+/** ms within which watches in doubt are asked for again, and ms until there may be doubts again. */
+const spreadMs = 15_000;
+const restMs = 300_000;
+
+interface Followed {
+  /** Monotonic ms. */
+  heardAt: number;
+  doubt: Timer | null;
+  readonly give: (error: KubeConnectionError) => void;
+}
+
+/** A watch, as its stream tells of it. */
+export interface FollowedWatch {
+  heard(): void;
+  ended(): void;
+}
+
+export class Pulse {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #watches = new Set<Followed>();
+  /** Of anything, monotonic ms. */
+  #heardAt = Number.NEGATIVE_INFINITY;
+  /** Requests without an answer, none of which was answered since: when the first was sent, and when the last was sent and given up. */
+  #missed: { readonly since: number; readonly sentAt: number; readonly gaveUpAt: number } | null = null;
+  #doubtedAt = Number.NEGATIVE_INFINITY;
+
+  /** @param random 0..1 */
+  constructor(clock: Clock, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** @param give ends it with that error */
+  follow(give: (error: KubeConnectionError) => void): FollowedWatch {
+    const watch: Followed = { heardAt: this.#clock.monotonicMs(), doubt: null, give };
+    this.#watches.add(watch);
+    return {
+      heard: () => {
+        this.#heardAt = watch.heardAt = this.#clock.monotonicMs();
+        watch.doubt?.cancel();
+        watch.doubt = null;
+      },
+      ended: () => {
+        watch.doubt?.cancel();
+        this.#watches.delete(watch);
+      },
+    };
+  }
+
+  /** A request, or a watch that was asked for, is answered by whatever. @param server its address */
+  answered(server: string): void {
+    const now = this.#clock.monotonicMs();
+    this.#heardAt = now;
+    const missed = this.#missed;
+    this.#missed = null;
+    if (missed === null || now - this.#doubtedAt < restMs) return;
+    this.#doubtedAt = now;
+    for (const watch of this.#watches) {
+      if (watch.heardAt > missed.since || watch.doubt !== null) continue;
+      watch.doubt = this.#clock.setTimer(this.#random() * spreadMs, () => watch.give(doubt(server)));
+    }
+  }
+
+  /** @param sentAt monotonic ms */
+  unanswered(server: string, sentAt: number): void {
+    const before = this.#missed;
+    this.#missed = { since: before?.since ?? sentAt, sentAt, gaveUpAt: this.#clock.monotonicMs() };
+    // Those that were under way together are one piece of news.
+    if (before === null || sentAt < before.gaveUpAt || this.#heardAt >= before.sentAt) return;
+    const seconds = Math.round((this.#clock.monotonicMs() - before.since) / 1_000);
+    for (const watch of [...this.#watches]) watch.give(silent(server, seconds));
+  }
+}
+
+function silent(server: string, seconds: number): KubeConnectionError {
+  return new KubeConnectionError({
+    code: "KUBE_SILENT",
+    object: server,
+    message: `the API server is connected and answers nothing, for ${seconds} s now`,
+    remedy: "see whether it hangs or is overloaded; what was known before stays in force",
+  });
+}
+
+function doubt(server: string): KubeConnectionError {
+  return new KubeConnectionError({
+    code: "KUBE_DOUBT",
+    object: server,
+    message: "a watch has said nothing since requests were not answered",
+    remedy: "it is asked for again by itself",
+  });
+}
