@@ -13,6 +13,7 @@
 #include "../lib/renaming_icmp.h"
 #include "../lib/renaming_port.h"
 #include "../lib/service.h"
+#include "../lib/source_range.h"
 
 /* The address under which this node's packets leave for context->renaming.destination becomes the source. False: they cannot. */
 static __always_inline bool take_own_address(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -125,7 +126,7 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 			return NULL;
 		return enter_renamed(skb, context, v6);
 	}
-	service = has_ports(packet->protocol) ? find_service(packet, SCOPE_OUTSIDE, v6) : NULL;
+	service = has_ports(packet->protocol) ? find_served(context, v6) : NULL;
 	if (!service)
 		return NULL;
 	directly = service->flags & SERVICE_DSR;

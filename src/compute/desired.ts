@@ -3,7 +3,7 @@
  * Keys identify entries over time, so that a reconciler can compare. Same tables in, same desired state out, in any order.
  */
 import type { Address, Prefix } from "../model/ip.ts";
-import type { LocalEndpointRow, UplinkRow } from "../model/tables.ts";
+import type { LocalEndpointRow, SourceRanges, UplinkRow } from "../model/tables.ts";
 
 export interface DesiredIdentity {
   readonly address: Address;
@@ -79,6 +79,8 @@ export interface DesiredFrontend {
   readonly backends: readonly { readonly address: Address; readonly port: number }[];
   /** Who serves clients outside, who come by an uplink. Not set: it is not translated for them. */
   readonly outside?: readonly { readonly address: Address; readonly port: number }[];
+  /** Which clients outside may use it; prefixes of the address's family, none of them twice. Not set: all. */
+  readonly sources?: SourceRanges;
   /** Of those that get no new connections the ones that still serve: as they end, or for other nodes. Not set: none. */
   readonly others?: readonly { readonly address: Address; readonly port: number }[];
   /** "namespace/name:port". */

@@ -287,11 +287,14 @@ export class Datapath {
       ...identities.tables,
       ...native.tables,
       ...services.tables,
+      ...services.sourceRanges.tables,
     ]) {
       entries.set(table.map.name, table.actual.size);
     }
     for (const name of policyMaps) entries.set(name, sets.entries(name));
     entries.set("service_backend", services.backendSlots);
+    entries.set("source_range4", services.sourceRanges.entries(4));
+    entries.set("source_range6", services.sourceRanges.entries(6));
     return (Object.keys(mapLayouts) as MapName[]).map((name) => ({
       name,
       entries: entries.get(name) ?? null,

@@ -1,7 +1,8 @@
 /**
  * Services in the kernel: service4/6 (address, port, protocol, kind of client -> table) and service_backend (table, slot -> backend). All entries are ours. A
  * change of backends fills a new table under a fresh id, switches the service with one write, and removes the old table last, so a
- * reader never sees half of a table. A service without backends has table 0.
+ * reader never sees half of a table. A service without backends has table 0. Which clients outside may use it (`source-ranges.ts`) is there
+ * before the service says that it is not for all, and goes after that.
  *
  * A restarted agent reads all of it and keeps the id of a table whose content is still wanted, so that clients' choices, which conntrack
  * keeps under that id, stay. While the agent is away services go on as they are; a half-written table is used by nobody and removed.
@@ -33,6 +34,7 @@ import {
   writeEntries,
 } from "./map-table.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
+import { type Restricted, SourceRangeReconciler } from "./source-ranges.ts";
 
 /** What a frontend needs in the kernel, but for the number of its table. */
 interface Encoded {
@@ -43,6 +45,8 @@ interface Encoded {
   readonly count: number;
   readonly flags: number;
   readonly affinitySeconds: number;
+  /** Of clients outside those who may use it; null: all. */
+  readonly sources: Restricted["sources"] | null;
 }
 
 /** A table that is to be written under an id of its own. */
@@ -60,6 +64,7 @@ export class ServiceReconciler {
   readonly #native: MapNative;
   readonly #backends: MapInfo;
   readonly #frontends: { readonly 4: MapTable; readonly 6: MapTable };
+  readonly sourceRanges: SourceRangeReconciler;
   /** Table id -> slots end to end, as they are in the kernel. */
   readonly #tables = new Map<number, Buffer>();
   readonly #encoded = new WeakMap<DesiredFrontend, readonly Encoded[]>();
@@ -74,6 +79,7 @@ export class ServiceReconciler {
       4: new MapTable(native, map("service4"), this.counters, frontendText),
       6: new MapTable(native, map("service6"), this.counters, frontendText),
     };
+    this.sourceRanges = new SourceRangeReconciler(native, map, this.counters, frontendText);
   }
 
   get tables(): readonly MapTable[] {
@@ -92,6 +98,7 @@ export class ServiceReconciler {
   /** @returns how many entries and tables were not as they were believed to be */
   async read(): Promise<number> {
     let differing = (await this.#frontends[4].read()) + (await this.#frontends[6].read());
+    differing += await this.sourceRanges.read();
     const slots = new Map<number, Map<number, Buffer>>();
     for (const [index, { key, value }] of (await readEntries(this.#native, this.#backends)).entries()) {
       if (index % sliceEntries === sliceEntries - 1) await setImmediate();
@@ -148,20 +155,22 @@ export class ServiceReconciler {
       if (kept === null) fresh.push({ id: this.#next++, encoded });
       else ids.set(encoded, kept);
     }
-    const failures: EntryFailure[] = [...(await this.#writeTables(fresh, ids))];
+    const failures: EntryFailure[] = [...(await this.sourceRanges.write(restrictedOf(wanted.values())))];
+    failures.push(...(await this.#writeTables(fresh, ids)));
 
     const entries = { 4: new Map<string, Buffer>(), 6: new Map<string, Buffer>() };
     for (const encoded of wanted.values()) {
       const id = ids.get(encoded);
       const before = this.#frontends[encoded.family].actual.get(encoded.key);
       if (id !== undefined) entries[encoded.family].set(encoded.key, serviceValue(encoded, id));
-      // Its new table found no room: it goes on with the one that it has.
-      else if (before !== undefined) entries[encoded.family].set(encoded.key, before);
+      // Its new table found no room: it goes on with the one that it has, for those who may use it now.
+      else if (before !== undefined) entries[encoded.family].set(encoded.key, restrictedAs(before, encoded));
     }
     for (const family of [4, 6] as const) {
       this.#frontends[family].replaceDesired(entries[family]);
       failures.push(...(await this.#frontends[family].sync()));
     }
+    failures.push(...(await this.sourceRanges.remove()));
     return { failures, removed: await this.#removeUnused() };
   }
 
@@ -249,7 +258,7 @@ export class ServiceReconciler {
 }
 
 function encode(
-  { address, port, protocol, external, affinitySeconds }: DesiredFrontend,
+  { address, port, protocol, external, affinitySeconds, sources }: DesiredFrontend,
   scope: number,
   backends: DesiredFrontend["backends"],
 ): Encoded {
@@ -268,9 +277,24 @@ function encode(
     key: keyText(key),
     table,
     count: backends.length,
-    flags: (external ? ServiceFlags.external : 0) | (affinitySeconds === null ? 0 : ServiceFlags.affinity),
+    flags:
+      (external ? ServiceFlags.external : 0) |
+      (affinitySeconds === null ? 0 : ServiceFlags.affinity) |
+      (scope === ServiceScope.outside && sources !== undefined ? ServiceFlags.ranges : 0),
     affinitySeconds: affinitySeconds ?? 0,
+    sources: scope === ServiceScope.outside ? (sources ?? null) : null,
   };
+}
+
+function restrictedOf(encoded: Iterable<Encoded>): readonly Restricted[] {
+  const restricted: Restricted[] = [];
+  for (const { family, key, sources } of encoded) if (sources !== null) restricted.push({ family, key, sources });
+  return restricted;
+}
+
+function restrictedAs(value: Buffer, { flags }: Encoded): Buffer {
+  const before = service.decode(value);
+  return service.encode({ ...before, flags: (before.flags & ~ServiceFlags.ranges) | (flags & ServiceFlags.ranges) });
 }
 
 function serviceValue({ count, flags, affinitySeconds }: Encoded, id: number): Buffer {

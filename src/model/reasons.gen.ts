@@ -29,6 +29,7 @@ export const reasons = [
   { number: 17, name: "unmanagedAddress", text: "an address of this node's pod CIDR that no pod has" },
   { number: 18, name: "natFull", text: "no port, or no room, for a flow that needs another source" },
   { number: 19, name: "tooLarge", text: "larger than the way to the backend takes" },
+  { number: 20, name: "sourceRange", text: "the service is not for clients of this address" },
 ] as const satisfies readonly Reason[];
 
 export type ReasonName = (typeof reasons)[number]["name"];

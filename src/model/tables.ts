@@ -73,9 +73,17 @@ export interface ServiceRow {
   readonly externalTrafficPolicy: "Cluster" | "Local";
   /** Port of every node at which a load balancer asks whether a backend is there; null: nobody asks. */
   readonly healthCheckNodePort: number | null;
-  /** Only some clients outside may use its load balancer's addresses (loadBalancerSourceRanges). */
-  readonly restricted: boolean;
+  /** Which clients outside may use its load balancer's addresses (loadBalancerSourceRanges); null: all. */
+  readonly sourceRanges: SourceRanges | null;
+  /** Of the kinds of address that its type brings those that it is to have (service.cilium.io/type). Not set: all. */
+  readonly exposed?: readonly ("ClusterIP" | "NodePort" | "LoadBalancer")[];
   readonly labels: Labels;
+}
+
+export interface SourceRanges {
+  /** allow: those of the prefixes alone; deny: all but those. */
+  readonly policy: "allow" | "deny";
+  readonly prefixes: readonly Prefix[];
 }
 
 export interface EndpointSliceRow {

@@ -92,6 +92,12 @@ export const ServiceFlags = {
   external: 2,
   hashed: 4,
   dsr: 8,
+  ranges: 16,
+} as const;
+
+/** enum source_rule_flags */
+export const SourceRuleFlags = {
+  deny: 1,
 } as const;
 
 /** enum affinity_client */
@@ -1039,6 +1045,81 @@ export const sockReverse: Codec<SockReverse> = makeCodec(
   }),
 );
 
+/** struct source_range4_key, 12 bytes. */
+export interface SourceRange4Key {
+  readonly prefixlen: number;
+  readonly list: number;
+  readonly address: number;
+}
+export const sourceRange4Key: Codec<SourceRange4Key> = makeCodec(
+  "source_range4_key",
+  12,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.prefixlen, offset);
+    buffer.writeUInt32BE(value.list, offset + 4);
+    buffer.writeUInt32BE(value.address, offset + 8);
+  },
+  (buffer, offset) => ({
+    prefixlen: buffer.readUInt32LE(offset),
+    list: buffer.readUInt32BE(offset + 4),
+    address: buffer.readUInt32BE(offset + 8),
+  }),
+);
+
+/** struct source_range, 4 bytes. */
+export interface SourceRange {
+  readonly listed: number;
+}
+export const sourceRange: Codec<SourceRange> = makeCodec(
+  "source_range",
+  4,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.listed, offset);
+  },
+  (buffer, offset) => ({
+    listed: buffer.readUInt32LE(offset),
+  }),
+);
+
+/** struct source_range6_key, 24 bytes. */
+export interface SourceRange6Key {
+  readonly prefixlen: number;
+  readonly list: number;
+  readonly address: Uint8Array;
+}
+export const sourceRange6Key: Codec<SourceRange6Key> = makeCodec(
+  "source_range6_key",
+  24,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.prefixlen, offset);
+    buffer.writeUInt32BE(value.list, offset + 4);
+    putBytes(buffer, offset + 8, value.address, 16, "source_range6_key.address");
+  },
+  (buffer, offset) => ({
+    prefixlen: buffer.readUInt32LE(offset),
+    list: buffer.readUInt32BE(offset + 4),
+    address: takeBytes(buffer, offset + 8, 16),
+  }),
+);
+
+/** struct source_rule, 8 bytes. */
+export interface SourceRule {
+  readonly list: number;
+  readonly flags: number;
+}
+export const sourceRule: Codec<SourceRule> = makeCodec(
+  "source_rule",
+  8,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.list, offset);
+    buffer.writeUInt32LE(value.flags, offset + 4);
+  },
+  (buffer, offset) => ({
+    list: buffer.readUInt32LE(offset),
+    flags: buffer.readUInt32LE(offset + 4),
+  }),
+);
+
 /** struct event, 80 bytes. */
 export interface Event {
   readonly time: bigint;
@@ -1470,7 +1551,7 @@ export const mapLayouts = {
     layout: {
       type: 6,
       flags: 0,
-      maxEntries: 40,
+      maxEntries: 42,
       keySize: 4,
       valueSize: 16,
       keyType: "unsigned int",
@@ -1775,6 +1856,86 @@ export const mapLayouts = {
         { of: "value", name: "address", offsetBits: 0, sizeBits: 128 },
         { of: "value", name: "port", offsetBits: 128, sizeBits: 16 },
         { of: "value", name: "pad", offsetBits: 144, sizeBits: 16 },
+      ],
+    } as MapLayout,
+  },
+  source_range4: {
+    key: sourceRange4Key,
+    value: sourceRange,
+    layout: {
+      type: 11,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 12,
+      valueSize: 4,
+      keyType: "source_range4_key",
+      valueType: "source_range",
+      members: [
+        { of: "key", name: "prefixlen", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "list", offsetBits: 32, sizeBits: 32 },
+        { of: "key", name: "address", offsetBits: 64, sizeBits: 32 },
+        { of: "value", name: "listed", offsetBits: 0, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  source_range6: {
+    key: sourceRange6Key,
+    value: sourceRange,
+    layout: {
+      type: 11,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 24,
+      valueSize: 4,
+      keyType: "source_range6_key",
+      valueType: "source_range",
+      members: [
+        { of: "key", name: "prefixlen", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "list", offsetBits: 32, sizeBits: 32 },
+        { of: "key", name: "address", offsetBits: 64, sizeBits: 128 },
+        { of: "value", name: "listed", offsetBits: 0, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  source_rule4: {
+    key: service4Key,
+    value: sourceRule,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 8,
+      valueSize: 8,
+      keyType: "service4_key",
+      valueType: "source_rule",
+      members: [
+        { of: "key", name: "address", offsetBits: 0, sizeBits: 32 },
+        { of: "key", name: "port", offsetBits: 32, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 48, sizeBits: 8 },
+        { of: "key", name: "scope", offsetBits: 56, sizeBits: 8 },
+        { of: "value", name: "list", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "flags", offsetBits: 32, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  source_rule6: {
+    key: service6Key,
+    value: sourceRule,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 20,
+      valueSize: 8,
+      keyType: "service6_key",
+      valueType: "source_rule",
+      members: [
+        { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
+        { of: "key", name: "port", offsetBits: 128, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 144, sizeBits: 8 },
+        { of: "key", name: "scope", offsetBits: 152, sizeBits: 8 },
+        { of: "value", name: "list", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "flags", offsetBits: 32, sizeBits: 32 },
       ],
     } as MapLayout,
   },

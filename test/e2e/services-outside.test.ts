@@ -153,3 +153,48 @@ test("policy of the pods decides who outside may use a service", (t) =>
       t.is(await fetchFrom(lab, "external/client", await podAddress(lab, "default/a"), 9000, 1), null);
     },
   ));
+
+test("a load balancer's address is for clients of its source ranges, its node ports for all", (t) =>
+  withLab(
+    t,
+    { nodes: 1, externals: ["client", "stranger"], objects: [backend("a", "node-1"), service("Local")] },
+    async (lab) => {
+      await settled(lab);
+      await announce(lab, "node-1");
+      const own = async (family: "-4" | "-6") => {
+        const { stdout } = await lab.exec("external/client", ["ip", family, "-br", "addr", "show", "scope", "global"]);
+        return `${/(\S+)\/\d+/.exec(stdout)?.[1] ?? "none"}/${family === "-4" ? 32 : 128}`;
+      };
+      const limited = service("Local");
+      const ranges = [await own("-4"), await own("-6")];
+      const apply = async (fields: object, annotations: object = {}) => {
+        const { metadata, spec } = limited;
+        await lab.applyObjects([{ ...limited, metadata: { ...metadata, annotations }, spec: { ...spec, ...fields } }]);
+        await settled(lab);
+      };
+      const reach = async (from: string) => {
+        const { ipv4 } = lab.node("node-1");
+        const seen: string[] = [];
+        for (const [name, address, port] of [
+          ["v4", vips[0], 80],
+          ["v6", vips[1], 80],
+          ["node port", ipv4, 30080],
+        ] as const)
+          if ((await fetchFrom(lab, from, address, port, 1)) !== null) seen.push(name);
+        return seen.join(", ");
+      };
+      await apply({ loadBalancerSourceRanges: ranges });
+      t.is(await reach("external/client"), "v4, v6, node port");
+      t.is(await reach("external/stranger"), "node port");
+      await apply({ loadBalancerSourceRanges: ranges }, { "service.cilium.io/src-ranges-policy": "deny" });
+      t.is(await reach("external/client"), "node port");
+      t.is(await reach("external/stranger"), "v4, v6, node port");
+      await apply({ loadBalancerSourceRanges: [ranges[0]] });
+      t.is(await reach("external/client"), "v4, node port", "no range of IPv6");
+      const { problems, drops } = await agentStatus(lab, "node-1");
+      t.true(problems.some(({ message }) => message.includes("all ranges are of IPv4")));
+      t.true(drops.some(({ reason }) => reason === "the service is not for clients of this address"));
+      await apply({});
+      t.is(await reach("external/stranger"), "v4, v6, node port");
+    },
+  ));

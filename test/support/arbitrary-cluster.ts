@@ -128,7 +128,7 @@ export const serviceRow: fc.Arbitrary<ServiceRow> = fc
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
     healthCheckNodePort: null,
-    restricted: false,
+    sourceRanges: null,
     labels: labels as Record<string, string>,
   }));
 

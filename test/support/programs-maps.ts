@@ -12,6 +12,7 @@ import {
   SERVICE_MAGLEV_SHIFT,
   ServiceFlags,
   ServiceScope,
+  SourceRuleFlags,
 } from "../../src/native/layouts.gen.ts";
 import { bytesOf, isIpv6 } from "./packets.ts";
 
@@ -185,6 +186,33 @@ export interface TestService {
   readonly maglev?: readonly number[];
   /** Backends on other nodes answer clients themselves. */
   readonly dsr?: boolean;
+  /** It is for some clients outside alone: see `putSources`. */
+  readonly restricted?: boolean;
+}
+
+/** Who outside may use a service: by a list, which is there under its number once it has a prefix. */
+export interface TestSources {
+  readonly list: number;
+  readonly deny?: boolean;
+  readonly prefixes: readonly string[];
+}
+
+export function putSources(
+  maps: Maps,
+  at: Pick<TestService, "address" | "port" | "protocol">,
+  sources: TestSources,
+): void {
+  const { list, deny = false, prefixes } = sources;
+  const place = { port: at.port, protocol: at.protocol, scope: ServiceScope.outside };
+  const rule = { list, flags: deny ? SourceRuleFlags.deny : 0 };
+  if (isIpv6(at.address)) maps.put("source_rule6", { address: bytesOf(at.address), ...place }, rule);
+  else maps.put("source_rule4", { address: ipv4Number(at.address), ...place }, rule);
+  for (const text of prefixes) {
+    const [address = "", length = "0"] = text.split("/");
+    const prefixlen = 32 + Number(length);
+    if (isIpv6(address)) maps.put("source_range6", { prefixlen, list, address: bytesOf(address) }, { listed: 1 });
+    else maps.put("source_range4", { prefixlen, list, address: ipv4Number(address) }, { listed: 1 });
+  }
 }
 
 export function putService(maps: Maps, service: TestService): void {
@@ -199,7 +227,11 @@ export function putService(maps: Maps, service: TestService): void {
   const value = {
     id: service.id,
     backends: service.backends.length,
-    flags: hashed | affine | (service.dsr === true ? ServiceFlags.dsr : 0),
+    flags:
+      hashed |
+      affine |
+      (service.dsr === true ? ServiceFlags.dsr : 0) |
+      (service.restricted === true ? ServiceFlags.ranges : 0),
     affinitySeconds: service.affinitySeconds ?? 0,
   };
   if (isIpv6(service.address)) maps.put("service6", { address: bytesOf(service.address), ...place }, value);

@@ -18,6 +18,7 @@
 #define LIMIT_SERVICES 65536
 #define LIMIT_BACKENDS 262144
 #define LIMIT_MAGLEV 262144	/* chunks of 128 bytes */
+#define LIMIT_SOURCE_RANGES 65536 /* per family; equal lists of services count once */
 #define LIMIT_AFFINITY 65536
 #define LIMIT_SOCK_REVERSE 131072
 #define LIMIT_NAT4 262144	/* two a flow */

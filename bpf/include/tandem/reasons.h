@@ -25,6 +25,7 @@ enum reason {
 	REASON_UNMANAGED_ADDRESS = 17, /* an address of this node's pod CIDR that no pod has */
 	REASON_NAT_FULL = 18,	       /* no port, or no room, for a flow that needs another source */
 	REASON_TOO_LARGE = 19,	       /* larger than the way to the backend takes */
+	REASON_SOURCE_RANGE = 20,      /* the service is not for clients of this address */
 	REASON_COUNT,
 };
 

@@ -306,6 +306,7 @@ enum service_flags {
 	SERVICE_EXTERNAL = 1 << 1, /* an address that clients outside may use too */
 	SERVICE_HASHED = 1 << 2,   /* a hash of the client chooses the backend; else chance does */
 	SERVICE_DSR = 1 << 3,      /* backends on other nodes answer clients outside themselves */
+	SERVICE_RANGES = 1 << 4,   /* only some of them: source_rule says which; nobody, if it says nothing */
 };
 
 /* flags >> 8: slots of the service's table in maglev; 0: it has none there, and hashes are spread over its backends as they are */
@@ -348,6 +349,38 @@ struct maglev_chunk {
 	__u8 slots[MAGLEV_CHUNK]; /* slots of service_backend */
 };
 ASSERT_SIZE(struct maglev_chunk, 128);
+
+/* source_rule4/6: a frontend for clients outside -> who of them may use it. Keyed as service4/6, so that one write changes list and meaning
+ * together; many frontends share a list. */
+enum source_rule_flags {
+	SOURCE_RULE_DENY = 1 << 0, /* all but those of the list; else those alone */
+};
+
+struct source_rule {
+	__u32 list;  /* of source_range */
+	__u32 flags; /* enum source_rule_flags */
+};
+ASSERT_SIZE(struct source_rule, 8);
+
+/* source_range4/6 (LPM): what is there under the number of a list is in the list. prefixlen counts the number too. */
+struct source_range4_key {
+	__u32 prefixlen; /* 32-64 */
+	__be32 list;	 /* big endian, as LPM compares bytes; any fixed order would do */
+	__be32 address;
+};
+ASSERT_SIZE(struct source_range4_key, 12);
+
+struct source_range6_key {
+	__u32 prefixlen; /* 32-160 */
+	__be32 list;
+	struct address address;
+};
+ASSERT_SIZE(struct source_range6_key, 24);
+
+struct source_range {
+	__u32 listed; /* 1 */
+};
+ASSERT_SIZE(struct source_range, 4);
 
 enum affinity_client {
 	AFFINITY_ADDRESS = 0, /* an address, per packet */

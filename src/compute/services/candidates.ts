@@ -3,10 +3,11 @@
  * services meet (`frontend-table.ts`).
  */
 import type { Address } from "../../model/ip.ts";
-import type { Problem, Severity } from "../../model/status.ts";
+import type { Problem } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
 import type { Backend, BackendsOf, Chosen, Locality } from "./backends.ts";
+import { checkSourceRanges, type Report, sourcesOf } from "./source-ranges.ts";
 
 const protocolNumbers: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
 
@@ -50,8 +51,9 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
   if (service.type === "ExternalName" || service.clusterIps.length === 0) return noCandidates;
   const key = `${service.namespace}/${service.name}`;
   const problems: Problem[] = [];
-  const report = (severity: Severity, code: string, field: string, message: string, remedy: string) =>
+  const report: Report = (severity, code, field, message, remedy) => {
     problems.push({ code, severity, object: `Service ${key}`, field, message, remedy });
+  };
   const ports = distinctPorts(service, report);
   const candidates = new Map<string, Candidate>();
   const add = (kind: Candidate["kind"], address: Address, port: ServicePort, number: number) => {
@@ -65,6 +67,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
     const chosen = backendsOf(port, address.family, policy);
     const { backends, others } = chosen;
     const outside = outsideOf(service, kind, chosen);
+    const sources = kind === "loadBalancer" ? sourcesOf(service, address.family) : undefined;
     const frontend: DesiredFrontend = {
       address,
       port: number,
@@ -74,11 +77,12 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       backends,
       ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
+      ...(sources !== undefined && { sources }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });
   };
-  for (const address of service.clusterIps) {
+  for (const address of exposes(service, "ClusterIP") ? service.clusterIps : []) {
     const node = nodes.nodeOf.get(address.text);
     if (node === undefined) for (const port of ports) add("clusterIPs", address, port, port.port);
     else {
@@ -87,7 +91,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
     }
   }
   const outside: readonly (readonly [Candidate["kind"], readonly Address[]])[] = [
-    ["loadBalancer", service.type === "LoadBalancer" ? service.loadBalancerIps : []],
+    ["loadBalancer", exposes(service, "LoadBalancer") ? service.loadBalancerIps : []],
     ["externalIPs", service.externalIps],
   ];
   for (const [kind, addresses] of outside) {
@@ -108,12 +112,8 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       for (const port of ports) add(kind, address, port, port.port);
     }
   }
-  if (service.restricted && service.type === "LoadBalancer") {
-    const message = "clients outside are not served by this node: which of them may be is not enforced here";
-    const remedy = "remove it and restrict clients by a policy of the pods, or leave the service to kube-proxy";
-    report("warning", "SERVICE_SOURCE_RANGES", "spec.loadBalancerSourceRanges", message, remedy);
-  }
-  if (service.type === "NodePort" || service.type === "LoadBalancer") {
+  if (exposes(service, "LoadBalancer")) checkSourceRanges(service, report);
+  if (exposes(service, "NodePort")) {
     const families = new Set(service.clusterIps.map(({ family }) => family));
     for (const address of nodes.own) {
       if (!families.has(address.family)) continue;
@@ -122,6 +122,12 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
   }
   const all = [...candidates.values()];
   return { candidates: all, problems, healthCheck: healthCheckOf(service, all) };
+}
+
+/** Its type brings addresses of this kind, and nobody said that it is to have others alone. */
+function exposes({ type, exposed }: ServiceRow, kind: "ClusterIP" | "NodePort" | "LoadBalancer"): boolean {
+  const brought = kind === "ClusterIP" || type === "LoadBalancer" || type === kind;
+  return brought && (exposed?.includes(kind) ?? true);
 }
 
 function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): DesiredHealthCheck | null {
@@ -139,7 +145,7 @@ function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): D
  * answers; Local where nobody is here drops it, as whoever announces the address from here has been told (kube-proxy does the same).
  */
 function outsideOf(service: ServiceRow, kind: Candidate["kind"], chosen: Chosen): readonly Backend[] | null {
-  if (kind === "clusterIPs" || (kind === "loadBalancer" && service.restricted)) return null;
+  if (kind === "clusterIPs") return null;
   if (service.externalTrafficPolicy === "Local") return chosen.local;
   return chosen.everywhere.length > 0 ? chosen.everywhere : null;
 }
@@ -153,10 +159,7 @@ function fieldOf(kind: Candidate["kind"]): string {
   return kind === "nodePort" ? "spec.ports" : `spec.${kind}`;
 }
 
-function distinctPorts(
-  service: ServiceRow,
-  report: (severity: Severity, code: string, field: string, message: string, remedy: string) => void,
-): readonly ServicePort[] {
+function distinctPorts(service: ServiceRow, report: Report): readonly ServicePort[] {
   const seen = new Set<string>();
   return service.ports.filter(({ port, protocol }, i) => {
     const text = `${port}/${protocol}`;

@@ -1,6 +1,8 @@
 /** Services as rows. */
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { Metadata } from "./read-metadata.ts";
+import { annotationsOf, checkCiliumAnnotations, readExposure } from "./read-service-annotations.ts";
+import { readSourceRanges } from "./read-source-ranges.ts";
 import {
   at,
   type Fields,
@@ -50,7 +52,6 @@ const ingressFields: ReadonlySet<string> = new Set(["hostname", "ip", "ipMode", 
 const affinityConfig: ReadonlySet<string> = new Set(["clientIP"]);
 const clientConfig: ReadonlySet<string> = new Set(["timeoutSeconds"]);
 
-const sourceRangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] as const;
 /** RFC 6335 section 5.1, as Kubernetes demands it of target ports: at least one letter. */
 const portName = /^(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
@@ -67,6 +68,9 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     warn(at(specPlace, "ports"), "SERVICE_PORT_NAME", message, "give each port a name");
   }
   const selector = readLabels(spec.selector, at(specPlace, "selector"));
+  const annotations = annotationsOf(object, place);
+  checkCiliumAnnotations(annotations);
+  const exposed = readExposure(annotations);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -92,7 +96,8 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     ),
     // 0 is how Go's clients write that there is none.
     healthCheckNodePort: readPort(spec.healthCheckNodePort || null, at(specPlace, "healthCheckNodePort")),
-    restricted: isRestricted(object, spec, place),
+    sourceRanges: readSourceRanges(spec, annotations, specPlace),
+    ...(exposed !== undefined && { exposed }),
     labels: metadata.labels,
   };
 }
@@ -148,16 +153,6 @@ function readLoadBalancerIps(object: Fields, spec: Fields, place: Place): Servic
   });
   const wanted = readAddress(spec.loadBalancerIP || null, at(at(place, "spec"), "loadBalancerIP"));
   return given.length > 0 || wanted === null ? given : [wanted];
-}
-
-/** By the field or, as kube-proxy takes it where that is empty, by the annotation. What cannot be understood is no leave for everybody. */
-function isRestricted(object: Fields, spec: Fields, place: Place): boolean {
-  const metadataPlace = at(place, "metadata");
-  const { annotations } = readFields(object.metadata, metadataPlace, null);
-  const given = readFields(annotations, at(metadataPlace, "annotations"), null)[sourceRangesAnnotation];
-  const ranges = spec.loadBalancerSourceRanges;
-  const byField = Array.isArray(ranges) ? ranges.length > 0 : !isAbsent(ranges);
-  return byField || (!isAbsent(given) && given !== "");
 }
 
 function readAffinity(spec: Fields, place: Place): number | null {

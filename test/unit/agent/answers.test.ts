@@ -177,7 +177,7 @@ function tables(): TableStore {
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
     healthCheckNodePort: null,
-    restricted: false,
+    sourceRanges: null,
     labels: {},
   });
   return store;

@@ -31,7 +31,7 @@ test("an address that only this node's devices have is the node; a Node object o
           internalTrafficPolicy: "Cluster",
           externalTrafficPolicy: "Cluster",
           healthCheckNodePort: null,
-          restricted: false,
+          sourceRanges: null,
           labels: {},
         },
       ],

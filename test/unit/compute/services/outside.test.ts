@@ -1,6 +1,7 @@
 /** Who serves clients outside that come to this node, by which addresses of a service. */
 import test from "ava";
 import { computeFrontends } from "../../../../src/compute/services/index.ts";
+import { parsePrefix } from "../../../../src/model/ip.ts";
 import type { EndpointSliceRow, ServiceRow } from "../../../../src/model/tables.ts";
 import { address, endpoint, node, pod, service, servicePort, slice, tables } from "./support.ts";
 
@@ -101,14 +102,69 @@ test("of two services that name one port for it the first by name has it", (t) =
   );
 });
 
-test("source ranges, which nobody enforces here, keep the load balancer's addresses closed, and it is told", (t) => {
+const ranges = (policy: "allow" | "deny", ...texts: readonly string[]): Partial<ServiceRow> => ({
+  ...public_,
+  clusterIps: [address("10.96.0.1"), address("fd00:96::1")],
+  loadBalancerIps: [address("198.51.100.1"), address("2001:db8:1::1")],
+  sourceRanges: { policy, prefixes: texts.flatMap((text) => parsePrefix(text) ?? []) },
+});
+
+/** "address: policy prefixes" of what is not for all, and what is told. */
+function restricted(fields: Partial<ServiceRow>): {
+  readonly sources: readonly string[];
+  readonly told: readonly string[];
+} {
   const rows = tables({
-    services: [service("web", { ...public_, restricted: true })],
+    services: [service("web", fields)],
     nodes,
     endpointSlices: [slice("s", [endpoint("10.1.0.1", here)])],
   });
   const { frontends, problems } = computeFrontends(rows, options);
-  const open = frontends.flatMap(({ address: { text }, outside }) => (outside === undefined ? [] : [text]));
-  t.deepEqual(open, ["172.18.0.1", "192.0.2.1"]);
-  t.like(problems[0], { code: "SERVICE_SOURCE_RANGES", field: "spec.loadBalancerSourceRanges" });
+  return {
+    sources: frontends.flatMap(({ address: { text }, sources }) =>
+      sources === undefined
+        ? []
+        : [`${text}: ${sources.policy} ${sources.prefixes.map((each) => each.text).join(" ")}`],
+    ),
+    told: problems.map(({ code, severity, message }) => `${severity} ${code} ${message}`),
+  };
+}
+
+test("source ranges are of the load balancer's addresses alone, each family for itself, sorted and each once", (t) => {
+  t.deepEqual(restricted(ranges("allow", "2001:db8::/32", "192.0.2.0/24", "10.0.0.0/8", "192.0.2.9/24")), {
+    sources: ["198.51.100.1: allow 10.0.0.0/8 192.0.2.0/24", "2001:db8:1::1: allow 2001:db8::/32"],
+    told: [],
+  });
+  t.deepEqual(restricted(ranges("deny", "192.0.2.0/24")), {
+    sources: ["198.51.100.1: deny 192.0.2.0/24"],
+    told: [],
+  });
+  t.deepEqual(restricted({ ...ranges("allow", "192.0.2.0/24"), type: "NodePort" }).sources, []);
+});
+
+test("an address whose family has no range is closed outside, and it is told; so is a range without an address", (t) => {
+  t.deepEqual(restricted(ranges("allow", "192.0.2.0/24")), {
+    sources: ["198.51.100.1: allow 192.0.2.0/24", "2001:db8:1::1: allow "],
+    told: ["warning SERVICE_SOURCE_RANGES nobody outside may use 2001:db8:1::1: all ranges are of IPv4"],
+  });
+  t.deepEqual(restricted(ranges("allow")), {
+    sources: ["198.51.100.1: allow ", "2001:db8:1::1: allow "],
+    told: ["warning SERVICE_SOURCE_RANGES nobody outside may use 198.51.100.1, 2001:db8:1::1: no range can be read"],
+  });
+  const single = { ...ranges("allow", "192.0.2.0/24", "fd00::/8"), loadBalancerIps: [address("198.51.100.1")] };
+  t.deepEqual(restricted(single).told, [
+    "warning SERVICE_SOURCE_RANGES the service has no IPv6 address for clients of fd00::/8",
+  ]);
+});
+
+test("of the kinds of address that its type brings a service has those that it is exposed by", (t) => {
+  const addresses = (exposed: ServiceRow["exposed"]) => {
+    const fields = { ...public_, ...(exposed !== undefined && { exposed }) };
+    const { frontends } = computeFrontends(tables({ services: [service("web", fields)], nodes }), options);
+    return frontends.map(({ address: { text }, port }) => `${text}:${port}`);
+  };
+  t.deepEqual(addresses(undefined), ["10.96.0.1:80", "172.18.0.1:30080", "192.0.2.1:80", "198.51.100.1:80"]);
+  t.deepEqual(addresses(["LoadBalancer"]), ["192.0.2.1:80", "198.51.100.1:80"], "external addresses are of no type");
+  t.deepEqual(addresses(["ClusterIP", "NodePort"]), ["10.96.0.1:80", "172.18.0.1:30080", "192.0.2.1:80"]);
+  t.deepEqual(addresses([]), ["192.0.2.1:80"]);
 });

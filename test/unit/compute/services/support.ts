@@ -28,7 +28,7 @@ export function service(name: string, fields: Partial<ServiceRow> = {}): Service
     internalTrafficPolicy: "Cluster",
     externalTrafficPolicy: "Cluster",
     healthCheckNodePort: null,
-    restricted: false,
+    sourceRanges: null,
     labels: {},
     ...fields,
   };

@@ -185,27 +185,15 @@ test("a headless service has no addresses; one that nobody gave an address to is
   t.deepEqual(brief(service({ selector: {} })), ["warning Service default/s spec.clusterIP"]);
 });
 
-test("whom a service serves outside: of which nodes, and whether all of them", (t) => {
+test("whom a service serves outside: of which nodes", (t) => {
   const service = (spec: object) => {
     const all = { clusterIP: "10.96.0.1", ...spec };
     const { rows, problems } = one({ apiVersion: "v1", kind: "Service", metadata: { name: "s" }, spec: all });
     t.deepEqual(problems, []);
     return rows.services.get("default/s");
   };
-  t.like(service({}), { externalTrafficPolicy: "Cluster", restricted: false });
-  t.like(service({ externalTrafficPolicy: "Local", loadBalancerSourceRanges: [] }), {
-    externalTrafficPolicy: "Local",
-    restricted: false,
-  });
-  t.true(service({ loadBalancerSourceRanges: ["10.0.0.0/8"] })?.restricted);
-  t.true(service({ loadBalancerSourceRanges: "10.0.0.0/8" })?.restricted, "no list, and no leave for everybody");
-  const annotated = (ranges: string) => {
-    const annotations = { "service.beta.kubernetes.io/load-balancer-source-ranges": ranges };
-    const metadata = { name: "s", annotations };
-    const { rows } = one({ apiVersion: "v1", kind: "Service", metadata, spec: { clusterIP: "10.96.0.1" } });
-    return rows.services.get("default/s")?.restricted;
-  };
-  t.deepEqual([annotated("10.0.0.0/8"), annotated("")], [true, false]);
+  t.like(service({}), { externalTrafficPolicy: "Cluster", sourceRanges: null });
+  t.is(service({ externalTrafficPolicy: "Local" })?.externalTrafficPolicy, "Local");
   t.is(service({ healthCheckNodePort: 32_000 })?.healthCheckNodePort, 32_000);
   t.is(service({ healthCheckNodePort: 0 })?.healthCheckNodePort, null);
 });

@@ -1,0 +1,70 @@
+/**
+ * What annotations say of a service: Kubernetes' older way to name source ranges, and Cilium's `service.cilium.io/*`. Those that mean nothing
+ * here are told, so that nobody counts on them.
+ */
+import { nearest } from "../../lib/nearest.ts";
+import type { ServiceRow } from "../../model/tables.ts";
+import { at, type Fields, isAbsent, type Place, readFields, shown, warn } from "./read-values.ts";
+
+export const sourceRangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
+export const sourcePolicyAnnotation = "service.cilium.io/src-ranges-policy";
+const typeAnnotation = "service.cilium.io/type";
+
+const ciliumPrefix = "service.cilium.io/";
+const inUse: ReadonlySet<string> = new Set([sourcePolicyAnnotation, typeAnnotation]);
+
+const ofMesh = "services of several clusters are not joined here: it is one of this cluster alone";
+/** Of the others that Cilium knows: what becomes of a service that has it. */
+const withoutEffect: Readonly<Record<string, string>> = {
+  "service.cilium.io/affinity": ofMesh,
+  "service.cilium.io/forwarding-mode": "the node forwards as its settings say",
+  "service.cilium.io/global": ofMesh,
+  "service.cilium.io/global-sync-endpoint-slices": ofMesh,
+  "service.cilium.io/lb-algorithm": "the backend is chosen as the node's settings say",
+  "service.cilium.io/node": "the service is served on every node",
+  "service.cilium.io/node-selector": "the service is served on every node",
+  "service.cilium.io/proxy-delegation": "no other proxy is asked",
+  "service.cilium.io/shared": ofMesh,
+  "service.cilium.io/weight": "all backends count the same",
+};
+
+export interface Annotations {
+  readonly fields: Fields;
+  readonly place: Place;
+}
+
+export function annotationsOf(object: Fields, place: Place): Annotations {
+  const metadataPlace = at(place, "metadata");
+  const { annotations } = readFields(object.metadata, metadataPlace, null);
+  const annotationsPlace = at(metadataPlace, "annotations");
+  return { fields: readFields(annotations, annotationsPlace, null), place: annotationsPlace };
+}
+
+/** Tells which of Cilium's annotations have no effect. */
+export function checkCiliumAnnotations({ fields, place }: Annotations): void {
+  for (const [name, value] of Object.entries(fields)) {
+    if (!name.startsWith(ciliumPrefix) || inUse.has(name) || isAbsent(value)) continue;
+    const why = withoutEffect[name];
+    const near = why === undefined ? nearest(name, [...inUse, ...Object.keys(withoutEffect)]) : null;
+    const remedy = near === null ? "remove it" : `did you mean ${near}?`;
+    const message = why === undefined ? "there is no such annotation" : why;
+    warn(at(place, name), "SERVICE_ANNOTATION", `${name} has no effect: ${message}`, remedy);
+  }
+}
+
+const exposures = ["ClusterIP", "NodePort", "LoadBalancer"] as const;
+
+/** Of the kinds of address that the service's type brings those that it is to have; undefined: all. One that is none of them is told, and brings nothing. */
+export function readExposure({ fields, place }: Annotations): ServiceRow["exposed"] {
+  const value = fields[typeAnnotation];
+  if (isAbsent(value) || value === "") return undefined;
+  const words = typeof value === "string" ? value.split(",").map((word) => word.trim()) : [shown(value)];
+  for (const word of words) {
+    if (exposures.some((one) => one === word)) continue;
+    const near = nearest(word, exposures);
+    const remedy =
+      near === null ? `write one of ${exposures.join(", ")}, or several with commas` : `did you mean ${near}?`;
+    warn(at(place, typeAnnotation), "SERVICE_ANNOTATION", `${shown(word)} is no kind of address of a service`, remedy);
+  }
+  return exposures.filter((one) => words.includes(one));
+}

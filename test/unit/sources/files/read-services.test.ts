@@ -1,0 +1,78 @@
+/** What annotations and source ranges of a Service say, and what is told of those that say nothing. */
+import test from "ava";
+import { readObjects } from "../../../../src/sources/files/read-objects.ts";
+
+const legacy = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const policy = "service.cilium.io/src-ranges-policy";
+
+interface Said {
+  /** "policy prefixes"; null: all clients. */
+  readonly ranges: string | null;
+  readonly exposed: readonly string[] | undefined;
+  /** "field: message; remedy" */
+  readonly told: readonly string[];
+}
+
+function read(annotations: object, spec: object = {}): Said {
+  const value = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "s", annotations },
+    spec: { type: "LoadBalancer", clusterIP: "10.96.0.1", ...spec },
+  };
+  const { rows, problems } = readObjects([{ value, file: "s.yaml", line: 1 }]);
+  const row = rows.services.get("default/s");
+  const ranges = row?.sourceRanges ?? null;
+  return {
+    ranges: ranges === null ? null : [ranges.policy, ...ranges.prefixes.map(({ text }) => text)].join(" "),
+    exposed: row?.exposed,
+    told: problems.map(({ severity, field, message, remedy }) => {
+      return `${severity} ${field}: ${message.replace(" (s.yaml line 1)", "")}; ${remedy}`;
+    }),
+  };
+}
+
+test("source ranges come from the field or, where it is empty, from the annotation", (t) => {
+  t.is(read({}).ranges, null);
+  t.is(read({}, { loadBalancerSourceRanges: [] }).ranges, null);
+  t.is(read({ [legacy]: "" }).ranges, null);
+  t.is(read({}, { loadBalancerSourceRanges: ["10.1.0.0/16", " fd00::/8 "] }).ranges, "allow 10.1.0.0/16 fd00::/8");
+  t.is(read({ [legacy]: "10.0.0.0/8, 192.0.2.7/32" }).ranges, "allow 10.0.0.0/8 192.0.2.7/32");
+  t.is(read({ [legacy]: "10.0.0.0/8" }, { loadBalancerSourceRanges: ["192.0.2.0/24"] }).ranges, "allow 192.0.2.0/24");
+  t.is(read({ [policy]: "deny" }, { loadBalancerSourceRanges: ["192.0.2.0/24"] }).ranges, "deny 192.0.2.0/24");
+  t.is(read({ [policy]: "deny" }).ranges, null, "it leaves out nobody");
+});
+
+test("what cannot be read lets nobody in", (t) => {
+  const mixed = read({}, { loadBalancerSourceRanges: ["10.0.0.1", "192.0.2.0/24"] });
+  t.is(mixed.ranges, "allow 192.0.2.0/24");
+  t.deepEqual(mixed.told, [
+    'warning spec.loadBalancerSourceRanges[0]: "10.0.0.1" is not a CIDR: it lets nobody in; write address/length, as 192.0.2.0/24 or 2001:db8::/32',
+  ]);
+  t.is(read({}, { loadBalancerSourceRanges: ["10.0.0.0/33"] }).ranges, "allow");
+  t.is(read({}, { loadBalancerSourceRanges: "10.0.0.0/8" }).ranges, "allow 10.0.0.0/8", "one that is no list");
+  t.is(read({}, { loadBalancerSourceRanges: 10 }).ranges, "allow");
+  t.is(read({ [legacy]: "10.0.0.0/8;fd00::/8" }).ranges, "allow");
+  const denied = read({ [policy]: "deny" }, { loadBalancerSourceRanges: ["10.0.0.1", "192.0.2.0/24"] });
+  t.is(denied.ranges, "allow", "who cannot be told from the others keeps all out");
+  const typo = read({ [policy]: "dney" }, { loadBalancerSourceRanges: ["192.0.2.0/24"] });
+  t.is(typo.ranges, "allow");
+  t.regex(typo.told[0] ?? "", /"dney" is neither allow nor deny.*did you mean deny\?/);
+});
+
+test("kinds of address that a service is to have", (t) => {
+  t.is(read({}).exposed, undefined);
+  t.deepEqual(read({ "service.cilium.io/type": "LoadBalancer" }).exposed, ["LoadBalancer"]);
+  t.deepEqual(read({ "service.cilium.io/type": "NodePort, ClusterIP" }).exposed, ["ClusterIP", "NodePort"]);
+  const typo = read({ "service.cilium.io/type": "Loadbalancer" });
+  t.deepEqual(typo.exposed, []);
+  t.regex(typo.told[0] ?? "", /"Loadbalancer" is no kind of address of a service; did you mean LoadBalancer\?/);
+});
+
+test("an annotation of Cilium that means nothing here is told by its name", (t) => {
+  t.deepEqual(read({ "service.cilium.io/global": "true" }).told, [
+    "warning metadata.annotations.service.cilium.io/global: service.cilium.io/global has no effect: services of several clusters are not joined here: it is one of this cluster alone; remove it",
+  ]);
+  t.regex(read({ "service.cilium.io/tpye": "NodePort" }).told[0] ?? "", /did you mean service\.cilium\.io\/type\?/);
+  t.deepEqual(read({ "example.com/owner": "shop", [policy]: "allow" }).told, []);
+});
