@@ -108,6 +108,7 @@ export class Agent {
       policyEnforcement: config.policyEnforcement,
       policyAuditMode: config.policyAuditMode,
       allowLockout: config.allowLockout,
+      loadBalancerMode: config.loadBalancerMode,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),

@@ -81,6 +81,8 @@ export interface DesiredFrontend {
   readonly outside?: readonly { readonly address: Address; readonly port: number }[];
   /** Which clients outside may use it; prefixes of the address's family, none of them twice. Not set: all. */
   readonly sources?: SourceRanges;
+  /** Of those the ones on other nodes answer the clients themselves. Not set: by this node, which asks them in its name. */
+  readonly directReturn?: boolean;
   /** Of those that get no new connections the ones that still serve: as they end, or for other nodes. Not set: none. */
   readonly others?: readonly { readonly address: Address; readonly port: number }[];
   /** "namespace/name:port". */

@@ -23,6 +23,7 @@ import { nodePeers } from "./policy/surroundings.ts";
 import { SurroundingsIndex } from "./policy/surroundings-index.ts";
 import { Reports } from "./reports.ts";
 import type { Computation, ComputationOptions, ComputeResult } from "./result.ts";
+import type { LoadBalancerMode } from "./services/candidates.ts";
 import { createFrontends } from "./services/index.ts";
 
 export type {
@@ -40,6 +41,7 @@ export function createComputation(options: ComputationOptions): Computation {
 
 class TableComputation implements Computation {
   readonly #nodeName: string;
+  readonly #loadBalancerMode: LoadBalancerMode;
   readonly #auditMode: boolean;
   readonly #book: PolicyBook;
   readonly #pods: PodIdentifier;
@@ -59,6 +61,7 @@ class TableComputation implements Computation {
   constructor(options: ComputationOptions) {
     const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, masquerade, lastValid } = options;
     this.#nodeName = nodeName;
+    this.#loadBalancerMode = options.loadBalancerMode ?? "snat";
     this.#auditMode = policyAuditMode ?? false;
     this.#book = new PolicyBook(lastValid ?? new Map());
     this.#pods = new PodIdentifier(identities);
@@ -78,7 +81,7 @@ class TableComputation implements Computation {
     const holders = this.#addresses.update({ pods, nodes, localEndpoints, localAddresses });
     const frontends = this.#frontends(
       { services, endpointSlices, pods: snapshot.pods, nodes },
-      { nodeName: this.#nodeName },
+      { nodeName: this.#nodeName, loadBalancerMode: this.#loadBalancerMode },
     );
     const surroundings = this.#known.update({
       identities,

@@ -2,6 +2,7 @@
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
+import type { LoadBalancerMode } from "./services/candidates.ts";
 import type { DesiredState } from "./desired.ts";
 
 /** Gives sets of labels their numbers. The same key gets the same number as long as it is in use, but for what `renumbered` tells. */
@@ -36,6 +37,8 @@ export interface ComputationOptions {
   readonly allowLockout?: boolean;
   /** Families whose packets leave in the node's name where nobody knows pods. Not set: none. */
   readonly masquerade?: ReadonlySet<4 | 6>;
+  /** How backends on other nodes answer clients outside. Not set: snat. */
+  readonly loadBalancerMode?: LoadBalancerMode;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

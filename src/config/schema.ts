@@ -73,6 +73,12 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe("file in the format of ip-masq-agent: further destinations that see pods' own addresses; null: none"),
+  loadBalancerMode: z
+    .enum(["snat", "dsr", "hybrid"])
+    .default("snat")
+    .describe(
+      "how backends on other nodes answer clients outside: snat: by the node that asked them in its name; dsr: themselves, with the client's address kept; hybrid: dsr for TCP, snat for the rest",
+    ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

@@ -258,7 +258,7 @@ export class ServiceReconciler {
 }
 
 function encode(
-  { address, port, protocol, external, affinitySeconds, sources }: DesiredFrontend,
+  { address, port, protocol, external, affinitySeconds, sources, directReturn = false }: DesiredFrontend,
   scope: number,
   backends: DesiredFrontend["backends"],
 ): Encoded {
@@ -280,7 +280,8 @@ function encode(
     flags:
       (external ? ServiceFlags.external : 0) |
       (affinitySeconds === null ? 0 : ServiceFlags.affinity) |
-      (scope === ServiceScope.outside && sources !== undefined ? ServiceFlags.ranges : 0),
+      (scope === ServiceScope.outside && sources !== undefined ? ServiceFlags.ranges : 0) |
+      (directReturn && scope === ServiceScope.outside ? ServiceFlags.dsr : 0),
     affinitySeconds: affinitySeconds ?? 0,
     sources: scope === ServiceScope.outside ? (sources ?? null) : null,
   };

@@ -46,7 +46,15 @@ export interface Candidates {
 
 export const noCandidates: Candidates = { candidates: [], problems: [], healthCheck: null };
 
-export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, nodes: NodeFacts): Candidates {
+/** How backends on other nodes answer clients outside: by the node that asked them, directly, or (hybrid) directly over TCP alone. */
+export type LoadBalancerMode = "snat" | "dsr" | "hybrid";
+
+export function serviceCandidates(
+  service: ServiceRow,
+  backendsOf: BackendsOf,
+  nodes: NodeFacts,
+  mode: LoadBalancerMode,
+): Candidates {
   // A headless service has no address, also not those that it lists: kube-proxy does the same.
   if (service.type === "ExternalName" || service.clusterIps.length === 0) return noCandidates;
   const key = `${service.namespace}/${service.name}`;
@@ -78,6 +86,7 @@ export function serviceCandidates(service: ServiceRow, backendsOf: BackendsOf, n
       ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
       ...(sources !== undefined && { sources }),
+      ...(outside !== null && returnsDirectly(mode, port.protocol) && { directReturn: true }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });
@@ -148,6 +157,10 @@ function outsideOf(service: ServiceRow, kind: Candidate["kind"], chosen: Chosen)
   if (kind === "clusterIPs") return null;
   if (service.externalTrafficPolicy === "Local") return chosen.local;
   return chosen.everywhere.length > 0 ? chosen.everywhere : null;
+}
+
+function returnsDirectly(mode: LoadBalancerMode, protocol: Protocol): boolean {
+  return mode === "dsr" || (mode === "hybrid" && protocol === "TCP");
 }
 
 export function candidateKey(address: Address, port: number, protocol: number): string {

@@ -12,7 +12,14 @@ import { equalRows, type TableSnapshot } from "../../model/store.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
 import { podBackends, sliceBackends, targetPort } from "./backends.ts";
-import { type Candidate, type Candidates, noCandidates, type NodeFacts, serviceCandidates } from "./candidates.ts";
+import {
+  type Candidate,
+  type Candidates,
+  type LoadBalancerMode,
+  noCandidates,
+  type NodeFacts,
+  serviceCandidates,
+} from "./candidates.ts";
 import { FrontendTable } from "./frontend-table.ts";
 import { hasLabels, PodIndex } from "./pod-index.ts";
 
@@ -21,6 +28,8 @@ export type ServiceTables = Pick<TableSnapshot, "services" | "endpointSlices" | 
 export interface FrontendOptions {
   /** Node ports are on the addresses of this one. */
   readonly nodeName: string;
+  /** Left out: snat. */
+  readonly loadBalancerMode?: LoadBalancerMode;
 }
 
 export interface FrontendResult {
@@ -48,6 +57,7 @@ const manyPods = 64;
 class Frontends {
   #tables: ServiceTables = { services: new Map(), endpointSlices: new Map(), pods: new Map(), nodes: new Map() };
   #nodes: NodeFacts = { own: [], nodeOf: new Map(), here: { node: "", zone: null } };
+  #mode: LoadBalancerMode = "snat";
   readonly #pods = new PodIndex();
   /** Slices by service, by key. */
   readonly #slices = new Map<string, Map<string, EndpointSliceRow>>();
@@ -59,7 +69,7 @@ class Frontends {
   readonly #table = new FrontendTable();
   #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
-  compute(tables: ServiceTables, { nodeName }: FrontendOptions): FrontendResult {
+  compute(tables: ServiceTables, { nodeName, loadBalancerMode = "snat" }: FrontendOptions): FrontendResult {
     const dirty = new Set<string>();
     this.#takePods(mapChanges(this.#tables.pods, tables.pods), dirty);
     for (const { key, before, after } of mapChanges(this.#tables.endpointSlices, tables.endpointSlices)) {
@@ -70,6 +80,10 @@ class Frontends {
     const nodes = nodeFacts(tables.nodes, nodeName);
     if (!equalFacts(nodes, this.#nodes)) {
       this.#nodes = nodes;
+      for (const key of tables.services.keys()) dirty.add(key);
+    }
+    if (loadBalancerMode !== this.#mode) {
+      this.#mode = loadBalancerMode;
       for (const key of tables.services.keys()) dirty.add(key);
     }
     this.#tables = tables;
@@ -134,13 +148,18 @@ class Frontends {
     const slices = this.#slices.get(key);
     const { here } = this.#nodes;
     if (slices !== undefined) {
-      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes);
+      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes, this.#mode);
     }
     if (service.selector === null)
-      return serviceCandidates(service, () => ({ backends: [], others: [], local: [], everywhere: [] }), this.#nodes);
+      return serviceCandidates(
+        service,
+        () => ({ backends: [], others: [], local: [], everywhere: [] }),
+        this.#nodes,
+        this.#mode,
+      );
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
-    const own = serviceCandidates(service, podBackends(service, pods, here), this.#nodes);
+    const own = serviceCandidates(service, podBackends(service, pods, here), this.#nodes, this.#mode);
     return own.candidates.length === 0 ? own : { ...own, problems: [...own.problems, ...unknownPorts(service, pods)] };
   }
 }
