@@ -8,6 +8,7 @@ import type {
   EventDto,
   IdentityDto,
   IpcacheDto,
+  NatDto,
   PolicyDto,
   PolicyMapDto,
   RouteDto,
@@ -29,6 +30,7 @@ import type {
   KernelFlow,
   KernelIdentity,
   KernelPolicySet,
+  KernelRenaming,
   KernelService,
   PolicyJudgement,
   TrafficCount,
@@ -46,7 +48,14 @@ import {
   unmanagedReport,
 } from "../observe/endpoints.ts";
 import { eventReport } from "../observe/events.ts";
-import { flowReport, identityReport, kernelServiceReport, type LabelsOf, policySetReport } from "../observe/kernel.ts";
+import {
+  flowReport,
+  identityReport,
+  kernelServiceReport,
+  type LabelsOf,
+  policySetReport,
+  renamingReport,
+} from "../observe/kernel.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
 import { routeReport, routeSummary } from "../observe/routes.ts";
@@ -63,6 +72,7 @@ export interface DatapathAnswers {
   hostState(): KernelEndpointState | null;
   verdict(question: PacketQuestion): PolicyJudgement | null;
   conntrack(): Promise<readonly KernelFlow[]>;
+  renamings(): Promise<readonly KernelRenaming[]>;
   identities(): Promise<readonly KernelIdentity[]>;
   policySets(): Promise<readonly KernelPolicySet[]>;
   services(): Promise<readonly KernelService[]>;
@@ -196,6 +206,10 @@ export class Answers implements AgentQueries {
 
   async conntrack(): Promise<readonly CtDto[]> {
     return (await this.#options.datapath.conntrack()).map(flowReport);
+  }
+
+  async renamings(): Promise<readonly NatDto[]> {
+    return renamingReport(await this.#options.datapath.renamings());
   }
 
   async ipcache(): Promise<readonly IpcacheDto[]> {

@@ -155,6 +155,21 @@ export interface CtDto {
   readonly ingressRevision: number;
 }
 
+/** A flow whose source the node replaces. */
+export interface NatDto {
+  readonly family: 4 | 6;
+  readonly protocol: string;
+  /** As its initiator sends it. */
+  readonly source: string;
+  readonly destination: string;
+  /** As its peer sees it. */
+  readonly newSource: string;
+  readonly newDestination: string;
+  readonly kind: "masquerade" | "service";
+  readonly state: string;
+  readonly idleSeconds: number;
+}
+
 export interface IpcacheDto {
   readonly address: string;
   readonly identity: number;

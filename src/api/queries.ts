@@ -8,6 +8,7 @@ import type {
   EventDto,
   IdentityDto,
   IpcacheDto,
+  NatDto,
   PolicyDto,
   PolicyMapDto,
   RouteDto,
@@ -31,6 +32,7 @@ export interface AgentQueries {
   services(): readonly ServiceDto[];
   routes(): readonly RouteDto[];
   conntrack(): Promise<readonly CtDto[]>;
+  renamings(): Promise<readonly NatDto[]>;
   ipcache(): Promise<readonly IpcacheDto[]>;
   policyMaps(): Promise<readonly PolicyMapDto[]>;
   serviceMaps(): Promise<readonly ServiceDto[]>;

@@ -88,6 +88,7 @@ export class ApiServer {
       get("/v1/services", () => queries.services()),
       get("/v1/routes", () => queries.routes()),
       get("/v1/bpf/ct", () => queries.conntrack()),
+      get("/v1/bpf/nat", () => queries.renamings()),
       get("/v1/bpf/ipcache", () => queries.ipcache()),
       get("/v1/bpf/policy", () => queries.policyMaps()),
       get("/v1/bpf/services", () => queries.serviceMaps()),

@@ -1,6 +1,6 @@
 /** `tandem bpf …`: what is really in the kernel's maps, decoded. */
 import type { Command } from "commander";
-import type { CtDto, IpcacheDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
+import type { CtDto, IpcacheDto, NatDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext } from "./context.ts";
 import { listCommand, serviceRow } from "./lists.ts";
 import { table } from "./table.ts";
@@ -24,6 +24,25 @@ export function registerBpf(context: CliContext, program: Command): void {
         row.ingressRevision,
       ]),
     ),
+  );
+  listCommand<NatDto>(
+    context,
+    list("nat", "flows whose source this node replaces: masqueraded, or to a service's backend on another node"),
+    "/v1/bpf/nat",
+    (rows) =>
+      table(
+        ["PROTO", "SOURCE", "DESTINATION", "SEEN FROM", "SEEN TO", "KIND", "STATE", "IDLE"],
+        rows.map((row) => [
+          row.protocol,
+          row.source,
+          row.destination,
+          row.newSource,
+          row.newDestination,
+          row.kind,
+          row.state,
+          `${row.idleSeconds}s`,
+        ]),
+      ),
   );
   listCommand<IpcacheDto>(context, list("ipcache", "addresses and their identities"), "/v1/bpf/ipcache", (rows) =>
     table(

@@ -7,6 +7,7 @@ import { type Address, addressFromBytes, fromMappedBytes } from "../model/ip.ts"
 import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
 import { affinity, type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry, mapLayouts } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
+import { stateOf } from "./flow-state.ts";
 import { readEntries } from "./map-table.ts";
 import type { Endpoint, KernelFlow } from "./report.ts";
 
@@ -19,9 +20,6 @@ const [egressOffset, ingressOffset, tableOffset] = (["egress_revision", "ingress
     return member.offsetBits / 8;
   },
 ) as [number, number, number];
-
-/** Protocol numbers of IANA. */
-const tcp = 6;
 
 export class Conntrack {
   readonly #native: ConntrackNative;
@@ -133,14 +131,4 @@ function ends6(keys: Buffer, offset: number): Ends {
 /** The last four bytes are the address of an IPv4 flow, whether or not the rest says so. */
 function natAddress(family: 4 | 6, { natAddress: bytes }: CtEntry): Address {
   return family === 4 ? addressFromBytes(bytes.subarray(12)) : fromMappedBytes(bytes);
-}
-
-function stateOf(flags: number, protocol: number): string {
-  const has = (flag: number) => (flags & flag) !== 0;
-  if (has(CtFlags.service)) return "service";
-  if (protocol === tcp) {
-    if (has(CtFlags.rst) || (has(CtFlags.finInitiator) && has(CtFlags.finResponder))) return "closing";
-    return has(CtFlags.established) ? "established" : "opening";
-  }
-  return has(CtFlags.replied) ? "replied" : "unreplied";
 }

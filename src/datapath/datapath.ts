@@ -15,6 +15,7 @@ import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
 import { readIdentities, readPolicySets, readServices } from "./kernel-views.ts";
 import { allSettledOrThrow, LoadedObjects } from "./load.ts";
+import { Nat } from "./nat.ts";
 import { type PacketQuestion, readVerdict } from "./kernel-verdict.ts";
 import { Periodic } from "./periodic.ts";
 import { Pins } from "./pins.ts";
@@ -28,6 +29,7 @@ import type {
   KernelFlow,
   KernelIdentity,
   KernelPolicySet,
+  KernelRenaming,
   KernelService,
   PolicyJudgement,
   TrafficCount,
@@ -55,6 +57,7 @@ interface Running {
   readonly objects: LoadedObjects;
   readonly reconciler: Reconciler;
   readonly conntrack: Conntrack;
+  readonly nat: Nat;
 }
 
 export class Datapath {
@@ -96,17 +99,16 @@ export class Datapath {
       const objects = new LoadedObjects({ native, config, capabilities, pins, log });
       try {
         await objects.loadMaps();
-        const conntrack = new Conntrack(
-          native,
-          { ct4: objects.map("ct4"), ct6: objects.map("ct6"), affinity: objects.map("affinity") },
-          config.conntrackTimeouts,
-          () => Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000),
-        );
+        const map = (name: MapName) => objects.map(name);
+        const timeouts = config.conntrackTimeouts;
+        const flows = { ct4: map("ct4"), ct6: map("ct6"), affinity: map("affinity") };
+        const conntrack = new Conntrack(native, flows, timeouts, monotonicSeconds);
+        const nat = new Nat(native, { nat4: map("nat4"), nat6: map("nat6") }, timeouts, monotonicSeconds);
         const reconciler = new Reconciler({ native, config, capabilities, pins, objects });
-        await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack)]);
+        await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack, nat)]);
         const problems = await reconciler.replacePrograms();
         await objects.finish();
-        this.#running = { capabilities, objects, reconciler, conntrack };
+        this.#running = { capabilities, objects, reconciler, conntrack, nat };
         this.#startProblems = objects.problems;
         conditions.report("datapath", [...objects.problems, ...problems]);
       } catch (error) {
@@ -208,6 +210,10 @@ export class Datapath {
     return this.#running?.conntrack.flows() ?? [];
   }
 
+  async renamings(): Promise<readonly KernelRenaming[]> {
+    return this.#running?.nat.flows() ?? [];
+  }
+
   async identities(): Promise<readonly KernelIdentity[]> {
     const running = this.#running;
     return running === null ? [] : readIdentities(this.#options.native, (name) => running.objects.map(name));
@@ -268,16 +274,17 @@ export class Datapath {
   }
 
   async #sweep(): Promise<void> {
-    const { log, native } = this.#options;
-    const { conntrack, objects } = this.#must();
+    const { log, native, conditions } = this.#options;
+    const { conntrack, nat, objects } = this.#must();
     await conntrack.sweep();
+    conditions.report("nat", await nat.sweep());
     const lost = readLostEvents(native, objects.map("events_lost"));
     if (lost > this.#lostEvents) log.warn({ lost: lost - this.#lostEvents }, "events were lost: the ring was full");
     this.#lostEvents = lost;
   }
 
-  #mapSizes({ objects, reconciler, conntrack }: Running): DatapathReport["maps"] {
-    const entries = new Map<string, number>(conntrack.entries);
+  #mapSizes({ objects, reconciler, conntrack, nat }: Running): DatapathReport["maps"] {
+    const entries = new Map<string, number>([...conntrack.entries, ...nat.entries]);
     const { endpoints, host, devices, identities, native, services, sets } = reconciler;
     for (const table of [
       endpoints.devices,
@@ -327,4 +334,9 @@ export class Datapath {
       remedy: "see why its start failed",
     });
   }
+}
+
+/** CLOCK_MONOTONIC, as the programs use it. */
+function monotonicSeconds(): number {
+  return Math.floor(Number(process.hrtime.bigint() / 1_000_000n) / 1000);
 }

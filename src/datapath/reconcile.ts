@@ -28,6 +28,7 @@ import { HostReconciler } from "./host-endpoint.ts";
 import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
 import type { LoadedObjects } from "./load.ts";
 import type { Counters, MapNative, MapTable } from "./map-table.ts";
+import type { Nat } from "./nat.ts";
 import { NativePrefixReconciler } from "./native-prefixes.ts";
 import type { Pins } from "./pins.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
@@ -109,11 +110,11 @@ export class Reconciler {
   }
 
   /** Reads what is pinned: the point from which it goes on. */
-  async readAll(conntrack: Pick<Conntrack, "highest">): Promise<void> {
+  async readAll(conntrack: Pick<Conntrack, "highest">, nat: Pick<Nat, "highestTable">): Promise<void> {
     await this.#read();
     const { revision, table } = await conntrack.highest();
     this.endpoints.reserveRevision(revision);
-    this.services.reserve(table);
+    this.services.reserve(Math.max(table, await nat.highestTable()));
     this.#anyChange = await this.#options.pins.isUnsettled();
     for (const [, counters] of this.counters()) counters.repaired = 0; // the first reading repaired nothing
   }

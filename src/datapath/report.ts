@@ -69,6 +69,22 @@ export interface KernelFlow {
   readonly ingressRevision: number;
 }
 
+/** A flow whose source this node replaces, as its initiator sends it. */
+export interface KernelRenaming {
+  readonly family: 4 | 6;
+  /** IANA number. */
+  readonly protocol: number;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  /** What its peer sees. */
+  readonly to: { readonly source: Endpoint; readonly destination: Endpoint };
+  /** service: to a backend on another node. */
+  readonly kind: "masquerade" | "service";
+  /** As of KernelFlow. */
+  readonly state: string;
+  readonly idleSeconds: number;
+}
+
 export interface KernelIdentity {
   readonly address: Address;
   readonly identity: number;

@@ -313,6 +313,8 @@ export interface NativeBinding {
     map: Handle,
     timeouts: ConntrackTimeouts,
   ): Promise<{ readonly seen: number; readonly deleted: number }>;
+  /** The same of a map of translated sources (nat4, nat6): both entries of a flow go together, by the state of its initiator's. */
+  sweepNat(map: Handle, timeouts: ConntrackTimeouts): Promise<{ readonly seen: number; readonly deleted: number }>;
 
   /* ---- bpf: events ---- */
   /** Records of a ring buffer map, `recordSize` bytes each (others are passed over), end to end in one Buffer per call, at most 1024:

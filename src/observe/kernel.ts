@@ -1,5 +1,5 @@
 /** What is really in the kernel's maps, in the API's words. */
-import type { CtDto, IpcacheDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
+import type { CtDto, IpcacheDto, NatDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import type {
   Endpoint,
@@ -7,6 +7,7 @@ import type {
   KernelGroup,
   KernelIdentity,
   KernelPolicySet,
+  KernelRenaming,
   KernelService,
 } from "../datapath/report.ts";
 import { compareAddresses } from "../model/ip.ts";
@@ -29,6 +30,24 @@ export function flowReport(flow: KernelFlow): CtDto {
     egressRevision: flow.egressRevision,
     ingressRevision: flow.ingressRevision,
   };
+}
+
+/** By who sends and to whom: the kernel's order means nothing. */
+export function renamingReport(flows: readonly KernelRenaming[]): readonly NatDto[] {
+  const by = (a: Endpoint, b: Endpoint) => compareAddresses(a.address, b.address) || a.port - b.port;
+  return [...flows]
+    .sort((a, b) => by(a.source, b.source) || by(a.destination, b.destination) || a.protocol - b.protocol)
+    .map(({ family, protocol, source, destination, to, kind, state, idleSeconds }) => ({
+      family,
+      protocol: protocolName(protocol),
+      source: textOf(source),
+      destination: textOf(destination),
+      newSource: textOf(to.source),
+      newDestination: textOf(to.destination),
+      kind,
+      state,
+      idleSeconds,
+    }));
 }
 
 /** Sorted by address: the kernel's order means nothing. */

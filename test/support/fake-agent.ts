@@ -66,6 +66,7 @@ const queries: AgentQueries = {
   services: () => [],
   routes: () => [],
   conntrack: async () => [],
+  renamings: async () => [],
   ipcache: async () => [],
   policyMaps: async () => [],
   serviceMaps: async () => [],

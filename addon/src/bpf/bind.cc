@@ -373,20 +373,24 @@ Value bind_dump(const CallbackInfo& info) {
   });
 }
 
-Value bind_sweep(const CallbackInfo& info) {
+using Counts = std::pair<uint64_t, uint64_t>;
+
+Value sweep_with(const CallbackInfo& info, Counts (*sweep)(const Map&, const Timeouts&)) {
   auto map = State::of(info.Env()).map(info[0]);
   auto t = to_object(info[1], "timeouts");
   auto seconds = [&](const char* name) { return to_u32(t.Get(name), name); };
   Timeouts timeouts{seconds("tcpOpening"), seconds("tcpEstablished"), seconds("tcpClosing"), seconds("udpUnreplied"),
                     seconds("udpReplied"), seconds("icmp"), seconds("other"), seconds("service")};
-  using Counts = std::pair<uint64_t, uint64_t>;
-  return promise_of<Counts>(info.Env(), [map, timeouts] { return sweep_conntrack(*map, timeouts); }, [](Env env, Counts& counts) -> Value {
+  return promise_of<Counts>(info.Env(), [map, timeouts, sweep] { return sweep(*map, timeouts); }, [](Env env, Counts& counts) -> Value {
     Object result = Object::New(env);
     result.Set("seen", Napi::Number::New(env, static_cast<double>(counts.first)));
     result.Set("deleted", Napi::Number::New(env, static_cast<double>(counts.second)));
     return result;
   });
 }
+
+Value bind_sweep(const CallbackInfo& info) { return sweep_with(info, sweep_conntrack); }
+Value bind_sweep_nat(const CallbackInfo& info) { return sweep_with(info, sweep_nat); }
 
 // A ring whose batches go to a JavaScript function. At most 16 batches of 1024 records wait for it.
 class BoundRing : public Background {
@@ -461,6 +465,7 @@ void bind_bpf(Napi::Object exports) {
   define_async<map_delete_batch>(exports, "mapDeleteBatch");
   define_async<bind_dump>(exports, "mapDump");
   define_async<bind_sweep>(exports, "sweepConntrack");
+  define_async<bind_sweep_nat>(exports, "sweepNat");
   define<open_ring>(exports, "openRing");
   define_async<close_ring>(exports, "closeRing");
 }

@@ -2,39 +2,19 @@
 // Gives back the memory of flows that timed out. The kernel treats them as absent already; this is only housekeeping, so it
 // works in slices and never removes an entry that came back to life in between.
 #include <bpf/bpf.h>
-#include <linux/in.h>
 #include <tandem/types.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstring>
 
 #include "bpf/kernel.h"
+#include "bpf/timeouts.h"
 
 namespace tandem {
 namespace {
 
-uint32_t timeout_of(const ct_entry& entry, uint8_t protocol, const Timeouts& t) {
-  if (entry.flags & CT_SERVICE) return t.service;
-  switch (protocol) {
-    case IPPROTO_TCP:
-      if (entry.flags & CT_RST || (entry.flags & CT_FIN_INITIATOR && entry.flags & CT_FIN_RESPONDER)) return t.tcp_closing;
-      return entry.flags & CT_ESTABLISHED ? t.tcp_established : t.tcp_opening;
-    case IPPROTO_UDP:
-      return entry.flags & CT_REPLIED ? t.udp_replied : t.udp_unreplied;
-    case IPPROTO_ICMP:
-    case 58:  // ICMPv6
-      return t.icmp;
-    default:
-      return t.other;
-  }
-}
-
 bool is_idle(const ct_entry& entry, uint8_t protocol, const Timeouts& timeouts) {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  uint32_t seconds = now.tv_sec;
-  return seconds > entry.last_used && seconds - entry.last_used > timeout_of(entry, protocol, timeouts);
+  return is_past(entry.last_used, entry.flags & CT_SERVICE ? timeouts.service : flow_timeout(entry.flags, protocol, timeouts));
 }
 
 }  // namespace

@@ -80,6 +80,7 @@ struct Timeouts {
   uint32_t tcp_opening, tcp_established, tcp_closing, udp_unreplied, udp_replied, icmp, other, service;
 };
 std::pair<uint64_t, uint64_t> sweep_conntrack(const Map& map, const Timeouts& timeouts);  // seen, deleted
+std::pair<uint64_t, uint64_t> sweep_nat(const Map& map, const Timeouts& timeouts);
 
 struct Feature {
   std::string name;

@@ -46,6 +46,7 @@ const calls: Calls = {
   traffic: () => running().traffic(),
   endpointState: (id: number) => running().endpointState(id),
   conntrack: () => running().conntrack(),
+  renamings: () => running().renamings(),
   identities: () => running().identities(),
   policySets: () => running().policySets(),
   services: () => running().services(),

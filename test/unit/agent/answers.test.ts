@@ -56,6 +56,18 @@ const datapath: DatapathAnswers = {
       ingressRevision: 0,
     },
   ],
+  renamings: async () => [
+    {
+      family: 4,
+      protocol: 17,
+      source: socket("10.0.1.2", 41_000),
+      destination: socket("203.0.113.53", 53),
+      to: { source: socket("192.0.2.1", 1025), destination: socket("203.0.113.53", 53) },
+      kind: "masquerade",
+      state: "replied",
+      idleSeconds: 1,
+    },
+  ],
   identities: async () => [
     { address: address("10.0.1.2"), identity: 256 },
     { address: address("10.0.9.9"), identity: 999 },
@@ -330,6 +342,7 @@ test("the node itself is an endpoint of its own, with its enforcement, where pol
 test("what is in the kernel is told with names where there are any", async (t) => {
   const made = answers();
   t.like((await made.conntrack())[0], { protocol: "TCP", source: "[fd00::2]:41000", nat: "[fd00::3]:8080" });
+  t.like((await made.renamings())[0], { protocol: "UDP", source: "10.0.1.2:41000", newSource: "192.0.2.1:1025" });
   t.deepEqual(
     (await made.ipcache()).map(({ labels }) => labels),
     [["k8s:app=web"], []],

@@ -38,7 +38,7 @@ async function start(kernel: FakeKernel, pins: Pins, revision = 0): Promise<Reco
     pins,
     objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }) },
   });
-  await reconciler.readAll({ highest: async () => ({ revision, table: 0 }) });
+  await reconciler.readAll({ highest: async () => ({ revision, table: 0 }) }, { highestTable: async () => 0 });
   await reconciler.replacePrograms();
   return reconciler;
 }
