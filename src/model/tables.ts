@@ -77,6 +77,8 @@ export interface ServiceRow {
   readonly sourceRanges: SourceRanges | null;
   /** Of the kinds of address that its type brings those that it is to have (service.cilium.io/type). Not set: all. */
   readonly exposed?: readonly ("ClusterIP" | "NodePort" | "LoadBalancer")[];
+  /** How backends on other nodes answer clients outside (service.cilium.io/forwarding-mode). Not set: as the node's settings say. */
+  readonly forwarding?: "snat" | "dsr";
   readonly labels: Labels;
 }
 

@@ -86,7 +86,7 @@ export function serviceCandidates(
       ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
       ...(sources !== undefined && { sources }),
-      ...(outside !== null && returnsDirectly(mode, port.protocol) && { directReturn: true }),
+      ...(outside !== null && returnsDirectly(service.forwarding ?? mode, port.protocol) && { directReturn: true }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });

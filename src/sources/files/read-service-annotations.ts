@@ -9,15 +9,15 @@ import { at, type Fields, isAbsent, type Place, readFields, shown, warn } from "
 export const sourceRangesAnnotation = "service.beta.kubernetes.io/load-balancer-source-ranges";
 export const sourcePolicyAnnotation = "service.cilium.io/src-ranges-policy";
 const typeAnnotation = "service.cilium.io/type";
+const forwardingAnnotation = "service.cilium.io/forwarding-mode";
 
 const ciliumPrefix = "service.cilium.io/";
-const inUse: ReadonlySet<string> = new Set([sourcePolicyAnnotation, typeAnnotation]);
+const inUse: ReadonlySet<string> = new Set([sourcePolicyAnnotation, typeAnnotation, forwardingAnnotation]);
 
 const ofMesh = "services of several clusters are not joined here: it is one of this cluster alone";
 /** Of the others that Cilium knows: what becomes of a service that has it. */
 const withoutEffect: Readonly<Record<string, string>> = {
   "service.cilium.io/affinity": ofMesh,
-  "service.cilium.io/forwarding-mode": "the node forwards as its settings say",
   "service.cilium.io/global": ofMesh,
   "service.cilium.io/global-sync-endpoint-slices": ofMesh,
   "service.cilium.io/lb-algorithm": "the backend is chosen as the node's settings say",
@@ -67,4 +67,18 @@ export function readExposure({ fields, place }: Annotations): ServiceRow["expose
     warn(at(place, typeAnnotation), "SERVICE_ANNOTATION", `${shown(word)} is no kind of address of a service`, remedy);
   }
   return exposures.filter((one) => words.includes(one));
+}
+
+const forwardingModes = ["snat", "dsr"] as const;
+
+/** How backends on other nodes answer clients outside; undefined: as the setting loadBalancerMode says, also where it is none that there is. */
+export function readForwarding({ fields, place }: Annotations): ServiceRow["forwarding"] {
+  const value = fields[forwardingAnnotation];
+  if (isAbsent(value) || value === "") return undefined;
+  const mode = forwardingModes.find((one) => one === value);
+  if (mode === undefined) {
+    const message = `${shown(value)} is no way to forward: the service goes by the node's settings`;
+    warn(at(place, forwardingAnnotation), "SERVICE_ANNOTATION", message, `write ${forwardingModes.join(" or ")}`);
+  }
+  return mode;
 }

@@ -1,7 +1,7 @@
 /** Services as rows. */
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { Metadata } from "./read-metadata.ts";
-import { annotationsOf, checkCiliumAnnotations, readExposure } from "./read-service-annotations.ts";
+import { annotationsOf, checkCiliumAnnotations, readExposure, readForwarding } from "./read-service-annotations.ts";
 import { readSourceRanges } from "./read-source-ranges.ts";
 import {
   at,
@@ -71,6 +71,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
   const annotations = annotationsOf(object, place);
   checkCiliumAnnotations(annotations);
   const exposed = readExposure(annotations);
+  const forwarding = readForwarding(annotations);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -98,6 +99,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     healthCheckNodePort: readPort(spec.healthCheckNodePort || null, at(specPlace, "healthCheckNodePort")),
     sourceRanges: readSourceRanges(spec, annotations, specPlace),
     ...(exposed !== undefined && { exposed }),
+    ...(forwarding !== undefined && { forwarding }),
     labels: metadata.labels,
   };
 }

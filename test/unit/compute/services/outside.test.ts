@@ -69,6 +69,22 @@ test("a server of the node itself is a backend like others", (t) => {
   t.deepEqual(served([endpoint("172.18.0.1", here)], public_), everyPlace("172.18.0.1"));
 });
 
+test("who answers for other nodes' backends: by the setting, or what the service says", (t) => {
+  const direct = (loadBalancerMode: "snat" | "dsr" | "hybrid", forwarding?: "snat" | "dsr") => {
+    const ports = (["TCP", "UDP"] as const).map((protocol) => servicePort({ name: protocol, protocol, nodePort: 30080 }));
+    const web = service("web", { ...public_, ports, ...(forwarding && { forwarding }) });
+    const rows = tables({ services: [web], nodes, pods: [pod("a", ["10.1.0.1"])] });
+    const { frontends } = computeFrontends(rows, { ...options, loadBalancerMode });
+    return frontends.flatMap((each) => (each.directReturn ? [`${each.address.text} ${each.protocol}`] : []));
+  };
+  const tcp = ["172.18.0.1 6", "192.0.2.1 6", "198.51.100.1 6"];
+  t.deepEqual(direct("snat"), []);
+  t.deepEqual(direct("hybrid"), tcp);
+  t.is(direct("dsr").length, 6);
+  t.is(direct("snat", "dsr").length, 6);
+  t.deepEqual(direct("dsr", "snat"), []);
+});
+
 test("by selected pods where there are no slices", (t) => {
   const pods = [pod("a", ["10.1.0.1"]), pod("b", ["10.2.0.1"], { node: "node-2" })];
   const rows = tables({ services: [service("web", public_)], nodes, pods });

@@ -9,6 +9,7 @@ interface Said {
   /** "policy prefixes"; null: all clients. */
   readonly ranges: string | null;
   readonly exposed: readonly string[] | undefined;
+  readonly forwarding: string | undefined;
   /** "field: message; remedy" */
   readonly told: readonly string[];
 }
@@ -26,6 +27,7 @@ function read(annotations: object, spec: object = {}): Said {
   return {
     ranges: ranges === null ? null : [ranges.policy, ...ranges.prefixes.map(({ text }) => text)].join(" "),
     exposed: row?.exposed,
+    forwarding: row?.forwarding,
     told: problems.map(({ severity, field, message, remedy }) => {
       return `${severity} ${field}: ${message.replace(" (s.yaml line 1)", "")}; ${remedy}`;
     }),
@@ -67,6 +69,15 @@ test("kinds of address that a service is to have", (t) => {
   const typo = read({ "service.cilium.io/type": "Loadbalancer" });
   t.deepEqual(typo.exposed, []);
   t.regex(typo.told[0] ?? "", /"Loadbalancer" is no kind of address of a service; did you mean LoadBalancer\?/);
+});
+
+test("who is to answer clients outside", (t) => {
+  const name = "service.cilium.io/forwarding-mode";
+  t.is(read({}).forwarding, undefined);
+  for (const mode of ["dsr", "snat"] as const) t.is(read({ [name]: mode }).forwarding, mode);
+  const typo = read({ [name]: "DSR" });
+  t.is(typo.forwarding, undefined);
+  t.regex(typo.told[0] ?? "", /"DSR" is no way to forward: the service goes by the node's settings; write snat or dsr/);
 });
 
 test("an annotation of Cilium that means nothing here is told by its name", (t) => {
