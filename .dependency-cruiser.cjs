@@ -12,7 +12,7 @@ const allowed = {
   "sources/kube": ["lib", "model", "config", "kube", "sources/files"],
   compute: ["lib", "model"],
   identities: ["lib", "model", "kube", "kube-objects", "compute/result.ts"],
-  datapath: ["lib", "model", "native", "config", "compute/desired.ts"],
+  datapath: ["lib", "model", "native", "config", "compute/desired.ts", "compute/services/maglev.ts"],
   observe: ["lib", "model", "compute", "datapath", "api/dto.ts"],
   cni: ["lib", "model", "native", "config", "api/dto.ts"],
   api: ["lib", "model", "native"],

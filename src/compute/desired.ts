@@ -68,6 +68,13 @@ export interface DesiredHost {
   readonly audit: boolean;
 }
 
+export interface DesiredBackend {
+  readonly address: Address;
+  readonly port: number;
+  /** Its share of a Maglev table against the others', 1-65535. Not set: 1. */
+  readonly weight?: number;
+}
+
 export interface DesiredFrontend {
   readonly address: Address;
   readonly port: number;
@@ -76,15 +83,17 @@ export interface DesiredFrontend {
   readonly external: boolean;
   readonly affinitySeconds: number | null;
   /** Sorted; same family as the address. */
-  readonly backends: readonly { readonly address: Address; readonly port: number }[];
+  readonly backends: readonly DesiredBackend[];
   /** Who serves clients outside, who come by an uplink. Not set: it is not translated for them. */
-  readonly outside?: readonly { readonly address: Address; readonly port: number }[];
+  readonly outside?: readonly DesiredBackend[];
   /** Which clients outside may use it; prefixes of the address's family, none of them twice. Not set: all. */
   readonly sources?: SourceRanges;
   /** Of those the ones on other nodes answer the clients themselves. Not set: by this node, which asks them in its name. */
   readonly directReturn?: boolean;
   /** Of those that get no new connections the ones that still serve: as they end, or for other nodes. Not set: none. */
-  readonly others?: readonly { readonly address: Address; readonly port: number }[];
+  readonly others?: readonly DesiredBackend[];
+  /** What chooses for clients inside; for those outside it is always a Maglev table. Not set: chance. */
+  readonly selection?: "maglev";
   /** "namespace/name:port". */
   readonly service: string;
 }

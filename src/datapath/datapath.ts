@@ -300,6 +300,7 @@ export class Datapath {
     }
     for (const name of policyMaps) entries.set(name, sets.entries(name));
     entries.set("service_backend", services.backendSlots);
+    entries.set("maglev", services.maglevEntries);
     entries.set("source_range4", services.sourceRanges.entries(4));
     entries.set("source_range6", services.sourceRanges.entries(6));
     return (Object.keys(mapLayouts) as MapName[]).map((name) => ({

@@ -6,23 +6,36 @@ import {
   EndpointFlags,
   endpoint,
   ipcacheValue,
+  MAGLEV_CHUNK,
+  MAGLEV_NARROW,
+  maglevKey,
   type MapName,
   POLICY_SET_GUARDS_SHIFT,
   policyPeerKey,
   policyPortKey,
   policySet,
   policyBits,
+  SERVICE_MAGLEV_SHIFT,
   service,
   service4Key,
   service6Key,
   serviceBackend,
   serviceBackendKey,
+  ServiceFlags,
   ServiceScope,
 } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
 import { type MapNative, readEntries } from "./map-table.ts";
 import { decodeGroups, type PolicyMap, type PolicyRow, policyMaps, rowOf } from "./policy-encode.ts";
-import type { Direction, Endpoint, KernelGroup, KernelIdentity, KernelPolicySet, KernelService } from "./report.ts";
+import type {
+  Direction,
+  Endpoint,
+  KernelGroup,
+  KernelIdentity,
+  KernelMaglev,
+  KernelPolicySet,
+  KernelService,
+} from "./report.ts";
 
 type MapOf = (name: MapName) => MapInfo;
 
@@ -37,26 +50,58 @@ export async function readIdentities(native: MapNative, map: MapOf): Promise<rea
 }
 
 export async function readServices(native: MapNative, map: MapOf): Promise<readonly KernelService[]> {
+  return (await readFrontends(native, map)).map(({ service: entry }) => entry);
+}
+
+/** Of services for which a hash chooses. */
+export async function readMaglev(native: MapNative, map: MapOf): Promise<readonly KernelMaglev[]> {
+  const chunks = new Map<string, Buffer>();
+  for (const { key, value } of await readEntries(native, map("maglev"))) {
+    const { service: id, chunk } = maglevKey.decode(key);
+    chunks.set(`${id} ${chunk}`, value);
+  }
+  return (await readFrontends(native, map)).flatMap(({ service: entry, id, flags }): readonly KernelMaglev[] => {
+    if ((flags & ServiceFlags.hashed) === 0) return [];
+    const wide = entry.backends.length > MAGLEV_NARROW;
+    const table = Array.from({ length: flags >>> SERVICE_MAGLEV_SHIFT }, (_, slot) => {
+      const at = wide ? slot * 2 : slot;
+      const chunk = chunks.get(`${id} ${Math.floor(at / MAGLEV_CHUNK)}`);
+      if (chunk === undefined) return null;
+      return wide ? chunk.readUInt16LE(at % MAGLEV_CHUNK) : chunk.readUInt8(at % MAGLEV_CHUNK);
+    });
+    return [{ ...entry, table }];
+  });
+}
+
+interface FrontendEntry {
+  readonly service: KernelService;
+  /** Of its table. */
+  readonly id: number;
+  readonly flags: number;
+}
+
+async function readFrontends(native: MapNative, map: MapOf): Promise<readonly FrontendEntry[]> {
   const backends = new Map<string, Endpoint>();
   for (const { key, value } of await readEntries(native, map("service_backend"))) {
     const { service: table, slot } = serviceBackendKey.decode(key);
     const { address, port } = serviceBackend.decode(value);
     backends.set(`${table} ${slot}`, { address: fromMappedBytes(address), port });
   }
-  const all: KernelService[] = [];
+  const all: FrontendEntry[] = [];
   for (const [name, codec] of [
     ["service4", service4Key],
     ["service6", service6Key],
   ] as const) {
     for (const { key, value } of await readEntries(native, map(name))) {
       const { address, port, protocol, scope } = codec.decode(key);
-      const { id, backends: count } = service.decode(value);
-      all.push({
-        frontend: { address: typeof address === "number" ? addressOfNumber(address) : addressFromBytes(address), port },
-        protocol,
-        outside: scope === ServiceScope.outside,
-        backends: Array.from({ length: count }, (_, slot) => backends.get(`${id} ${slot}`) ?? []).flat(),
-      });
+      const { id, backends: count, flags } = service.decode(value);
+      const frontend = {
+        address: typeof address === "number" ? addressOfNumber(address) : addressFromBytes(address),
+        port,
+      };
+      const outside = scope === ServiceScope.outside;
+      const own = Array.from({ length: count }, (_, slot) => backends.get(`${id} ${slot}`) ?? []).flat();
+      all.push({ service: { frontend, protocol, outside, backends: own }, id, flags });
     }
   }
   return all;

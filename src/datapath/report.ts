@@ -123,6 +123,12 @@ export interface KernelService {
   readonly backends: readonly Endpoint[];
 }
 
+/** A service for which a hash of the client chooses. */
+export interface KernelMaglev extends KernelService {
+  /** By slot: position in `backends`; null: that part of the table is not there. Empty: hashes are spread over the backends evenly. */
+  readonly table: readonly (number | null)[];
+}
+
 /** One record of the ring, decoded (struct event of types.h). */
 export interface DatapathEvent {
   /** ns of CLOCK_MONOTONIC. */

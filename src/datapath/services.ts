@@ -1,53 +1,32 @@
 /**
  * Services in the kernel: service4/6 (address, port, protocol, kind of client -> table) and service_backend (table, slot -> backend). All entries are ours. A
- * change of backends fills a new table under a fresh id, switches the service with one write, and removes the old table last, so a
- * reader never sees half of a table. A service without backends has table 0. Which clients outside may use it (`source-ranges.ts`) is there
- * before the service says that it is not for all, and goes after that.
+ * change of backends fills a new table under a fresh id, and what a hash picks from it (`service-maglev.ts`), switches the service with one
+ * write, and removes the old table last, so a reader never sees half of a table. A service without backends has table 0. One whose Maglev table
+ * found no room goes without, and says so. Which clients outside may use it (`source-ranges.ts`) is there before the service says that it is not
+ * for all, and goes after that.
  *
  * A restarted agent reads all of it and keeps the id of a table whose content is still wanted, so that clients' choices, which conntrack
  * keeps under that id, stay. While the agent is away services go on as they are; a half-written table is used by nobody and removed.
  */
 import { setImmediate } from "node:timers/promises";
 import type { DesiredFrontend } from "../compute/desired.ts";
-import { addressFromBytes, toMappedBytes } from "../model/ip.ts";
 import type { MapInfo } from "../native/contract.ts";
-import {
-  type MapName,
-  ServiceFlags,
-  ServiceScope,
-  type Service,
-  service,
-  service4Key,
-  service6Key,
-  serviceBackend,
-  serviceBackendKey,
-} from "../native/layouts.gen.ts";
-import { addressNumber } from "./addresses.ts";
-import {
-  Counters,
-  deleteEntries,
-  keyText,
-  type MapNative,
-  MapTable,
-  readEntries,
-  sameRows,
-  writeEntries,
-} from "./map-table.ts";
+import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
+import { Counters, deleteEntries, type MapNative, MapTable, readEntries, sameRows, writeEntries } from "./map-table.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
-import { type Restricted, SourceRangeReconciler } from "./source-ranges.ts";
-
-/** What a frontend needs in the kernel, but for the number of its table. */
-interface Encoded {
-  readonly family: 4 | 6;
-  readonly key: string;
-  /** Values of the slots, end to end. */
-  readonly table: Buffer;
-  readonly count: number;
-  readonly flags: number;
-  readonly affinitySeconds: number;
-  /** Of clients outside those who may use it; null: all. */
-  readonly sources: Restricted["sources"] | null;
-}
+import {
+  type Encoded,
+  encodeFrontend,
+  frontendText,
+  hasMaglev,
+  restrictedAs,
+  restrictedOf,
+  serviceValue,
+  slotBytes,
+  slotKeys,
+} from "./service-encode.ts";
+import { MaglevTables } from "./service-maglev.ts";
+import { SourceRangeReconciler } from "./source-ranges.ts";
 
 /** A table that is to be written under an id of its own. */
 interface NewTable {
@@ -57,7 +36,6 @@ interface NewTable {
 
 /** Entries that are read before others get their turn. */
 const sliceEntries = 4096;
-const slotBytes = serviceBackend.size;
 
 export class ServiceReconciler {
   readonly counters = new Counters();
@@ -65,6 +43,7 @@ export class ServiceReconciler {
   readonly #backends: MapInfo;
   readonly #frontends: { readonly 4: MapTable; readonly 6: MapTable };
   readonly sourceRanges: SourceRangeReconciler;
+  readonly #maglev: MaglevTables;
   /** Table id -> slots end to end, as they are in the kernel. */
   readonly #tables = new Map<number, Buffer>();
   readonly #encoded = new WeakMap<DesiredFrontend, readonly Encoded[]>();
@@ -80,6 +59,7 @@ export class ServiceReconciler {
       6: new MapTable(native, map("service6"), this.counters, frontendText),
     };
     this.sourceRanges = new SourceRangeReconciler(native, map, this.counters, frontendText);
+    this.#maglev = new MaglevTables(native, map("maglev"), this.counters);
   }
 
   get tables(): readonly MapTable[] {
@@ -88,6 +68,10 @@ export class ServiceReconciler {
 
   get backendSlots(): number {
     return this.#slots;
+  }
+
+  get maglevEntries(): number {
+    return this.#maglev.entries;
   }
 
   /** Conntrack remembers tables; a number that it knows is not given to another one. */
@@ -99,6 +83,8 @@ export class ServiceReconciler {
   async read(): Promise<number> {
     let differing = (await this.#frontends[4].read()) + (await this.#frontends[6].read());
     differing += await this.sourceRanges.read();
+    differing += await this.#maglev.read();
+    for (const id of this.#maglev.ids) this.reserve(id);
     const slots = new Map<number, Map<number, Buffer>>();
     for (const [index, { key, value }] of (await readEntries(this.#native, this.#backends)).entries()) {
       if (index % sliceEntries === sliceEntries - 1) await setImmediate();
@@ -157,12 +143,16 @@ export class ServiceReconciler {
     }
     const failures: EntryFailure[] = [...(await this.sourceRanges.write(restrictedOf(wanted.values())))];
     failures.push(...(await this.#writeTables(fresh, ids)));
+    const tables = [...ids].flatMap(([encoded, id]) => (hasMaglev(encoded) ? [{ id, encoded }] : []));
+    const withoutTable = await this.#maglev.write(tables);
+    failures.push(...withoutTable.values());
 
     const entries = { 4: new Map<string, Buffer>(), 6: new Map<string, Buffer>() };
     for (const encoded of wanted.values()) {
       const id = ids.get(encoded);
       const before = this.#frontends[encoded.family].actual.get(encoded.key);
-      if (id !== undefined) entries[encoded.family].set(encoded.key, serviceValue(encoded, id));
+      const slots = withoutTable.has(encoded) ? 0 : (encoded.maglev?.slots ?? 0);
+      if (id !== undefined) entries[encoded.family].set(encoded.key, serviceValue(encoded, id, slots));
       // Its new table found no room: it goes on with the one that it has, for those who may use it now.
       else if (before !== undefined) entries[encoded.family].set(encoded.key, restrictedAs(before, encoded));
     }
@@ -231,84 +221,29 @@ export class ServiceReconciler {
   }
 
   async #removeUnused(): Promise<boolean> {
-    const used = new Set(this.#known().map(({ id }) => id));
+    const services = this.#known();
+    const used = new Set(services.map(({ id }) => id));
     const unused = [...this.#tables].filter(([id]) => !used.has(id));
     const keys = unused.flatMap(([id, table]) => slotKeys(id, table.length / slotBytes));
     await deleteEntries(this.#native, this.#backends, keys);
     for (const [id] of unused) this.#tables.delete(id);
     this.#slots -= keys.length;
     this.counters.writes += keys.length;
-    return unused.length > 0;
+    const hashed = services.filter(({ flags }) => flags >>> SERVICE_MAGLEV_SHIFT > 0);
+    const maglev = await this.#maglev.removeOthers(new Set(hashed.map(({ id }) => id)));
+    return unused.length > 0 || maglev;
   }
 
   #known(): readonly Service[] {
     return this.tables.flatMap(({ actual }) => [...actual.values()].map((value) => service.decode(value)));
   }
 
-  /** An entry for clients of each kind. Rows that are the same object are encoded once. */
+  /** Rows that are the same object are encoded once. */
   #encode(frontend: DesiredFrontend): readonly Encoded[] {
     const known = this.#encoded.get(frontend);
     if (known !== undefined) return known;
-    const { backends, outside } = frontend;
-    const inside = encode(frontend, ServiceScope.inside, backends);
-    const encoded = outside === undefined ? [inside] : [inside, encode(frontend, ServiceScope.outside, outside)];
+    const encoded = encodeFrontend(frontend);
     this.#encoded.set(frontend, encoded);
     return encoded;
   }
-}
-
-function encode(
-  { address, port, protocol, external, affinitySeconds, sources, directReturn = false }: DesiredFrontend,
-  scope: number,
-  backends: DesiredFrontend["backends"],
-): Encoded {
-  const place = { port, protocol, scope };
-  const key =
-    address.family === 4
-      ? service4Key.encode({ address: addressNumber(address), ...place })
-      : service6Key.encode({ address: address.bytes, ...place });
-  const table = Buffer.alloc(backends.length * slotBytes);
-  for (const [slot, backend] of backends.entries()) {
-    const value = { address: toMappedBytes(backend.address), port: backend.port };
-    serviceBackend.encodeInto(table, slot * slotBytes, value);
-  }
-  return {
-    family: address.family,
-    key: keyText(key),
-    table,
-    count: backends.length,
-    flags:
-      (external ? ServiceFlags.external : 0) |
-      (affinitySeconds === null ? 0 : ServiceFlags.affinity) |
-      (scope === ServiceScope.outside && sources !== undefined ? ServiceFlags.ranges : 0) |
-      (directReturn && scope === ServiceScope.outside ? ServiceFlags.dsr : 0),
-    affinitySeconds: affinitySeconds ?? 0,
-    sources: scope === ServiceScope.outside ? (sources ?? null) : null,
-  };
-}
-
-function restrictedOf(encoded: Iterable<Encoded>): readonly Restricted[] {
-  const restricted: Restricted[] = [];
-  for (const { family, key, sources } of encoded) if (sources !== null) restricted.push({ family, key, sources });
-  return restricted;
-}
-
-function restrictedAs(value: Buffer, { flags }: Encoded): Buffer {
-  const before = service.decode(value);
-  return service.encode({ ...before, flags: (before.flags & ~ServiceFlags.ranges) | (flags & ServiceFlags.ranges) });
-}
-
-function serviceValue({ count, flags, affinitySeconds }: Encoded, id: number): Buffer {
-  return service.encode({ id, backends: count, flags, affinitySeconds });
-}
-
-function slotKeys(id: number, count: number): readonly Buffer[] {
-  return Array.from({ length: count }, (_, slot) => serviceBackendKey.encode({ service: id, slot }));
-}
-
-function frontendText(key: Buffer): string {
-  const wide = key.length === service6Key.size;
-  const address = addressFromBytes(key.subarray(0, wide ? 16 : 4)).text;
-  const { port, protocol } = wide ? service6Key.decode(key) : service4Key.decode(key);
-  return `service ${wide ? `[${address}]` : address}:${port}/${protocol}`;
 }

@@ -1,0 +1,166 @@
+/**
+ * Maglev tables in the kernel: maglev (table, chunk -> 128 bytes of slots), under the number of the service's table of backends. All entries are
+ * ours, and nobody reads a table before a service's value says how many slots it has. So a table is written before that and removed after it;
+ * one that differs (an entry that somebody else changed, or another version's) is written over.
+ *
+ * A table follows from backends alone, so that those of equal services are computed once, and again only after a restart.
+ */
+import { setImmediate } from "node:timers/promises";
+import { maglevTable } from "../compute/services/maglev.ts";
+import type { MapInfo } from "../native/contract.ts";
+import { MAGLEV_CHUNK, MAGLEV_NARROW, maglevKey } from "../native/layouts.gen.ts";
+import { type Counters, deleteEntries, keyBytes, type MapNative, readEntries, writeEntries } from "./map-table.ts";
+import type { EntryFailure } from "./problems.ts";
+import { type Encoded, frontendText, type Hashed } from "./service-encode.ts";
+
+/** Entries that are read before others get their turn. */
+const sliceEntries = 4096;
+/** Slots that are filled before others get their turn: some milliseconds. */
+const sliceSlots = 65_536;
+
+/** A table that a service is to have. */
+export interface WantedTable {
+  readonly id: number;
+  readonly encoded: Hashed;
+}
+
+interface MissingTable extends WantedTable {
+  readonly bytes: Buffer;
+}
+
+export class MaglevTables {
+  readonly map: MapInfo;
+  readonly #native: MapNative;
+  readonly #counters: Counters;
+  /** Number -> chunks end to end, as they are in the kernel. */
+  readonly #tables = new Map<number, Buffer>();
+  /** By what they follow from; those of the last `write`. */
+  #known: ReadonlyMap<string, Buffer> = new Map();
+
+  constructor(native: MapNative, map: MapInfo, counters: Counters) {
+    this.#native = native;
+    this.map = map;
+    this.#counters = counters;
+  }
+
+  /** Entries of the map. */
+  get entries(): number {
+    let bytes = 0;
+    for (const table of this.#tables.values()) bytes += table.length;
+    return bytes / MAGLEV_CHUNK;
+  }
+
+  get ids(): Iterable<number> {
+    return this.#tables.keys();
+  }
+
+  /** @returns how many tables were not as they were believed to be */
+  async read(): Promise<number> {
+    const found = new Map<number, Map<number, Buffer>>();
+    for (const [index, { key, value }] of (await readEntries(this.#native, this.map)).entries()) {
+      if (index % sliceEntries === sliceEntries - 1) await setImmediate();
+      const { service: id, chunk } = maglevKey.decode(key);
+      const chunks = found.get(id) ?? new Map<number, Buffer>();
+      chunks.set(chunk, value);
+      found.set(id, chunks);
+    }
+    let differing = 0;
+    const before = new Map(this.#tables);
+    this.#tables.clear();
+    for (const [id, chunks] of found) {
+      // A hole makes the table unlike any that is wanted: no service has so many backends that all bits of a slot are set.
+      const length = Math.max(...chunks.keys()) + 1;
+      const hole = Buffer.alloc(MAGLEV_CHUNK, 0xff);
+      const table = Buffer.concat(Array.from({ length }, (_, chunk) => chunks.get(chunk) ?? hole));
+      this.#tables.set(id, table);
+      if (before.get(id)?.equals(table) !== true) differing++;
+    }
+    for (const id of before.keys()) if (!this.#tables.has(id)) differing++;
+    return differing;
+  }
+
+  /**
+   * Writes those that are not there. Where the map is full the largest are left out.
+   * @returns which are not there, and why
+   */
+  async write(wanted: readonly WantedTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
+    const known = new Map<string, Buffer>();
+    const missing: MissingTable[] = [];
+    let filled = 0;
+    for (const { id, encoded } of wanted) {
+      const { backends, slots, topic } = encoded.maglev;
+      let bytes = known.get(topic) ?? this.#known.get(topic);
+      if (bytes === undefined) {
+        filled += slots;
+        if (filled > sliceSlots) {
+          filled = 0;
+          await setImmediate();
+        }
+        bytes = layOut(backends);
+      }
+      known.set(topic, bytes);
+      if (this.#tables.get(id)?.equals(bytes) !== true) missing.push({ id, encoded, bytes });
+    }
+    this.#known = known;
+    return this.#writeMissing(missing.sort((a, b) => a.bytes.length - b.bytes.length));
+  }
+
+  async #writeMissing(missing: readonly MissingTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
+    const entries = missing.flatMap(({ id, bytes }) =>
+      chunkKeys(id, bytes).map((key, chunk) => ({
+        id,
+        key,
+        value: bytes.subarray(chunk * MAGLEV_CHUNK, (chunk + 1) * MAGLEV_CHUNK),
+      })),
+    );
+    const surplus = missing.flatMap(({ id, bytes }) => {
+      const before = this.#tables.get(id);
+      return before === undefined ? [] : chunkKeys(id, before).slice(bytes.length / MAGLEV_CHUNK);
+    });
+    const errors = new Map<number, unknown>();
+    for (const [index, error] of await writeEntries(this.#native, this.map, entries, () => false)) {
+      this.#counters.failed(error);
+      const id = entries[index]?.id;
+      if (id !== undefined) errors.set(id, error);
+    }
+    await deleteEntries(this.#native, this.map, surplus);
+    const failures = new Map<Encoded, EntryFailure>();
+    for (const { id, encoded, bytes } of missing) {
+      const error = errors.get(id);
+      // What was written of it is to go: all ones are slots of no service.
+      this.#tables.set(id, error === undefined ? bytes : Buffer.alloc(bytes.length, 0xff));
+      if (error === undefined) {
+        this.#counters.writes += bytes.length / MAGLEV_CHUNK;
+        continue;
+      }
+      const { name, maxEntries } = this.map;
+      const entry = `Maglev table of ${frontendText(keyBytes(encoded.key))}`;
+      failures.set(encoded, { map: name, entry, maxEntries, error });
+    }
+    return failures;
+  }
+
+  /** @returns whether there were others than these */
+  async removeOthers(used: ReadonlySet<number>): Promise<boolean> {
+    const unused = [...this.#tables].filter(([id]) => !used.has(id));
+    const keys = unused.flatMap(([id, table]) => chunkKeys(id, table));
+    await deleteEntries(this.#native, this.map, keys);
+    for (const [id] of unused) this.#tables.delete(id);
+    this.#counters.writes += keys.length;
+    return unused.length > 0;
+  }
+}
+
+/** Whole chunks; slots beyond the table are zero, and no hash falls there. */
+function layOut(backends: Hashed["maglev"]["backends"]): Buffer {
+  const table = maglevTable(backends) ?? new Uint16Array(0);
+  const wide = backends.length > MAGLEV_NARROW;
+  const bytes = Buffer.alloc(Math.ceil((table.length * (wide ? 2 : 1)) / MAGLEV_CHUNK) * MAGLEV_CHUNK);
+  if (!wide) bytes.set(table);
+  else for (const [slot, backend] of table.entries()) bytes.writeUInt16LE(backend, slot * 2);
+  return bytes;
+}
+
+function chunkKeys(service: number, table: Buffer): readonly Buffer[] {
+  return Array.from({ length: table.length / MAGLEV_CHUNK }, (_, chunk) => maglevKey.encode({ service, chunk }));
+}
