@@ -7,14 +7,17 @@
  *       the API server as a whole says nothing. Every watch ends with KUBE_SILENT.
  *   a request is answered after others were not:
  *       what hung may be one of several servers behind one address. A watch that has said nothing since the first of these was sent is asked for
- *       again (KUBE_DOUBT) unless it speaks first; not all at once, and not again and again, since a server that is late may be a busy one.
+ *       again (KUBE_DOUBT) unless it speaks first, and not all at once.
+ *
+ * Neither happens twice in a while. A server that is late may be a busy one, and one whose etcd is away opens watches and answers nothing else: new
+ * watches from all nodes, again and again, are no help to either. That the Lease is not renewed is told all the same.
  *
  * A request is not answered when its time is over. One that is refused or breaks off is: the peer's kernel told so, and tells the watches too.
  */
 import type { Clock, Timer } from "../lib/clock.ts";
 import { KubeConnectionError } from "./errors.ts";
 
-/** ms within which watches in doubt are asked for again, and ms until there may be doubts again. */
+/** ms within which watches in doubt are asked for again, and ms until watches are given up again. */
 const spreadMs = 15_000;
 const restMs = 300_000;
 
@@ -37,9 +40,9 @@ export class Pulse {
   readonly #watches = new Set<Followed>();
   /** Of anything, monotonic ms. */
   #heardAt = Number.NEGATIVE_INFINITY;
-  /** Requests without an answer, none of which was answered since: when the first was sent, and when the last was sent and given up. */
-  #missed: { readonly since: number; readonly sentAt: number; readonly gaveUpAt: number } | null = null;
-  #doubtedAt = Number.NEGATIVE_INFINITY;
+  /** Requests without an answer, none of which was answered since: when the first was sent, when the last was, and when its time was over. */
+  #missed: { readonly since: number; readonly sentAt: number; readonly overAt: number } | null = null;
+  #gaveUpAt = Number.NEGATIVE_INFINITY;
 
   /** @param random 0..1 */
   constructor(clock: Clock, random: () => number) {
@@ -70,8 +73,7 @@ export class Pulse {
     this.#heardAt = now;
     const missed = this.#missed;
     this.#missed = null;
-    if (missed === null || now - this.#doubtedAt < restMs) return;
-    this.#doubtedAt = now;
+    if (missed === null || !this.#mayGiveUp(now)) return;
     for (const watch of this.#watches) {
       if (watch.heardAt > missed.since || watch.doubt !== null) continue;
       watch.doubt = this.#clock.setTimer(this.#random() * spreadMs, () => watch.give(doubt(server)));
@@ -80,12 +82,20 @@ export class Pulse {
 
   /** @param sentAt monotonic ms */
   unanswered(server: string, sentAt: number): void {
+    const now = this.#clock.monotonicMs();
     const before = this.#missed;
-    this.#missed = { since: before?.since ?? sentAt, sentAt, gaveUpAt: this.#clock.monotonicMs() };
+    this.#missed = { since: before?.since ?? sentAt, sentAt, overAt: now };
     // Those that were under way together are one piece of news.
-    if (before === null || sentAt < before.gaveUpAt || this.#heardAt >= before.sentAt) return;
-    const seconds = Math.round((this.#clock.monotonicMs() - before.since) / 1_000);
+    if (before === null || sentAt < before.overAt || this.#heardAt >= before.sentAt) return;
+    if (!this.#mayGiveUp(now)) return;
+    const seconds = Math.round((now - before.since) / 1_000);
     for (const watch of [...this.#watches]) watch.give(silent(server, seconds));
+  }
+
+  #mayGiveUp(now: number): boolean {
+    if (this.#watches.size === 0 || now - this.#gaveUpAt < restMs) return false;
+    this.#gaveUpAt = now;
+    return true;
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import test from "ava";
 import { kinds } from "../../src/kube/index.ts";
-import { type FaultCluster, podOn, statusOf, withFaultLab } from "../support/faults-cluster.ts";
+import { type FaultCluster, podOn, statusOf, untilWell, withFaultLab } from "../support/faults-cluster.ts";
 import { FaultTraffic } from "../support/faults-traffic.ts";
 import { one, two } from "../unit/kube/certificates.ts";
 
@@ -117,15 +117,7 @@ test("an API server in trouble changes nothing in the kernel, is told in status,
   withFaultLab(t, async (lab, cluster) => {
     const traffic = await FaultTraffic.prepare(lab, cluster);
     const nodes = ["node-1", "node-2"] as const;
-    const healthy = async () => {
-      for (const node of nodes) {
-        const well = async () => {
-          const status = await statusOf(lab, node);
-          return status?.ready === true && status.problems.length === 0;
-        };
-        await lab.until(`${node} has no problem`, well, 120_000);
-      }
-    };
+    const healthy = () => untilWell(lab, nodes);
     await healthy();
     const before = (await statusOf(lab, "node-2"))?.memory.rssBytes ?? 0;
 

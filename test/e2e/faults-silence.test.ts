@@ -6,39 +6,18 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
-import { connectKube, type KubeObject, kinds } from "../../src/kube/index.ts";
-import { customKinds, customResourceDefinition } from "../../src/kube-objects/index.ts";
+import { connectKube } from "../../src/kube/index.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { runningProcess } from "../../src/lab/processes.ts";
 import { inside, mustRun } from "../../src/lab/run.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { isRealApiServer, labApiServer } from "../support/api-server-process.ts";
-import { statusOf } from "../support/faults-cluster.ts";
+import { defineCustomKinds, statusOf, untilWell } from "../support/faults-cluster.ts";
 import { withLab } from "../support/lab.ts";
 
 /** What an agent says of kinds that it does not follow. */
 const silence = /^KUBE_(SILENT|UNREACHABLE|CUT|TIMEOUT)$/;
 const nodes = ["node-1", "node-2"] as const;
-
-async function untilWell(lab: Lab): Promise<void> {
-  for (const node of nodes) {
-    const well = async () => {
-      const status = await statusOf(lab, node);
-      return status?.ready === true && status.problems.length === 0;
-    };
-    await lab.until(`${node} has no problem`, well, 240_000);
-  }
-}
-
-async function defineCustomKinds(kubeconfig: string): Promise<void> {
-  const client = connectKube({ kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
-  try {
-    for (const kind of customKinds)
-      await client.create(kinds.customResourceDefinitions, customResourceDefinition(kind) as KubeObject);
-  } finally {
-    await client.close();
-  }
-}
 
 /** @param folder of the lab's API server */
 async function serverProcess(folder: string): Promise<number> {
@@ -69,7 +48,7 @@ async function during(
   begin: () => Promise<unknown>,
   end: () => Promise<unknown>,
 ): Promise<void> {
-  await untilWell(lab);
+  await untilWell(lab, nodes);
   try {
     await begin();
     const began = performance.now();
@@ -80,13 +59,15 @@ async function during(
   } finally {
     await end();
   }
-  await untilWell(lab);
+  await untilWell(lab, nodes);
 }
 
 test("an API server that is there and says nothing is known within a minute, by its packets or by its process", async (t) => {
   await withLab(t, { nodes: 2, externals: [], api: labApiServer, agent: { identities: "cluster" } }, async (lab) => {
     const { api } = lab.plan;
-    await defineCustomKinds(api.kubeconfig);
+    const client = connectKube({ kubeconfig: api.kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
+    t.teardown(() => client.close());
+    await defineCustomKinds(client);
     const routes = async (verb: string) => {
       for (const { ipv4 } of lab.plan.nodes)
         await mustRun(inside(api, ["ip", "route", verb, "blackhole", `${ipv4}/32`]));

@@ -78,11 +78,8 @@ export class FaultCluster {
     await this.define();
   }
 
-  /** Makes the definitions of cilium.io. */
-  async define(): Promise<void> {
-    for (const kind of customKinds) {
-      await this.client.create(kinds.customResourceDefinitions, customResourceDefinition(kind) as KubeObject);
-    }
+  define(): Promise<void> {
+    return defineCustomKinds(this.client);
   }
 
   /** Deletes the definitions of cilium.io, and with them all objects of these kinds and, as real servers do, their watches. */
@@ -107,14 +104,12 @@ export class FaultCluster {
     await rename(`${this.#tokenFile}.next`, this.#tokenFile);
   }
 
-  async put(kind: KubeKind, object: KubeObject): Promise<void> {
-    await this.client.apply(kind, object, { fieldManager: "test", force: true });
+  put(kind: KubeKind, object: KubeObject): Promise<void> {
+    return put(this.client, kind, object);
   }
 
-  /** Creates pods that name their node; resolves when they run. */
-  async runPods(pods: readonly KubeObject[]): Promise<void> {
-    for (const pod of pods) await this.client.create(kinds.pods, pod);
-    for (const { metadata } of pods) await podRuns(this.client, nameOf(metadata));
+  runPods(pods: readonly KubeObject[]): Promise<void> {
+    return runPods(this.client, pods);
   }
 
   /** Resolves when they are gone. */
@@ -134,6 +129,23 @@ export class FaultCluster {
   }
 }
 
+/** Makes it so, whatever it was. */
+export async function put(client: KubeClient, kind: KubeKind, object: KubeObject): Promise<void> {
+  await client.apply(kind, object, { fieldManager: "test", force: true });
+}
+
+/** Creates pods that name their node; resolves when they run. */
+export async function runPods(client: KubeClient, pods: readonly KubeObject[]): Promise<void> {
+  for (const pod of pods) await client.create(kinds.pods, pod);
+  for (const { metadata } of pods) await podRuns(client, nameOf(metadata));
+}
+
+/** Makes the definitions of cilium.io. */
+export async function defineCustomKinds(client: KubeClient): Promise<void> {
+  for (const kind of customKinds)
+    await client.create(kinds.customResourceDefinitions, customResourceDefinition(kind) as KubeObject);
+}
+
 /** A lab of two nodes on a new cluster with the kinds of cilium.io; agents number identities by their objects. */
 export async function withFaultLab(
   t: ExecutionContext,
@@ -143,6 +155,17 @@ export async function withFaultLab(
   const cluster = await FaultCluster.start(t);
   const api = { kind: "running", kubeconfig: cluster.kubeconfig, server: null } as const;
   await withLab(t, { nodes, externals: [], api, agent: { identities: "cluster" } }, (lab) => work(lab, cluster));
+}
+
+/** Each of the nodes is ready and has no problem. */
+export async function untilWell(lab: Lab, nodes: readonly string[]): Promise<void> {
+  for (const node of nodes) {
+    const well = async () => {
+      const status = await statusOf(lab, node);
+      return status?.ready === true && status.problems.length === 0;
+    };
+    await lab.until(`${node} has no problem`, well, 240_000);
+  }
 }
 
 /** An agent's status; null when none answers. */

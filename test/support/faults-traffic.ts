@@ -46,19 +46,22 @@ function connections(address: string, seconds: number, stop: string): readonly s
   return ["sh", "-c", `ok=0; bad=0; ${loop}; echo "$ok $bad"`];
 }
 
+/** Whatever API server its objects are in. */
+export type TrafficCluster = Pick<FaultCluster, "client" | "put" | "runPods">;
+
 export class FaultTraffic {
   readonly #lab: Lab;
-  readonly #cluster: FaultCluster;
+  readonly #cluster: TrafficCluster;
   readonly #addresses: ReadonlyMap<string, string>;
 
-  private constructor(lab: Lab, cluster: FaultCluster, addresses: ReadonlyMap<string, string>) {
+  private constructor(lab: Lab, cluster: TrafficCluster, addresses: ReadonlyMap<string, string>) {
     this.#lab = lab;
     this.#cluster = cluster;
     this.#addresses = addresses;
   }
 
   /** Resolves when the pods run and their policy holds. */
-  static async prepare(lab: Lab, cluster: FaultCluster): Promise<FaultTraffic> {
+  static async prepare(lab: Lab, cluster: TrafficCluster): Promise<FaultTraffic> {
     await cluster.put(kinds.networkPolicies, onlyFrom("only-clients", ["client"]));
     await cluster.runPods(pods);
     const addresses = new Map<string, string>();

@@ -108,6 +108,22 @@ test("a server that is late again and again is not asked for watches again and a
   t.is(told.length, 10);
 });
 
+test("a server that opens watches and answers nothing else, as without its etcd, is not asked for watches again and again", async (t) => {
+  const { clock, heart, follow, missed, told } = pulse();
+  follow("watch-0");
+  for (let round = 1; round < 10; round++) {
+    await missed();
+    await clock.advance(10_000);
+    await missed();
+    await clock.advance(10_000);
+    if (told.length !== 1) continue;
+    // The one that was given up.
+    heart.answered(server);
+    follow(`watch-${round}`);
+  }
+  t.deepEqual(told, ["watch-0 KUBE_SILENT"]);
+});
+
 test("a watch that has ended is nobody's business", async (t) => {
   const { clock, heart, follow, missed, told } = pulse();
   const watch = follow("pods");
