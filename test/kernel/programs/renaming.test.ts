@@ -274,3 +274,30 @@ test("a full table refuses new flows and keeps those that it has", async (t) => 
     await node.remove();
   }
 });
+
+test("60,000 flows to one backend have 60,000 ports", async (t) => {
+  t.timeout(300_000);
+  const flows = 60_000;
+  const node = await ProgramNode.create({}, { nat4: 2 * flows + 16 }, { events: false });
+  try {
+    serve(node, "ipv4", [who.r.ipv4]);
+    const ports = new Set<number>();
+    for (let i = 0; i < flows; i++) {
+      const client = `198.18.${i >> 8}.${i & 255}`;
+      const asked = await arrives(node, client, vip.ipv4, tcp(40_000 + (i % 7), 80, "S"));
+      if (asked.verdict !== "redirect") return t.fail(`flow ${i}: ${asked.verdict}`);
+      ports.add(asked.parsed.ip?.sourcePort ?? 0);
+    }
+    t.is(ports.size, flows);
+    t.true([...ports].every((port) => port >= 1024 && (port < 30_000 || port > 32_767)));
+    for (const i of [0, 1, 255, 256, 30_000, 59_999]) {
+      const client = `198.18.${i >> 8}.${i & 255}`;
+      const again = await arrives(node, client, vip.ipv4, tcp(40_000 + (i % 7), 80, "A"));
+      const port = again.parsed.ip?.sourcePort ?? 0;
+      const answer = await arrives(node, who.r.ipv4, who.host.ipv4, tcp(8080, port, "A"));
+      t.is(way(answer), `${vip.ipv4}:80 > ${client}:${40_000 + (i % 7)}`);
+    }
+  } finally {
+    await node.remove();
+  }
+});

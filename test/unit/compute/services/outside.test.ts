@@ -71,7 +71,9 @@ test("a server of the node itself is a backend like others", (t) => {
 
 test("who answers for other nodes' backends: by the setting, or what the service says", (t) => {
   const direct = (loadBalancerMode: "snat" | "dsr" | "hybrid", forwarding?: "snat" | "dsr") => {
-    const ports = (["TCP", "UDP"] as const).map((protocol) => servicePort({ name: protocol, protocol, nodePort: 30080 }));
+    const ports = (["TCP", "UDP"] as const).map((protocol) =>
+      servicePort({ name: protocol, protocol, nodePort: 30080 }),
+    );
     const web = service("web", { ...public_, ports, ...(forwarding && { forwarding }) });
     const rows = tables({ services: [web], nodes, pods: [pod("a", ["10.1.0.1"])] });
     const { frontends } = computeFrontends(rows, { ...options, loadBalancerMode });
