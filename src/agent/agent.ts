@@ -12,11 +12,12 @@ import { ApiServer } from "../api/server.ts";
 import { CniService } from "../cni/index.ts";
 import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index.ts";
 import { createComputation } from "../compute/index.ts";
-import type { AgentConfig } from "../config/index.ts";
+import { type AgentConfig, portRange } from "../config/index.ts";
 import { Datapath } from "../datapath/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
 import type { Logger } from "../model/logging.ts";
+import { parsePrefix } from "../model/ip.ts";
 import { TableStore } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
@@ -113,6 +114,10 @@ export class Agent {
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),
       ]),
+      services: {
+        externalIps: config.externalIps.flatMap((text) => parsePrefix(text) ?? []),
+        nodePorts: portRange(config.nodePortRange),
+      },
       lastValid: await policies.read(),
     });
     const health = new ServiceHealth({ conditions });

@@ -52,6 +52,7 @@ class TableComputation implements Computation {
   /** Null: nothing is enforced. */
   readonly #hostSets: HostSetCompiler | null;
   readonly #frontends = createFrontends();
+  readonly #services: ComputationOptions["services"];
   readonly #native: NativePrefixes;
   readonly #cidrs = memo(podCidrsOf);
   readonly #missing = memo(missingGroups);
@@ -63,6 +64,7 @@ class TableComputation implements Computation {
     this.#nodeName = nodeName;
     this.#loadBalancerMode = options.loadBalancerMode ?? "snat";
     this.#auditMode = policyAuditMode ?? false;
+    this.#services = options.services;
     this.#book = new PolicyBook(lastValid ?? new Map());
     this.#pods = new PodIdentifier(identities);
     this.#addresses = new AddressBook(nodeName);
@@ -81,7 +83,11 @@ class TableComputation implements Computation {
     const holders = this.#addresses.update({ pods, nodes, localEndpoints, localAddresses });
     const frontends = this.#frontends(
       { services, endpointSlices, pods: snapshot.pods, nodes },
-      { nodeName: this.#nodeName, loadBalancerMode: this.#loadBalancerMode },
+      {
+        nodeName: this.#nodeName,
+        loadBalancerMode: this.#loadBalancerMode,
+        ...(this.#services !== undefined && { rules: this.#services }),
+      },
     );
     const surroundings = this.#known.update({
       identities,

@@ -4,6 +4,7 @@ import type { TableSnapshot } from "../model/store.ts";
 import type { PolicyRow } from "../model/tables.ts";
 import type { LoadBalancerMode } from "./services/candidates.ts";
 import type { DesiredState } from "./desired.ts";
+import type { ServiceRules } from "./services/index.ts";
 
 /** Gives sets of labels their numbers. The same key gets the same number as long as it is in use, but for what `renumbered` tells. */
 export interface IdentityAllocator {
@@ -39,6 +40,8 @@ export interface ComputationOptions {
   readonly masquerade?: ReadonlySet<4 | 6>;
   /** How backends on other nodes answer clients outside. Not set: snat. */
   readonly loadBalancerMode?: LoadBalancerMode;
+  /** What services may ask for. Not set: everything that is nobody's. */
+  readonly services?: ServiceRules;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

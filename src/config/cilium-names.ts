@@ -20,6 +20,7 @@ export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, Set
   ["ip-masq-agent-config-path", "masqueradeConfig"],
   ["ipv4-native-routing-cidr", "masqueradeConfig"],
   ["ipv6-native-routing-cidr", "masqueradeConfig"],
+  ["node-port-range", "nodePortRange"],
   ["mtu", "podMtu"],
   ["bpf-root", "bpffs"],
   ["cgroup-root", "cgroup"],

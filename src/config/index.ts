@@ -5,6 +5,7 @@ import { type ConfigInput, type Loaded, type SettingDescription, Settings } from
 
 export { ciliumNames };
 export type { AgentConfig, SettingDescription, SettingName };
+export { portRange } from "./port-range.ts";
 export { ConfigError, type ConfigInput, type ConfigSource, Settings } from "./settings.ts";
 
 export type LoadedConfig = Loaded<typeof configSchema>;
@@ -12,7 +13,7 @@ export type LoadedConfig = Loaded<typeof configSchema>;
 const settings = new Settings({
   schema: configSchema,
   prefix: "TANDEM_",
-  lists: ["uplinks"],
+  lists: ["uplinks", "externalIps"],
   remedy: "tandem config --describe lists every setting",
   foreign: { of: "Cilium", names: ciliumNames },
 });

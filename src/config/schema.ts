@@ -1,5 +1,7 @@
 /** Every setting: its type, default and meaning, in one schema that validates, documents and types. */
 import { z } from "zod";
+import { parsePrefix } from "../model/ip.ts";
+import { readPortRange } from "./port-range.ts";
 
 const timeouts = z
   .strictObject({
@@ -79,6 +81,17 @@ export const configSchema = z.strictObject({
     .describe(
       "how backends on other nodes answer clients outside: snat: by the node that asked them in its name; dsr: themselves, with the client's address kept; hybrid: dsr for TCP, snat for the rest",
     ),
+  externalIps: z
+    .array(z.string().refine((text) => text.includes("/") && parsePrefix(text) !== null, "no CIDR"))
+    .default(["0.0.0.0/0", "::/0"])
+    .describe(
+      "addresses that externalIPs of services may be of; empty: none; those of nodes, pods and services never are",
+    ),
+  nodePortRange: z
+    .string()
+    .refine((text) => readPortRange(text) !== null, "no range of ports")
+    .default("30000-32767")
+    .describe("ports of nodes that are for services, as the API server has them (--service-node-port-range)"),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

@@ -6,7 +6,7 @@
  * A replaced map is pinned as `NAME-old` until every program uses the new one (`finish`), so that a crash on the way loses nothing.
  */
 import { join } from "node:path";
-import type { AgentConfig } from "../config/index.ts";
+import { type AgentConfig, portRange } from "../config/index.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
 import type { Problem } from "../model/status.ts";
@@ -180,11 +180,14 @@ export class LoadedObjects {
   #rodata(): readonly RodataValue[] {
     const { config, capabilities } = this.#options;
     const timeouts = config.conntrackTimeouts;
+    const nodePorts = portRange(config.nodePortRange);
     const value = (variable: string, number: number) => ({ variable: `config_${variable}`, bytes: u32.encode(number) });
     return [
       value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
       value("masquerade_ipv4", config.masqueradeIpv4 ? 1 : 0),
       value("masquerade_ipv6", config.masqueradeIpv6 ? 1 : 0),
+      value("node_port_first", nodePorts.first),
+      value("node_port_last", nodePorts.last),
       value("timeout_tcp_opening", timeouts.tcpOpening),
       value("timeout_tcp_established", timeouts.tcpEstablished),
       value("timeout_tcp_closing", timeouts.tcpClosing),

@@ -27,6 +27,8 @@ export interface Chosen {
   readonly local: readonly Backend[];
   /** Of the whole cluster, whatever policy and hints say: the same on every node. */
   readonly everywhere: readonly Backend[];
+  /** Some of those that serve are known to be on a node. */
+  readonly onNodes: boolean;
 }
 
 /** Local: of this node, and nobody where there is none. */
@@ -80,7 +82,8 @@ function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["in
   // Fewer than all that serve: the others are those that are not among them.
   const taken = chosen.length === serving.length ? null : new Set(chosen.map(keyOf));
   const others = taken === null ? [] : serving.filter((each) => !taken.has(keyOf(each)));
-  return { backends: chosen, others, local: usable(near), everywhere: usable(all) };
+  const onNodes = all.some(({ node, state }) => node !== null && state !== "unusable");
+  return { backends: chosen, others, local: usable(near), everywhere: usable(all), onNodes };
 }
 
 function keyOf({ address, port }: Backend): string {

@@ -6,6 +6,7 @@ import type { Address } from "../../model/ip.ts";
 import type { Problem } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
+import { type AddressGuard, refusalOf } from "./address-guard.ts";
 import type { Backend, BackendsOf, Chosen, Locality } from "./backends.ts";
 import { checkSourceRanges, type Report, sourcesOf } from "./source-ranges.ts";
 
@@ -26,14 +27,19 @@ export interface Candidate {
   readonly frontend: DesiredFrontend;
 }
 
-/** What of the nodes matters to services. */
-export interface NodeFacts {
-  /** Of this node: node ports are there. */
+/** What of the cluster matters to each service. */
+export interface Surroundings extends AddressGuard {
+  /** Addresses of this node: node ports are there. */
   readonly own: readonly Address[];
-  /** Address text -> name of the node that has it. */
-  readonly nodeOf: ReadonlyMap<string, string>;
   /** Where this node's clients are. */
   readonly here: Locality;
+  /** null: any. */
+  readonly nodePorts: PortRange | null;
+}
+
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 export interface Candidates {
@@ -52,7 +58,7 @@ export type LoadBalancerMode = "snat" | "dsr" | "hybrid";
 export function serviceCandidates(
   service: ServiceRow,
   backendsOf: BackendsOf,
-  nodes: NodeFacts,
+  around: Surroundings,
   mode: LoadBalancerMode,
 ): Candidates {
   // A headless service has no address, also not those that it lists: kube-proxy does the same.
@@ -64,6 +70,7 @@ export function serviceCandidates(
   };
   const ports = distinctPorts(service, report);
   const candidates = new Map<string, Candidate>();
+  let isLocalNowhere = false;
   const add = (kind: Candidate["kind"], address: Address, port: ServicePort, number: number) => {
     const protocol = protocolNumbers[port.protocol];
     const candidate = candidateKey(address, number, protocol);
@@ -75,6 +82,7 @@ export function serviceCandidates(
     const chosen = backendsOf(port, address.family, policy);
     const { backends, others } = chosen;
     const outside = outsideOf(service, kind, chosen);
+    isLocalNowhere ||= outside?.length === 0 && chosen.everywhere.length > 0 && !chosen.onNodes;
     const sources = kind === "loadBalancer" ? sourcesOf(service, address.family) : undefined;
     const frontend: DesiredFrontend = {
       address,
@@ -92,42 +100,35 @@ export function serviceCandidates(
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });
   };
   for (const address of exposes(service, "ClusterIP") ? service.clusterIps : []) {
-    const node = nodes.nodeOf.get(address.text);
+    const node = around.nodeOf.get(address.text);
     if (node === undefined) for (const port of ports) add("clusterIPs", address, port, port.port);
     else {
       const message = `${address.text} is an address of Node ${node}; the service is not served there`;
       report("error", "SERVICE_NODE_ADDRESS", "spec.clusterIPs", message, "give the service an address of its own");
     }
   }
-  const outside: readonly (readonly [Candidate["kind"], readonly Address[]])[] = [
+  const outside: readonly (readonly ["loadBalancer" | "externalIPs", readonly Address[]])[] = [
     ["loadBalancer", exposes(service, "LoadBalancer") ? service.loadBalancerIps : []],
     ["externalIPs", service.externalIps],
   ];
   for (const [kind, addresses] of outside) {
-    const seen = new Set<string>();
-    for (const address of addresses) {
-      if (seen.has(address.text)) {
-        const message = `${address.text} is listed twice`;
-        report("warning", "SERVICE_DUPLICATE_ADDRESS", fieldOf(kind), message, "list it once");
-        continue;
-      }
-      seen.add(address.text);
-      const node = nodes.nodeOf.get(address.text);
-      if (node !== undefined && kind === "externalIPs") {
-        const message = `${address.text} is an address of Node ${node}: its own servers lose the ports of this service`;
-        const remedy = "use an address that no node has, or a node port";
-        report("warning", "SERVICE_NODE_ADDRESS", fieldOf(kind), message, remedy);
-      }
+    for (const address of usableAddresses(kind, addresses, around, report)) {
       for (const port of ports) add(kind, address, port, port.port);
     }
   }
   if (exposes(service, "LoadBalancer")) checkSourceRanges(service, report);
   if (exposes(service, "NodePort")) {
     const families = new Set(service.clusterIps.map(({ family }) => family));
-    for (const address of nodes.own) {
+    const nodePorts = usableNodePorts(ports, around.nodePorts, report);
+    for (const address of around.own) {
       if (!families.has(address.family)) continue;
-      for (const port of ports) if (port.nodePort !== null) add("nodePort", address, port, port.nodePort);
+      for (const [port, number] of nodePorts) add("nodePort", address, port, number);
     }
+  }
+  if (isLocalNowhere) {
+    const message = "none of its backends is on a node: with externalTrafficPolicy Local nobody outside is served";
+    const remedy = "write nodeName in its EndpointSlices, or use externalTrafficPolicy Cluster";
+    report("warning", "SERVICE_LOCAL_NOWHERE", "spec.externalTrafficPolicy", message, remedy);
   }
   const all = [...candidates.values()];
   return { candidates: all, problems, healthCheck: healthCheckOf(service, all) };
@@ -161,6 +162,66 @@ function outsideOf(service: ServiceRow, kind: Candidate["kind"], chosen: Chosen)
 
 function returnsDirectly(mode: LoadBalancerMode, protocol: Protocol): boolean {
   return mode === "dsr" || (mode === "hybrid" && protocol === "TCP");
+}
+
+/** Each once, without those that are others'. */
+function usableAddresses(
+  kind: "loadBalancer" | "externalIPs",
+  addresses: readonly Address[],
+  around: Surroundings,
+  report: Report,
+): readonly Address[] {
+  const field = fieldOf(kind);
+  const seen = new Set<string>();
+  return addresses.filter((address) => {
+    const { text } = address;
+    if (seen.has(text)) {
+      report("warning", "SERVICE_DUPLICATE_ADDRESS", field, `${text} is listed twice`, "list it once");
+      return false;
+    }
+    seen.add(text);
+    const refusal = refusalOf(address, kind, around);
+    if (refusal !== null) {
+      report(
+        "error",
+        "SERVICE_ADDRESS_REFUSED",
+        field,
+        `${text} ${refusal.why}: the service is not served there`,
+        refusal.remedy,
+      );
+      return false;
+    }
+    const node = around.nodeOf.get(text);
+    if (node !== undefined) {
+      const message = `${text} is an address of Node ${node}: its own servers lose the ports of this service`;
+      report("warning", "SERVICE_NODE_ADDRESS", field, message, "use an address that no node has, or a node port");
+    }
+    return true;
+  });
+}
+
+/** Ports with the number that they have on nodes: each number once, of those that are for services. */
+function usableNodePorts(
+  ports: readonly ServicePort[],
+  range: PortRange | null,
+  report: Report,
+): readonly (readonly [ServicePort, number])[] {
+  const seen = new Set<string>();
+  return ports.flatMap((port, i): readonly (readonly [ServicePort, number])[] => {
+    const { nodePort, protocol } = port;
+    if (nodePort === null) return [];
+    const field = `spec.ports[${i}].nodePort`;
+    if (range !== null && (nodePort < range.first || nodePort > range.last)) {
+      const message = `${nodePort} is not among the ports of nodes that are for services (${range.first}-${range.last}): it is not served there`;
+      const remedy = "use a port of that range, or make the agent's setting nodePortRange that of the API server";
+      report("error", "SERVICE_NODE_PORT", field, message, remedy);
+      return [];
+    }
+    const text = `${nodePort}/${protocol}`;
+    if (!seen.has(text)) return seen.add(text) && [[port, nodePort]];
+    report("error", "SERVICE_DUPLICATE_PORT", field, `node port ${text} is listed twice`, "list it once");
+    return [];
+  });
 }
 
 export function candidateKey(address: Address, port: number, protocol: number): string {

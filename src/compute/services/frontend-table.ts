@@ -1,6 +1,6 @@
 /**
  * Where the services meet: each address, port and protocol can be had once. Of several services that want it the winner is the
- * same in whatever order they came (kind of address, then namespace/name); each loser gets a problem that names both.
+ * same in whatever order they came (kind of address, then namespace/name); winner and losers are told of each other.
  */
 import { compareAddresses } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
@@ -51,13 +51,23 @@ export class FrontendTable {
     for (const key of this.#contested) {
       const [winner, ...losers] = this.#slots.get(key)?.candidates ?? [];
       for (const loser of losers) {
+        if (winner === undefined) continue;
+        const wanted: Problem = {
+          code: "SERVICE_ADDRESS_WANTED",
+          severity: "warning",
+          object: `Service ${winner.service}`,
+          field: winner.field,
+          message: `${winner.what} is wanted by Service ${loser.service} too, which does not get it`,
+          remedy: `give one of Service ${loser.service} and Service ${winner.service} another address or port`,
+        };
+        problems.set(`${wanted.object} ${wanted.field} ${wanted.message}`, wanted);
         const problem: Problem = {
           code: "SERVICE_ADDRESS_TAKEN",
           severity: "error",
           object: `Service ${loser.service}`,
           field: loser.field,
-          message: `${loser.what} is that of Service ${winner?.service} already, which keeps it`,
-          remedy: `give one of Service ${loser.service} and Service ${winner?.service} another address or port`,
+          message: `${loser.what} is that of Service ${winner.service} already, which keeps it`,
+          remedy: `give one of Service ${loser.service} and Service ${winner.service} another address or port`,
         };
         problems.set(`${problem.object} ${problem.field} ${problem.message}`, problem);
       }

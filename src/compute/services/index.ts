@@ -6,19 +6,22 @@
  * is concerned by its own row, its EndpointSlices, and, if it has no slices, the pods that it selects.
  */
 import { mapChanges } from "../../lib/map-diff.ts";
+import type { Prefix } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import { equalRows, type TableSnapshot } from "../../model/store.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
 import { podBackends, sliceBackends, targetPort } from "./backends.ts";
+import { ClusterAddresses, PodCidrs } from "./address-guard.ts";
 import {
   type Candidate,
   type Candidates,
   type LoadBalancerMode,
   noCandidates,
-  type NodeFacts,
+  type PortRange,
   serviceCandidates,
+  type Surroundings,
 } from "./candidates.ts";
 import { FrontendTable } from "./frontend-table.ts";
 import { hasLabels, PodIndex } from "./pod-index.ts";
@@ -30,6 +33,15 @@ export interface FrontendOptions {
   readonly nodeName: string;
   /** Left out: snat. */
   readonly loadBalancerMode?: LoadBalancerMode;
+  /** Not set: everything is allowed that is nobody's. */
+  readonly rules?: ServiceRules;
+}
+
+/** What services may ask for. */
+export interface ServiceRules {
+  /** `externalIPs` may be of these; addresses of nodes, pods and services are none of them anyhow. */
+  readonly externalIps: readonly Prefix[];
+  readonly nodePorts: PortRange;
 }
 
 export interface FrontendResult {
@@ -56,7 +68,9 @@ const manyPods = 64;
 
 class Frontends {
   #tables: ServiceTables = { services: new Map(), endpointSlices: new Map(), pods: new Map(), nodes: new Map() };
-  #nodes: NodeFacts = { own: [], nodeOf: new Map(), here: { node: "", zone: null } };
+  #nodes: NodeFacts = { own: [], nodeOf: new Map(), podCidrs: new PodCidrs(), here: { node: "", zone: null } };
+  readonly #cluster = new ClusterAddresses();
+  #around: Surroundings = { ...this.#nodes, cluster: this.#cluster, externalIps: null, nodePorts: null };
   #mode: LoadBalancerMode = "snat";
   readonly #pods = new PodIndex();
   /** Slices by service, by key. */
@@ -69,17 +83,22 @@ class Frontends {
   readonly #table = new FrontendTable();
   #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
-  compute(tables: ServiceTables, { nodeName, loadBalancerMode = "snat" }: FrontendOptions): FrontendResult {
+  compute(tables: ServiceTables, { nodeName, loadBalancerMode = "snat", rules }: FrontendOptions): FrontendResult {
     const dirty = new Set<string>();
     this.#takePods(mapChanges(this.#tables.pods, tables.pods), dirty);
     for (const { key, before, after } of mapChanges(this.#tables.endpointSlices, tables.endpointSlices)) {
       if (before !== undefined) this.#changeSlice(key, before, null, dirty);
       if (after !== undefined) this.#changeSlice(key, after, after, dirty);
     }
-    for (const { key } of mapChanges(this.#tables.services, tables.services)) dirty.add(key);
-    const nodes = nodeFacts(tables.nodes, nodeName);
+    for (const { key, before, after } of mapChanges(this.#tables.services, tables.services)) {
+      dirty.add(key);
+      this.#cluster.change(key, before, after, dirty);
+    }
+    const nodes = this.#facts(tables.nodes, nodeName);
     if (!equalFacts(nodes, this.#nodes)) {
       this.#nodes = nodes;
+      const { externalIps = null, nodePorts = null } = rules ?? {};
+      this.#around = { ...nodes, cluster: this.#cluster, externalIps, nodePorts };
       for (const key of tables.services.keys()) dirty.add(key);
     }
     if (loadBalancerMode !== this.#mode) {
@@ -95,6 +114,12 @@ class Frontends {
       problems: [...[...this.#problems.values()].flat(), ...this.#table.problems()].sort(compareProblems),
     };
     return this.#result;
+  }
+
+  /** Those of before, if the table is. */
+  #facts(nodes: ServiceTables["nodes"], nodeName: string): NodeFacts {
+    const same = nodes === this.#tables.nodes && nodeName === this.#nodes.here.node;
+    return same ? this.#nodes : nodeFacts(nodes, nodeName);
   }
 
   #takePods(
@@ -148,18 +173,18 @@ class Frontends {
     const slices = this.#slices.get(key);
     const { here } = this.#nodes;
     if (slices !== undefined) {
-      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#nodes, this.#mode);
+      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#around, this.#mode);
     }
     if (service.selector === null)
       return serviceCandidates(
         service,
-        () => ({ backends: [], others: [], local: [], everywhere: [] }),
-        this.#nodes,
+        () => ({ backends: [], others: [], local: [], everywhere: [], onNodes: false }),
+        this.#around,
         this.#mode,
       );
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
-    const own = serviceCandidates(service, podBackends(service, pods, here), this.#nodes, this.#mode);
+    const own = serviceCandidates(service, podBackends(service, pods, here), this.#around, this.#mode);
     return own.candidates.length === 0 ? own : { ...own, problems: [...own.problems, ...unknownPorts(service, pods)] };
   }
 }
@@ -196,19 +221,28 @@ function unknownPorts(service: ServiceRow, pods: readonly PodRow[]): readonly Pr
   });
 }
 
+/** What of the nodes matters to services. */
+type NodeFacts = Pick<Surroundings, "own" | "nodeOf" | "podCidrs" | "here">;
+
 const zoneLabel = "topology.kubernetes.io/zone";
 
 function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeFacts {
   const nodeOf = new Map<string, string>();
-  for (const { name, addresses } of [...nodes.values()].sort((a, b) => compareText(b.name, a.name))) {
-    for (const { text } of addresses) nodeOf.set(text, name);
-  }
+  const sorted = [...nodes.values()].sort((a, b) => compareText(b.name, a.name));
+  for (const { name, addresses } of sorted) for (const { text } of addresses) nodeOf.set(text, name);
   const { addresses = [], labels = {} } = nodes.get(nodeName) ?? {};
-  return { own: addresses, nodeOf, here: { node: nodeName, zone: labels[zoneLabel] ?? null } };
+  return {
+    own: addresses,
+    nodeOf,
+    podCidrs: new PodCidrs(sorted),
+    here: { node: nodeName, zone: labels[zoneLabel] ?? null },
+  };
 }
 
 function equalFacts(left: NodeFacts, right: NodeFacts): boolean {
-  return equalRows(left.own, right.own) && equalRows(left.here, right.here) && equalMaps(left.nodeOf, right.nodeOf);
+  if (left === right) return true;
+  const same = equalRows(left.own, right.own) && equalRows(left.here, right.here);
+  return same && equalMaps(left.nodeOf, right.nodeOf) && left.podCidrs.equals(right.podCidrs);
 }
 
 function equalMaps(left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): boolean {

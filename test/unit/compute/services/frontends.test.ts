@@ -154,6 +154,14 @@ test("of two services that want one address, port and protocol the first by name
     t.deepEqual(lines(result), ["10.96.0.1 80/6 -> 10.1.0.1:8080"]);
     t.deepEqual(result.problems, [
       {
+        code: "SERVICE_ADDRESS_WANTED",
+        severity: "warning",
+        object: "Service shop/api",
+        field: "spec.clusterIPs",
+        message: "10.96.0.1 port 80/TCP is wanted by Service shop/web too, which does not get it",
+        remedy: "give one of Service shop/web and Service shop/api another address or port",
+      },
+      {
         code: "SERVICE_ADDRESS_TAKEN",
         severity: "error",
         object: "Service shop/web",
@@ -186,21 +194,24 @@ test("a node port that two services want is told once, however many addresses th
   const { problems } = computeFrontends(tables({ services, nodes }), options);
   t.deepEqual(
     problems.map(({ object, message }) => `${object}: ${message}`),
-    ["Service shop/web: node port 30080/TCP is that of Service shop/api already, which keeps it"],
+    [
+      "Service shop/api: node port 30080/TCP is wanted by Service shop/web too, which does not get it",
+      "Service shop/web: node port 30080/TCP is that of Service shop/api already, which keeps it",
+    ],
   );
 });
 
-test("an address of a node: a cluster address is refused, an external one is served with a warning", (t) => {
+test("an address of a node: not for clusterIPs and externalIPs; a load balancer may have it, with a warning", (t) => {
   const nodes = [node("node-2", ["172.18.0.3"])];
   const own = service("web", { clusterIps: [address("172.18.0.3"), address("fd00:96::1")] });
   const refused = computeFrontends(tables({ services: [own], nodes }), options);
   t.deepEqual(lines(refused), ["fd00:96::1 80/6 ->"]);
   t.like(refused.problems[0], { code: "SERVICE_NODE_ADDRESS", severity: "error", object: "Service shop/web" });
   t.regex(refused.problems[0]?.message ?? "", /172\.18\.0\.3.*node-2/);
-  const shared = service("web", { externalIps: [address("172.18.0.3")] });
-  const served = computeFrontends(tables({ services: [shared], nodes }), options);
+  const balanced = service("web", { type: "LoadBalancer", loadBalancerIps: [address("172.18.0.3")] });
+  const served = computeFrontends(tables({ services: [balanced], nodes }), options);
   t.deepEqual(lines(served), ["10.96.0.1 80/6 ->", "172.18.0.3 80/6 ->"]);
-  t.like(served.problems[0], { code: "SERVICE_NODE_ADDRESS", severity: "warning", field: "spec.externalIPs" });
+  t.like(served.problems[0], { code: "SERVICE_NODE_ADDRESS", severity: "warning", field: "status.loadBalancer" });
 });
 
 test("what a service lists twice counts once and is told", (t) => {
