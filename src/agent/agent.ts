@@ -110,6 +110,7 @@ export class Agent {
       policyAuditMode: config.policyAuditMode,
       allowLockout: config.allowLockout,
       loadBalancerMode: config.loadBalancerMode,
+      serviceSelection: config.serviceSelection,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),

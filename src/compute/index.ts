@@ -23,7 +23,7 @@ import { nodePeers } from "./policy/surroundings.ts";
 import { SurroundingsIndex } from "./policy/surroundings-index.ts";
 import { Reports } from "./reports.ts";
 import type { Computation, ComputationOptions, ComputeResult } from "./result.ts";
-import type { LoadBalancerMode } from "./services/candidates.ts";
+import type { ServiceSettings } from "./services/candidates.ts";
 import { createFrontends } from "./services/index.ts";
 
 export type {
@@ -41,7 +41,7 @@ export function createComputation(options: ComputationOptions): Computation {
 
 class TableComputation implements Computation {
   readonly #nodeName: string;
-  readonly #loadBalancerMode: LoadBalancerMode;
+  readonly #serviceSettings: ServiceSettings;
   readonly #auditMode: boolean;
   readonly #book: PolicyBook;
   readonly #pods: PodIdentifier;
@@ -62,7 +62,8 @@ class TableComputation implements Computation {
   constructor(options: ComputationOptions) {
     const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, masquerade, lastValid } = options;
     this.#nodeName = nodeName;
-    this.#loadBalancerMode = options.loadBalancerMode ?? "snat";
+    const { loadBalancerMode = "snat", serviceSelection = "random" } = options;
+    this.#serviceSettings = { loadBalancerMode, serviceSelection };
     this.#auditMode = policyAuditMode ?? false;
     this.#services = options.services;
     this.#book = new PolicyBook(lastValid ?? new Map());
@@ -85,7 +86,7 @@ class TableComputation implements Computation {
       { services, endpointSlices, pods: snapshot.pods, nodes },
       {
         nodeName: this.#nodeName,
-        loadBalancerMode: this.#loadBalancerMode,
+        ...this.#serviceSettings,
         ...(this.#services !== undefined && { rules: this.#services }),
       },
     );

@@ -42,6 +42,8 @@ export interface ComputationOptions {
   readonly loadBalancerMode?: LoadBalancerMode;
   /** What services may ask for. Not set: everything that is nobody's. */
   readonly services?: ServiceRules;
+  /** What chooses a backend for clients inside. Not set: random. */
+  readonly serviceSelection?: "random" | "maglev";
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

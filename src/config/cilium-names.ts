@@ -13,6 +13,7 @@ export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, Set
   ["k8s-kubeconfig-path", "kubeconfig"],
   ["devices", "uplinks"],
   ["bpf-lb-mode", "loadBalancerMode"],
+  ["bpf-lb-algorithm", "serviceSelection"],
   ["enable-ipv4-masquerade", "masqueradeIpv4"],
   ["enable-ipv6-masquerade", "masqueradeIpv6"],
   ["enable-bpf-masquerade", "masqueradeIpv4"],

@@ -92,6 +92,12 @@ export const configSchema = z.strictObject({
     .refine((text) => readPortRange(text) !== null, "no range of ports")
     .default("30000-32767")
     .describe("ports of nodes that are for services, as the API server has them (--service-node-port-range)"),
+  serviceSelection: z
+    .enum(["random", "maglev"])
+    .default("random")
+    .describe(
+      "what chooses a backend for clients inside where the service says nothing: random; or maglev: a table, by a hash of the client, as for clients outside",
+    ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

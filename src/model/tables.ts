@@ -79,6 +79,8 @@ export interface ServiceRow {
   readonly exposed?: readonly ("ClusterIP" | "NodePort" | "LoadBalancer")[];
   /** How backends on other nodes answer clients outside (service.cilium.io/forwarding-mode). Not set: as the node's settings say. */
   readonly forwarding?: "snat" | "dsr";
+  /** What chooses a backend for clients inside (service.cilium.io/lb-algorithm). Not set: as the node's settings say. */
+  readonly selection?: "random" | "maglev";
   readonly labels: Labels;
 }
 
@@ -94,6 +96,8 @@ export interface EndpointSliceRow {
   /** Label kubernetes.io/service-name. */
   readonly service: string;
   readonly family: 4 | 6;
+  /** Share of each of its endpoints in Maglev tables against others', up to 65535; 0: they get nothing new. Not set: 1. */
+  readonly weight?: number;
   readonly endpoints: readonly {
     readonly addresses: readonly Address[];
     readonly ready: boolean;

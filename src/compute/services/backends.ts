@@ -9,6 +9,8 @@ import type { EndpointSliceRow, PodRow, ServicePort, ServiceRow } from "../../mo
 export interface Backend {
   readonly address: Address;
   readonly port: number;
+  /** Not set: 1. */
+  readonly weight?: number;
 }
 
 /** Where clients are. */
@@ -45,13 +47,17 @@ export function sliceBackends(slices: readonly EndpointSliceRow[], here: Localit
     const endpoints: Endpoint[] = [];
     for (const slice of slices) {
       if (slice.family !== family) continue;
+      const { weight = 1 } = slice;
       const target = slice.ports.find(({ name, protocol }) => name === port.name && protocol === port.protocol);
       if (target === undefined) continue;
       for (const { addresses, ready, serving, terminating, node, hints } of slice.endpoints) {
         // Several addresses of one endpoint are the same pod: the first is to be used (discovery/v1, Endpoint.addresses).
         const address = addresses.find((one) => one.family === family);
-        const state = ready ? "ready" : serving && terminating ? "ending" : "unusable";
-        if (address !== undefined) endpoints.push({ address, port: target.port, node, state, hints });
+        // Of no weight: it gets nothing new while others do, as one that ends.
+        const drained = ready ? weight === 0 : serving && terminating;
+        const state = drained ? "ending" : ready ? "ready" : "unusable";
+        if (address === undefined) continue;
+        endpoints.push({ address, port: target.port, node, state, hints, ...(weight > 1 && { weight }) });
       }
     }
     return choose(endpoints, here, policy);
@@ -125,7 +131,9 @@ function answers(pod: PodRow, publishNotReady: boolean): boolean {
 }
 
 function sortedOnce(endpoints: readonly Endpoint[]): readonly Backend[] {
-  const backends = endpoints.map(({ address, port }): Backend => ({ address, port }));
+  const backends = endpoints.map(
+    ({ address, port, weight }): Backend => ({ address, port, ...(weight !== undefined && { weight }) }),
+  );
   if (backends.length < 2) return backends;
   const sorted = backends.sort((a, b) => compareAddresses(a.address, b.address) || a.port - b.port);
   return sorted.filter((one, i) => {

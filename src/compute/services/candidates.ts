@@ -55,11 +55,18 @@ export const noCandidates: Candidates = { candidates: [], problems: [], healthCh
 /** How backends on other nodes answer clients outside: by the node that asked them, directly, or (hybrid) directly over TCP alone. */
 export type LoadBalancerMode = "snat" | "dsr" | "hybrid";
 
+/** What a service does that says nothing else. */
+export interface ServiceSettings {
+  readonly loadBalancerMode: LoadBalancerMode;
+  /** What chooses a backend for clients inside. */
+  readonly serviceSelection: "random" | "maglev";
+}
+
 export function serviceCandidates(
   service: ServiceRow,
   backendsOf: BackendsOf,
   around: Surroundings,
-  mode: LoadBalancerMode,
+  settings: ServiceSettings,
 ): Candidates {
   // A headless service has no address, also not those that it lists: kube-proxy does the same.
   if (service.type === "ExternalName" || service.clusterIps.length === 0) return noCandidates;
@@ -94,7 +101,9 @@ export function serviceCandidates(
       ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
       ...(sources !== undefined && { sources }),
-      ...(outside !== null && returnsDirectly(service.forwarding ?? mode, port.protocol) && { directReturn: true }),
+      ...(outside !== null &&
+        returnsDirectly(service.forwarding ?? settings.loadBalancerMode, port.protocol) && { directReturn: true }),
+      ...((service.selection ?? settings.serviceSelection) === "maglev" && { selection: "maglev" }),
       service: `${key}:${port.port}`,
     };
     candidates.set(candidate, { key: candidate, service: key, kind, what, field: fieldOf(kind), frontend });

@@ -17,9 +17,9 @@ import { ClusterAddresses, PodCidrs } from "./address-guard.ts";
 import {
   type Candidate,
   type Candidates,
-  type LoadBalancerMode,
   noCandidates,
   type PortRange,
+  type ServiceSettings,
   serviceCandidates,
   type Surroundings,
 } from "./candidates.ts";
@@ -28,11 +28,10 @@ import { hasLabels, PodIndex } from "./pod-index.ts";
 
 export type ServiceTables = Pick<TableSnapshot, "services" | "endpointSlices" | "pods" | "nodes">;
 
-export interface FrontendOptions {
+/** Settings left out: snat, random. */
+export interface FrontendOptions extends Partial<ServiceSettings> {
   /** Node ports are on the addresses of this one. */
   readonly nodeName: string;
-  /** Left out: snat. */
-  readonly loadBalancerMode?: LoadBalancerMode;
   /** Not set: everything is allowed that is nobody's. */
   readonly rules?: ServiceRules;
 }
@@ -71,7 +70,7 @@ class Frontends {
   #nodes: NodeFacts = { own: [], nodeOf: new Map(), podCidrs: new PodCidrs(), here: { node: "", zone: null } };
   readonly #cluster = new ClusterAddresses();
   #around: Surroundings = { ...this.#nodes, cluster: this.#cluster, externalIps: null, nodePorts: null };
-  #mode: LoadBalancerMode = "snat";
+  #settings: ServiceSettings = { loadBalancerMode: "snat", serviceSelection: "random" };
   readonly #pods = new PodIndex();
   /** Slices by service, by key. */
   readonly #slices = new Map<string, Map<string, EndpointSliceRow>>();
@@ -83,7 +82,8 @@ class Frontends {
   readonly #table = new FrontendTable();
   #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
-  compute(tables: ServiceTables, { nodeName, loadBalancerMode = "snat", rules }: FrontendOptions): FrontendResult {
+  compute(tables: ServiceTables, options: FrontendOptions): FrontendResult {
+    const { nodeName, loadBalancerMode = "snat", serviceSelection = "random", rules } = options;
     const dirty = new Set<string>();
     this.#takePods(mapChanges(this.#tables.pods, tables.pods), dirty);
     for (const { key, before, after } of mapChanges(this.#tables.endpointSlices, tables.endpointSlices)) {
@@ -101,8 +101,9 @@ class Frontends {
       this.#around = { ...nodes, cluster: this.#cluster, externalIps, nodePorts };
       for (const key of tables.services.keys()) dirty.add(key);
     }
-    if (loadBalancerMode !== this.#mode) {
-      this.#mode = loadBalancerMode;
+    const settings: ServiceSettings = { loadBalancerMode, serviceSelection };
+    if (!equalRows(settings, this.#settings)) {
+      this.#settings = settings;
       for (const key of tables.services.keys()) dirty.add(key);
     }
     this.#tables = tables;
@@ -173,18 +174,18 @@ class Frontends {
     const slices = this.#slices.get(key);
     const { here } = this.#nodes;
     if (slices !== undefined) {
-      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#around, this.#mode);
+      return serviceCandidates(service, sliceBackends([...slices.values()], here), this.#around, this.#settings);
     }
     if (service.selector === null)
       return serviceCandidates(
         service,
         () => ({ backends: [], others: [], local: [], everywhere: [], onNodes: false }),
         this.#around,
-        this.#mode,
+        this.#settings,
       );
     this.#podBacked.set(key, service);
     const pods = this.#pods.select(service.namespace, service.selector);
-    const own = serviceCandidates(service, podBackends(service, pods, here), this.#around, this.#mode);
+    const own = serviceCandidates(service, podBackends(service, pods, here), this.#around, this.#settings);
     return own.candidates.length === 0 ? own : { ...own, problems: [...own.problems, ...unknownPorts(service, pods)] };
   }
 }

@@ -10,9 +10,16 @@ export const sourceRangesAnnotation = "service.beta.kubernetes.io/load-balancer-
 export const sourcePolicyAnnotation = "service.cilium.io/src-ranges-policy";
 const typeAnnotation = "service.cilium.io/type";
 const forwardingAnnotation = "service.cilium.io/forwarding-mode";
+const selectionAnnotation = "service.cilium.io/lb-algorithm";
+const weightAnnotation = "service.cilium.io/weight";
 
 const ciliumPrefix = "service.cilium.io/";
-const inUse: ReadonlySet<string> = new Set([sourcePolicyAnnotation, typeAnnotation, forwardingAnnotation]);
+const inUse: ReadonlySet<string> = new Set([
+  sourcePolicyAnnotation,
+  typeAnnotation,
+  forwardingAnnotation,
+  selectionAnnotation,
+]);
 
 const ofMesh = "services of several clusters are not joined here: it is one of this cluster alone";
 /** Of the others that Cilium knows: what becomes of a service that has it. */
@@ -20,12 +27,11 @@ const withoutEffect: Readonly<Record<string, string>> = {
   "service.cilium.io/affinity": ofMesh,
   "service.cilium.io/global": ofMesh,
   "service.cilium.io/global-sync-endpoint-slices": ofMesh,
-  "service.cilium.io/lb-algorithm": "the backend is chosen as the node's settings say",
   "service.cilium.io/node": "the service is served on every node",
   "service.cilium.io/node-selector": "the service is served on every node",
   "service.cilium.io/proxy-delegation": "no other proxy is asked",
   "service.cilium.io/shared": ofMesh,
-  "service.cilium.io/weight": "all backends count the same",
+  [weightAnnotation]: "it is for EndpointSlices",
 };
 
 export interface Annotations {
@@ -81,4 +87,31 @@ export function readForwarding({ fields, place }: Annotations): ServiceRow["forw
     warn(at(place, forwardingAnnotation), "SERVICE_ANNOTATION", message, `write ${forwardingModes.join(" or ")}`);
   }
   return mode;
+}
+
+const selections = ["random", "maglev"] as const;
+
+/** What chooses a backend for clients inside; undefined: as the setting serviceSelection says, also where it is none that there is. */
+export function readSelection({ fields, place }: Annotations): ServiceRow["selection"] {
+  const value = fields[selectionAnnotation];
+  if (isAbsent(value) || value === "") return undefined;
+  const selection = selections.find((one) => one === value);
+  if (selection === undefined) {
+    const message = `${shown(value)} is no way to choose a backend: the service goes by the node's settings`;
+    warn(at(place, selectionAnnotation), "SERVICE_ANNOTATION", message, `write ${selections.join(" or ")}`);
+  }
+  return selection;
+}
+
+const mostWeight = 65_535;
+
+/** What the endpoints of a slice count against others; undefined: 1, also where it is no number that can be. */
+export function readWeight({ fields, place }: Annotations): number | undefined {
+  const value = fields[weightAnnotation];
+  if (isAbsent(value) || value === "") return undefined;
+  const weight = typeof value === "string" && /^\d{1,5}$/.test(value) ? Number(value) : Number.NaN;
+  if (weight <= mostWeight) return weight;
+  const message = `${shown(value)} is no weight: its endpoints count as those of other slices`;
+  warn(at(place, weightAnnotation), "SLICE_WEIGHT", message, `write a number from 0 to ${mostWeight} in quotes`);
+  return undefined;
 }

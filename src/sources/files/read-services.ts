@@ -1,7 +1,13 @@
 /** Services as rows. */
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { Metadata } from "./read-metadata.ts";
-import { annotationsOf, checkCiliumAnnotations, readExposure, readForwarding } from "./read-service-annotations.ts";
+import {
+  annotationsOf,
+  checkCiliumAnnotations,
+  readExposure,
+  readForwarding,
+  readSelection,
+} from "./read-service-annotations.ts";
 import { readSourceRanges } from "./read-source-ranges.ts";
 import {
   at,
@@ -72,6 +78,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
   checkCiliumAnnotations(annotations);
   const exposed = readExposure(annotations);
   const forwarding = readForwarding(annotations);
+  const selection = readSelection(annotations);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -100,6 +107,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     sourceRanges: readSourceRanges(spec, annotations, specPlace),
     ...(exposed !== undefined && { exposed }),
     ...(forwarding !== undefined && { forwarding }),
+    ...(selection !== undefined && { selection }),
     labels: metadata.labels,
   };
 }

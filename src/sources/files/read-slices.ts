@@ -1,6 +1,7 @@
 /** EndpointSlices as rows. */
 import type { EndpointSliceRow } from "../../model/tables.ts";
 import type { Metadata } from "./read-metadata.ts";
+import { annotationsOf, readWeight } from "./read-service-annotations.ts";
 import {
   at,
   type Fields,
@@ -53,11 +54,13 @@ export function readSlice(object: Fields, metadata: Metadata, place: Place): End
     return null;
   }
   const family = type === "IPv6" ? 6 : 4;
+  const weight = readWeight(annotationsOf(object, place));
   return {
     namespace: metadata.namespace,
     name: metadata.name,
     service,
     family,
+    ...(weight !== undefined && { weight }),
     endpoints: readEach(object.endpoints, at(place, "endpoints"), (entry, entryPlace) =>
       readEndpoint(entry, entryPlace, family),
     ),

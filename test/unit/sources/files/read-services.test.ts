@@ -10,6 +10,7 @@ interface Said {
   readonly ranges: string | null;
   readonly exposed: readonly string[] | undefined;
   readonly forwarding: string | undefined;
+  readonly selection: string | undefined;
   /** "field: message; remedy" */
   readonly told: readonly string[];
 }
@@ -28,6 +29,7 @@ function read(annotations: object, spec: object = {}): Said {
     ranges: ranges === null ? null : [ranges.policy, ...ranges.prefixes.map(({ text }) => text)].join(" "),
     exposed: row?.exposed,
     forwarding: row?.forwarding,
+    selection: row?.selection,
     told: problems.map(({ severity, field, message, remedy }) => {
       return `${severity} ${field}: ${message.replace(" (s.yaml line 1)", "")}; ${remedy}`;
     }),
@@ -78,6 +80,41 @@ test("who is to answer clients outside", (t) => {
   const typo = read({ [name]: "DSR" });
   t.is(typo.forwarding, undefined);
   t.regex(typo.told[0] ?? "", /"DSR" is no way to forward: the service goes by the node's settings; write snat or dsr/);
+});
+
+test("what is to choose a backend", (t) => {
+  const name = "service.cilium.io/lb-algorithm";
+  t.is(read({}).selection, undefined);
+  for (const way of ["random", "maglev"] as const) t.is(read({ [name]: way }).selection, way);
+  const typo = read({ [name]: "Maglev" });
+  t.is(typo.selection, undefined);
+  t.regex(typo.told[0] ?? "", /"Maglev" is no way to choose a backend: .* node's settings; write random or maglev/);
+});
+
+test("what a slice's endpoints count", (t) => {
+  const weigh = (annotations: object) => {
+    const value = {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { name: "s", labels: { "kubernetes.io/service-name": "web" }, annotations },
+      addressType: "IPv4",
+      endpoints: [{ addresses: ["10.1.0.1"] }],
+      ports: [{ port: 80 }],
+    };
+    const { rows, problems } = readObjects([{ value, file: "s.yaml", line: 1 }]);
+    const [row] = rows.endpointSlices.values();
+    return [row?.weight, ...problems.map(({ code, message }) => `${code} ${message}`)];
+  };
+  const name = "service.cilium.io/weight";
+  t.deepEqual(weigh({}), [undefined]);
+  t.deepEqual(weigh({ [name]: "0" }), [0]);
+  t.deepEqual(weigh({ [name]: "65535" }), [65_535]);
+  for (const wrong of ["65536", "-1", "1.5", "many"]) {
+    const [weight, told] = weigh({ [name]: wrong });
+    t.is(weight, undefined);
+    t.regex(String(told), new RegExp(`^SLICE_WEIGHT "${wrong}" is no weight`));
+  }
+  t.regex(read({ [name]: "3" }).told[0] ?? "", /weight has no effect: it is for EndpointSlices; remove it/);
 });
 
 test("an annotation of Cilium that means nothing here is told by its name", (t) => {
