@@ -125,13 +125,13 @@ function removeAll(path: string): Promise<void> {
   return rm(path, { recursive: true, force: true });
 }
 
-/** What somebody else put there stays, and its folder with it. */
+/** What somebody else put there stays, and its folder with it; and one that is mounted into a container stays on the node, empty. */
 async function removeIfEmpty(folder: string): Promise<void> {
   try {
     await rmdir(folder);
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
-    if (!["ENOENT", "ENOTEMPTY", "EBUSY"].includes(code)) throw error;
+    if (!["ENOENT", "ENOTEMPTY", "EBUSY", "EROFS"].includes(code)) throw error;
   }
 }
 
