@@ -14,7 +14,11 @@ test("there are two stages, and only the first has compilers", (t) => {
   t.is(stages.length, 2);
   t.regex(build, /clang-19/);
   t.notRegex(result, /clang|llvm|g\+\+|gcc|cmake|make\b|-dev\b|npm|node_modules/);
-  t.regex(result, /FROM node:20-\w+-slim/);
+  t.regex(build, /^FROM \$BUILD_BASE /);
+  t.regex(result, /^FROM \$BASE$/m);
+  // What they are unless others are given.
+  t.regex(text, /^ARG BUILD_BASE=node:20-bookworm$/m);
+  t.regex(text, /^ARG BASE=node:20-bookworm-slim$/m);
 });
 
 test("what is copied from the repository is there", (t) => {
