@@ -111,6 +111,7 @@ export class Agent {
       allowLockout: config.allowLockout,
       loadBalancerMode: config.loadBalancerMode,
       serviceSelection: config.serviceSelection,
+      externalClusterIps: config.externalClusterIps,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),

@@ -62,8 +62,8 @@ class TableComputation implements Computation {
   constructor(options: ComputationOptions) {
     const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, masquerade, lastValid } = options;
     this.#nodeName = nodeName;
-    const { loadBalancerMode = "snat", serviceSelection = "random" } = options;
-    this.#serviceSettings = { loadBalancerMode, serviceSelection };
+    const { loadBalancerMode = "snat", serviceSelection = "random", externalClusterIps = false } = options;
+    this.#serviceSettings = { loadBalancerMode, serviceSelection, externalClusterIps };
     this.#auditMode = policyAuditMode ?? false;
     this.#services = options.services;
     this.#book = new PolicyBook(lastValid ?? new Map());

@@ -44,6 +44,8 @@ export interface ComputationOptions {
   readonly services?: ServiceRules;
   /** What chooses a backend for clients inside. Not set: random. */
   readonly serviceSelection?: "random" | "maglev";
+  /** Clients outside may use cluster addresses of services. Not set: no. */
+  readonly externalClusterIps?: boolean;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

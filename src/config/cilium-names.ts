@@ -14,6 +14,7 @@ export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, Set
   ["devices", "uplinks"],
   ["bpf-lb-mode", "loadBalancerMode"],
   ["bpf-lb-algorithm", "serviceSelection"],
+  ["bpf-lb-external-clusterip", "externalClusterIps"],
   ["enable-ipv4-masquerade", "masqueradeIpv4"],
   ["enable-ipv6-masquerade", "masqueradeIpv6"],
   ["enable-bpf-masquerade", "masqueradeIpv4"],

@@ -98,6 +98,10 @@ export const configSchema = z.strictObject({
     .describe(
       "what chooses a backend for clients inside where the service says nothing: random; or maglev: a table, by a hash of the client, as for clients outside",
     ),
+  externalClusterIps: z
+    .boolean()
+    .default(false)
+    .describe("clients outside may use cluster addresses of services, too, where kube-router advertises them"),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

@@ -60,6 +60,8 @@ export interface ServiceSettings {
   readonly loadBalancerMode: LoadBalancerMode;
   /** What chooses a backend for clients inside. */
   readonly serviceSelection: "random" | "maglev";
+  /** Clients outside may use cluster addresses, too. */
+  readonly externalClusterIps: boolean;
 }
 
 export function serviceCandidates(
@@ -88,7 +90,7 @@ export function serviceCandidates(
     const policy = kind === "clusterIPs" ? service.internalTrafficPolicy : "Cluster";
     const chosen = backendsOf(port, address.family, policy);
     const { backends, others } = chosen;
-    const outside = outsideOf(service, kind, chosen);
+    const outside = outsideOf(service, kind, chosen, settings);
     isLocalNowhere ||= outside?.length === 0 && chosen.everywhere.length > 0 && !chosen.onNodes;
     const sources = kind === "loadBalancer" ? sourcesOf(service, address.family) : undefined;
     const frontend: DesiredFrontend = {
@@ -163,9 +165,15 @@ function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): D
  * backends for outside, so that it does not matter to which one the fabric brings a flow. Where nobody is anywhere the packet is the stack's, which
  * answers; Local where nobody is here drops it, as whoever announces the address from here has been told (kube-proxy does the same).
  */
-function outsideOf(service: ServiceRow, kind: Candidate["kind"], chosen: Chosen): readonly Backend[] | null {
-  if (kind === "clusterIPs") return null;
-  if (service.externalTrafficPolicy === "Local") return chosen.local;
+function outsideOf(
+  service: ServiceRow,
+  kind: Candidate["kind"],
+  chosen: Chosen,
+  settings: ServiceSettings,
+): readonly Backend[] | null {
+  if (kind === "clusterIPs" && !settings.externalClusterIps) return null;
+  // A cluster address is not among those that the policy is for (core/v1, ServiceSpec.externalTrafficPolicy).
+  if (service.externalTrafficPolicy === "Local" && kind !== "clusterIPs") return chosen.local;
   return chosen.everywhere.length > 0 ? chosen.everywhere : null;
 }
 

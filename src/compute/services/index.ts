@@ -28,7 +28,7 @@ import { hasLabels, PodIndex } from "./pod-index.ts";
 
 export type ServiceTables = Pick<TableSnapshot, "services" | "endpointSlices" | "pods" | "nodes">;
 
-/** Settings left out: snat, random. */
+/** Settings left out: snat, random, no cluster addresses for clients outside. */
 export interface FrontendOptions extends Partial<ServiceSettings> {
   /** Node ports are on the addresses of this one. */
   readonly nodeName: string;
@@ -70,7 +70,7 @@ class Frontends {
   #nodes: NodeFacts = { own: [], nodeOf: new Map(), podCidrs: new PodCidrs(), here: { node: "", zone: null } };
   readonly #cluster = new ClusterAddresses();
   #around: Surroundings = { ...this.#nodes, cluster: this.#cluster, externalIps: null, nodePorts: null };
-  #settings: ServiceSettings = { loadBalancerMode: "snat", serviceSelection: "random" };
+  #settings: ServiceSettings = { loadBalancerMode: "snat", serviceSelection: "random", externalClusterIps: false };
   readonly #pods = new PodIndex();
   /** Slices by service, by key. */
   readonly #slices = new Map<string, Map<string, EndpointSliceRow>>();
@@ -83,7 +83,8 @@ class Frontends {
   #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
   compute(tables: ServiceTables, options: FrontendOptions): FrontendResult {
-    const { nodeName, loadBalancerMode = "snat", serviceSelection = "random", rules } = options;
+    const { nodeName, rules } = options;
+    const { loadBalancerMode = "snat", serviceSelection = "random", externalClusterIps = false } = options;
     const dirty = new Set<string>();
     this.#takePods(mapChanges(this.#tables.pods, tables.pods), dirty);
     for (const { key, before, after } of mapChanges(this.#tables.endpointSlices, tables.endpointSlices)) {
@@ -101,7 +102,7 @@ class Frontends {
       this.#around = { ...nodes, cluster: this.#cluster, externalIps, nodePorts };
       for (const key of tables.services.keys()) dirty.add(key);
     }
-    const settings: ServiceSettings = { loadBalancerMode, serviceSelection };
+    const settings: ServiceSettings = { loadBalancerMode, serviceSelection, externalClusterIps };
     if (!equalRows(settings, this.#settings)) {
       this.#settings = settings;
       for (const key of tables.services.keys()) dirty.add(key);

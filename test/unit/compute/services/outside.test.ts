@@ -76,7 +76,10 @@ test("who answers for other nodes' backends: by the setting, or what the service
     );
     const web = service("web", { ...public_, ports, ...(forwarding && { forwarding }) });
     const rows = tables({ services: [web], nodes, pods: [pod("a", ["10.1.0.1"])] });
-    const { frontends } = computeFrontends(rows, { ...options, loadBalancerMode });
+    const { frontends } = computeFrontends(rows, {
+      ...options,
+      loadBalancerMode,
+    });
     return frontends.flatMap((each) => (each.directReturn ? [`${each.address.text} ${each.protocol}`] : []));
   };
   const tcp = ["172.18.0.1 6", "192.0.2.1 6", "198.51.100.1 6"];
@@ -85,6 +88,19 @@ test("who answers for other nodes' backends: by the setting, or what the service
   t.is(direct("dsr").length, 6);
   t.is(direct("snat", "dsr").length, 6);
   t.deepEqual(direct("dsr", "snat"), []);
+});
+
+test("cluster addresses are for clients outside where a setting says so, whatever the policy of outside addresses", (t) => {
+  const rows = tables({
+    services: [service("web", onlyLocal)],
+    nodes,
+    endpointSlices: [slice("s", [endpoint("10.1.0.1", here), endpoint("10.2.0.1", there)])],
+  });
+  const { frontends } = computeFrontends(rows, { ...options, externalClusterIps: true });
+  t.deepEqual(
+    frontends.map((each) => `${each.address.text} ${each.outside?.map((one) => one.address.text).join(" ")}`),
+    ["10.96.0.1 10.1.0.1 10.2.0.1", "172.18.0.1 10.1.0.1", "192.0.2.1 10.1.0.1", "198.51.100.1 10.1.0.1"],
+  );
 });
 
 test("by selected pods where there are no slices", (t) => {
