@@ -120,16 +120,6 @@ static __always_inline bool is_for_flows(__be16 port)
 	return number >= PORT_FIRST && (number < config_node_port_first || number > config_node_port_last);
 }
 
-static __always_inline __be16 random_port(void)
-{
-	const __u32 width = config_node_port_last - config_node_port_first + 1;
-	__u32 number = PORT_FIRST + bpf_get_prandom_u32() % (65536 - PORT_FIRST - width);
-
-	if (number >= config_node_port_first)
-		number += width;
-	return bpf_htons(number);
-}
-
 /* A flow begins: context->renaming says which address it gets, what it goes to, table and kind; here it gets the port (its own one, if that is
  * free) and both entries. context->reason: REASON_NAT_FULL. */
 static __always_inline void open_renaming(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -148,8 +138,9 @@ static __always_inline void open_renaming(struct __sk_buff *skb, struct context 
 	for (int i = 0; i < PORT_TRIES; i++) {
 		if (!chooses || result != CLAIM_TAKEN)
 			break;
-		to->source_port = random_port();
-		result = claim(skb, context, v6);
+		to->source_port = bpf_htons(bpf_get_prandom_u32());
+		if (is_for_flows(to->source_port))
+			result = claim(skb, context, v6);
 	}
 	if (result != CLAIM_GRANTED)
 		return;
