@@ -113,6 +113,30 @@ test("a client outside reaches backends on other nodes: they see the node that i
     t.is(await fetchFrom(lab, "external/client", lab.node("node-2").ipv4, 30080), null, "refused: curl does not wait");
   }));
 
+test("direct return: backends see the client, and a flow that the fabric moves to another node goes on", (t) =>
+  withLab(t, { nodes: 3, objects: [...three, service], agent: { loadBalancerMode: "dsr" } }, async (lab) => {
+    await settled(lab);
+    await announce(lab, "node-1");
+    const peers = await reachesAll(t, lab);
+    t.deepEqual([...peers].sort(), [...(await clientAddresses(lab))].sort());
+
+    await announce(lab, "node-3"); // where no backend is
+    const flows = await Promise.all(
+      Array.from({ length: 6 }, (_, i) =>
+        beginFlow(lab, "external/client", { kind: "tcp", address: vips[i % 2] ?? "", port: 80 }),
+      ),
+    );
+    await announce(lab, "node-1");
+    await announce(lab, "node-2", "node-3");
+    t.deepEqual((await answerers(lab, vips[0], 80)).names, ["default/a", "default/b", "default/c"]);
+    await announce(lab, "node-1");
+    for (const flow of flows) {
+      const { sent, answered, from } = await flow.end();
+      t.is(answered, sent, "no answer is missing");
+      t.is(from.length, 1);
+    }
+  }));
+
 /** A server outside that tells who asks. */
 function serveOutside(t: ExecutionContext, lab: Lab): Promise<void> {
   const netns = lab.plan.externals[0]?.netns ?? "";
