@@ -256,7 +256,7 @@ function fate({ kinds, spec, field }: Sample): string {
     if (codes.has("POLICY_UNSUPPORTED")) return "refused: not supported";
     if (codes.has("POLICY_NODE_SELECTOR")) return "refused: for clusterwide policies";
     if (!valid) throw new Error(`${kind} ${field}: the sample is refused: ${JSON.stringify(problems)}`);
-    if (codes.has("POLICY_NAMES_PENDING")) return "nobody, until a DNS proxy learns what names have given";
+    if (codes.has("POLICY_NAMES_PENDING")) return "those names that some policy writes whole (docs/l7.md)";
     if (codes.has("POLICY_PEER_PENDING")) return "nobody yet";
     if (codes.has("POLICY_L7_PENDING")) return "closed until the proxy enforces it";
     if (problems.length > 0) throw new Error(`${kind} ${field}: the sample has a problem: ${JSON.stringify(problems)}`);

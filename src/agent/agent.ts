@@ -32,6 +32,7 @@ import { ControlLoop } from "./control-loop.ts";
 import { EndpointSettings } from "./endpoint-settings.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
+import { createNames } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
 import { PodWatch } from "./pod-watch.ts";
@@ -122,6 +123,7 @@ export class Agent {
       },
       lastValid: await policies.read(),
     });
+    const names = createNames({ ...shared, inUse: (addresses) => datapath.addressesInUse(addresses) });
     const health = new ServiceHealth({ conditions });
     const loop = new ControlLoop({
       store,
@@ -129,6 +131,7 @@ export class Agent {
       apply: (desired) => datapath.apply(desired),
       applied: (result, tables) => {
         health.update(result.desired.healthChecks ?? []);
+        names.follow(result.desired.sets);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
       },
       allocator: identities.allocator,
@@ -167,6 +170,7 @@ export class Agent {
       events: answers.events,
       cni: gate,
       endpoints: new EndpointSettings({ endpoints: cni, loop, clock }),
+      names,
       peerUid: peerUidOf(native),
       onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
     });
@@ -188,9 +192,9 @@ export class Agent {
       () => datapath.close(),
     );
     datapath.onEvents((batch) => answers.publish(batch));
-    await this.#step(() => cni.restore());
+    await this.#step(() => Promise.all([cni.restore(), names.restore()]));
     gate.restored();
-    for (const part of [cluster, policies, exempt, health]) this.#stopParts.push(() => part.stop());
+    for (const part of [cluster, policies, exempt, health, names]) this.#stopParts.push(() => part.stop());
     cluster.announce();
     const followed = [...Object.values(sources), masquerade, identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
@@ -201,6 +205,7 @@ export class Agent {
       () => loop.stop(),
     );
     if (this.#stopping.signal.aborted) return;
+    names.start();
     const sweeper = new BoundedFrequencyRunner({
       clock,
       minIntervalMs: sweepMs,

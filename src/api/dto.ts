@@ -176,6 +176,41 @@ export interface IpcacheDto {
   readonly labels: readonly string[];
 }
 
+/** What a name of DNS has given. */
+export interface FqdnCacheDto {
+  readonly name: string;
+  readonly addresses: readonly {
+    readonly address: string;
+    /** Until its time is over. */
+    readonly ttlSeconds: number;
+    /** connection: its time is over, and a connection keeps it. */
+    readonly state: "valid" | "connection";
+  }[];
+}
+
+/** What policies of this node's pods write about names. */
+export interface FqdnNameDto {
+  readonly kind: "name" | "pattern";
+  readonly text: string;
+  /** Policy sets (identities) that use it. */
+  readonly policySets: readonly string[];
+  /** The agent asks for it. */
+  readonly resolved: boolean;
+  /** Known names that it means. */
+  readonly names: readonly string[];
+  /** How many addresses they have together. */
+  readonly addresses: number;
+  /** Last answer, ISO 8601; null: none yet. */
+  readonly answered: string | null;
+  /** Why the last question had no answer. */
+  readonly error: string | null;
+}
+
+export interface FqdnCleanedDto {
+  /** Addresses. */
+  readonly forgotten: number;
+}
+
 export interface PolicyMapDto {
   readonly set: number;
   readonly direction: "ingress" | "egress";

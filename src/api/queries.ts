@@ -6,6 +6,8 @@ import type {
   EndpointDto,
   EndpointOptionsDto,
   EventDto,
+  FqdnCacheDto,
+  FqdnNameDto,
   IdentityDto,
   IpcacheDto,
   NatDto,
@@ -51,6 +53,18 @@ export interface EndpointControl {
    * @returns false: there is no such endpoint
    */
   configure(endpoint: string, options: EndpointOptionsDto): Promise<boolean>;
+}
+
+/** Names of DNS in policies. */
+export interface NamesControl {
+  cache(): readonly FqdnCacheDto[];
+  names(): readonly FqdnNameDto[];
+  /**
+   * Forgets addresses, and asks for the names of policies again at once.
+   * @param pattern of the names that are meant, as matchPattern; null: all
+   * @returns how many addresses were forgotten
+   */
+  clean(pattern: string | null): number;
 }
 
 export interface CniHandler {

@@ -4,10 +4,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { CniRequest, EndpointOptionsDto } from "./dto.ts";
+import type { CniRequest, EndpointOptionsDto, FqdnCleanedDto } from "./dto.ts";
 import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
-import type { AgentQueries, CniHandler, EndpointControl, EventFeed } from "./queries.ts";
+import type { AgentQueries, CniHandler, EndpointControl, EventFeed, NamesControl } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
 import { traceQuestion } from "./trace-question.ts";
 import { sendJson, sendText } from "./send-json.ts";
@@ -20,6 +20,7 @@ export interface ApiServerOptions {
   readonly events: EventFeed;
   readonly cni: CniHandler;
   readonly endpoints: EndpointControl;
+  readonly names: NamesControl;
   /** Uid of the process behind a connection, null where that cannot be known. */
   readonly peerUid: (socket: Socket) => number | null;
   /** Told of failures that are the agent's own. */
@@ -67,7 +68,7 @@ export class ApiServer {
   }
 
   #routes() {
-    const { queries } = this.#options;
+    const { queries, names } = this.#options;
     const get = (pattern: string, answer: (match: Match<Handler>) => unknown) => ({
       method: "GET" as const,
       pattern,
@@ -103,6 +104,13 @@ export class ApiServer {
         pattern: "/v1/endpoints/:id/config",
         handler: (request: IncomingMessage, response: ServerResponse, { parameters: { id = "" } }: Match<Handler>) =>
           this.#configure(id, request, response),
+      },
+      get("/v1/fqdn/cache", () => names.cache()),
+      get("/v1/fqdn/names", () => names.names()),
+      {
+        method: "POST" as const,
+        pattern: "/v1/fqdn/cache/clean",
+        handler: (request: IncomingMessage, response: ServerResponse) => this.#cleanNames(request, response),
       },
       {
         method: "POST" as const,
@@ -149,6 +157,12 @@ export class ApiServer {
     const found = await this.#options.endpoints.configure(id, options);
     if (!found) throw notFound("endpoint", id);
     await sendJson(response, this.#endpoint(id));
+  }
+
+  async #cleanNames(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#requireRoot(request, "run it as root");
+    const pattern = cleanPattern(await readBody(request));
+    await sendJson(response, { forgotten: this.#options.names.clean(pattern) } satisfies FqdnCleanedDto);
   }
 
   /** @throws ApiError NOT_ROOT */
@@ -214,6 +228,15 @@ function endpointOptions(text: string): EndpointOptionsDto {
     throw new ApiError(400, "BAD_REQUEST", message, 'send {"policyAuditMode": true}, false or null');
   }
   return { policyAuditMode };
+}
+
+/** null: every name. */
+function cleanPattern(text: string): string | null {
+  const { pattern = null, ...others } = fieldsOf(parseBody(text, '{"pattern": null} or a pattern of names'));
+  const [unknown] = Object.keys(others);
+  if (unknown === undefined && (pattern === null || typeof pattern === "string")) return pattern;
+  const message = unknown === undefined ? "pattern is no text" : `there is no field ${unknown}`;
+  throw new ApiError(400, "BAD_REQUEST", message, 'send {"pattern": "*.example.com"}, or null for every name');
 }
 
 function cniRequest(text: string): CniRequest {

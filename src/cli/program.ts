@@ -8,6 +8,7 @@ import { registerCni } from "./cni.ts";
 import { registerConfig } from "./config.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, printJson, socketOption } from "./context.ts";
 import { CliError } from "./errors.ts";
+import { registerFqdn } from "./fqdn.ts";
 import { registerLists } from "./lists.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
@@ -39,6 +40,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerStatus(context, program);
   registerLists(context, program);
   registerPolicy(context, program);
+  registerFqdn(context, program);
   registerBpf(context, program);
   registerMonitor(context, program);
   registerConfig(context, program);

@@ -2,6 +2,7 @@
  * What compute hands to the datapath: what has to hold in the kernel of this node, in terms of the field and not of map bytes.
  * Keys identify entries over time, so that a reconciler can compare. Same tables in, same desired state out, in any order.
  */
+import type { NamePattern } from "../model/dns-names.ts";
 import type { Address, Prefix } from "../model/ip.ts";
 import type { LocalEndpointRow, SourceRanges, UplinkRow } from "../model/tables.ts";
 
@@ -14,6 +15,15 @@ export interface DesiredIdentity {
 
 /** Sorted group numbers, < 512. */
 export type Groups = readonly number[];
+
+/** Patterns of names of DNS, each with the groups that name it. */
+export type CompiledNames = readonly { readonly pattern: NamePattern; readonly groups: Groups }[];
+
+/** One prefix with the groups that hold for it. */
+export interface CompiledPrefix {
+  readonly prefix: Prefix;
+  readonly groups: Groups;
+}
 
 /** One direction of a compiled set. */
 export interface CompiledDirection {
@@ -29,7 +39,9 @@ export interface CompiledDirection {
   /** identity (0: any peer) -> groups. */
   readonly peers: ReadonlyMap<number, Groups>;
   /** The longest prefix carries all shorter ones' groups that hold. */
-  readonly prefixes: readonly { readonly prefix: Prefix; readonly groups: Groups }[];
+  readonly prefixes: readonly CompiledPrefix[];
+  /** Whose addresses are among the prefixes too, as far as they are known. Not set: no rule is about names. */
+  readonly names?: CompiledNames;
   /** bits: 0 every protocol; 8: every port of protocol; 8+n: n bits of port. The longest carries the shorter ones' groups. */
   readonly ports: readonly {
     readonly protocol: number;
@@ -41,6 +53,19 @@ export interface CompiledDirection {
   readonly origins: readonly (readonly string[])[];
 }
 
+/**
+ * What of a set comes from names of DNS, apart: it changes often, one address at a time, and the rest of the set does not. Only rules about
+ * what pods may reach (egress) name them.
+ */
+export interface NamedPrefixes {
+  /** Digest of the set without addresses of names: the same as long as its rules say the same. */
+  readonly base: string;
+  /** Of egress, without addresses of names. */
+  readonly prefixes: readonly CompiledPrefix[];
+  /** Entries to add, or to have instead of those of an equal prefix; by the address's text. An entry that stays is the same object. */
+  readonly entries: ReadonlyMap<string, CompiledPrefix>;
+}
+
 /** A policy set: what applies to one local identity. Two pods of equal labels share it. */
 export interface CompiledSet {
   /** Stable name of its subject, e.g. the identity number as text. */
@@ -49,6 +74,8 @@ export interface CompiledSet {
   readonly digest: string;
   readonly egress: CompiledDirection;
   readonly ingress: CompiledDirection;
+  /** Not set: no rule is about names. */
+  readonly named?: NamedPrefixes;
   /** Not null: refused (more than 512 groups, …); the pods keep their last good set, deny if there was none. */
   readonly refused: string | null;
 }

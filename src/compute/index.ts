@@ -14,6 +14,7 @@ import { PodIdentifier } from "./identity/pods.ts";
 import { identityNumbers } from "./identity/reserved.ts";
 import { memo } from "./memo.ts";
 import { NativePrefixes } from "./native-prefixes.ts";
+import { NamedSets } from "./names/named-sets.ts";
 import { type Policies, PolicyBook } from "./policy/book.ts";
 import { missingGroups } from "./policy/groups.ts";
 import { type HostSet, HostSetCompiler } from "./policy/host-sets.ts";
@@ -51,6 +52,7 @@ class TableComputation implements Computation {
   readonly #sets: SetCompiler;
   /** Null: nothing is enforced. */
   readonly #hostSets: HostSetCompiler | null;
+  readonly #namedSets = new NamedSets();
   readonly #frontends = createFrontends();
   readonly #services: ComputationOptions["services"];
   readonly #native: NativePrefixes;
@@ -96,7 +98,6 @@ class TableComputation implements Computation {
       services,
       endpointSlices,
       cidrGroups,
-      names,
       nodes: this.#nodePeers(nodes, this.#nodeName),
     });
     const local = [...localEndpoints.values()].sort((a, b) => a.id - b.id || compareText(a.containerId, b.containerId));
@@ -118,7 +119,7 @@ class TableComputation implements Computation {
     const ownNode = nodes.get(this.#nodeName) ?? null;
     const host =
       this.#hostSets?.compile({ node: ownNode, policies: policies.ofNodes, surroundings, endpointSlices }) ?? null;
-    const allSets = host === null ? sets : [...sets, host.set];
+    const allSets = this.#namedSets.fill(host === null ? sets : [...sets, host.set], names);
     const missing = this.#missing(policies.withGroups, cidrGroups);
     const refused = allSets.filter((set) => set.refused !== null);
     const reports = new Reports({ policies: policies.all, identities, missing, host });

@@ -38,6 +38,8 @@ export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, Set
   ["bpf-ct-timeout-regular-any", "conntrackTimeouts"],
   ["bpf-ct-timeout-service-tcp", "conntrackTimeouts"],
   ["monitor-aggregation", "traceFlows"],
+  ["tofqdns-min-ttl", "dnsMinTtl"],
+  ["tofqdns-endpoint-max-ip-per-hostname", "dnsMaxAddresses"],
   ["log-level", "logLevel"],
   ["debug", "logLevel"],
 ]);

@@ -13,7 +13,7 @@ export type LoadedConfig = Loaded<typeof configSchema>;
 const settings = new Settings({
   schema: configSchema,
   prefix: "TANDEM_",
-  lists: ["uplinks", "externalIps"],
+  lists: ["uplinks", "externalIps", "dnsServers"],
   remedy: "tandem config --describe lists every setting",
   foreign: { of: "Cilium", names: ciliumNames },
 });

@@ -121,6 +121,28 @@ export const configSchema = z.strictObject({
     .describe(
       "policies of nodes may close what the node needs to stay in its cluster: BGP, the API server, the kubelet",
     ),
+  dnsMode: z
+    .enum(["off", "resolve"])
+    .default("resolve")
+    .describe(
+      "how addresses of names in policies (toFQDNs) are known: resolve: this agent asks DNS for those that are written whole; off: not at all",
+    ),
+  dnsServers: z
+    .array(z.string())
+    .default([])
+    .describe("DNS servers that the agent asks, with :port if it is not 53; empty: those of the node's resolv.conf"),
+  dnsMinTtl: z
+    .int()
+    .min(0)
+    .max(604_800)
+    .default(3600)
+    .describe("least seconds that an address of a name holds, whatever its answer said"),
+  dnsMaxAddresses: z
+    .int()
+    .min(1)
+    .max(16_384)
+    .default(1000)
+    .describe("addresses of one name that are kept; of more those go whose time is over first"),
   cniInstall: z
     .boolean()
     .default(false)

@@ -3,11 +3,12 @@
  * written from here. The programs treat timed-out entries as absent by themselves, so without an agent only memory grows, and the
  * maps, being LRU, bound that.
  */
+import { setImmediate } from "node:timers/promises";
 import { type Address, addressFromBytes, fromMappedBytes } from "../model/ip.ts";
 import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
 import { affinity, type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry, mapLayouts } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
-import { stateOf } from "./flow-state.ts";
+import { isEnding, stateOf } from "./flow-state.ts";
 import { readEntries } from "./map-table.ts";
 import type { Endpoint, KernelFlow } from "./report.ts";
 
@@ -20,6 +21,20 @@ const [egressOffset, ingressOffset, tableOffset] = (["egress_revision", "ingress
     return member.offsetBits / 8;
   },
 ) as [number, number, number];
+
+/** Where a key has its two addresses. */
+const addressOffsets = { 4: addressOffsetsOf("ct4"), 6: addressOffsetsOf("ct6") } as const;
+
+function addressOffsetsOf(map: "ct4" | "ct6"): readonly number[] {
+  return (["low_address", "high_address"] as const).map((name) => {
+    const member = mapLayouts[map].layout.members.find((each) => each.of === "key" && each.name === name);
+    if (member === undefined) throw new Error(`the key of ${map} has no ${name}`);
+    return member.offsetBits / 8;
+  });
+}
+
+/** Flows that are looked at before others get their turn. */
+const sliceFlows = 16_384;
 
 export class Conntrack {
   readonly #native: ConntrackNative;
@@ -74,6 +89,35 @@ export class Conntrack {
       table = Math.max(table, affinity.decode(value).service);
     }
     return { revision, table };
+  }
+
+  /**
+   * Those of the addresses (by their texts) that a flow has which is not ending. Only what is asked for is looked at closely, as there may be
+   * hundreds of thousands of flows.
+   */
+  async inUse(addresses: readonly Address[]): Promise<ReadonlySet<string>> {
+    const found = new Set<string>();
+    for (const { family, map } of this.#maps) {
+      const wanted = new Map(
+        addresses.flatMap((each) =>
+          each.family === family ? [[Buffer.from(each.bytes).toString("latin1"), each.text]] : [],
+        ),
+      );
+      if (wanted.size === 0) continue;
+      const { keys, values, count } = await this.#native.mapDump(map.handle);
+      const size = family === 4 ? 4 : 16;
+      for (let index = 0; index < count; index++) {
+        if (index % sliceFlows === sliceFlows - 1) await setImmediate();
+        const start = index * map.keySize;
+        for (const offset of addressOffsets[family]) {
+          const text = wanted.get(keys.toString("latin1", start + offset, start + offset + size));
+          if (text === undefined || found.has(text)) continue;
+          const { flags } = ctEntry.decode(values, index * ctEntry.size);
+          if (!isEnding(flags)) found.add(text);
+        }
+      }
+    }
+    return found;
   }
 
   async flows(): Promise<readonly KernelFlow[]> {

@@ -6,6 +6,7 @@ import type { AgentConfig } from "../config/index.ts";
 import type { DesiredState } from "../compute/desired.ts";
 import type { Clock } from "../lib/clock.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
+import type { Address } from "../model/ip.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
@@ -212,6 +213,11 @@ export class Datapath {
 
   async renamings(): Promise<readonly KernelRenaming[]> {
     return this.#running?.nat.flows() ?? [];
+  }
+
+  /** Texts of those addresses that a living flow has. @throws Error before the start: nobody knows */
+  async addressesInUse(addresses: readonly Address[]): Promise<ReadonlySet<string>> {
+    return this.#must().conntrack.inUse(addresses);
   }
 
   async identities(): Promise<readonly KernelIdentity[]> {

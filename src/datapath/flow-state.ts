@@ -8,8 +8,14 @@ export function stateOf(flags: number, protocol: number): string {
   const has = (flag: number) => (flags & flag) !== 0;
   if (has(CtFlags.service)) return "service";
   if (protocol === tcp) {
-    if (has(CtFlags.rst) || (has(CtFlags.finInitiator) && has(CtFlags.finResponder))) return "closing";
+    if (isEnding(flags)) return "closing";
     return has(CtFlags.established) ? "established" : "opening";
   }
   return has(CtFlags.replied) ? "replied" : "unreplied";
+}
+
+/** Both ends of a TCP flow are done, or one gave it up. */
+export function isEnding(flags: number): boolean {
+  const fins = CtFlags.finInitiator | CtFlags.finResponder;
+  return (flags & CtFlags.rst) !== 0 || (flags & fins) === fins;
 }

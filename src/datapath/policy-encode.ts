@@ -3,7 +3,7 @@
  * compiled here or read from the kernel. That is how a restarted agent knows the sets that are pinned.
  */
 import { createHash } from "node:crypto";
-import type { CompiledDirection, CompiledSet, Groups } from "../compute/desired.ts";
+import type { CompiledDirection, CompiledPrefix, CompiledSet, Groups } from "../compute/desired.ts";
 import {
   Direction,
   EndpointFlags,
@@ -67,19 +67,11 @@ function encodeDirection(compiled: CompiledDirection, direction: number): readon
   for (const [identity, bits] of compiled.peers) {
     if (bits.length > 0) add("policy_peer", policyPeerKey.encode({ setDirection: 0, identity }), encodeGroups(bits));
   }
-  let flags = 0;
-  for (const { prefix, groups: bits } of compiled.prefixes) {
-    // A prefix without groups counts too: it takes out what a shorter one carries.
-    const prefixlen = 32 + prefix.length;
-    if (prefix.family === 4) {
-      flags |= PolicySetFlags.prefix4;
-      const key = { prefixlen, setDirection: 0, address: addressNumber(prefix.address) };
-      add("policy_prefix4", policyPrefix4Key.encode(key), encodeGroups(bits));
-    } else {
-      flags |= PolicySetFlags.prefix6;
-      const key = { prefixlen, setDirection: 0, address: prefix.address.bytes };
-      add("policy_prefix6", policyPrefix6Key.encode(key), encodeGroups(bits));
-    }
+  // Addresses of names may come at any time.
+  let flags = compiled.names === undefined ? 0 : PolicySetFlags.prefix4 | PolicySetFlags.prefix6;
+  for (const each of compiled.prefixes) {
+    flags |= each.prefix.family === 4 ? PolicySetFlags.prefix4 : PolicySetFlags.prefix6;
+    rows.push(encodePrefix(each, direction));
   }
   for (const { protocol, port, bits, groups: named } of compiled.ports) {
     // What the prefix does not cover is zero, as the same entry reads from the kernel.
@@ -101,6 +93,18 @@ function encodeDirection(compiled: CompiledDirection, direction: number): readon
   };
   add("policy_set", policySetKey.encode({ setDirection: 0 }), policySet.encode(shape));
   return rows;
+}
+
+/** A prefix without groups counts too: it takes out what a shorter one carries. */
+export function encodePrefix({ prefix, groups }: CompiledPrefix, direction: number = Direction.egress): PolicyRow {
+  const prefixlen = 32 + prefix.length;
+  const value = encodeGroups(groups);
+  if (prefix.family === 4) {
+    const key = { prefixlen, setDirection: 0, address: addressNumber(prefix.address) };
+    return { map: "policy_prefix4", direction, key: policyPrefix4Key.encode(key), value };
+  }
+  const key = { prefixlen, setDirection: 0, address: prefix.address.bytes };
+  return { map: "policy_prefix6", direction, key: policyPrefix6Key.encode(key), value };
 }
 
 /** @throws RangeError for a group that no vector has room for */

@@ -1,6 +1,6 @@
 /**
- * Policy sets in the kernel: policy_set, policy_peer, policy_prefix4/6, policy_port. All entries of these maps are ours. A set is never
- * changed in place: other content is another number, written whole before any endpoint is switched to it, and the old one goes when no
+ * Policy sets in the kernel: policy_set, policy_peer, policy_prefix4/6, policy_port. All entries of these maps are ours. But for the addresses
+ * of names (`named-entries.ts`) a set is never changed in place: other content is another number, written whole before any endpoint is switched to it, and the old one goes when no
  * endpoint uses it any more. So a reader sees one set or the other, never half.
  *
  * A restarted agent reads all entries, groups them by set number, and knows a set by its content: one that is still wanted keeps its
@@ -10,7 +10,8 @@ import { setImmediate } from "node:timers/promises";
 import type { CompiledSet } from "../compute/desired.ts";
 import type { MapInfo } from "../native/contract.ts";
 import type { MapName } from "../native/layouts.gen.ts";
-import { Counters, deleteEntries, type MapNative, readEntries, writeEntries } from "./map-table.ts";
+import { Counters, deleteEntries, keyBytes, keyText, type MapNative, readEntries, writeEntries } from "./map-table.ts";
+import { type NamedChange, NamedEntries } from "./named-entries.ts";
 import {
   contentDigest,
   encodeSet,
@@ -22,10 +23,10 @@ import {
 } from "./policy-encode.ts";
 import type { EntryFailure } from "./problems.ts";
 
-/** What is in the kernel under one number; the keys, to remove it again. */
+/** What is in the kernel under one number; the keys, as texts, to remove it again. */
 interface KernelSet {
-  readonly digest: string;
-  readonly keys: ReadonlyMap<PolicyMap, readonly Buffer[]>;
+  digest: string;
+  readonly keys: ReadonlyMap<PolicyMap, Set<string>>;
 }
 
 /** A set that is to be written under a number of its own. */
@@ -39,6 +40,9 @@ interface NewSet {
 /** Entries that are read before others get their turn. */
 const sliceEntries = 4096;
 
+/** Of addresses. */
+const namedMaps = ["policy_prefix4", "policy_prefix6"] as const;
+
 /** set_direction is 32 bits, one of them the direction. */
 const maxNumber = 2 ** 31 - 1;
 
@@ -50,6 +54,12 @@ export class PolicySetReconciler {
   readonly #numbers = new Map<string, number>();
   /** Digest of compute -> digest of the content; an empty text for a set without entries. */
   #contents = new Map<string, string>();
+  /** By the digest of the set without the addresses. */
+  readonly #named = new Map<string, NamedEntries>();
+  /** Sets whose addresses changed since their digest was made. */
+  readonly #moved = new Set<number>();
+  /** Sets that lost an address: flows that it allowed are to be judged again. */
+  readonly #lessened = new Set<number>();
   readonly #compiled = new Map<number, CompiledSet>();
   /** Numbers go up, so that one is not used again while some packet still reads under it. */
   #next = 1;
@@ -62,24 +72,22 @@ export class PolicySetReconciler {
   /** Entries of a map as this agent knows them. */
   entries(name: PolicyMap): number {
     let count = 0;
-    for (const { keys } of this.#sets.values()) count += keys.get(name)?.length ?? 0;
+    for (const { keys } of this.#sets.values()) count += keys.get(name)?.size ?? 0;
     return count;
   }
 
   /** @returns how many sets were not as they were believed to be */
   async read(): Promise<number> {
     const rows = new Map<number, PolicyRow[]>();
-    const keys = new Map<number, Map<PolicyMap, Buffer[]>>();
+    const keys = new Map<number, Map<PolicyMap, Set<string>>>();
+    this.#renewDigests();
     for (const [name, map] of this.#maps) {
       for (const [index, { key, value }] of (await readEntries(this.#native, map)).entries()) {
         if (index % sliceEntries === sliceEntries - 1) await setImmediate();
         const { set, row } = rowOf(name, key, value);
         append(rows, set, row);
-        append(
-          getOrCreate(keys, set, () => new Map()),
-          name,
-          Buffer.from(key),
-        );
+        const ofSet = getOrCreate(keys, set, noKeys);
+        getOrCreate(ofSet, name, () => new Set<string>()).add(keyText(key));
       }
     }
     const before = new Map([...this.#sets].map(([number, { digest }]) => [number, digest]));
@@ -92,6 +100,9 @@ export class PolicySetReconciler {
       if (before.get(number) !== digest) this.#compiled.delete(number);
       this.#next = Math.max(this.#next, number + 1);
     }
+    for (const [base, { number }] of this.#named) {
+      if (before.get(number) !== this.#sets.get(number)?.digest) this.#named.delete(base);
+    }
     const all = new Set([...before.keys(), ...this.#sets.keys()]);
     return [...all].filter((number) => before.get(number) !== this.#sets.get(number)?.digest).length;
   }
@@ -101,25 +112,52 @@ export class PolicySetReconciler {
     this.#next = Math.max(this.#next, number + 1);
   }
 
-  /** Writes the sets that are not there yet. A set that could not be written whole is not there at all. */
-  async write(wanted: readonly CompiledSet[]): Promise<readonly EntryFailure[]> {
+  /**
+   * Writes the sets that are not there yet. A set that could not be written whole is not there at all.
+   * @param beforeLess called before addresses are taken away from a set that is in use: `lessened` tells then which
+   */
+  async write(
+    wanted: readonly CompiledSet[],
+    beforeLess: () => Promise<void> = async () => undefined,
+  ): Promise<readonly EntryFailure[]> {
     const contents = new Map<string, string>();
     const missing = new Map<string, NewSet>();
+    const moved = new Map<NamedEntries, CompiledSet>();
     for (const compiled of wanted) {
+      const there = compiled.named === undefined ? undefined : this.#named.get(compiled.named.base);
+      if (there !== undefined) {
+        moved.set(there, compiled);
+        this.#compiled.set(there.number, compiled);
+        continue;
+      }
       const digest = this.#contents.get(compiled.digest) ?? contentOf(compiled);
       contents.set(compiled.digest, digest);
       const number = digest === "" ? 0 : this.#numbers.get(digest);
-      if (number !== undefined) this.#compiled.set(number, compiled);
+      if (number !== undefined) this.#holds(number, compiled);
       else if (!missing.has(digest)) {
         missing.set(digest, { number: this.#allocate(), compiled, digest, rows: encodeSet(compiled) });
       }
     }
     this.#contents = contents;
-    return this.#writeNew([...missing.values()]);
+    const failures: EntryFailure[] = [];
+    for (const [entries, compiled] of moved) failures.push(...(await this.#move(entries, compiled, beforeLess)));
+    return [...failures, ...(await this.#writeNew([...missing.values()]))];
+  }
+
+  /** Whether verdicts that were given under this set may be too generous now, until `forgetLessened`. */
+  isLessened(number: number): boolean {
+    return this.#lessened.has(number);
+  }
+
+  /** Every endpoint has a revision of afterwards. */
+  forgetLessened(): void {
+    this.#lessened.clear();
   }
 
   /** The number under which a set's content is in the kernel: 0 if it needs no entries, null if it is not there. */
   numberOf(compiled: CompiledSet): number | null {
+    const named = compiled.named === undefined ? undefined : this.#named.get(compiled.named.base);
+    if (named !== undefined) return named.number;
     const digest = this.#contents.get(compiled.digest);
     if (digest === "") return 0;
     return digest === undefined ? null : (this.#numbers.get(digest) ?? null);
@@ -134,12 +172,16 @@ export class PolicySetReconciler {
   async remove(used: ReadonlySet<number>): Promise<boolean> {
     const gone = [...this.#sets].filter(([number]) => !used.has(number));
     for (const name of policyMaps) {
-      const keys = gone.flatMap(([, set]) => set.keys.get(name) ?? []);
+      const keys = gone.flatMap(([, set]) => [...(set.keys.get(name) ?? [])].map(keyBytes));
       if (keys.length > 0) await this.#delete(name, keys);
       this.counters.writes += keys.length;
     }
+    for (const [base, { number }] of this.#named) {
+      if (!used.has(number)) this.#named.delete(base);
+    }
     for (const [number, { digest }] of gone) {
       this.#sets.delete(number);
+      this.#moved.delete(number);
       this.#compiled.delete(number);
       if (this.#numbers.get(digest) === number) this.#numbers.delete(digest);
     }
@@ -185,15 +227,88 @@ export class PolicySetReconciler {
     for (const set of sets) {
       const keys = keysOf(set);
       if (failed.has(set)) {
-        for (const [name, list] of keys) await this.#delete(name, list);
+        for (const [name, texts] of keys) await this.#delete(name, [...texts].map(keyBytes));
         continue;
       }
       this.counters.writes += set.rows.length;
       this.#sets.set(set.number, { digest: set.digest, keys });
       this.#numbers.set(set.digest, set.number);
-      this.#compiled.set(set.number, set.compiled);
+      this.#holds(set.number, set.compiled);
     }
     return failures;
+  }
+
+  /** The set is in the kernel under this number, with exactly these addresses of names. */
+  #holds(number: number, compiled: CompiledSet): void {
+    this.#compiled.set(number, compiled);
+    const { named } = compiled;
+    if (named !== undefined && number !== 0) this.#named.set(named.base, new NamedEntries(number, compiled, named));
+  }
+
+  /** From the addresses that are there to those that should be: new before old is removed. */
+  async #move(
+    entries: NamedEntries,
+    { key, named }: CompiledSet,
+    beforeLess: () => Promise<void>,
+  ): Promise<readonly EntryFailure[]> {
+    if (named === undefined) return [];
+    const changes = entries.changes(named.entries);
+    if (changes.length === 0) {
+      entries.written(named.entries, [], new Set());
+      return [];
+    }
+    const { number } = entries;
+    if (changes.some(({ takesAway }) => takesAway)) {
+      await beforeLess();
+      this.#lessened.add(number);
+    }
+    const failures: EntryFailure[] = [];
+    const failed = new Set<NamedChange>();
+    const keys = this.#sets.get(number)?.keys;
+    const fail = (change: NamedChange, map: MapInfo, error: unknown) => {
+      this.counters.failed(error);
+      failed.add(change);
+      const entry = `${change.address}, an address of a name, for the policy of identity ${key}`;
+      failures.push({ map: map.name, entry, maxEntries: map.maxEntries, error });
+    };
+    for (const name of namedMaps) {
+      const map = this.#map(name);
+      const [gone, come] = [true, false].map((isRemoval) =>
+        changes.filter((change) => change.row.map === name && change.isRemoval === isRemoval),
+      ) as [NamedChange[], NamedChange[]];
+      const known = keys?.get(name);
+      const rows = come.map(({ row }) => ({ key: numberedKey(row, number), value: row.value }));
+      const written = await writeEntries(this.#native, map, rows, (each) => known?.has(keyText(each)) === true);
+      for (const [at, change] of come.entries()) {
+        if (written.has(at)) fail(change, map, written.get(at));
+        else known?.add(keyText(numberedKey(change.row, number)));
+      }
+      try {
+        await this.#delete(
+          name,
+          gone.map(({ row }) => numberedKey(row, number)),
+        );
+        for (const { row } of gone) known?.delete(keyText(numberedKey(row, number)));
+      } catch (error) {
+        for (const change of gone) fail(change, map, error);
+      }
+    }
+    this.counters.writes += changes.length - failed.size;
+    entries.written(named.entries, changes, failed);
+    this.#moved.add(number);
+    return failures;
+  }
+
+  /** Of sets whose addresses moved: what the kernel should have under their numbers now. */
+  #renewDigests(): void {
+    for (const entries of this.#named.values()) {
+      const set = this.#sets.get(entries.number);
+      if (set === undefined || !this.#moved.has(entries.number)) continue;
+      if (this.#numbers.get(set.digest) === entries.number) this.#numbers.delete(set.digest);
+      set.digest = contentDigest(entries.rows());
+      this.#numbers.set(set.digest, entries.number);
+    }
+    this.#moved.clear();
   }
 
   async #delete(name: PolicyMap, keys: readonly Buffer[]): Promise<void> {
@@ -218,9 +333,14 @@ function contentOf(compiled: CompiledSet): string {
   return rows.length === 0 ? "" : contentDigest(rows);
 }
 
-function keysOf({ rows, number }: NewSet): ReadonlyMap<PolicyMap, readonly Buffer[]> {
-  const keys = new Map<PolicyMap, Buffer[]>();
-  for (const row of rows) append(keys, row.map, numberedKey(row, number));
+/** Those of names may come later: there is a place for them. */
+function noKeys(): Map<PolicyMap, Set<string>> {
+  return new Map(namedMaps.map((name) => [name, new Set()]));
+}
+
+function keysOf({ rows, number }: NewSet): ReadonlyMap<PolicyMap, Set<string>> {
+  const keys = noKeys();
+  for (const row of rows) getOrCreate(keys, row.map, () => new Set<string>()).add(keyText(numberedKey(row, number)));
   return keys;
 }
 

@@ -157,6 +157,7 @@ export class Reconciler {
     if (policies.settled) {
       this.#changes = [];
       this.#anyChange = false;
+      this.sets.forgetLessened();
       await pins.clearUnsettled();
     }
     return [
@@ -215,7 +216,12 @@ export class Reconciler {
     const sets = new Map(desired.sets.map((set) => [set.key, set]));
     const keys = [...desired.endpoints.map(({ set }) => set), desired.host?.set ?? null];
     const used = new Set(keys.flatMap((key) => (key === null ? [] : (sets.get(key) ?? []))));
-    const failures = [...(await this.sets.write([...used].filter(({ refused }) => refused === null)))];
+    const failures = [
+      ...(await this.sets.write(
+        [...used].filter(({ refused }) => refused === null),
+        () => this.#options.pins.markUnsettled(),
+      )),
+    ];
     failures.push(...(await this.devices.write(desired.uplinks)));
     const problems = await this.attachments.attach([
       ...desired.uplinks.map(({ ifindex, name }) => ({ kind: "uplink", ifindex, name }) as const),
@@ -243,7 +249,7 @@ export class Reconciler {
     const bySet = new Map<number, boolean>();
     return (number, flags) => {
       if ((flags & (EndpointFlags.policyEgress | EndpointFlags.policyIngress)) === 0) return false;
-      if (this.#anyChange) return true;
+      if (this.#anyChange || this.sets.isLessened(number)) return true;
       if (changes.length === 0) return false;
       const known = bySet.get(number);
       if (known !== undefined) return known;

@@ -21,6 +21,11 @@ export function namePattern(kind: NamePattern["kind"], written: string): NamePat
   return { kind, text: kind === "pattern" && text === "*" && written.trim() !== "*" ? "*." : text };
 }
 
+/** Whether it stands for one name, which is its text. */
+export function isWhole({ text }: NamePattern): boolean {
+  return !text.includes("*");
+}
+
 /** Whether a normalised name is one that the pattern means. */
 export function meansName({ kind, text }: NamePattern, name: string): boolean {
   if (kind === "name") return name === text;

@@ -93,6 +93,7 @@ export class FakeAgent {
       },
       cni: { handle: overrides.cni ?? (async () => ({ exitCode: 0, output: "{}" })) },
       endpoints: { configure: overrides.configure ?? (async () => false) },
+      names: { cache: () => [], names: () => [], clean: () => 0, ...overrides.names },
       peerUid: overrides.peerUid ?? (() => 0),
       onError: (error) => this.errors.push(error),
     });
@@ -104,6 +105,7 @@ export interface FakeAgentOptions {
   readonly cni?: (request: CniRequest, signal: AbortSignal) => Promise<CniResponse>;
   readonly peerUid?: ApiServerOptions["peerUid"];
   readonly configure?: ApiServerOptions["endpoints"]["configure"];
+  readonly names?: Partial<ApiServerOptions["names"]>;
 }
 
 /** A folder of the test's own, removed with it. */

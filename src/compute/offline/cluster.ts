@@ -176,6 +176,13 @@ export class OfflineCluster {
     return this.#explainer;
   }
 
+  /** Names of DNS that clients have got this address for. */
+  namesOf({ text }: Address): readonly string[] {
+    return [...this.#tables.names.values()]
+      .filter(({ addresses }) => addresses.some((address) => address.text === text))
+      .map(({ name }) => name);
+  }
+
   /** The same cluster when clients have learned these names, and no others. */
   withNames(resolved: ResolvedNames): OfflineCluster {
     const names = new Map<string, NameRow>();

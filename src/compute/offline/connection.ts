@@ -245,7 +245,8 @@ export function rulesBehind(cluster: OfflineCluster, end: EndVerdict): EndRules 
   const { subject, side, set } = end;
   if (set === null) return { deciding: [], others: [], otherPorts: [], otherPeers: [] };
   const entries = entriesOf(cluster, subject, side, set[side].enforced);
-  const met = meet(entries, { identity: end.peerIdentity, address: end.peer.address }, end.flow);
+  const { address } = end.peer;
+  const met = meet(entries, { identity: end.peerIdentity, address, names: cluster.namesOf(address) }, end.flow);
   const action = end.basis.kind === "group" ? end.verdict : null;
   return {
     deciding: met.matches.filter((entry) => entry.action === action),

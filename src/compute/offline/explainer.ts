@@ -56,7 +56,6 @@ export class PolicyExplainer {
       services,
       endpointSlices,
       cidrGroups: tables.cidrGroups,
-      names: tables.names,
       nodes: [],
     });
   }

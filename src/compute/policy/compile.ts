@@ -2,8 +2,9 @@
  * From what a subject's rules say to the bit vectors of the kernel (`bpf/lib/policy.h`): entries of equal (action, L7 rules, ports) are
  * one group, groups are ordered (guards <) denies < allows < redirects, and a verdict is the lowest bit of (peer | any | prefix) & port.
  */
+import type { NamePattern } from "../../model/dns-names.ts";
 import { compareText } from "../../model/labels.ts";
-import type { CompiledDirection, CompiledSet, Groups } from "../desired.ts";
+import type { CompiledDirection, CompiledNames, CompiledSet, Groups } from "../desired.ts";
 import { sha256 } from "./digest.ts";
 import { closePorts, type PortSet, portSetText } from "./port-sets.ts";
 import { closePrefixes, type GroupBlock } from "./prefix-sets.ts";
@@ -23,6 +24,7 @@ interface Group {
   readonly anybody: boolean;
   readonly identities: ReadonlySet<number>;
   readonly blocks: readonly Block[];
+  readonly names: readonly NamePattern[];
   readonly origins: readonly string[];
 }
 
@@ -32,6 +34,7 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
   const groups = makeGroups(entries);
   const count = (action: Action): number => groups.filter((group) => !group.guard && group.action === action).length;
   const guards = groups.filter(({ guard }) => guard).length;
+  const names = closeNames(groups);
   const blocks = groups.flatMap((group, index) => group.blocks.map((block): GroupBlock => ({ group: index, block })));
   return {
     enforced,
@@ -42,6 +45,7 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
     outsideOnly: groups.flatMap((group, index) => (group.outsideOnly ? [index] : [])),
     peers: closePeers(groups),
     prefixes: closePrefixes(blocks),
+    ...(names.length > 0 && { names }),
     ports: closePorts(groups.map(({ ports }) => ports)),
     origins: groups.map(({ origins }) => origins),
   };
@@ -77,9 +81,12 @@ function splitByScope(name: string, members: readonly Entry[]): readonly Group[]
     anybody: named && part.some(({ any }) => any),
     identities: new Set(named ? part.flatMap(({ identities }) => identities.flat()) : []),
     blocks: part.flatMap((entry) => entry.blocks.filter((block) => block.outsideOnly === outsideOnly)),
+    names: outsideOnly ? part.flatMap(({ names = [] }) => names) : [],
     origins: [...new Set(part.map(({ origin }) => origin))].sort(compareText),
   });
-  const outside = members.filter(({ blocks }) => blocks.some(({ outsideOnly }) => outsideOnly));
+  const outside = members.filter(
+    ({ blocks, names = [] }) => names.length > 0 || blocks.some(({ outsideOnly }) => outsideOnly),
+  );
   const inside = members.some(({ blocks }) => blocks.some(({ outsideOnly }) => !outsideOnly));
   if (outside.length === 0) return [group(false, members, true)];
   if (!inside) return [group(true, members, true)];
@@ -105,6 +112,20 @@ function closePeers(groups: readonly Group[]): ReadonlyMap<number, Groups> {
   return new Map([...found].sort(([a], [b]) => a - b));
 }
 
+/** Each pattern once, in order, with the groups that name it. */
+function closeNames(groups: readonly Group[]): CompiledNames {
+  const found = new Map<string, { readonly pattern: NamePattern; readonly groups: number[] }>();
+  for (const [index, { names }] of groups.entries()) {
+    for (const pattern of names) {
+      const key = `${pattern.kind} ${pattern.text}`;
+      const known = found.get(key);
+      if (known === undefined) found.set(key, { pattern, groups: [index] });
+      else if (known.groups.at(-1) !== index) known.groups.push(index);
+    }
+  }
+  return [...found].sort(([a], [b]) => compareText(a, b)).map(([, each]) => each);
+}
+
 /** Nothing named, and nothing open where default deny holds. */
 function emptyDirection(enforced: boolean): CompiledDirection {
   return compileDirection([], enforced);
@@ -125,7 +146,19 @@ export function makeSet(key: string, egress: CompiledDirection, ingress: Compile
 }
 
 function directionText(direction: CompiledDirection): string {
-  const { enforced, guards = 0, denies, allows, redirects, outsideOnly, peers, prefixes, ports, origins } = direction;
+  const {
+    enforced,
+    guards = 0,
+    denies,
+    allows,
+    redirects,
+    outsideOnly,
+    peers,
+    prefixes,
+    ports,
+    names,
+    origins,
+  } = direction;
   return JSON.stringify([
     enforced,
     ...(guards > 0 ? [{ guards }] : []),
@@ -135,6 +168,9 @@ function directionText(direction: CompiledDirection): string {
     outsideOnly,
     [...peers],
     prefixes.map(({ prefix, groups }) => [prefix.text, groups]),
+    ...(names === undefined
+      ? []
+      : [{ names: names.map(({ pattern, groups }) => [pattern.kind, pattern.text, groups]) }]),
     ports.map(({ protocol, port, bits, groups }) => [protocol, port, bits, groups]),
     origins,
   ]);

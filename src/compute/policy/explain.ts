@@ -1,4 +1,5 @@
 /** Which rules a packet meets: the same question as the compiled groups answer, asked of the rules themselves, so that they can be named. */
+import { meansName } from "../../model/dns-names.ts";
 import { type Address, prefixContains } from "../../model/ip.ts";
 import { isOutside } from "../identity/reserved.ts";
 import type { Entry } from "./resolve.ts";
@@ -13,6 +14,8 @@ export interface Flow {
 export interface PeerFacts {
   readonly identity: number;
   readonly address: Address;
+  /** Of DNS, that gave this address. Not set: none. */
+  readonly names?: readonly string[];
 }
 
 export interface Meeting {
@@ -38,8 +41,10 @@ export function meet(entries: readonly Entry[], peer: PeerFacts, flow: Flow): Me
   return { matches, otherPorts, otherPeers };
 }
 
-function namesPeer({ any, identities, blocks }: Entry, { identity, address }: PeerFacts): boolean {
+function namesPeer({ any, identities, blocks, names = [] }: Entry, { identity, address, ...peer }: PeerFacts): boolean {
   if (any || identities.some((ids) => ids.includes(identity))) return true;
+  const known = isOutside(identity) ? (peer.names ?? []) : [];
+  if (names.some((pattern) => known.some((name) => meansName(pattern, name)))) return true;
   return blocks.some(
     ({ prefix, except, outsideOnly }) =>
       (!outsideOnly || isOutside(identity)) &&

@@ -1,6 +1,6 @@
 /** Entries of `fromNodes` and `toNodes`, `toFQDNs`, `fromGroups` and `toGroups`. */
 import { fieldNames } from "../../lib/schema.ts";
-import { namePattern } from "../../model/dns-names.ts";
+import { isWhole, namePattern } from "../../model/dns-names.ts";
 import { dnsNameSchema } from "./cilium-requests-schema.ts";
 import { type Place, readFields, refuse, warn } from "./fields.ts";
 import { readNamePattern } from "./read-cilium-l7.ts";
@@ -30,12 +30,12 @@ export function readNamesPeer(value: unknown, place: Place): Peer | null {
   }
   const kind = readNamePattern(fields, place);
   if (kind === null) return null;
-  const message = "no proxy learns names of DNS yet, so no address has a name: this is nobody";
-  warn(place, "POLICY_NAMES_PENDING", message, "name the addresses in toCIDR");
-  return {
-    kind: "names",
-    pattern: namePattern(kind, String(kind === "name" ? fields.matchName : fields.matchPattern)),
-  };
+  const pattern = namePattern(kind, String(kind === "name" ? fields.matchName : fields.matchPattern));
+  if (!isWhole(pattern)) {
+    const message = "no proxy learns names of DNS yet: only names that some policy writes whole are known";
+    warn(place, "POLICY_NAMES_PENDING", message, "write the names themselves in matchName too");
+  }
+  return { kind: "names", pattern };
 }
 
 /** Security groups of a cloud: nobody here asks a cloud, so a policy that counts on it is no policy. */

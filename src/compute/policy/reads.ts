@@ -33,7 +33,6 @@ export class Recorder implements RuleSurroundings {
   readonly selectors: RuleSurroundings["selectors"];
   readonly peers: RuleSurroundings["peers"];
   readonly endpoints: RuleSurroundings["endpoints"];
-  readonly names: RuleSurroundings["names"];
   readonly #answers: Holds[] = [];
   readonly #surroundings: Surroundings;
 
@@ -56,7 +55,6 @@ export class Recorder implements RuleSurroundings {
       },
     };
     this.endpoints = { blocks: (service) => this.#read((each) => each.endpoints.blocks(service)) };
-    this.names = { blocks: (pattern) => this.#read((each) => each.names.blocks(pattern)) };
   }
 
   get apiServer(): RuleSurroundings["apiServer"] {

@@ -2,6 +2,7 @@
  * Rules with their peers and ports looked up: selectors become identities, port names numbers, entities what they stand for. What is
  * left knows of no policy and of no pod, and the compiler only has to group it.
  */
+import type { NamePattern } from "../../model/dns-names.ts";
 import { makeSelector, type Selector, selects } from "../../model/labels.ts";
 import type { ContainerPort } from "../../model/tables.ts";
 import { identityNumbers } from "../identity/reserved.ts";
@@ -168,8 +169,8 @@ function resolveRule(
   return [...entry(fixed, peers), ...byPorts.flatMap(({ ranges, who }) => entry(ranges, who))];
 }
 
-function isNobody({ any, identities, blocks }: Peers): boolean {
-  return !any && blocks.length === 0 && identities.every((ids) => ids.length === 0);
+function isNobody({ any, identities, blocks, names = [] }: Peers): boolean {
+  return !any && blocks.length === 0 && names.length === 0 && identities.every((ids) => ids.length === 0);
 }
 
 function fixedRanges(port: Port): readonly PortRange[] {
@@ -185,10 +186,12 @@ function fixedRanges(port: Port): readonly PortRange[] {
 
 function resolvePeers(peers: readonly Peer[], required: readonly Selector[], surroundings: RuleSurroundings): Peers {
   const parts = peers.map((peer) => resolvePeer(peer, required, surroundings));
+  const names = parts.flatMap((part) => part.names ?? []);
   return {
     any: parts.some(({ any }) => any),
     identities: parts.flatMap(({ identities }) => identities),
     blocks: parts.flatMap(({ blocks }) => blocks),
+    ...(names.length > 0 && { names }),
   };
 }
 
@@ -216,7 +219,8 @@ function resolvePeer(peer: Peer, required: readonly Selector[], surroundings: Ru
       return blocksOnly(nodes.flatMap(({ blocks }) => blocks));
     }
     case "names":
-      return blocksOnly(surroundings.names.blocks(peer.pattern));
+      // What they stand for is added to the compiled set (`names/`), as it changes far more often than rules do.
+      return { ...blocksOnly([]), names: [peer.pattern] };
     case "entity":
       return resolveEntity(peer.entity, surroundings);
     case "service": {
@@ -276,6 +280,14 @@ function sameNumbers(left: readonly number[], right: readonly number[]): boolean
   return left === right || (left.length === right.length && left.every((id, index) => id === right[index]));
 }
 
+function sameNames(left: readonly NamePattern[] = [], right: readonly NamePattern[] = []): boolean {
+  if (left === right) return true;
+  return (
+    left.length === right.length &&
+    left.every(({ kind, text }, index) => kind === right[index]?.kind && text === right[index].text)
+  );
+}
+
 function sameBlocks(left: readonly Block[], right: readonly Block[]): boolean {
   if (left === right) return true;
   return (
@@ -311,7 +323,8 @@ export function sameEntries(left: readonly Entry[], right: readonly Entry[]): bo
         portSetText(entry.ports) === portSetText(other.ports) &&
         entry.identities.length === other.identities.length &&
         entry.identities.every((ids, position) => sameNumbers(ids, other.identities[position] ?? [])) &&
-        sameBlocks(entry.blocks, other.blocks)
+        sameBlocks(entry.blocks, other.blocks) &&
+        sameNames(entry.names, other.names)
       );
     })
   );

@@ -2,14 +2,13 @@
 import type { TableSnapshot } from "../../model/store.ts";
 import type { AddressHolders } from "../identity/addresses.ts";
 import type { PodIdentities } from "../identity/pods.ts";
-import { NameIndex } from "./name-index.ts";
 import { PeerIndex } from "./peer-index.ts";
 import type { Block } from "./rules.ts";
 import { SelectorIndex } from "./selector-index.ts";
 import { ServiceEndpoints } from "./service-endpoints.ts";
 import { hostBlock, nextMoment, type Surroundings } from "./surroundings.ts";
 
-export interface KnownFacts extends Pick<TableSnapshot, "services" | "endpointSlices" | "cidrGroups" | "names"> {
+export interface KnownFacts extends Pick<TableSnapshot, "services" | "endpointSlices" | "cidrGroups"> {
   readonly identities: PodIdentities;
   readonly holders: AddressHolders;
   /** All but the one that is computed for, in order of their names. */
@@ -20,16 +19,14 @@ export class SurroundingsIndex {
   readonly #selectors = new SelectorIndex();
   readonly #peers = new PeerIndex();
   readonly #endpoints = new ServiceEndpoints();
-  readonly #names = new NameIndex();
   #apiServer: readonly Block[] = [];
   #last: { readonly parts: readonly unknown[]; readonly surroundings: Surroundings } | null = null;
 
   /** @returns the same object as before, if all of it says the same; otherwise the one of before is not asked any more */
-  update({ identities, holders, services, endpointSlices, cidrGroups, names, nodes }: KnownFacts): Surroundings {
+  update({ identities, holders, services, endpointSlices, cidrGroups, nodes }: KnownFacts): Surroundings {
     this.#selectors.update(identities.identities);
     this.#peers.update(identities, holders.addressesOf);
     this.#endpoints.update(endpointSlices);
-    this.#names.update(names);
     this.#apiServer = this.#findApiServer(holders);
     const parts = [
       this.#selectors.version,
@@ -39,7 +36,6 @@ export class SurroundingsIndex {
       endpointSlices,
       cidrGroups,
       nodes,
-      names,
     ];
     const last = this.#last;
     if (last !== null && parts.every((part, at) => part === last.parts[at])) return last.surroundings;
@@ -52,7 +48,6 @@ export class SurroundingsIndex {
       endpoints: this.#endpoints,
       groups: cidrGroups,
       nodes,
-      names: this.#names,
     };
     this.#last = { parts, surroundings };
     return surroundings;

@@ -1,4 +1,5 @@
 /** What rules are resolved against: everything that the peers and ports of a policy can refer to, as it is at the moment. */
+import type { NamePattern } from "../../model/dns-names.ts";
 import { makePrefix, type Address } from "../../model/ip.ts";
 import {
   compareText,
@@ -11,7 +12,6 @@ import {
 } from "../../model/labels.ts";
 import type { CidrGroupRow, ContainerPort, NodeRow, ServiceRow } from "../../model/tables.ts";
 import { clusterKey, clusterName, namespaceKey } from "../identity/labels.ts";
-import type { NameIndex } from "./name-index.ts";
 import type { PeerIndex } from "./peer-index.ts";
 import type { Block, Peer } from "./rules.ts";
 import type { SelectorIndex } from "./selector-index.ts";
@@ -43,7 +43,6 @@ export interface RuleSurroundings {
   readonly groups: ReadonlyMap<string, CidrGroupRow>;
   /** All but the one that is computed for, in order of their names. */
   readonly nodes: readonly NodePeer[];
-  readonly names: Pick<NameIndex, "blocks">;
 }
 
 /** As they are at one moment: another one is another object. */
@@ -65,6 +64,8 @@ export interface Peers {
   /** Lists of identities, which may overlap. */
   readonly identities: readonly (readonly number[])[];
   readonly blocks: readonly Block[];
+  /** Names of DNS, whatever they stand for at the moment; outside of the cluster only. Not set: none. */
+  readonly names?: readonly NamePattern[];
 }
 
 export type ServicePeer = Extract<Peer, { readonly kind: "service" }>;

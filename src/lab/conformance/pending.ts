@@ -1,6 +1,6 @@
 /**
  * What a live run cannot show yet, told from the content of policies and probes alone: requests that only the L7 proxy can judge,
- * names that only the DNS proxy learns. Nothing else may be pending.
+ * names, which a run does not publish. Nothing else may be pending.
  */
 import type { CaseProbe, ConformanceCase } from "./case.ts";
 import { isIcmp } from "./case.ts";
@@ -9,7 +9,7 @@ import { isIcmp } from "./case.ts";
 export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase): string | null {
   if (probe.application === "dns") return "a DNS query needs the L7 proxy";
   if (probe.application !== null) return `${probe.application}: a request needs the L7 proxy`;
-  if (probe.resolved) return "toFQDNs: names need the DNS proxy";
+  if (probe.resolved) return "toFQDNs: a run has no DNS server that gives these names";
   if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
     return "an L7 rule holds this port, which is closed until the L7 proxy enforces it";
   }
