@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
+import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
 import { benchPolicy } from "./policy.ts";
 import { benchPrograms } from "./programs.ts";
@@ -21,6 +22,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   programs: () => benchPrograms({ rounds }),
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds }),
+  "north-south": () => benchNorthSouth({ rounds, seconds }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),
   kube: () =>
