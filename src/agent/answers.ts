@@ -8,6 +8,7 @@ import type {
   EventDto,
   IdentityDto,
   IpcacheDto,
+  MaglevTableDto,
   NatDto,
   PolicyDto,
   PolicyMapDto,
@@ -29,6 +30,7 @@ import type {
   EventBatch,
   KernelFlow,
   KernelIdentity,
+  KernelMaglev,
   KernelPolicySet,
   KernelRenaming,
   KernelService,
@@ -56,6 +58,7 @@ import {
   policySetReport,
   renamingReport,
 } from "../observe/kernel.ts";
+import { maglevReport } from "../observe/maglev.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
 import { routeReport, routeSummary } from "../observe/routes.ts";
@@ -76,6 +79,7 @@ export interface DatapathAnswers {
   identities(): Promise<readonly KernelIdentity[]>;
   policySets(): Promise<readonly KernelPolicySet[]>;
   services(): Promise<readonly KernelService[]>;
+  maglev(): Promise<readonly KernelMaglev[]>;
 }
 
 export interface AnswersOptions {
@@ -225,6 +229,11 @@ export class Answers implements AgentQueries {
     const { datapath, loop, store } = this.#options;
     const frontends = loop.result?.desired.frontends ?? [];
     return kernelServiceReport(await datapath.services(), frontends, store.table("services"));
+  }
+
+  async maglevTables(): Promise<readonly MaglevTableDto[]> {
+    const { datapath, loop } = this.#options;
+    return maglevReport(await datapath.maglev(), loop.result?.desired.frontends ?? []);
   }
 
   #knowledge(): EndpointKnowledge {

@@ -129,6 +129,26 @@ export interface ServiceDto {
   readonly outside: readonly string[] | null;
 }
 
+/** A service for which a hash of the client chooses, and how its table shares the hashes out. */
+export interface MaglevDto {
+  /** "namespace/name:port"; empty: the agent does not know it (yet). */
+  readonly service: string;
+  readonly frontend: string;
+  readonly protocol: string;
+  /** inside: pods of this node, and the node; outside: whoever comes by an uplink. */
+  readonly clients: "inside" | "outside";
+  /** 0: without a table hashes are spread over the backends evenly. */
+  readonly slots: number;
+  /** Of backends and table: equal on every node that chooses alike. */
+  readonly digest: string;
+  readonly backends: readonly { readonly backend: string; readonly slots: number }[];
+}
+
+export interface MaglevTableDto extends MaglevDto {
+  /** By slot: position in `backends`; null: that part of the table is not in the kernel. */
+  readonly table: readonly (number | null)[];
+}
+
 export interface RouteDto {
   readonly node: string;
   readonly podCidr: string;

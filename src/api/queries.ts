@@ -10,6 +10,7 @@ import type {
   FqdnNameDto,
   IdentityDto,
   IpcacheDto,
+  MaglevTableDto,
   NatDto,
   PolicyDto,
   PolicyMapDto,
@@ -38,6 +39,7 @@ export interface AgentQueries {
   ipcache(): Promise<readonly IpcacheDto[]>;
   policyMaps(): Promise<readonly PolicyMapDto[]>;
   serviceMaps(): Promise<readonly ServiceDto[]>;
+  maglevTables(): Promise<readonly MaglevTableDto[]>;
 }
 
 /** Live events: batches as they come. */

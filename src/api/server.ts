@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { CniRequest, EndpointOptionsDto, FqdnCleanedDto } from "./dto.ts";
+import type { CniRequest, EndpointOptionsDto, FqdnCleanedDto, MaglevTableDto } from "./dto.ts";
 import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
 import type { AgentQueries, CniHandler, EndpointControl, EventFeed, NamesControl } from "./queries.ts";
@@ -93,6 +93,10 @@ export class ApiServer {
       get("/v1/bpf/ipcache", () => queries.ipcache()),
       get("/v1/bpf/policy", () => queries.policyMaps()),
       get("/v1/bpf/services", () => queries.serviceMaps()),
+      get("/v1/bpf/maglev", async () => (await queries.maglevTables()).map(({ table: _, ...rest }) => rest)),
+      get("/v1/bpf/maglev/:service", async ({ parameters: { service = "" } }) =>
+        maglevOf(await queries.maglevTables(), service),
+      ),
       {
         method: "GET" as const,
         pattern: "/v1/events",
@@ -185,6 +189,18 @@ function one<T>(kind: string, id: string, rows: readonly T[], isIt: (row: T) => 
   const found = rows.find(isIt);
   if (found !== undefined) return found;
   throw notFound(kind, id);
+}
+
+/** @param asked "namespace/name", "namespace/name:port" or a frontend's address and port */
+function maglevOf(tables: readonly MaglevTableDto[], asked: string): readonly MaglevTableDto[] {
+  const found = tables.filter(
+    ({ service, frontend }) =>
+      service === asked || service.slice(0, service.lastIndexOf(":")) === asked || frontend === asked,
+  );
+  if (found.length > 0) return found;
+  const remedy =
+    "those of which a hash chooses: tandem bpf maglev list; of the others chance does: tandem service list";
+  throw new ApiError(404, "NOT_FOUND", `no hash chooses for a service ${asked} on this node`, remedy);
 }
 
 function notFound(kind: string, id: string): ApiError {

@@ -1,6 +1,7 @@
 /** `tandem bpf …`: what is really in the kernel's maps, decoded. */
 import type { Command } from "commander";
 import type { CtDto, IpcacheDto, NatDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
+import { registerBpfMaglev } from "./bpf-maglev.ts";
 import { agentCommand, type CliContext } from "./context.ts";
 import { listCommand, serviceRow } from "./lists.ts";
 import { table } from "./table.ts";
@@ -62,6 +63,7 @@ export function registerBpf(context: CliContext, program: Command): void {
     "/v1/bpf/services",
     (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
   );
+  registerBpfMaglev(context, bpf);
 }
 
 /** Labels that follow from a pod's namespace and account fill a line with what nobody looks for; --json has them. */

@@ -14,7 +14,7 @@ import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
 import { Conntrack } from "./conntrack.ts";
 import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
-import { readIdentities, readPolicySets, readServices } from "./kernel-views.ts";
+import { readIdentities, readMaglev, readPolicySets, readServices } from "./kernel-views.ts";
 import { allSettledOrThrow, LoadedObjects } from "./load.ts";
 import { Nat } from "./nat.ts";
 import { type PacketQuestion, readVerdict } from "./kernel-verdict.ts";
@@ -31,6 +31,7 @@ import type {
   KernelIdentity,
   KernelPolicySet,
   KernelRenaming,
+  KernelMaglev,
   KernelService,
   PolicyJudgement,
   TrafficCount,
@@ -253,6 +254,11 @@ export class Datapath {
   async services(): Promise<readonly KernelService[]> {
     const running = this.#running;
     return running === null ? [] : readServices(this.#options.native, (name) => running.objects.map(name));
+  }
+
+  async maglev(): Promise<readonly KernelMaglev[]> {
+    const running = this.#running;
+    return running === null ? [] : readMaglev(this.#options.native, (name) => running.objects.map(name));
   }
 
   async #reconcile(desired: DesiredState): Promise<void> {

@@ -101,9 +101,10 @@ export function kernelServiceReport(
   });
 }
 
-const textOf = ({ address, port }: Endpoint): string => socketText(address, port);
+export const textOf = ({ address, port }: Endpoint): string => socketText(address, port);
 
-const frontendKey = ({ address, port }: Endpoint, protocol: number): string => `${address.text} ${port} ${protocol}`;
+export const frontendKey = ({ address, port }: Endpoint, protocol: number): string =>
+  `${address.text} ${port} ${protocol}`;
 
 type PortEntry = KernelGroup["ports"][number];
 

@@ -55,6 +55,7 @@ const lists: readonly (readonly [string, RegExp, RegExp])[] = [
   ["bpf ipcache list", /k8s:app=server/, /"k8s:app=server"/],
   ["bpf policy list", /NetworkPolicy default\/server ingress\[0\]/, /"NetworkPolicy default\/server ingress\[0\]"/],
   ["bpf services list", /default\/server:80/, /"service": "default\/server:80"/],
+  ["bpf maglev list", /CLIENTS\s+SLOTS\s+DIGEST/, /^\[/],
   ["routes", /node-2\s+\S+\s+present\s+\S+\s+eth0\s+bgp \(kube-router\)\s+1500/, /"present": true/],
   ["version", /agent \S+ on node-1/, /"node": "node-1"/],
 ];

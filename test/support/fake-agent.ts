@@ -70,6 +70,7 @@ const queries: AgentQueries = {
   ipcache: async () => [],
   policyMaps: async () => [],
   serviceMaps: async () => [],
+  maglevTables: async () => [],
 };
 
 export class FakeAgent {

@@ -72,6 +72,15 @@ const datapath: DatapathAnswers = {
     { address: address("10.0.1.2"), identity: 256 },
     { address: address("10.0.9.9"), identity: 999 },
   ],
+  maglev: async () => [
+    {
+      frontend: socket("10.96.0.1", 80),
+      protocol: 6,
+      outside: true,
+      backends: [socket("10.0.1.2", 8080), socket("10.0.2.2", 8080)],
+      table: [0, 1, 0],
+    },
+  ],
   hostState: () => null,
   verdict: () => null,
   policySets: async () => [
@@ -358,6 +367,7 @@ test("what is in the kernel is told with names where there are any", async (t) =
       ["", "", []],
     ],
   );
+  t.like((await made.maglevTables())[0], { service: "shop/web:http", clients: "outside", slots: 3, table: [0, 1, 0] });
 });
 
 const denied: DatapathEvent = {
