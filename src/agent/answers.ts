@@ -19,6 +19,7 @@ import type {
 } from "../api/dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
+import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "../api/service-dto.ts";
 import type { DesiredEndpoint } from "../compute/desired.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
@@ -28,6 +29,7 @@ import type {
   DatapathReport,
   EndpointState as KernelEndpointState,
   EventBatch,
+  KernelAffinity,
   KernelFlow,
   KernelIdentity,
   KernelMaglev,
@@ -66,6 +68,7 @@ import { serviceReport } from "../observe/services.ts";
 import { statusReport } from "../observe/status.ts";
 import { EventHub } from "./event-hub.ts";
 import { PolicyAnswers } from "./policy-answers.ts";
+import { ServiceAnswers } from "./service-answers.ts";
 
 /** What the datapath tells of itself and of the kernel. */
 export interface DatapathAnswers {
@@ -80,6 +83,8 @@ export interface DatapathAnswers {
   policySets(): Promise<readonly KernelPolicySet[]>;
   services(): Promise<readonly KernelService[]>;
   maglev(): Promise<readonly KernelMaglev[]>;
+  affinities(): Promise<readonly KernelAffinity[]>;
+  namespaceCookie(netns: string | null): Promise<bigint>;
 }
 
 export interface AnswersOptions {
@@ -108,6 +113,7 @@ export class Answers implements AgentQueries {
   readonly #options: AnswersOptions;
   readonly #hub = new EventHub((events) => this.#describe(events));
   readonly #policies: PolicyAnswers;
+  readonly #services: ServiceAnswers;
   readonly #started: number;
   #readyMs: number | null = null;
   /** What they were made from is referred to weakly: an old table or result keeps all that changed since. */
@@ -117,6 +123,7 @@ export class Answers implements AgentQueries {
   constructor(options: AnswersOptions) {
     this.#options = options;
     this.#policies = new PolicyAnswers(options);
+    this.#services = new ServiceAnswers({ ...options, policyTrace: (question) => this.policyTrace(question) });
     // The monotonic clock began with the process.
     this.#started = options.clock.now() - options.clock.monotonicMs();
   }
@@ -200,6 +207,14 @@ export class Answers implements AgentQueries {
   services(): readonly ServiceDto[] {
     const { loop, store } = this.#options;
     return serviceReport(loop.result?.desired.frontends ?? [], store.table("services"));
+  }
+
+  serviceDetails(service: string): Promise<ServiceDetailsDto> {
+    return this.#services.details(service);
+  }
+
+  serviceTrace(question: ServiceQuestionDto): Promise<ServiceTraceDto> {
+    return this.#services.trace(question);
   }
 
   routes(): readonly RouteDto[] {

@@ -19,6 +19,7 @@ import type {
   StatusDto,
   VersionDto,
 } from "./dto.ts";
+import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "./service-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./policy-dto.ts";
 
 /** Each may be asked at any time, also while the agent starts; what is not known yet is empty. */
@@ -33,6 +34,10 @@ export interface AgentQueries {
   /** @throws ApiError TRACE_END, TRACE_FLOW (400), NOT_READY (503) */
   policyTrace(question: TraceQuestionDto): Promise<PolicyTraceDto>;
   services(): readonly ServiceDto[];
+  /** @param service "namespace/name" @throws ApiError NOT_FOUND (404) */
+  serviceDetails(service: string): Promise<ServiceDetailsDto>;
+  /** @throws ApiError TRACE_END, TRACE_FLOW (400), NOT_READY (503) */
+  serviceTrace(question: ServiceQuestionDto): Promise<ServiceTraceDto>;
   routes(): readonly RouteDto[];
   conntrack(): Promise<readonly CtDto[]>;
   renamings(): Promise<readonly NatDto[]>;

@@ -9,7 +9,7 @@ import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
 import type { AgentQueries, CniHandler, EndpointControl, EventFeed, NamesControl } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
-import { traceQuestion } from "./trace-question.ts";
+import { serviceQuestion, traceQuestion } from "./trace-question.ts";
 import { sendJson, sendText } from "./send-json.ts";
 import { claimSocket, listenPrivately } from "./socket-file.ts";
 
@@ -87,6 +87,8 @@ export class ApiServer {
       get("/v1/policies", () => queries.policies()),
       get("/v1/policy/trace", ({ query }) => queries.policyTrace(traceQuestion(query))),
       get("/v1/services", () => queries.services()),
+      get("/v1/services/:service", ({ parameters: { service = "" } }) => queries.serviceDetails(service)),
+      get("/v1/service/trace", ({ query }) => queries.serviceTrace(serviceQuestion(query))),
       get("/v1/routes", () => queries.routes()),
       get("/v1/bpf/ct", () => queries.conntrack()),
       get("/v1/bpf/nat", () => queries.renamings()),

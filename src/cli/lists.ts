@@ -4,6 +4,8 @@ import type { EndpointDto, IdentityDto, RouteDto, ServiceDto } from "../api/dto.
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
 import { registerEndpointConfig } from "./endpoint-config.ts";
 import { registerEndpointGet } from "./endpoint-get.ts";
+import { registerServiceGet } from "./service-get.ts";
+import { registerServiceTrace } from "./service-trace.ts";
 import { type CellInput, table } from "./table.ts";
 
 /** A command that asks one path for an array and prints it. */
@@ -63,6 +65,8 @@ export function registerLists(context: CliContext, program: Command): void {
     "/v1/services",
     (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
   );
+  registerServiceGet(context, service);
+  registerServiceTrace(context, service);
 
   const routes = agentCommand(program, "routes", "pod CIDRs of all nodes: next hops, and who brought the route");
   listCommand<RouteDto>(context, routes, "/v1/routes", (rows) =>

@@ -22,6 +22,8 @@ Examples:
   tandem monitor --type drop           what is dropped right now, and why
   tandem policy trace --from shop/web-0 --to shop/api-0 --port 80
                                        why this connection passes, or not
+  tandem service trace shop/web-0 10.96.0.1:80
+                                       which backend this client gets, and why
   tandem routes --json                 pod CIDRs, next hops, who brought them
   tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine

@@ -11,6 +11,7 @@ import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
+import { readAffinities } from "./affinities.ts";
 import { Conntrack } from "./conntrack.ts";
 import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
@@ -27,6 +28,7 @@ import type {
   DatapathReport,
   EndpointState,
   EventBatch,
+  KernelAffinity,
   KernelFlow,
   KernelIdentity,
   KernelPolicySet,
@@ -219,6 +221,18 @@ export class Datapath {
   /** Texts of those addresses that a living flow has. @throws Error before the start: nobody knows */
   async addressesInUse(addresses: readonly Address[]): Promise<ReadonlySet<string>> {
     return this.#must().conntrack.inUse(addresses);
+  }
+
+  async affinities(): Promise<readonly KernelAffinity[]> {
+    const running = this.#running;
+    return running === null
+      ? []
+      : readAffinities(this.#options.native, running.objects.map("affinity"), monotonicSeconds());
+  }
+
+  /** As affinities know a network namespace; null: the node's own. */
+  namespaceCookie(netns: string | null): Promise<bigint> {
+    return this.#options.native.netnsCookie(netns);
   }
 
   async identities(): Promise<readonly KernelIdentity[]> {

@@ -85,6 +85,18 @@ export interface KernelRenaming {
   readonly idleSeconds: number;
 }
 
+/** The backend that a client had last. */
+export interface KernelAffinity {
+  /** netns: all sockets of a network namespace, by its cookie; socket: one that sends datagrams. */
+  readonly client:
+    | { readonly kind: "address"; readonly address: Address }
+    | { readonly kind: "netns" | "socket"; readonly cookie: bigint };
+  readonly service: Endpoint;
+  readonly protocol: number;
+  readonly backend: Endpoint;
+  readonly idleSeconds: number;
+}
+
 export interface KernelIdentity {
   readonly address: Address;
   readonly identity: number;

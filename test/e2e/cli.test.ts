@@ -56,6 +56,11 @@ const lists: readonly (readonly [string, RegExp, RegExp])[] = [
   ["bpf policy list", /NetworkPolicy default\/server ingress\[0\]/, /"NetworkPolicy default\/server ingress\[0\]"/],
   ["bpf services list", /default\/server:80/, /"service": "default\/server:80"/],
   ["bpf maglev list", /CLIENTS\s+SLOTS\s+DIGEST/, /^\[/],
+  [
+    "service get default/server",
+    /^default\/server: ClusterIP\n[\s\S]*ClusterIP +1 +- +yes\n[\s\S]*:8080\/TCP +80 +ready +node-1 \(this one\)/,
+    /"inKernel": true/,
+  ],
   ["routes", /node-2\s+\S+\s+present\s+\S+\s+eth0\s+bgp \(kube-router\)\s+1500/, /"present": true/],
   ["version", /agent \S+ on node-1/, /"node": "node-1"/],
 ];
@@ -74,6 +79,11 @@ test("every command shows what it is for, as a table and as JSON", (t) =>
       t.notThrows(() => JSON.parse(parsed.stdout), command);
       t.regex(parsed.stdout, json, command);
     }
+    const { frontends } = JSON.parse(
+      (await lab.agent("node-1", ["service", "get", "default/server", "--json"])).stdout,
+    );
+    const traced = await lab.agent("node-1", ["service", "trace", "default/client", String(frontends[0].frontend)]);
+    t.regex(traced.stdout, /at the socket[\s\S]*:8080 +ready +node-1 \(this one\) +- +yes +ALLOW\n[\s\S]*the only one/);
     const wrong = ["policy", "trace", "--from", "default/clint", "--to", "default/server", "--port", "8080"];
     const mistaken = await lab.agent("node-1", wrong);
     t.is(mistaken.code, 2);

@@ -186,6 +186,10 @@ test("a load balancer's address is for clients of its source ranges, its node po
       await apply({ loadBalancerSourceRanges: ranges });
       t.is(await reach("external/client"), "v4, v6, node port");
       t.is(await reach("external/stranger"), "node port");
+      const traced = async (client: string) =>
+        (await lab.agent("node-1", ["service", "trace", client, `${vips[0]}:80`])).stdout;
+      t.regex(await traced(ranges[0]?.split("/")[0] ?? ""), /flow from port \d+[\s\S]*gets: A BACKEND, the only one/);
+      t.regex(await traced("198.18.0.7"), /gets: DROPPED, .*no source range holds it/);
       await apply({ loadBalancerSourceRanges: ranges }, { "service.cilium.io/src-ranges-policy": "deny" });
       t.is(await reach("external/client"), "node port");
       t.is(await reach("external/stranger"), "v4, v6, node port");

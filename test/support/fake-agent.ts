@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { CniRequest, CniResponse, EventDto, StatusDto } from "../../src/api/dto.ts";
+import type { ServiceBackendDto, ServiceDetailsDto, ServiceTraceDto } from "../../src/api/service-dto.ts";
 import type { AgentQueries } from "../../src/api/queries.ts";
 import { ApiServer, type ApiServerOptions } from "../../src/api/server.ts";
 
@@ -64,6 +65,8 @@ const queries: AgentQueries = {
   identities: () => [{ id: 256, labels: ["k8s:app=web"], references: 1, reserved: false }],
   policies: () => [],
   services: () => [],
+  serviceDetails: async (service) => serviceDetails(service),
+  serviceTrace: async ({ client, to }) => serviceTrace(client, to),
   routes: () => [],
   conntrack: async () => [],
   renamings: async () => [],
@@ -72,6 +75,65 @@ const queries: AgentQueries = {
   serviceMaps: async () => [],
   maglevTables: async () => [],
 };
+
+export const serviceDetails = (service: string): ServiceDetailsDto => ({
+  service,
+  type: "LoadBalancer",
+  policies: {
+    internalTrafficPolicy: "Cluster",
+    externalTrafficPolicy: "Local",
+    affinitySeconds: 60,
+    publishNotReadyAddresses: false,
+    healthCheckNodePort: 32_000,
+    sourceRanges: { policy: "allow", prefixes: ["192.0.2.0/24"] },
+    exposed: null,
+  },
+  frontends: [
+    {
+      frontend: "10.96.0.1:80",
+      protocol: "TCP",
+      type: "ClusterIP",
+      servicePort: 80,
+      inside: ["10.1.0.2:8080", "10.2.0.2:8080"],
+      outside: null,
+      inKernel: true,
+    },
+  ],
+  backends: [backend("10.1.0.2:8080", "ready", "node-1"), backend("10.2.0.3:8080", "not ready", null)],
+  problems: [
+    {
+      code: "SERVICE_NODE_PORT",
+      severity: "error",
+      object: `Service ${service}`,
+      field: "spec.ports[0].nodePort",
+      message: "22 is not served",
+      remedy: "use another",
+    },
+  ],
+});
+
+function backend(text: string, state: ServiceBackendDto["state"], node: string | null): ServiceBackendDto {
+  return { backend: text, protocol: "TCP", servicePort: 80, state, node, zone: null, local: node === "node-1" };
+}
+
+const serviceTrace = (client: string, to: string): ServiceTraceDto => ({
+  node: "node-1",
+  revision: { facts: 5, applied: 5 },
+  client: { name: client, address: "10.1.0.9" },
+  destination: to,
+  protocol: "TCP",
+  service: "shop/web",
+  type: "ClusterIP",
+  scope: "inside",
+  how: "at the socket, by connect()",
+  outcome: "backend",
+  because: "the only one",
+  candidates: [
+    { ...backend("10.1.0.2:8080", "ready", "node-1"), leftOut: null, verdict: "allow" },
+    { ...backend("10.2.0.3:8080", "not ready", null), leftOut: "it is not ready", verdict: null },
+  ],
+  choices: [{ backend: "10.1.0.2:8080", by: "flow", clientPort: 40_000, state: "service", idleSeconds: 3 }],
+});
 
 export class FakeAgent {
   readonly socket: string;

@@ -36,47 +36,67 @@ export interface Chosen {
 /** Local: of this node, and nobody where there is none. */
 export type BackendsOf = (port: ServicePort, family: 4 | 6, policy: ServiceRow["internalTrafficPolicy"]) => Chosen;
 
-interface Endpoint extends Backend {
+/** One that could answer. */
+export interface Endpoint extends Backend {
   readonly node: string | null;
   readonly state: "ready" | "ending" | "unusable";
   readonly hints: EndpointSliceRow["endpoints"][number]["hints"];
+  /** It is "ending" for its weight is 0. Not set: no. */
+  readonly drained?: boolean;
 }
 
 export function sliceBackends(slices: readonly EndpointSliceRow[], here: Locality): BackendsOf {
-  return (port, family, policy) => {
-    const endpoints: Endpoint[] = [];
-    for (const slice of slices) {
-      if (slice.family !== family) continue;
-      const { weight = 1 } = slice;
-      const target = slice.ports.find(({ name, protocol }) => name === port.name && protocol === port.protocol);
-      if (target === undefined) continue;
-      for (const { addresses, ready, serving, terminating, node, hints } of slice.endpoints) {
-        // Several addresses of one endpoint are the same pod: the first is to be used (discovery/v1, Endpoint.addresses).
-        const address = addresses.find((one) => one.family === family);
-        // Of no weight: it gets nothing new while others do, as one that ends.
-        const drained = ready ? weight === 0 : serving && terminating;
-        const state = drained ? "ending" : ready ? "ready" : "unusable";
-        if (address === undefined) continue;
-        endpoints.push({ address, port: target.port, node, state, hints, ...(weight > 1 && { weight }) });
-      }
-    }
-    return choose(endpoints, here, policy);
-  };
+  return (port, family, policy) => choose(sliceEndpoints(slices, port, family), here, policy);
 }
 
 /** @param pods those that the service selects */
 export function podBackends(service: ServiceRow, pods: readonly PodRow[], here: Locality): BackendsOf {
   const usable = pods.filter((pod) => answers(pod, service.publishNotReady));
-  return (port, family, policy) => {
-    const endpoints: Endpoint[] = [];
-    for (const pod of usable) {
-      const address = pod.addresses.find((one) => one.family === family);
-      const number = targetPort(pod, port);
-      if (address === undefined || number === null) continue;
-      endpoints.push({ address, port: number, node: pod.node, state: "ready", hints: null });
+  return (port, family, policy) => choose(podEndpoints(service, usable, port, family), here, policy);
+}
+
+/** Whatever their state. */
+export function sliceEndpoints(
+  slices: readonly EndpointSliceRow[],
+  port: ServicePort,
+  family: 4 | 6,
+): readonly Endpoint[] {
+  const endpoints: Endpoint[] = [];
+  for (const slice of slices) {
+    if (slice.family !== family) continue;
+    const { weight = 1 } = slice;
+    const target = slice.ports.find(({ name, protocol }) => name === port.name && protocol === port.protocol);
+    if (target === undefined) continue;
+    for (const { addresses, ready, serving, terminating, node, hints } of slice.endpoints) {
+      // Several addresses of one endpoint are the same pod: the first is to be used (discovery/v1, Endpoint.addresses).
+      const address = addresses.find((one) => one.family === family);
+      // Of no weight: it gets nothing new while others do, as one that ends.
+      const drained = ready && weight === 0;
+      const state = drained || (!ready && serving && terminating) ? "ending" : ready ? "ready" : "unusable";
+      if (address === undefined) continue;
+      const given = { ...(weight > 1 && { weight }), ...(drained && { drained }) };
+      endpoints.push({ address, port: target.port, node, state, hints, ...given });
     }
-    return choose(endpoints, here, policy);
-  };
+  }
+  return endpoints;
+}
+
+/** Whatever their state. */
+export function podEndpoints(
+  service: ServiceRow,
+  pods: readonly PodRow[],
+  port: ServicePort,
+  family: 4 | 6,
+): readonly Endpoint[] {
+  const endpoints: Endpoint[] = [];
+  for (const pod of pods) {
+    const address = pod.addresses.find((one) => one.family === family);
+    const number = targetPort(pod, port);
+    if (address === undefined || number === null) continue;
+    const state = answers(pod, service.publishNotReady) ? "ready" : "unusable";
+    endpoints.push({ address, port: number, node: pod.node, state, hints: null });
+  }
+  return endpoints;
 }
 
 function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["internalTrafficPolicy"]): Chosen {

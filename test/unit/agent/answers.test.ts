@@ -100,6 +100,8 @@ const datapath: DatapathAnswers = {
       ],
     },
   ],
+  affinities: async () => [],
+  namespaceCookie: async () => 1n,
   services: async () => [
     { frontend: socket("10.96.0.1", 80), protocol: 6, outside: false, backends: [socket("10.0.1.2", 8080)] },
     { frontend: socket("10.96.0.1", 80), protocol: 6, outside: true, backends: [socket("10.0.1.3", 8080)] },
