@@ -249,3 +249,47 @@ test("endpoint list tells where policy is only audited", async (t) => {
   );
   t.is((await run(["endpoint", "config", "7", "--socket", audited.socket])).output, "PolicyAuditMode: Enabled\n");
 });
+
+test("fqdn lists names with their addresses, and cleans those of a pattern or all", async (t) => {
+  const cleaned: (string | null)[] = [];
+  const { socket } = await fakeAgent(t, {
+    names: {
+      cache: () => [
+        {
+          name: "api.test",
+          addresses: [
+            { address: "192.0.2.1", ttlSeconds: 59, state: "valid" },
+            { address: "2001:db8::1", ttlSeconds: 0, state: "connection" },
+          ],
+        },
+      ],
+      names: () => [
+        {
+          kind: "name",
+          text: "api.test",
+          policySets: ["256"],
+          resolved: true,
+          names: ["api.test"],
+          addresses: 2,
+          answered: null,
+          error: "no DNS server answered",
+        },
+      ],
+      clean: (pattern) => cleaned.push(pattern),
+    },
+  });
+  const cache = await run(["fqdn", "cache", "list", "--socket", socket]);
+  t.regex(cache.output, /api\.test\s+59s\s+valid\s+192\.0\.2\.1/);
+  t.regex(cache.output, /api\.test\s+0s\s+kept by a connection\s+2001:db8::1/);
+  const names = await run(["fqdn", "names", "--socket", socket]);
+  t.regex(names.output, /api\.test\s+name\s+1\s+2\s+256\s+not yet\s+no DNS server answered/);
+  t.is((await run(["fqdn", "cache", "clean", "--socket", socket])).output, "forgotten: 1 address\n");
+  const some = await run(["fqdn", "cache", "clean", "-p", "*.test", "--json", "--socket", socket]);
+  t.deepEqual(JSON.parse(some.output), { forgotten: 2 });
+  t.deepEqual(cleaned, [null, "*.test"]);
+});
+
+test("who is not root may not clean the cache of names", async (t) => {
+  const { socket } = await fakeAgent(t, { peerUid: () => 1000, names: { clean: () => t.fail() as unknown as number } });
+  await t.throwsAsync(run(["fqdn", "cache", "clean", "--socket", socket]), { instanceOf: CliError, code: "NOT_ROOT" });
+});
