@@ -9,7 +9,7 @@ import { isIcmp } from "./case.ts";
 export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase): string | null {
   if (probe.application === "dns") return "a DNS query needs the L7 proxy";
   if (probe.application !== null) return `${probe.application}: a request needs the L7 proxy`;
-  if (probe.resolved) return "toFQDNs: a run has no DNS server that gives these names";
+  if (probe.resolved) return "toFQDNs: names are not published by a run";
   if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
     return "an L7 rule holds this port, which is closed until the L7 proxy enforces it";
   }
