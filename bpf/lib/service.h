@@ -7,6 +7,7 @@
 #include "backend.h"
 #include "conntrack.h"
 #include "nat.h"
+#include "service_count.h"
 
 /* Every path takes packets of this length (RFC 8200 5). */
 #define DSR_LENGTH_MAX 1280
@@ -133,6 +134,7 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 	} else {
 		if (!service || !choose_backend(context, service, &fresh, v6))
 			return REASON_NO_BACKEND;
+		count_flow(&packet->destination, packet->destination_port, packet->protocol, context->scope);
 		if (context->scope == SCOPE_OUTSIDE && !endpoint_at(&fresh.nat_address) &&
 		    !returns_directly(skb, packet, service, &fresh.nat_address, v6)) {
 			context->renaming.destination = fresh.nat_address;

@@ -9,6 +9,7 @@
 #include <tandem/config.h>
 #include <tandem/maps.h>
 #include "../lib/backend.h"
+#include "../lib/service_count.h"
 
 #define ALLOW 1
 #define REFUSE 0
@@ -146,6 +147,8 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const bool datag
 		if (client.kind)
 			keep_backend(&client, service, backend, now);
 	}
+	if (!datagram || !kept) /* else one of a talk under way */
+		count_flow(&vip, client.port, client.protocol, SCOPE_INSIDE);
 	remember(ctx, &to, port, &vip, client.port);
 	write_address(ctx, &to, v6);
 	ctx->user_port = port;

@@ -30,6 +30,7 @@ import type {
   EndpointState as KernelEndpointState,
   EventBatch,
   KernelAffinity,
+  ServiceFlowCount,
   KernelFlow,
   KernelIdentity,
   KernelMaglev,
@@ -84,6 +85,7 @@ export interface DatapathAnswers {
   services(): Promise<readonly KernelService[]>;
   maglev(): Promise<readonly KernelMaglev[]>;
   affinities(): Promise<readonly KernelAffinity[]>;
+  serviceFlows(): Promise<readonly ServiceFlowCount[]>;
   namespaceCookie(netns: string | null): Promise<bigint>;
 }
 

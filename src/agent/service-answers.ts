@@ -18,7 +18,13 @@ import type { ComputeResult } from "../compute/result.ts";
 import type { Endpoint } from "../compute/services/backends.ts";
 import { endpointsOf, explainEndpoints, zoneOf } from "../compute/services/explain.ts";
 import type { AgentConfig } from "../config/index.ts";
-import type { KernelAffinity, KernelFlow, KernelRenaming, KernelService } from "../datapath/report.ts";
+import type {
+  KernelAffinity,
+  KernelFlow,
+  KernelRenaming,
+  KernelService,
+  ServiceFlowCount,
+} from "../datapath/report.ts";
 import { type Address, compareAddresses, prefixContains } from "../model/ip.ts";
 import { reasons } from "../model/reasons.gen.ts";
 import type { Problem } from "../model/status.ts";
@@ -37,6 +43,7 @@ export interface ServiceAnswersOptions {
     conntrack(): Promise<readonly KernelFlow[]>;
     renamings(): Promise<readonly KernelRenaming[]>;
     affinities(): Promise<readonly KernelAffinity[]>;
+    serviceFlows(): Promise<readonly ServiceFlowCount[]>;
     namespaceCookie(netns: string | null): Promise<bigint>;
     report(): Promise<{ readonly cgroup: string | null }>;
   };
@@ -61,7 +68,8 @@ export class ServiceAnswers {
     if (service === undefined) {
       throw new ApiError(404, "NOT_FOUND", `there is no service ${key}`, "list what there is: tandem service list");
     }
-    const kernel = await this.#options.datapath.services();
+    const { datapath } = this.#options;
+    const kernel = { services: await datapath.services(), flows: await datapath.serviceFlows() };
     const object = `Service ${key}`;
     return {
       service: key,
@@ -229,20 +237,18 @@ function policiesOf(service: ServiceRow): ServiceDetailsDto["policies"] {
 function frontendOf(
   frontend: DesiredFrontend,
   services: ReadonlyMap<string, ServiceRow>,
-  kernel: readonly KernelService[],
+  kernel: { readonly services: readonly KernelService[]; readonly flows: readonly ServiceFlowCount[] },
 ): ServiceFrontendDto {
   const { address, port, protocol, backends, outside = null } = frontend;
+  const isIt = (each: Pick<KernelService, "frontend" | "protocol">) =>
+    each.protocol === protocol && each.frontend.port === port && each.frontend.address.text === address.text;
   const has = (ofOutside: boolean, wanted: readonly DesiredBackend[] | null) => {
-    const found = kernel.find(
-      (each) =>
-        each.outside === ofOutside &&
-        each.protocol === protocol &&
-        each.frontend.port === port &&
-        each.frontend.address.text === address.text,
-    );
+    const found = kernel.services.find((each) => each.outside === ofOutside && isIt(each));
     if (wanted === null || found === undefined) return wanted === null && found === undefined;
     return texts(found.backends).join() === texts(wanted).join();
   };
+  const begun = (ofOutside: boolean) =>
+    kernel.flows.find((each) => each.outside === ofOutside && isIt(each))?.begun ?? 0;
   return {
     frontend: socketText(address, port),
     protocol: protocolName(protocol),
@@ -250,6 +256,7 @@ function frontendOf(
     servicePort: Number(frontend.service.slice(frontend.service.lastIndexOf(":") + 1)),
     inside: texts(backends),
     outside: outside && texts(outside),
+    flows: { inside: begun(false), outside: begun(true) },
     inKernel: has(false, backends) && has(true, outside),
   };
 }

@@ -29,6 +29,8 @@ export interface ServiceFrontendDto {
   readonly inside: readonly string[];
   /** For clients who come by an uplink; null: it is not translated for them. */
   readonly outside: readonly string[] | null;
+  /** That began here since the address came, by clients on this node and by those outside. */
+  readonly flows: { readonly inside: number; readonly outside: number };
   /** The kernel has it like this. */
   readonly inKernel: boolean;
 }

@@ -13,7 +13,7 @@ export function registerServiceGet(context: CliContext, service: Command): void 
     "after",
     `
 Addresses are those that this node serves, with how many backends clients on the node have there (INSIDE) and clients who come by an
-uplink (OUTSIDE; "-": it is not translated for them). Endpoints are all that there are: who gets none, and why, says service trace.
+uplink (OUTSIDE; "-": it is not translated for them), and how many flows both began since the address came. Endpoints are all that there are: who gets none, and why, says service trace.
 
 Examples:
   tandem service get shop/web
@@ -38,7 +38,7 @@ function detailsText(
   parts.push(
     frontends.length === 0
       ? "no address is served on this node\n"
-      : table(["FRONTEND", "KIND", "INSIDE", "OUTSIDE", "IN THE KERNEL"], frontends.map(frontendRow)),
+      : table(["FRONTEND", "KIND", "INSIDE", "OUTSIDE", "NEW FLOWS", "IN THE KERNEL"], frontends.map(frontendRow)),
   );
   const rows = backends.map(({ backend, protocol, servicePort, state, node, zone, local }) => [
     `${backend}/${protocol}`,
@@ -56,8 +56,9 @@ function detailsText(
   return parts.join("\n");
 }
 
-function frontendRow({ frontend, protocol, type, inside, outside, inKernel }: ServiceFrontendDto) {
-  return [`${frontend}/${protocol}`, type, inside.length, outside?.length ?? "-", inKernel ? "yes" : "not yet"];
+function frontendRow({ frontend, protocol, type, inside, outside, flows, inKernel }: ServiceFrontendDto) {
+  const begun = `${flows.inside} inside, ${flows.outside} outside`;
+  return [`${frontend}/${protocol}`, type, inside.length, outside?.length ?? "-", begun, inKernel ? "yes" : "not yet"];
 }
 
 function policiesText(policies: ServiceDetailsDto["policies"]): string {

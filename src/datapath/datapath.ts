@@ -36,8 +36,10 @@ import type {
   KernelMaglev,
   KernelService,
   PolicyJudgement,
+  ServiceFlowCount,
   TrafficCount,
 } from "./report.ts";
+import { ServiceFlowCounts } from "./service-flows.ts";
 import { readLostEvents, readTraffic } from "./traffic.ts";
 
 /** ms between two sweeps of conntrack: the shortest of its time-outs is of this order. */
@@ -61,6 +63,7 @@ interface Running {
   readonly objects: LoadedObjects;
   readonly reconciler: Reconciler;
   readonly conntrack: Conntrack;
+  readonly serviceFlows: ServiceFlowCounts;
   readonly nat: Nat;
 }
 
@@ -112,7 +115,8 @@ export class Datapath {
         await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack, nat)]);
         const problems = await reconciler.replacePrograms();
         await objects.finish();
-        this.#running = { capabilities, objects, reconciler, conntrack, nat };
+        const serviceFlows = new ServiceFlowCounts(native, map("service_flows"));
+        this.#running = { capabilities, objects, reconciler, conntrack, nat, serviceFlows };
         this.#startProblems = objects.problems;
         conditions.report("datapath", [...objects.problems, ...problems]);
       } catch (error) {
@@ -223,6 +227,10 @@ export class Datapath {
     return this.#must().conntrack.inUse(addresses);
   }
 
+  async serviceFlows(): Promise<readonly ServiceFlowCount[]> {
+    return this.#running?.serviceFlows.read() ?? [];
+  }
+
   async affinities(): Promise<readonly KernelAffinity[]> {
     const running = this.#running;
     return running === null
@@ -301,8 +309,9 @@ export class Datapath {
 
   async #sweep(): Promise<void> {
     const { log, native, conditions } = this.#options;
-    const { conntrack, nat, objects } = this.#must();
+    const { conntrack, nat, objects, serviceFlows } = this.#must();
     await conntrack.sweep();
+    if (this.#desired !== null) await serviceFlows.prune(this.#desired.frontends);
     conditions.report("nat", await nat.sweep());
     const lost = readLostEvents(native, objects.map("events_lost"));
     if (lost > this.#lostEvents) log.warn({ lost: lost - this.#lostEvents }, "events were lost: the ring was full");

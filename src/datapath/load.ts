@@ -31,6 +31,7 @@ const resizable: ReadonlySet<number> = new Set([1, 9, 11]);
 const disposable: ReadonlySet<MapName> = new Set([
   "metrics",
   "events_lost",
+  "service_flows",
   "drop_budget",
   "settings",
   "fragment",

@@ -127,6 +127,14 @@ export interface PolicyJudgement {
   readonly group: number | null;
 }
 
+/** Flows that began at one address of a service since it came. */
+export interface ServiceFlowCount {
+  readonly frontend: Endpoint;
+  readonly protocol: number;
+  readonly outside: boolean;
+  readonly begun: number;
+}
+
 export interface KernelService {
   readonly frontend: Endpoint;
   readonly protocol: number;

@@ -986,6 +986,21 @@ export const serviceBackend: Codec<ServiceBackend> = makeCodec(
   }),
 );
 
+/** struct service_flows, 8 bytes. */
+export interface ServiceFlows {
+  readonly begun: bigint;
+}
+export const serviceFlows: Codec<ServiceFlows> = makeCodec(
+  "service_flows",
+  8,
+  (buffer, offset, value) => {
+    buffer.writeBigUInt64LE(value.begun, offset);
+  },
+  (buffer, offset) => ({
+    begun: buffer.readBigUInt64LE(offset),
+  }),
+);
+
 /** struct settings, 8 bytes. */
 export interface Settings {
   readonly trace: number;
@@ -1817,6 +1832,26 @@ export const mapLayouts = {
         { of: "value", name: "address", offsetBits: 0, sizeBits: 128 },
         { of: "value", name: "port", offsetBits: 128, sizeBits: 16 },
         { of: "value", name: "pad", offsetBits: 144, sizeBits: 16 },
+      ],
+    } as MapLayout,
+  },
+  service_flows: {
+    key: service6Key,
+    value: serviceFlows,
+    layout: {
+      type: 5,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 20,
+      valueSize: 8,
+      keyType: "service6_key",
+      valueType: "service_flows",
+      members: [
+        { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
+        { of: "key", name: "port", offsetBits: 128, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 144, sizeBits: 8 },
+        { of: "key", name: "scope", offsetBits: 152, sizeBits: 8 },
+        { of: "value", name: "begun", offsetBits: 0, sizeBits: 64 },
       ],
     } as MapLayout,
   },

@@ -58,7 +58,7 @@ const lists: readonly (readonly [string, RegExp, RegExp])[] = [
   ["bpf maglev list", /CLIENTS\s+SLOTS\s+DIGEST/, /^\[/],
   [
     "service get default/server",
-    /^default\/server: ClusterIP\n[\s\S]*ClusterIP +1 +- +yes\n[\s\S]*:8080\/TCP +80 +ready +node-1 \(this one\)/,
+    /^default\/server: ClusterIP\n[\s\S]*ClusterIP +1 +- +\d+ inside, 0 outside +yes\n[\s\S]*:8080\/TCP +80 +ready +node-1 \(this one\)/,
     /"inKernel": true/,
   ],
   ["routes", /node-2\s+\S+\s+present\s+\S+\s+eth0\s+bgp \(kube-router\)\s+1500/, /"present": true/],
@@ -79,9 +79,13 @@ test("every command shows what it is for, as a table and as JSON", (t) =>
       t.notThrows(() => JSON.parse(parsed.stdout), command);
       t.regex(parsed.stdout, json, command);
     }
+    const known = JSON.parse((await lab.agent("node-1", ["service", "get", "default/server", "--json"])).stdout);
+    const vip = /^[^:]+/.exec(String(known.frontends[0].frontend))?.[0] ?? "none";
+    t.is(await answererOf(lab, "default/client", vip, 80), "default/server");
     const { frontends } = JSON.parse(
       (await lab.agent("node-1", ["service", "get", "default/server", "--json"])).stdout,
     );
+    t.is(frontends[0].flows.inside, known.frontends[0].flows.inside + 1);
     const traced = await lab.agent("node-1", ["service", "trace", "default/client", String(frontends[0].frontend)]);
     t.regex(traced.stdout, /at the socket[\s\S]*:8080 +ready +node-1 \(this one\) +- +yes +ALLOW\n[\s\S]*the only one/);
     const wrong = ["policy", "trace", "--from", "default/clint", "--to", "default/server", "--port", "8080"];

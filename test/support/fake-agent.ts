@@ -96,6 +96,7 @@ export const serviceDetails = (service: string): ServiceDetailsDto => ({
       servicePort: 80,
       inside: ["10.1.0.2:8080", "10.2.0.2:8080"],
       outside: null,
+      flows: { inside: 7, outside: 3 },
       inKernel: true,
     },
   ],

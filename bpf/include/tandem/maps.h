@@ -59,6 +59,8 @@ MAP(service6, BPF_MAP_TYPE_HASH, struct service6_key, struct service, LIMIT_SERV
 MAP(service_backend, BPF_MAP_TYPE_HASH, struct service_backend_key, struct service_backend, LIMIT_BACKENDS, BPF_F_NO_PREALLOC);
 /* Which of them a hash picks, for services that do not leave it to chance. */
 MAP(maglev, BPF_MAP_TYPE_HASH, struct maglev_key, struct maglev_chunk, LIMIT_MAGLEV, BPF_F_NO_PREALLOC);
+/* Flows that began at a service's address. */
+MAP(service_flows, BPF_MAP_TYPE_PERCPU_HASH, struct service6_key, struct service_flows, LIMIT_SERVICES, BPF_F_NO_PREALLOC);
 /* Which clients outside may use a service's address, by the number of a list, */
 MAP(source_rule4, BPF_MAP_TYPE_HASH, struct service4_key, struct source_rule, LIMIT_SERVICES, BPF_F_NO_PREALLOC);
 MAP(source_rule6, BPF_MAP_TYPE_HASH, struct service6_key, struct source_rule, LIMIT_SERVICES, BPF_F_NO_PREALLOC);

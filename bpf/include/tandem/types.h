@@ -321,6 +321,12 @@ struct service {
 };
 ASSERT_SIZE(struct service, 16);
 
+/* service_flows (per CPU): struct service6_key, IPv4 mapped -> flows that clients of this scope began there. Made by the programs. */
+struct service_flows {
+	__u64 begun;
+};
+ASSERT_SIZE(struct service_flows, 8);
+
 struct service_backend_key {
 	__u32 service; /* struct service.id */
 	__u32 slot;

@@ -101,6 +101,7 @@ const datapath: DatapathAnswers = {
     },
   ],
   affinities: async () => [],
+  serviceFlows: async () => [],
   namespaceCookie: async () => 1n,
   services: async () => [
     { frontend: socket("10.96.0.1", 80), protocol: 6, outside: false, backends: [socket("10.0.1.2", 8080)] },

@@ -87,6 +87,10 @@ function agent({ flows = [], affinities = [], started = true }: Kernel = {}): Se
       ],
       conntrack: async () => flows,
       renamings: async () => [],
+      serviceFlows: async () => [
+        { frontend: end("10.96.0.1", 80), protocol: 6, outside: false, begun: 12 },
+        { frontend: end("10.96.0.1", 80), protocol: 17, outside: false, begun: 99 },
+      ],
       affinities: async () => affinities,
       namespaceCookie: async () => 77n,
       report: async () => ({ cgroup: "/sys/fs/cgroup" }),
@@ -136,6 +140,10 @@ test("one service: policies, addresses with what the kernel has, endpoints in ev
       ["10.0.1.4:8080", "not ready", "n1", "a", true],
       ["10.0.2.2:8080", "ready", "n2", "b", false],
     ],
+  );
+  t.deepEqual(
+    details.frontends.map(({ flows }) => flows.inside),
+    [12, 0, 0],
   );
   t.is(details.problems.length, 1);
   const error = await t.throwsAsync(agent().details("shop/none"));

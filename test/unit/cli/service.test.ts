@@ -30,7 +30,7 @@ test("service get: policies, addresses, endpoints with their state, problems wit
     /^shop\/web: LoadBalancer\ntraffic policy: inside Cluster, outside Local\nsession affinity: by client, 60 s\n/,
   );
   t.regex(output, /allow 192\.0\.2\.0\/24\nhealth check node port: 32000\n/);
-  t.regex(output, /10\.96\.0\.1:80\/TCP +ClusterIP +2 +- +yes\n/);
+  t.regex(output, /10\.96\.0\.1:80\/TCP +ClusterIP +2 +- +7 inside, 3 outside +yes\n/);
   t.regex(
     output,
     /10\.1\.0\.2:8080\/TCP +80 +ready +node-1 \(this one\) +-\n10\.2\.0\.3:8080\/TCP +80 +not ready +- +-\n/,
