@@ -5,11 +5,20 @@ import { isPodDevice, tandemProtocol } from "../cni/wiring-plan.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { DeviceReconciler } from "../datapath/devices.ts";
 import { Pins } from "../datapath/pins.ts";
-import type { LinkRow, NativeBinding, RouteRow } from "../native/contract.ts";
+import { isServiceRule } from "../datapath/service-routes.ts";
+import type { LinkRow, NativeBinding, RouteRow, RuleRow } from "../native/contract.ts";
 
 export type CleanupNative = Pick<
   NativeBinding,
-  "links" | "routes" | "applyNetlink" | "detachTc" | "openPinnedMap" | "closeMap" | "mapDump" | "mapUpdateBatch"
+  | "links"
+  | "routes"
+  | "rules"
+  | "applyNetlink"
+  | "detachTc"
+  | "openPinnedMap"
+  | "closeMap"
+  | "mapDump"
+  | "mapUpdateBatch"
 > &
   ConstructorParameters<typeof DeviceReconciler>[0];
 
@@ -23,6 +32,8 @@ export interface Leftovers {
   /** The node's ends of pods that are wired. */
   readonly podDevices: readonly LinkRow[];
   readonly routes: readonly RouteRow[];
+  /** They lead into our table. */
+  readonly rules: readonly RuleRow[];
   /** Files and folders of stateDir and beside the socket. */
   readonly files: readonly string[];
 }
@@ -46,8 +57,9 @@ const kernelsOwn: readonly string[] = ["maps.debug", "progs.debug"];
 export async function findLeftovers(native: CleanupNative, config: AgentConfig): Promise<Leftovers> {
   const pins = new Pins(config.bpffs);
   const links = await native.links(null);
-  const [routes, bpffs, pinned] = await Promise.all([
+  const [routes, rules, bpffs, pinned] = await Promise.all([
     native.routes(null, { family: null, table: null, protocol: tandemProtocol }),
+    native.rules(null),
     findBpffs(pins.root),
     Promise.all(pinFolders.map((folder) => below(join(pins.root, folder)))),
   ]);
@@ -58,6 +70,7 @@ export async function findLeftovers(native: CleanupNative, config: AgentConfig):
     podDevices: links.filter(isPodDevice),
     // What leads to a pod's device goes with it.
     routes: routes.filter(({ nextHops }) => !nextHops.some(({ index }) => isPodDeviceAt(links, index))),
+    rules: rules.filter(isServiceRule),
     files: await findFiles(config),
   };
 }

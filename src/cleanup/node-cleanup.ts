@@ -27,7 +27,7 @@ export interface CleanupOptions {
 }
 
 export interface CleanupStep {
-  readonly what: "CNI configuration" | "pod" | "filters" | "pin" | "route" | "mount" | "folder" | "file";
+  readonly what: "CNI configuration" | "pod" | "filters" | "pin" | "rule" | "route" | "mount" | "folder" | "file";
   readonly object: string;
   /** Done, or with `dryRun` to be done: "removed", "given back"; or why not. */
   readonly outcome: string;
@@ -88,7 +88,7 @@ function* plan(found: Leftovers, native: CleanupNative): Iterable<Work> {
   const change = async (each: NetlinkChange) => {
     const [failure] = await native.applyNetlink(null, [each]);
     // It went by itself meanwhile, as a pod's device does with its pod.
-    if (failure !== undefined && !["ENODEV", "ESRCH"].includes(failure.code))
+    if (failure !== undefined && !["ENODEV", "ENOENT", "ESRCH"].includes(failure.code))
       throw new Error(failure.log ?? failure.code);
   };
   for (const { name, alias, index } of found.podDevices) {
@@ -101,6 +101,10 @@ function* plan(found: Leftovers, native: CleanupNative): Iterable<Work> {
     yield { what: "filters", object: name, run: async () => [await detach("ingress"), await detach("egress")] };
   }
   for (const path of found.pins) yield { what: "pin", object: path, run: () => removeAll(path) };
+  for (const rule of found.rules) {
+    const object = `${rule.priority}: from all iif ${rule.iif} lookup ${rule.table}, IPv${rule.family}`;
+    yield { what: "rule", object, run: () => change({ kind: "rule", op: "delete", rule }) };
+  }
   for (const route of found.routes) {
     const object = `${textOf(route.destination)}/${route.prefixLength} in table ${route.table}`;
     yield { what: "route", object, run: () => change({ kind: "route", op: "delete", route, onlink: false }) };

@@ -9,7 +9,7 @@
  *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
  *  6. services: new tables, then the switch; then sockets that are connected to who has left
  *  7. what nothing refers to any more: tables (within 6), programs, devices, sets
- *  8. routes that close what of the node's pod CIDRs is no pod's
+ *  8. routes that close what of the node's pod CIDRs is no pod's, and service addresses for what nothing translates
  *
  * An entry that cannot be written is a problem of its own, stays dirty for the next time, and holds up nothing else.
  */
@@ -33,6 +33,7 @@ import { NativePrefixReconciler } from "./native-prefixes.ts";
 import type { Pins } from "./pins.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
+import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
 import { ServiceReconciler } from "./services.ts";
 import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
@@ -41,6 +42,7 @@ import { mayTakeAway } from "./stale-verdicts.ts";
 
 type ReconcilerNative = MapNative &
   RouteNative &
+  ServiceRouteNative &
   SocketNative &
   Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
 
@@ -63,6 +65,7 @@ export class Reconciler {
   readonly services: ServiceReconciler;
   readonly attachments: Attachments;
   readonly closing: ClosingRoutes;
+  readonly serviceRoutes: ServiceRoutes;
   readonly staleSockets: StaleSockets;
   readonly socket: SocketHook;
   readonly #options: ReconcilerOptions;
@@ -87,6 +90,7 @@ export class Reconciler {
     this.services = new ServiceReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.closing = new ClosingRoutes(native, config);
+    this.serviceRoutes = new ServiceRoutes(native);
     this.staleSockets = new StaleSockets(native, map("sock_reverse"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }
@@ -106,6 +110,7 @@ export class Reconciler {
       ["socket", this.socket.counters],
       ["stale sockets", this.staleSockets.counters],
       ["closing routes", this.closing.counters],
+      ["service routes", this.serviceRoutes.counters],
     ];
   }
 
@@ -152,7 +157,10 @@ export class Reconciler {
     const again = room && first.failures.some(({ error }) => isFull(error));
     const policies = again ? await this.#applyPolicies(desired) : first;
     if (again) await this.sets.remove(this.#usedSets());
-    const closing = await this.closing.apply(desired.podCidrs);
+    const closing = [
+      ...(await this.closing.apply(desired.podCidrs)),
+      ...(await this.serviceRoutes.apply(desired.frontends, desired.identities, desired.uplinks)),
+    ];
 
     if (policies.settled) {
       this.#changes = [];
@@ -199,6 +207,7 @@ export class Reconciler {
     this.endpoints.reserveRevision(this.host.known().policyRevision);
     await read(this.services.counters, [() => this.services.read()]);
     await read(this.closing.counters, [() => this.closing.read()]);
+    await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
     return sum;
   }
 

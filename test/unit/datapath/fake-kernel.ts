@@ -2,7 +2,7 @@
  * A kernel in memory for the reconcilers: maps with sizes, a journal of every write in order, and failures on request. What it refuses and
  * how (E2BIG when full, what a batch reports) is what the addon does.
  */
-import type { MapInfo, NativeBinding, RouteRow } from "../../../src/native/contract.ts";
+import type { MapInfo, NativeBinding, RouteRow, RuleRow } from "../../../src/native/contract.ts";
 import { NativeError } from "../../../src/native/index.ts";
 import { type MapName, mapLayouts } from "../../../src/native/layouts.gen.ts";
 
@@ -31,6 +31,7 @@ export type FakeNative = Pick<
   | "unpin"
   | "links"
   | "routes"
+  | "rules"
   | "applyNetlink"
   | "destroyDatagramSockets"
 >;
@@ -44,6 +45,8 @@ export class FakeKernel {
   readonly destroyed: string[] = [];
   /** By hexadecimal address and length. */
   readonly routes = new Map<string, RouteRow>();
+  /** By family and device. */
+  readonly rules = new Map<string, RuleRow>();
   readonly #maps = new Map<number, FakeMap>();
   readonly #byName = new Map<string, FakeMap>();
   /** Throws for what is to fail. */
@@ -140,9 +143,16 @@ export class FakeKernel {
       for (const { cookie } of targets) this.destroyed.push(`${netns ?? "node"} ${cookie}`);
       return netns === null ? targets.length : 0;
     },
-    routes: async () => [...this.routes.values()],
+    routes: async (_netns, { table }) => [...this.routes.values()].filter((route) => route.table === table),
+    rules: async () => [...this.rules.values()],
     applyNetlink: async (_netns, changes) =>
       changes.flatMap((change, at) => {
+        if (change.kind === "rule") {
+          const { family, iif } = change.rule;
+          if (change.op === "add") this.rules.set(`${family} ${iif}`, change.rule);
+          else this.rules.delete(`${family} ${iif}`);
+          return [];
+        }
         if (change.kind !== "route") throw new Error(`no ${change.kind} here`);
         const { destination, prefixLength } = change.route;
         const text = `${destination.toString("hex")}/${prefixLength}`;
