@@ -46,6 +46,7 @@ const stateEntries = [
   "last-good",
   "identities.json",
   "cluster-identities.json",
+  "names.json",
 ] as const;
 
 /** Order in which folders of pins go. */

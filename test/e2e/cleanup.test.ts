@@ -69,7 +69,17 @@ for (const tcMode of ["auto", "clsact"] as const) {
       t.regex(wired.stderr, /PODS_WIRED.*2 pods.*default\/(one|two)/);
 
       const filters = tcMode === "clsact" ? ["filters"] : [];
-      const expected = new Set(["CNI configuration", "pod", ...filters, "pin", "route", "mount", "folder", "file"]);
+      const expected = new Set([
+        "CNI configuration",
+        "pod",
+        ...filters,
+        "pin",
+        "rule",
+        "route",
+        "mount",
+        "folder",
+        "file",
+      ]);
       const dry = await cleanup(lab, "--dry-run", ...cni);
       t.deepEqual(dry.what, expected);
       t.true((await readdir(join(bpffs, "maps"))).length > 0, "a dry run does nothing");
