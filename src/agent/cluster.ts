@@ -27,6 +27,7 @@ import { CiliumEndpoints } from "../publish/cilium-endpoints.ts";
 import { EventRecorder } from "../publish/events.ts";
 import { KernelPolicies } from "../publish/kernel-policies.ts";
 import { ObjectPublisher } from "../publish/object-publisher.ts";
+import { ServiceNotices } from "../publish/service-notices.ts";
 import { FilesSource, type FilesStatus, type ManifestVersion } from "../sources/files/index.ts";
 import { KubeSource, type KubeStatus } from "../sources/kube/index.ts";
 import { IdentityFile } from "./identity-file.ts";
@@ -154,6 +155,7 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
   };
   const source = new KubeSource({ client, store, conditions, log, clock, onCustomKind: () => publisher.doubt() });
   const notices = new EventRecorder({ client, component: "tandem-agent", nodeName, clock });
+  const serviceNotices = new ServiceNotices(nodeName, notices);
   return {
     source,
     notices,
@@ -162,6 +164,7 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     announce: () => lease.start(),
     tell: (result, tables, stateOf) => {
       publisher.publish(endpoints.of(result, tables, stateOf));
+      serviceNotices.tell(result.problems, tables);
       // Nobody is to count on policies of a node that enforces none.
       if (config.policyEnforcement !== "never") say({ policies: kernelPolicies.update(result, tables.policies) });
     },

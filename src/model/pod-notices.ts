@@ -1,5 +1,5 @@
-/** What is told to the owner of a pod on the pod itself, where the cluster has a place for that. */
-import type { PodRow } from "./tables.ts";
+/** What is told to the owner of a pod or service on the object itself, where the cluster has a place for that. */
+import type { PodRow, ServiceRow } from "./tables.ts";
 
 export interface PodNotice {
   readonly pod: Pick<PodRow, "namespace" | "name" | "uid">;
@@ -12,4 +12,13 @@ export interface PodNotice {
 /** Never waits and never fails: whoever notices something has other work. */
 export interface PodNoticeSink {
   notice(notice: PodNotice): void;
+}
+
+export interface ServiceNotice extends Omit<PodNotice, "pod"> {
+  readonly service: Pick<ServiceRow, "namespace" | "name"> & { readonly uid: string };
+}
+
+/** As PodNoticeSink. */
+export interface NoticeSink {
+  notice(notice: PodNotice | ServiceNotice): void;
 }

@@ -57,6 +57,8 @@ export interface ServicePort {
 export interface ServiceRow {
   readonly namespace: string;
   readonly name: string;
+  /** Not set: of a file. */
+  readonly uid?: string;
   readonly type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
   /** Empty: headless. */
   readonly clusterIps: readonly Address[];

@@ -1,5 +1,5 @@
 /**
- * Events on pods (core/v1 Event): what `kubectl describe pod` shows. They are courtesy, so they wait for nobody and nobody waits for
+ * Events on pods and services (core/v1 Event): what `kubectl describe` shows. They are courtesy, so they wait for nobody and nobody waits for
  * them: one that cannot be written is counted and forgotten.
  *
  * The same said again is the same Event, whose count and time are brought up to date from time to time. Its name comes from what it says: an
@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto";
 import { isStatus, type KubeClient, type KubeObject, kinds } from "../kube/index.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { PodNotice, PodNoticeSink } from "../model/pod-notices.ts";
+import type { NoticeSink, PodNotice, ServiceNotice } from "../model/pod-notices.ts";
 
 /** Requests that may come at once, and ms in which one more is earned. */
 const burst = 20;
@@ -47,12 +47,14 @@ interface Said {
   exists: boolean;
 }
 
-export class EventRecorder implements PodNoticeSink {
+type Notice = PodNotice | ServiceNotice;
+
+export class EventRecorder implements NoticeSink {
   readonly #options: EventRecorderOptions;
   readonly #stopping = new AbortController();
   /** By the name of the Event, the one that was said longest ago first. */
   readonly #said = new Map<string, Said>();
-  readonly #queue = new Map<string, PodNotice>();
+  readonly #queue = new Map<string, Notice>();
   #working: Promise<void> | null = null;
   #tokens = burst;
   #earnedMs: number;
@@ -67,7 +69,7 @@ export class EventRecorder implements PodNoticeSink {
     return this.#counts;
   }
 
-  notice(notice: PodNotice): void {
+  notice(notice: Notice): void {
     const { clock } = this.#options;
     const name = nameOf(notice);
     const said = this.#remember(name);
@@ -116,10 +118,10 @@ export class EventRecorder implements PodNoticeSink {
     this.#working = null;
   }
 
-  async #write(notice: PodNotice, name: string, said: Said): Promise<void> {
+  async #write(notice: Notice, name: string, said: Said): Promise<void> {
     const { client, clock } = this.#options;
     const { signal } = this.#stopping;
-    const { namespace } = notice.pod;
+    const { namespace } = aboutOf(notice);
     try {
       if (said.exists) {
         const news = { count: said.count, lastTimestamp: timeOf(clock) };
@@ -138,12 +140,13 @@ export class EventRecorder implements PodNoticeSink {
     }
   }
 
-  #event({ pod, type, reason, message }: PodNotice, name: string, { count, first }: Said): KubeObject {
+  #event(notice: Notice, name: string, { count, first }: Said): KubeObject {
+    const { type, reason, message } = notice;
     const { component, nodeName, clock } = this.#options;
-    const { namespace } = pod;
+    const { kind, namespace, name: object, uid } = aboutOf(notice);
     return {
       metadata: { name, namespace },
-      involvedObject: { apiVersion: "v1", kind: "Pod", namespace, name: pod.name, uid: pod.uid },
+      involvedObject: { apiVersion: "v1", kind, namespace, name: object, uid },
       type,
       reason,
       message,
@@ -168,10 +171,15 @@ export class EventRecorder implements PodNoticeSink {
   }
 }
 
-/** The same for the same pod and text, as client-go's POD.HEX. */
-function nameOf({ pod, reason, message }: PodNotice): string {
-  const digest = createHash("sha256").update(`${pod.uid}\0${reason}\0${message}`).digest("hex").slice(0, 16);
-  return `${pod.name.slice(0, longestPrefix).replace(/[.-]+$/, "")}.${digest}`;
+function aboutOf(notice: Notice) {
+  return "pod" in notice ? { kind: "Pod", ...notice.pod } : { kind: "Service", ...notice.service };
+}
+
+/** The same for the same object and text, as client-go's NAME.HEX. */
+function nameOf(notice: Notice): string {
+  const { name, uid } = aboutOf(notice);
+  const digest = createHash("sha256").update(`${uid}\0${notice.reason}\0${notice.message}`).digest("hex").slice(0, 16);
+  return `${name.slice(0, longestPrefix).replace(/[.-]+$/, "")}.${digest}`;
 }
 
 /** metav1.Time: seconds. */

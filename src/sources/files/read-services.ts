@@ -82,6 +82,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
   return {
     namespace: metadata.namespace,
     name: metadata.name,
+    ...(metadata.uid !== "" && { uid: metadata.uid }),
     type,
     clusterIps: type === "ExternalName" ? [] : readClusterIps(spec, specPlace),
     externalIps: readAddresses(spec.externalIPs, at(specPlace, "externalIPs")),

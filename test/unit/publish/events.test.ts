@@ -65,6 +65,18 @@ test("a notice is an Event of the pod, in its namespace", async (t) => {
   });
 });
 
+test("one about a service is an Event of the service", async (t) => {
+  const { cluster, clock, events } = recorder();
+  const service = { namespace: "shop", name: "web", uid: "uid-s" };
+  events.notice({ service, type: "Warning", reason: "ServiceAddressTaken", message: "taken" });
+  await clock.advance(0);
+  t.like([...cluster.events.values()][0], {
+    metadata: { namespace: "shop" },
+    involvedObject: { kind: "Service", name: "web", uid: "uid-s" },
+    reason: "ServiceAddressTaken",
+  });
+});
+
 test("the same again is one Event, whose count is brought up to date after a while", async (t) => {
   const { cluster, clock, events } = recorder();
   for (let times = 0; times < 5; times++) {
