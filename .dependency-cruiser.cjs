@@ -19,7 +19,7 @@ const allowed = {
   api: ["lib", "model", "native"],
   "kube-objects": ["lib", "model", "compute/policy"],
   publish: ["lib", "model", "kube", "kube-objects", "compute/result.ts", "compute/desired.ts"],
-  agent: ["publish", "kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "identities", "datapath", "dns", "observe", "cni", "api"],
+  agent: ["publish", "kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "identities", "datapath", "dns", "observe", "cni", "api", "cleanup/foreign"],
   operator: ["lib", "model", "config", "kube", "kube-objects", "compute/identity/labels.ts", "compute/policy/parse.ts", "sources/files", "identities", "observe/conditions.ts", "agent/daemon.ts", "agent/logging.ts", "agent/package.ts"],
   cleanup: ["lib", "model", "config", "native", "datapath/devices.ts", "datapath/pins.ts", "datapath/service-routes.ts", "cni/install", "cni/wiring-plan.ts", "agent/lock.ts"],
   cli: ["lib", "model", "config", "compute", "api", "lab", "native", "sources/files", "cni/install", "cleanup"],

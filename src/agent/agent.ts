@@ -9,6 +9,7 @@
 import { setMaxListeners } from "node:events";
 import { release } from "node:os";
 import { ApiServer } from "../api/server.ts";
+import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
 import { CniService } from "../cni/index.ts";
 import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index.ts";
 import { createComputation } from "../compute/index.ts";
@@ -219,6 +220,11 @@ export class Agent {
     await this.#step(
       async () => podWatch.start(),
       () => podWatch.stop(),
+    );
+    const foreign = new ForeignWatch({ native, run: runTool, conditions, clock });
+    await this.#step(
+      async () => foreign.start(),
+      () => foreign.stop(),
     );
     const readyMs = clock.monotonicMs();
     answers.ready(readyMs);
