@@ -34,7 +34,9 @@ export class NamedEntries {
 
   constructor(number: number, compiled: CompiledSet, named: NamedPrefixes) {
     this.number = number;
-    this.#compiled = compiled;
+    // Without the addresses that it had: an old version of them would keep all that came after it.
+    const { key, digest, egress, ingress, refused } = compiled;
+    this.#compiled = { key, digest, egress: { ...egress, prefixes: named.prefixes }, ingress, refused };
     this.#fixed = new Map(named.prefixes.map((each) => [each.prefix.text, each]));
     this.#entries = named.entries;
     this.#wanted = named.entries;

@@ -1,18 +1,21 @@
 /**
- * Which addresses a pattern of names stands for, kept over time: a new name is asked of each pattern once, and an answer that did not
- * change is the same array, so that whoever used it before need not look inside.
+ * Which addresses a pattern of names stands for, kept over time: a change of a name is asked of each pattern once and costs the addresses that
+ * the name had and has, however many others there are. An answer that did not change is the same map.
  */
-import { meansName, type NamePattern } from "../../model/dns-names.ts";
-import type { Address } from "../../model/ip.ts";
-import { compareText } from "../../model/labels.ts";
 import { mapChanges } from "../../lib/map-diff.ts";
+import { VersionedMap } from "../../lib/versioned-map.ts";
+import { isWhole, meansName, type NamePattern } from "../../model/dns-names.ts";
+import type { Address } from "../../model/ip.ts";
 import type { NameRow } from "../../model/tables.ts";
+
+/** By text. */
+export type NamedAddresses = VersionedMap<string, Address>;
 
 interface Answer {
   readonly pattern: NamePattern;
-  /** Sorted. */
-  names: readonly string[];
-  addresses: readonly Address[];
+  /** Text of an address -> how many times the names give it. */
+  readonly counts: Map<string, number>;
+  addresses: NamedAddresses;
   asked: boolean;
 }
 
@@ -25,40 +28,57 @@ export class NameIndex {
     const changes = mapChanges(this.#rows, rows);
     this.#rows = rows;
     if (changes.length === 0) return;
-    const come = changes.filter(({ before }) => before === undefined).map(({ key }) => key);
-    const changed = new Set(changes.filter(({ before }) => before !== undefined).map(({ key }) => key));
     for (const [key, answer] of this.#answers) {
       if (!answer.asked) {
         this.#answers.delete(key);
         continue;
       }
       answer.asked = false;
-      const added = come.filter((name) => meansName(answer.pattern, name));
-      if (added.length === 0 && !(changed.size > 0 && answer.names.some((name) => changed.has(name)))) continue;
-      const kept = changed.size > 0 ? answer.names.filter((name) => rows.has(name)) : answer.names;
-      answer.names = added.length > 0 ? [...kept, ...added].sort(compareText) : kept;
-      answer.addresses = this.#addressesOf(answer.names);
+      const touched = new Map<string, Address | undefined>();
+      for (const { key: name, before, after } of changes) {
+        if (!meansName(answer.pattern, name)) continue;
+        // First what comes, so that an address that stays is not taken for one that went.
+        for (const address of after?.addresses ?? []) count(answer, touched, address);
+        for (const { text } of before?.addresses ?? []) discount(answer, touched, text);
+      }
+      answer.addresses = answer.addresses.with(touched);
     }
   }
 
-  /** In order of the names. An address that several names give is there several times. */
-  addresses(pattern: NamePattern): readonly Address[] {
+  addresses(pattern: NamePattern): NamedAddresses {
     const key = `${pattern.kind} ${pattern.text}`;
     const known = this.#answers.get(key);
     if (known !== undefined) {
       known.asked = true;
       return known.addresses;
     }
-    const names =
-      pattern.kind === "name"
-        ? [pattern.text].filter((name) => this.#rows.has(name))
-        : [...this.#rows.keys()].filter((name) => meansName(pattern, name)).sort(compareText);
-    const answer = { pattern, names, addresses: this.#addressesOf(names), asked: true };
+    const answer: Answer = { pattern, counts: new Map(), addresses: VersionedMap.from(), asked: true };
+    const touched = new Map<string, Address | undefined>();
+    for (const row of this.#rowsOf(pattern)) for (const address of row.addresses) count(answer, touched, address);
+    answer.addresses = answer.addresses.with(touched);
     this.#answers.set(key, answer);
     return answer.addresses;
   }
 
-  #addressesOf(names: readonly string[]): readonly Address[] {
-    return names.flatMap((name) => this.#rows.get(name)?.addresses ?? []);
+  #rowsOf(pattern: NamePattern): readonly NameRow[] {
+    if (!isWhole(pattern)) return [...this.#rows.values()].filter(({ name }) => meansName(pattern, name));
+    const row = this.#rows.get(pattern.text);
+    return row === undefined ? [] : [row];
   }
+}
+
+function count({ counts }: Answer, touched: Map<string, Address | undefined>, address: Address): void {
+  const before = counts.get(address.text) ?? 0;
+  counts.set(address.text, before + 1);
+  if (before === 0) touched.set(address.text, address);
+}
+
+function discount({ counts }: Answer, touched: Map<string, Address | undefined>, text: string): void {
+  const left = (counts.get(text) ?? 0) - 1;
+  if (left > 0) {
+    counts.set(text, left);
+    return;
+  }
+  counts.delete(text);
+  touched.set(text, undefined);
 }

@@ -5,21 +5,25 @@
  * Names never open what is inside of the cluster: their groups count for peers outside only (`CompiledDirection.outsideOnly`), so that whoever
  * answers for a name cannot lead a pod to other pods, to nodes or to its own host (DNS rebinding).
  */
+import { mapChanges } from "../../lib/map-diff.ts";
+import { VersionedMap } from "../../lib/versioned-map.ts";
 import { type Address, comparePrefixes, makePrefix } from "../../model/ip.ts";
 import type { NameRow } from "../../model/tables.ts";
 import type { CompiledNames, CompiledPrefix, CompiledSet, Groups } from "../desired.ts";
 import { sha256 } from "../policy/digest.ts";
-import { NameIndex } from "./name-index.ts";
+import { type NamedAddresses, NameIndex } from "./name-index.ts";
 import { StaticPrefixes } from "./static-prefixes.ts";
 
 interface Remembered {
   readonly base: CompiledSet;
   readonly fixed: StaticPrefixes;
   /** Of each pattern of the set, as it was asked. */
-  readonly answers: readonly (readonly Address[])[];
-  readonly entries: ReadonlyMap<string, CompiledPrefix>;
+  readonly answers: readonly NamedAddresses[];
+  readonly entries: Entries;
   readonly set: CompiledSet;
 }
+
+type Entries = VersionedMap<string, CompiledPrefix>;
 
 export class NamedSets {
   readonly #index = new NameIndex();
@@ -46,41 +50,39 @@ export class NamedSets {
     const before = last?.base === base ? last : null;
     if (before?.answers.every((each, at) => each === answers[at]) === true) return before;
     const fixed = before?.fixed ?? new StaticPrefixes(base.egress.prefixes);
-    const entries = entriesOf(names, answers, fixed, last?.entries ?? new Map());
-    return { base, fixed, answers, entries, set: filledSet(base, entries) };
+    // An old version keeps those after it: none is remembered for longer than the set.
+    const known = last?.entries ?? VersionedMap.from<string, CompiledPrefix>();
+    const entry = (text: string) => [text, entryOf(text, names, answers, fixed, known)] as const;
+    const touched = new Set(
+      before === null
+        ? answers.flatMap((each) => [...each.keys()])
+        : before.answers.flatMap((each, at) => mapChanges(each, answers[at] ?? each).map(({ key }) => key)),
+    );
+    const entries = (before?.entries ?? VersionedMap.from<string, CompiledPrefix>()).with([...touched].map(entry));
+    const set = entries === before?.entries ? before.set : filledSet(base, entries);
+    return { base, fixed, answers, entries, set };
   }
 }
 
-/** @param before entries that are taken again where they say the same */
-function entriesOf(
+/** @returns undefined: no name gives the address, or the prefixes of the set say it already; the known one, if it says the same */
+function entryOf(
+  text: string,
   names: CompiledNames,
-  answers: readonly (readonly Address[])[],
+  answers: readonly NamedAddresses[],
   fixed: StaticPrefixes,
-  before: ReadonlyMap<string, CompiledPrefix>,
-): ReadonlyMap<string, CompiledPrefix> {
-  const named = new Map<string, { readonly address: Address; readonly by: Groups[] }>();
-  for (const [at, { groups }] of names.entries()) {
-    for (const address of answers[at] ?? []) {
-      const known = named.get(address.text);
-      if (known === undefined) named.set(address.text, { address, by: [groups] });
-      else if (!known.by.includes(groups)) known.by.push(groups);
-    }
-  }
-  const entries = new Map<string, CompiledPrefix>();
-  for (const [text, { address, by }] of named) {
-    const around = fixed.groupsAt(address);
-    const groups = union([around, ...by]);
-    // The prefixes of the set say it already.
-    if (groups.length === around.length) continue;
-    const known = before.get(text);
-    entries.set(
-      text,
-      known !== undefined && sameGroups(known.groups, groups)
-        ? known
-        : { prefix: makePrefix(address, address.bytes.length * 8), groups },
-    );
-  }
-  return entries;
+  known: Entries,
+): CompiledPrefix | undefined {
+  const address = answers.reduce<Address | undefined>((found, each) => found ?? each.get(text), undefined);
+  if (address === undefined) return undefined;
+  const around = fixed.groupsAt(address);
+  const groups = union([
+    around,
+    ...names.flatMap((each, at) => (answers[at]?.has(text) === true ? [each.groups] : [])),
+  ]);
+  if (groups.length === around.length) return undefined;
+  const before = known.get(text);
+  if (before !== undefined && sameGroups(before.groups, groups)) return before;
+  return { prefix: makePrefix(address, address.bytes.length * 8), groups };
 }
 
 function union([first = [], ...others]: readonly Groups[]): Groups {
