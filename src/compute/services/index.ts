@@ -110,10 +110,13 @@ class Frontends {
     this.#tables = tables;
     if (dirty.size === 0) return this.#result;
     for (const key of dirty) this.#update(key, tables.services.get(key));
+    const health = firstOfEachPort([...this.#healthChecks.values()]);
     this.#result = {
       frontends: this.#table.frontends(),
-      healthChecks: firstOfEachPort([...this.#healthChecks.values()]),
-      problems: [...[...this.#problems.values()].flat(), ...this.#table.problems()].sort(compareProblems),
+      healthChecks: health.checks,
+      problems: [...[...this.#problems.values()].flat(), ...this.#table.problems(), ...health.problems].sort(
+        compareProblems,
+      ),
     };
     return this.#result;
   }
@@ -192,10 +195,30 @@ class Frontends {
 }
 
 /** An API server gives a port once; what a file says may be otherwise, and then the first by name has it. */
-function firstOfEachPort(checks: readonly DesiredHealthCheck[]): readonly DesiredHealthCheck[] {
+function firstOfEachPort(all: readonly DesiredHealthCheck[]): {
+  readonly checks: readonly DesiredHealthCheck[];
+  readonly problems: readonly Problem[];
+} {
+  const checks: DesiredHealthCheck[] = [];
+  const problems: Problem[] = [];
   const order = (a: DesiredHealthCheck, b: DesiredHealthCheck) =>
     a.port - b.port || compareText(a.namespace, b.namespace) || compareText(a.name, b.name);
-  return [...checks].sort(order).filter(({ port }, at, all) => all[at - 1]?.port !== port);
+  for (const check of [...all].sort(order)) {
+    const winner = checks.at(-1);
+    if (winner === undefined || winner.port !== check.port) {
+      checks.push(check);
+      continue;
+    }
+    problems.push({
+      code: "SERVICE_ADDRESS_TAKEN",
+      severity: "error",
+      object: `Service ${check.namespace}/${check.name}`,
+      field: "spec.healthCheckNodePort",
+      message: `port ${check.port} answers for Service ${winner.namespace}/${winner.name} already`,
+      remedy: "give the services different ports",
+    });
+  }
+  return { checks, problems };
 }
 
 /** The frontend of before where it is equal, so that who follows may compare by identity. */

@@ -1,6 +1,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { computeFrontends, createFrontends, type ServiceTables } from "../../../src/compute/services/index.ts";
+import { type Prefix, parsePrefix, prefixContains } from "../../../src/model/ip.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../../src/model/tables.ts";
 import {
   address,
@@ -13,12 +14,19 @@ import {
   tables,
 } from "../../unit/compute/services/support.ts";
 
+function prefix(text: string): Prefix {
+  const read = parsePrefix(text);
+  if (read === null) throw new Error(text);
+  return read;
+}
+
 /** Few names and addresses, so that services meet. */
 const name = fc.constantFrom("a", "b", "c", "d");
 const app = fc.constantFrom("x", "y");
 const namespace = fc.constantFrom("n1", "n2");
-const vip = fc.constantFrom("10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00:96::1", "172.18.0.2").map(address);
+const vip = fc.constantFrom("10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00:96::1", "172.18.0.2", "10.1.1.9").map(address);
 const podIp = fc.constantFrom("10.1.0.1", "10.1.0.2", "fd00:1::1", "172.18.0.2");
+const range = fc.constantFrom("10.0.0.0/8", "192.0.2.0/24", "fd00::/8").map(prefix);
 const vips = fc.array(vip, { maxLength: 2 });
 const port = fc
   .record({
@@ -41,6 +49,14 @@ const serviceRow: fc.Arbitrary<ServiceRow> = fc
     selector: fc.option(app.map((value) => ({ app: value }))),
     publishNotReady: fc.boolean(),
     internalTrafficPolicy: fc.constantFrom("Cluster", "Local"),
+    externalTrafficPolicy: fc.constantFrom("Cluster", "Local"),
+    healthCheckNodePort: fc.constantFrom(null, 32_000, 32_001),
+    sourceRanges: fc.option(
+      fc.record({ policy: fc.constantFrom("allow", "deny"), prefixes: fc.array(range, { maxLength: 3 }) }),
+    ),
+    exposed: fc.subarray<"ClusterIP" | "NodePort" | "LoadBalancer">(["ClusterIP", "NodePort", "LoadBalancer"], {
+      minLength: 2,
+    }),
   })
   .map((fields) => service(fields.name, fields));
 const podRow: fc.Arbitrary<PodRow> = fc
@@ -82,8 +98,11 @@ const nodeRow: fc.Arbitrary<NodeRow> = fc
     name: fc.constantFrom("node-1", "node-2"),
     ips: fc.uniqueArray(podIp, { maxLength: 2 }),
     zone: fc.constantFrom("a", "b"),
+    podCidrs: fc.uniqueArray(fc.constantFrom("10.1.0.0/24", "10.1.1.0/24", "10.1.0.0/16").map(prefix), {
+      maxLength: 2,
+    }),
   })
-  .map(({ name, ips, zone }) => node(name, ips, { "topology.kubernetes.io/zone": zone }));
+  .map(({ name, ips, zone, podCidrs }) => ({ ...node(name, ips, { "topology.kubernetes.io/zone": zone }), podCidrs }));
 
 const world = fc.record({
   services: fc.array(serviceRow, { maxLength: 6 }),
@@ -91,7 +110,10 @@ const world = fc.record({
   pods: fc.array(podRow, { maxLength: 5 }),
   nodes: fc.array(nodeRow, { maxLength: 2 }),
 });
-const options = { nodeName: "node-1" };
+const options = {
+  nodeName: "node-1",
+  rules: { externalIps: ["10.0.0.0/8", "172.18.0.0/16"].map(prefix), nodePorts: { first: 30_000, last: 32_767 } },
+};
 
 /** Rows that are not replaced keep their identity, as in the store. */
 function merged(before: ServiceTables, after: ServiceTables, keep: number): ServiceTables {
@@ -141,5 +163,24 @@ test("each address, port and protocol is had once, in order, by backends of its 
       t.true(frontends.every((one) => one.backends.every((backend) => backend.address.family === one.address.family)));
     }),
     { numRuns: 200 },
+  );
+});
+
+test("nobody gets an address from outside that is a pod's or a service's, or, named by externalIPs, a node's", (t) => {
+  fc.assert(
+    fc.property(world, (facts) => {
+      const given = tables(facts);
+      const [services, nodes] = [[...given.services.values()], [...given.nodes.values()]];
+      for (const { address: own, port, external, service: owner } of computeFrontends(given, options).frontends) {
+        if (!external || port === 30_080) continue;
+        const row = given.services.get(owner.slice(0, owner.lastIndexOf(":")));
+        const has = (addresses: readonly { readonly text: string }[]) =>
+          addresses.some(({ text }) => text === own.text);
+        t.false(services.some(({ clusterIps }) => has(clusterIps)));
+        t.false(nodes.some(({ podCidrs }) => podCidrs.some((cidr) => prefixContains(cidr, own))));
+        const balanced = row?.type === "LoadBalancer" && has(row.loadBalancerIps);
+        t.true(balanced || !nodes.some(({ addresses }) => has(addresses)));
+      }
+    }),
   );
 });

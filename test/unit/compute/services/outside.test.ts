@@ -129,10 +129,15 @@ test("a load balancer that asks is told how many pods are here, where the servic
 
 test("of two services that name one port for it the first by name has it", (t) => {
   const both = ["b", "a"].map((name) => service(name, { ...onlyLocal, healthCheckNodePort: 32_000 }));
-  const { healthChecks } = computeFrontends(tables({ services: both, nodes }), options);
+  const { healthChecks, problems } = computeFrontends(tables({ services: both, nodes }), options);
   t.deepEqual(
     healthChecks.map(({ name }) => name),
     ["a"],
+  );
+  t.true(
+    problems.some(({ object, message }) => {
+      return object === "Service shop/b" && message === "port 32000 answers for Service shop/a already";
+    }),
   );
 });
 
