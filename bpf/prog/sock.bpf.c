@@ -14,13 +14,13 @@
 #define ALLOW 1
 #define REFUSE 0
 #define CONNECTION_REFUSED 111 /* ECONNREFUSED */
+#define ADDRESS_IN_USE 98 /* EADDRINUSE */
 
-/* A service without a backend refuses, as a host without a listener does: ECONNREFUSED where the kernel lets a program choose
- * (5.18+), else EPERM. */
-static __always_inline int refuse(void)
+/* With this error where the kernel lets a program choose it (5.18+), else EPERM. */
+static __always_inline int refuse(int error)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id___tandem, BPF_FUNC_set_retval___tandem))
-		bpf_set_retval(-CONNECTION_REFUSED);
+		bpf_set_retval(-error);
 	return REFUSE;
 }
 
@@ -140,7 +140,7 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const bool datag
 			service = service_of(&vip, client.port, client.protocol, v6);
 			backend = service ? new_backend(service, &client, salt) : NULL;
 			if (!backend)
-				return refuse();
+				return refuse(CONNECTION_REFUSED); /* as a host without a listener does */
 		}
 		to = backend->address;
 		port = backend->port;
@@ -216,6 +216,28 @@ SEC("cgroup/getpeername6")
 int sock_getpeername6(struct bpf_sock_addr *ctx)
 {
 	return reverse(ctx, true);
+}
+
+/* A server of the node itself on a port that is a service's would wait for ever: packets to it are for the service. Loopback is not. */
+static __always_inline int protect(struct bpf_sock *ctx, bool loopback)
+{
+	struct node_port_key key = {.port = bpf_htons(ctx->src_port), .protocol = ctx->protocol};
+
+	if (loopback || !config_node_netns || !bpf_map_lookup_elem(&node_port, &key))
+		return ALLOW;
+	return bpf_get_netns_cookie(ctx) == config_node_netns ? refuse(ADDRESS_IN_USE) : ALLOW;
+}
+
+SEC("cgroup/post_bind4")
+int sock_bind4(struct bpf_sock *ctx)
+{
+	return protect(ctx, (bpf_ntohl(ctx->src_ip4) >> 24) == 127);
+}
+
+SEC("cgroup/post_bind6")
+int sock_bind6(struct bpf_sock *ctx)
+{
+	return protect(ctx, !ctx->src_ip6[0] && !ctx->src_ip6[1] && !ctx->src_ip6[2] && ctx->src_ip6[3] == bpf_htonl(1));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -108,6 +108,8 @@ export interface DesiredFrontend {
   /** IANA number: 6, 17, 132. */
   readonly protocol: number;
   readonly external: boolean;
+  /** A port of the node, which its own servers may not have. Not set: no. */
+  readonly nodePort?: boolean;
   readonly affinitySeconds: number | null;
   /** Sorted; same family as the address. */
   readonly backends: readonly DesiredBackend[];

@@ -320,7 +320,7 @@ export class Datapath {
 
   #mapSizes({ objects, reconciler, conntrack, nat }: Running): DatapathReport["maps"] {
     const entries = new Map<string, number>([...conntrack.entries, ...nat.entries]);
-    const { endpoints, host, devices, identities, native, services, sets } = reconciler;
+    const { endpoints, host, devices, identities, native, nodePorts, services, sets } = reconciler;
     for (const table of [
       endpoints.devices,
       endpoints.addresses,
@@ -329,6 +329,7 @@ export class Datapath {
       ...identities.tables,
       ...native.tables,
       ...services.tables,
+      nodePorts.table,
       ...services.sourceRanges.tables,
     ]) {
       entries.set(table.map.name, table.actual.size);

@@ -11,7 +11,7 @@ import { messageOf, TandemError } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
 import type { Problem } from "../model/status.ts";
 import type { Handle, LoadedObject, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
-import { u32 } from "../native/layout.ts";
+import { u32, u64 } from "../native/layout.ts";
 import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
 import type { Capabilities } from "./features.ts";
 import { layoutChanged, layoutDifference } from "./layout-check.ts";
@@ -73,7 +73,9 @@ export class LoadedObjects {
     const { peerNames } = this.#options.capabilities;
     this.#sizes = await this.#prepareMaps();
     // Every object names every map; the first one to be loaded makes those that are not pinned yet.
-    await this.#loadObject("sock", [], peerNames ? [] : ["sock_getpeername4", "sock_getpeername6"]);
+    const netns = await this.#options.native.netnsCookie(null).catch(() => 0n); // Linux 5.14: it is not told before
+    const rodata = [{ variable: "config_node_netns", bytes: u64.encode(netns) }];
+    await this.#loadObject("sock", rodata, peerNames ? [] : ["sock_getpeername4", "sock_getpeername6"]);
     for (const [name, old] of this.#replaced) await this.#copy(name, old);
   }
 

@@ -30,6 +30,7 @@ import type { LoadedObjects } from "./load.ts";
 import type { Counters, MapNative, MapTable } from "./map-table.ts";
 import type { Nat } from "./nat.ts";
 import { NativePrefixReconciler } from "./native-prefixes.ts";
+import { NodePortReconciler } from "./node-ports.ts";
 import type { Pins } from "./pins.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
@@ -63,6 +64,7 @@ export class Reconciler {
   readonly endpoints: EndpointReconciler;
   readonly host: HostReconciler;
   readonly services: ServiceReconciler;
+  readonly nodePorts: NodePortReconciler;
   readonly attachments: Attachments;
   readonly closing: ClosingRoutes;
   readonly serviceRoutes: ServiceRoutes;
@@ -88,6 +90,7 @@ export class Reconciler {
     this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
     this.services = new ServiceReconciler(native, map);
+    this.nodePorts = new NodePortReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.closing = new ClosingRoutes(native, config);
     this.serviceRoutes = new ServiceRoutes(native);
@@ -107,6 +110,7 @@ export class Reconciler {
       ["endpoints", this.endpoints.counters],
       ["host", this.host.counters],
       ["services", this.services.counters],
+      ["node ports", this.nodePorts.counters],
       ["socket", this.socket.counters],
       ["stale sockets", this.staleSockets.counters],
       ["closing routes", this.closing.counters],
@@ -149,6 +153,7 @@ export class Reconciler {
 
     const first = await this.#applyPolicies(desired);
     failures.push(...(await this.services.apply(desired.frontends)));
+    failures.push(...(await this.nodePorts.apply(desired.frontends)));
     await this.staleSockets.apply(desired.frontends, new Set(desired.endpoints.map(({ row }) => row.netns)));
     await this.attachments.detach();
     failures.push(...(await this.devices.remove()));
@@ -206,6 +211,7 @@ export class Reconciler {
     await read(this.host.counters, [() => this.host.table.read()]);
     this.endpoints.reserveRevision(this.host.known().policyRevision);
     await read(this.services.counters, [() => this.services.read()]);
+    await read(this.nodePorts.counters, [() => this.nodePorts.read()]);
     await read(this.closing.counters, [() => this.closing.read()]);
     await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
     return sum;

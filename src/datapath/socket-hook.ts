@@ -21,6 +21,8 @@ const attachTypes = {
   sock_recvmsg6: 20,
   sock_getpeername4: 29,
   sock_getpeername6: 30,
+  sock_bind4: 12,
+  sock_bind6: 13,
 } as const;
 
 export interface SocketHookOptions {

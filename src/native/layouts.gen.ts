@@ -735,6 +735,25 @@ export const nativePrefix: Codec<NativePrefix> = makeCodec(
   }),
 );
 
+/** struct node_port_key, 4 bytes. */
+export interface NodePortKey {
+  readonly port: number;
+  readonly protocol: number;
+}
+export const nodePortKey: Codec<NodePortKey> = makeCodec(
+  "node_port_key",
+  4,
+  (buffer, offset, value) => {
+    buffer.writeUInt16BE(value.port, offset);
+    buffer.writeUInt8(value.protocol, offset + 2);
+    buffer.fill(0, offset + 3, offset + 4);
+  },
+  (buffer, offset) => ({
+    port: buffer.readUInt16BE(offset),
+    protocol: buffer.readUInt8(offset + 2),
+  }),
+);
+
 /** struct policy_peer_key, 8 bytes. */
 export interface PolicyPeerKey {
   readonly setDirection: number;
@@ -1668,6 +1687,24 @@ export const mapLayouts = {
         { of: "key", name: "prefixlen", offsetBits: 0, sizeBits: 32 },
         { of: "key", name: "address", offsetBits: 32, sizeBits: 128 },
         { of: "value", name: "flags", offsetBits: 0, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  node_port: {
+    key: nodePortKey,
+    value: u32,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 4,
+      valueSize: 4,
+      keyType: "node_port_key",
+      valueType: "unsigned int",
+      members: [
+        { of: "key", name: "port", offsetBits: 0, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 16, sizeBits: 8 },
+        { of: "key", name: "pad", offsetBits: 24, sizeBits: 8 },
       ],
     } as MapLayout,
   },

@@ -137,6 +137,30 @@ test("direct return: backends see the client, and a flow that the fabric moves t
     }
   }));
 
+test("the node's own servers cannot have a port that is a service's; pods can, and so can loopback", (t) =>
+  withLab(t, { nodes: 1, objects: [backend("a", "node-1"), service] }, async (lab) => {
+    await settled(lab);
+    const bind = async (place: string, kind: "tcp" | "udp", address: string, port: number) => {
+      const open =
+        kind === "tcp"
+          ? `s = require("net").createServer(); s.listen(${port}, "${address}", done)`
+          : `s = require("dgram").createSocket("${address.includes(":") ? "udp6" : "udp4"}"); s.bind(${port}, "${address}", done)`;
+      const code = `const done = () => { console.log("bound"); process.exit() }; let ${open}; s.on("error", (e) => console.log(e.code))`;
+      return (await lab.exec(place, [process.execPath, "-e", code])).stdout.trim();
+    };
+    for (const address of ["0.0.0.0", "::", lab.node("node-1").ipv4]) {
+      t.is(await bind("node/node-1", "tcp", address, 30080), "EADDRINUSE", address);
+      t.is(await bind("node/node-1", "udp", address, 30053), "EADDRINUSE", address);
+      t.is(await bind("node/node-1", "udp", address, 30080), "bound", "another protocol's");
+    }
+    t.is(await bind("node/node-1", "tcp", "127.0.0.1", 30080), "bound");
+    t.is(await bind("node/node-1", "tcp", "0.0.0.0", 30081), "bound");
+    t.is(await bind("default/a", "tcp", "0.0.0.0", 30080), "bound");
+    await lab.deleteObjects([service]);
+    await settled(lab);
+    t.is(await bind("node/node-1", "tcp", "0.0.0.0", 30080), "bound");
+  }));
+
 /** A server outside that tells who asks. */
 function serveOutside(t: ExecutionContext, lab: Lab): Promise<void> {
   const netns = lab.plan.externals[0]?.netns ?? "";

@@ -388,6 +388,14 @@ struct source_range {
 };
 ASSERT_SIZE(struct source_range, 4);
 
+/* node_port: ports of this node that are for services: its own servers may not have them. */
+struct node_port_key {
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+ASSERT_SIZE(struct node_port_key, 4);
+
 enum affinity_client {
 	AFFINITY_ADDRESS = 0, /* an address, per packet */
 	AFFINITY_NETNS = 1,   /* a network namespace (its cookie), at the socket */

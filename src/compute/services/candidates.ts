@@ -98,6 +98,7 @@ export function serviceCandidates(
       port: number,
       protocol,
       external: kind !== "clusterIPs",
+      ...(kind === "nodePort" && { nodePort: true }),
       affinitySeconds: service.affinitySeconds,
       backends,
       ...(others.length > 0 && { others }),

@@ -213,6 +213,8 @@ test("what somebody else changed in the kernel is found and put right, and count
   );
   t.deepEqual(repaired, {
     settings: 0,
+    "node ports": 0,
+    "native prefixes": 0,
     identities: 1,
     "policy sets": 1,
     devices: 0,

@@ -158,8 +158,10 @@ test("datagrams go to another backend when theirs has left the service, and stay
   for (const family of families) {
     serve(node, family, { protocol: udp, of: backends[family].slice(0, 1) });
     const [first, second] = backends[family];
+    const known = (await node.maps.entries("affinity")).length;
     const talking = client.send({ family: number[family], address: vip[family], port: 80, count: 200 });
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    while ((await node.maps.entries("affinity")).length === known)
+      await new Promise((resolve) => setTimeout(resolve, 5));
     serve(node, family, { id: 2, protocol: udp, of: backends[family] });
     await new Promise((resolve) => setTimeout(resolve, 30));
     serve(node, family, { id: 3, protocol: udp, of: [second] });

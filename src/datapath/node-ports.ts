@@ -1,0 +1,42 @@
+/**
+ * Ports of the node that are for services (node_port): its own servers cannot bind them, instead of waiting for packets that go elsewhere. While
+ * the agent is away they stay protected.
+ */
+import type { DesiredFrontend } from "../compute/desired.ts";
+import type { MapInfo } from "../native/contract.ts";
+import { u32 } from "../native/layout.ts";
+import { type MapName, nodePortKey } from "../native/layouts.gen.ts";
+import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
+import type { EntryFailure } from "./problems.ts";
+
+const taken = u32.encode(1);
+
+export class NodePortReconciler {
+  readonly counters = new Counters();
+  readonly table: MapTable;
+  #last: readonly DesiredFrontend[] | null = null;
+
+  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+    this.table = new MapTable(native, map("node_port"), this.counters, (key) => {
+      const { port, protocol } = nodePortKey.decode(key);
+      return `node port ${port}/${protocol}`;
+    });
+  }
+
+  /** @returns how many entries were not as they were believed to be */
+  read(): Promise<number> {
+    this.#last = null;
+    return this.table.read();
+  }
+
+  async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
+    if (frontends === this.#last) return [];
+    const ports = frontends.filter(({ nodePort }) => nodePort === true);
+    this.table.replaceDesired(
+      new Map(ports.map(({ port, protocol }) => [keyText(nodePortKey.encode({ port, protocol })), taken])),
+    );
+    const failures = await this.table.sync();
+    this.#last = failures.length === 0 ? frontends : null;
+    return failures;
+  }
+}
