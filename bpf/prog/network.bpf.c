@@ -199,6 +199,19 @@ static __always_inline int passes_on(struct __sk_buff *skb, struct context *cont
 	return result;
 }
 
+/* It was sent to a service that has nobody at all, at an address that is closed by a route (service-routes.ts): the stack says so to the client.
+ * Of one whose pods are on other nodes nothing is said: the fabric is about to lead clients there. */
+static __always_inline bool is_unserved(struct context *context, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct service *service;
+
+	if (context->reason != REASON_NO_BACKEND || context->translated.flags || is_of_node(&packet->destination, v6))
+		return false;
+	service = find_service(packet, SCOPE_INSIDE, v6);
+	return service && !service->backends;
+}
+
 static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v6)
 {
 	struct context *context = begin(l3);
@@ -274,7 +287,8 @@ judged:
 	return to_host ? TC_ACT_OK : deliver_local(skb, packet, end, v6);
 
 dropped:
-	return drop(skb, context, context->reason, DIRECTION_INGRESS, end);
+	drop(skb, context, context->reason, DIRECTION_INGRESS, end);
+	return is_unserved(context, v6) ? TC_ACT_OK : TC_ACT_SHOT;
 }
 
 /* 14 with an Ethernet header, 0 on kube-router's tun-*. */

@@ -10,7 +10,7 @@ import {
   wrongChecksums,
 } from "../../support/programs.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
-import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
+import { isDropped, isPassed, programTests, reasonNumber } from "../../support/programs-test.ts";
 
 const { both } = programTests();
 
@@ -230,3 +230,18 @@ both("SCTP: a backend of the same port; another one its checksum would not take"
   serve(node, family, [who.a[family]], { protocol: Protocol.sctp, port: 81 });
   await isDropped(t, node, await asks(node, family, sctp(40001, 81)), "natFailed", "ingress");
 });
+
+both(
+  "the client of a service that nobody serves is told so by the stack; where pods are elsewhere nothing is said",
+  async (t, node, family) => {
+    serve(node, family, []);
+    await isDropped(t, node, await asks(node, family, tcp(40000, 80, "S")), "noBackend", "ingress");
+    serve(node, family, [who.b[family]], { outside: false });
+    await isDropped(t, node, await asks(node, family, tcp(40001, 80, "S")), "noBackend", "ingress");
+    serve(node, family, [], { outside: false });
+    const told = await asks(node, family, tcp(40002, 80, "S"));
+    t.is(told.verdict, "stack");
+    t.is(way(told), `${who.w[family]}:40002 > ${vip[family]}:80`);
+    t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("noBackend")}/ingress`]);
+  },
+);
