@@ -8,6 +8,8 @@
  *
  * A pod that is new stays closed until its set is in the kernel whole. A pod that is open keeps what it has (its last good set)
  * while its policy is refused, cannot be written, or is not known.
+ *
+ * Each change of the cluster comes by here, with all pods of the node: for those that it does not touch nothing is encoded or decoded again.
  */
 import type { CompiledSet, DesiredEndpoint } from "../compute/desired.ts";
 import { fromMappedBytes, toMappedBytes } from "../model/ip.ts";
@@ -43,7 +45,27 @@ export interface EndpointResult {
   readonly heldBack: readonly HeldBack[];
 }
 
-type Wanted = { readonly value: Endpoint; readonly heldBack: HeldBack | null };
+interface Wanted {
+  readonly value: Endpoint;
+  /** The value, encoded. */
+  readonly bytes: Buffer;
+  readonly heldBack: HeldBack | null;
+}
+
+/** A decision that holds back nothing, and what it was made from beside what is in the kernel. */
+interface Decided {
+  readonly row: LocalEndpointRow;
+  readonly identity: number;
+  readonly policySet: number;
+  readonly flags: number;
+  readonly wanted: Wanted;
+}
+
+/** Of a pod in both maps. */
+interface EndpointKeys {
+  readonly device: string;
+  readonly addresses: readonly string[];
+}
 
 const noAddress = new Uint8Array(16);
 
@@ -57,6 +79,11 @@ export class EndpointReconciler {
   readonly #byId = new Map<number, Endpoint>();
   /** By the endpoint's number. */
   readonly #heldBack = new Map<number, string>();
+  /** By device; of the last update. */
+  #decided = new Map<number, Decided>();
+  /** Rows and entries are never changed in place, so what follows from one holds as long as there is that one. */
+  readonly #keys = new WeakMap<LocalEndpointRow, EndpointKeys>();
+  readonly #decoded = new WeakMap<Buffer, Endpoint>();
 
   constructor(native: MapNative, byDevice: MapInfo, byAddress: MapInfo) {
     this.devices = new MapTable(native, byDevice, this.counters, (key) => `pod at ${deviceText(key)}`);
@@ -79,13 +106,13 @@ export class EndpointReconciler {
 
   /** What the kernel has, decoded. */
   known(): readonly Endpoint[] {
-    return [...this.devices.actual.values()].map((value) => endpoint.decode(value));
+    return [...this.devices.actual.values()].map((value) => this.#decode(value));
   }
 
   /** Policy sets that some entry names. */
   usedSets(): ReadonlySet<number> {
     const values = [...this.devices.actual.values(), ...this.addresses.actual.values()];
-    return new Set(values.map((value) => endpoint.decode(value).policySet));
+    return new Set(values.map((value) => this.#decode(value).policySet));
   }
 
   stateOf(id: number): EndpointState | null {
@@ -114,8 +141,8 @@ export class EndpointReconciler {
     failures.push(...opened);
     if (opened.length > 0) {
       // Reached under one of its addresses only would be half a pod: it opens with all or stays as it was.
-      for (const { value } of wanted.values()) {
-        if (!this.#hasAddresses(value)) blocked.set(value.ifindex, "map endpoint_addr did not take it");
+      for (const { row } of desired) {
+        if (!this.#hasAddresses(row, wanted)) blocked.set(row.ifindex, "map endpoint_addr did not take it");
       }
       wanted = this.#want(desired, context, blocked, wanted);
       await this.addresses.write();
@@ -123,8 +150,8 @@ export class EndpointReconciler {
     const entered = await this.devices.write();
     failures.push(...entered);
     if (entered.length > 0) {
-      for (const { value } of wanted.values()) {
-        if (!this.#hasDevice(value)) blocked.set(value.ifindex, "map endpoint did not take it");
+      for (const { row } of desired) {
+        if (!this.#hasDevice(row, wanted)) blocked.set(row.ifindex, "map endpoint did not take it");
       }
       wanted = this.#want(desired, context, blocked, wanted);
       await this.addresses.write();
@@ -141,17 +168,25 @@ export class EndpointReconciler {
     decidedBefore: ReadonlyMap<number, Wanted>,
   ): ReadonlyMap<number, Wanted> {
     const wanted = new Map<number, Wanted>();
+    const decided = new Map<number, Decided>();
     const devices = new Map<string, Buffer>();
     const addresses = new Map<string, Buffer>();
     for (const each of desired) {
-      const block = blocked.get(each.row.ifindex);
-      const before = block === undefined ? decidedBefore.get(each.row.ifindex) : undefined;
-      const decided = before ?? this.#decide(each, context, block);
-      const bytes = endpoint.encode(decided.value);
-      wanted.set(each.row.ifindex, decided);
-      devices.set(keyText(endpointKey.encode(each.row)), bytes);
-      for (const key of addressKeys(each.row)) addresses.set(key, bytes);
+      const { row } = each;
+      const block = blocked.get(row.ifindex);
+      const before = block === undefined ? decidedBefore.get(row.ifindex) : undefined;
+      const decision = before ?? this.#decide(each, context, block);
+      const { value, bytes, heldBack } = decision;
+      wanted.set(row.ifindex, decision);
+      if (heldBack === null) {
+        const { policySet, flags } = value;
+        decided.set(row.ifindex, { row, identity: each.identity, policySet, flags, wanted: decision });
+      }
+      const keys = this.#keysOf(row);
+      devices.set(keys.device, bytes);
+      for (const key of keys.addresses) addresses.set(key, bytes);
     }
+    this.#decided = decided;
     this.devices.replaceDesired(devices);
     this.addresses.replaceDesired(addresses);
     return wanted;
@@ -159,13 +194,14 @@ export class EndpointReconciler {
 
   #decide(desired: DesiredEndpoint, context: EndpointContext, blocked: string | undefined): Wanted {
     const { row, set: setKey, audit } = desired;
-    const previous = this.#previous(row);
-    const open = previous !== null && !isClosed(previous) ? previous : null;
-    const hold = (reason: HeldBack["reason"], detail: string): Wanted => ({
-      value:
-        open === null ? this.#make(desired, previous, 0, EndpointFlags.closed, context) : this.#renewed(open, context),
-      heldBack: { pod: row.pod, kept: open !== null, reason, detail },
-    });
+    const hold = (reason: HeldBack["reason"], detail: string): Wanted => {
+      const open = this.#open(row);
+      const value =
+        open === null
+          ? this.#make(desired, this.#previous(row), 0, EndpointFlags.closed, context)
+          : this.#renewed(open, context);
+      return { value, bytes: endpoint.encode(value), heldBack: { pod: row.pod, kept: open !== null, reason, detail } };
+    };
     const set = setKey === null ? undefined : context.sets.get(setKey);
     if (blocked !== undefined) return hold("not-written", blocked);
     if (!context.isAttached(row.ifindex)) return hold("not-attached", `its programs are not on ${row.ifname}`);
@@ -174,7 +210,18 @@ export class EndpointReconciler {
     const number = context.numberOf(set);
     if (number === null) return hold("not-written", "the policy maps did not take it");
     const flags = endpointFlags(set) | (audit ? EndpointFlags.audit : 0);
-    return { value: this.#make(desired, open, number, flags, context), heldBack: null };
+    const known = this.#decided.get(row.ifindex);
+    const same =
+      known !== undefined &&
+      known.row === row &&
+      known.identity === desired.identity &&
+      known.policySet === number &&
+      known.flags === flags &&
+      !context.isStale(number, flags) &&
+      this.devices.actual.get(this.#keysOf(row).device)?.equals(known.wanted.bytes) === true;
+    if (same) return known.wanted;
+    const value = this.#make(desired, this.#open(row), number, flags, context);
+    return { value, bytes: endpoint.encode(value), heldBack: null };
   }
 
   /**
@@ -214,11 +261,17 @@ export class EndpointReconciler {
     return { ...value, policyRevision: this.nextRevision() };
   }
 
+  /** What it has in the kernel, if that is a policy. */
+  #open(row: LocalEndpointRow): Endpoint | null {
+    const previous = this.#previous(row);
+    return previous !== null && !isClosed(previous) ? previous : null;
+  }
+
   /** What the kernel has for this very endpoint; another pod's entry under the same device is none. */
   #previous(row: LocalEndpointRow): Endpoint | null {
-    const bytes = this.devices.actual.get(keyText(endpointKey.encode(row)));
+    const bytes = this.devices.actual.get(this.#keysOf(row).device);
     if (bytes === undefined) return null;
-    const value = endpoint.decode(bytes);
+    const value = this.#decode(bytes);
     const same =
       value.id === row.id &&
       value.ipv4 === addressNumber(row.ipv4) &&
@@ -234,14 +287,31 @@ export class EndpointReconciler {
     return this.#revision;
   }
 
-  #hasAddresses(value: Endpoint): boolean {
-    const bytes = endpoint.encode(value);
-    return valueKeys(value).every((key) => this.addresses.actual.get(key)?.equals(bytes) === true);
+  #hasAddresses(row: LocalEndpointRow, wanted: ReadonlyMap<number, Wanted>): boolean {
+    const bytes = wanted.get(row.ifindex)?.bytes;
+    const { addresses } = this.#keysOf(row);
+    return bytes !== undefined && addresses.every((key) => this.addresses.actual.get(key)?.equals(bytes) === true);
   }
 
-  #hasDevice(value: Endpoint): boolean {
-    const there = this.devices.actual.get(keyText(endpointKey.encode(value)));
-    return there?.equals(endpoint.encode(value)) === true;
+  #hasDevice(row: LocalEndpointRow, wanted: ReadonlyMap<number, Wanted>): boolean {
+    const bytes = wanted.get(row.ifindex)?.bytes;
+    return bytes !== undefined && this.devices.actual.get(this.#keysOf(row).device)?.equals(bytes) === true;
+  }
+
+  #keysOf(row: LocalEndpointRow): EndpointKeys {
+    const known = this.#keys.get(row);
+    if (known !== undefined) return known;
+    const keys = { device: keyText(endpointKey.encode(row)), addresses: addressKeys(row) };
+    this.#keys.set(row, keys);
+    return keys;
+  }
+
+  #decode(bytes: Buffer): Endpoint {
+    const known = this.#decoded.get(bytes);
+    if (known !== undefined) return known;
+    const value = endpoint.decode(bytes);
+    this.#decoded.set(bytes, value);
+    return value;
   }
 
   #settle(desired: readonly DesiredEndpoint[], wanted: ReadonlyMap<number, Wanted>): void {
@@ -254,8 +324,8 @@ export class EndpointReconciler {
       const isReady =
         decided !== undefined &&
         decided.heldBack === null &&
-        this.#hasDevice(decided.value) &&
-        this.#hasAddresses(decided.value);
+        this.#hasDevice(row, wanted) &&
+        this.#hasAddresses(row, wanted);
       if (!isReady) notReady.add(row.pod);
       const devices = ready.get(row.pod) ?? [];
       devices.push(row.ifindex);
@@ -276,18 +346,6 @@ function addressKeys(row: LocalEndpointRow): readonly string[] {
   return [row.ipv4, row.ipv6].flatMap((address) =>
     address === null ? [] : keyText(endpointAddressKey.encode({ address: toMappedBytes(address) })),
   );
-}
-
-function valueKeys({ ipv4, ipv6 }: Endpoint): readonly string[] {
-  const keys: string[] = [];
-  if (ipv4 !== 0) {
-    const mapped = Buffer.alloc(16);
-    mapped.writeUInt16BE(0xffff, 10);
-    mapped.writeUInt32BE(ipv4, 12);
-    keys.push(keyText(mapped));
-  }
-  if (ipv6.some((byte) => byte !== 0)) keys.push(keyText(Buffer.from(ipv6)));
-  return keys;
 }
 
 function deviceText(key: Buffer): string {

@@ -119,7 +119,7 @@ export class MapTable {
   readonly #native: MapNative;
   readonly #counters: Counters;
   readonly #describe: (key: Buffer) => string;
-  readonly #tracker = new DeltaTracker<Buffer>((left, right) => left.equals(right));
+  readonly #tracker = new DeltaTracker<Buffer>((left, right) => left === right || left.equals(right));
 
   /** @param describe what an entry is about, for messages */
   constructor(native: MapNative, map: MapInfo, counters: Counters, describe: (key: Buffer) => string) {

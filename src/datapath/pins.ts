@@ -2,7 +2,7 @@
  * The node's folder on bpffs: maps below `maps`, links below `links`, programs below `programs`. What is pinned there is ours by its
  * place and name; nothing else lives in the folder. While the agent is away everything pinned goes on working.
  */
-import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { access, mkdir, readdir, rename, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { NativeBinding } from "../native/contract.ts";
@@ -68,11 +68,11 @@ export class Pins {
    * every flow be judged again.
    */
   async markUnsettled(): Promise<void> {
-    await makeFolder(this.#unsettled);
+    await mkdir(this.#unsettled, { mode: 0o700 }).catch(unless("EEXIST"));
   }
 
   async clearUnsettled(): Promise<void> {
-    await rm(this.#unsettled, { recursive: true, force: true });
+    await rmdir(this.#unsettled).catch(unless("ENOENT"));
   }
 
   async isUnsettled(): Promise<boolean> {
@@ -115,6 +115,13 @@ async function makeFolder(path: string): Promise<void> {
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error;
   }
+}
+
+/** Each change of the cluster marks and clears: one call each. */
+function unless(code: string): (error: unknown) => void {
+  return (error) => {
+    if (errorCode(error) !== code) throw error;
+  };
 }
 
 async function exists(path: string): Promise<boolean> {

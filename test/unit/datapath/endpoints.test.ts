@@ -1,8 +1,9 @@
 import test from "ava";
+import fc from "fast-check";
 import type { CompiledSet } from "../../../src/compute/desired.ts";
 import { type EndpointContext, EndpointReconciler } from "../../../src/datapath/endpoints.ts";
 import { EndpointFlags, endpoint as endpointCodec } from "../../../src/native/layouts.gen.ts";
-import { FakeKernel } from "./fake-kernel.ts";
+import { failure, FakeKernel } from "./fake-kernel.ts";
 import { direction, endpoint, openDirection, set } from "./world.ts";
 
 function context(sets: readonly CompiledSet[], change: Partial<EndpointContext> = {}): EndpointContext {
@@ -73,6 +74,74 @@ test("what is the same keeps its revision, also after a restart; what is stale d
   );
   t.true((next.stateOf(1)?.policyRevision ?? 0) > (before[0]?.policyRevision ?? 0));
   t.deepEqual(next.stateOf(2), before[1]);
+});
+
+interface Update {
+  readonly pods: readonly {
+    readonly number: number;
+    readonly set: string | null;
+    readonly identity: number;
+    readonly audit: boolean;
+  }[];
+  readonly detached: number | null;
+  readonly stale: number | null;
+  readonly tampered: boolean;
+  readonly refuses: string | null;
+}
+
+const update: fc.Arbitrary<Update> = fc.record({
+  pods: fc.array(
+    fc.record({
+      number: fc.integer({ min: 1, max: 4 }),
+      set: fc.constantFrom("web", "api", null),
+      identity: fc.constantFrom(1001, 1002),
+      audit: fc.boolean(),
+    }),
+    { maxLength: 4 },
+  ),
+  detached: fc.constantFrom(null, null, 101, 102),
+  stale: fc.constantFrom(null, null, 10, 11),
+  tampered: fc.boolean(),
+  refuses: fc.constantFrom(null, null, null, "endpoint", "endpoint_addr"),
+});
+
+test("pods that are handed in as the same objects end as those that are looked at anew each time", async (t) => {
+  const play = async (updates: readonly Update[], keep: boolean) => {
+    const kernel = new FakeKernel();
+    const endpoints = await reconciler(kernel);
+    const kept = new Map([1, 2, 3, 4].map((number) => [number, endpoint(number, null).row]));
+    const states: unknown[] = [];
+    for (const { pods, detached, stale, tampered, refuses } of updates) {
+      if (tampered) {
+        const [[key, value] = []] = [...kernel.entries("endpoint")];
+        if (key !== undefined && value !== undefined)
+          kernel.set("endpoint", Buffer.from(key, "latin1"), Buffer.alloc(value.length, 7));
+        await endpoints.read();
+      }
+      const byNumber = new Map(pods.map((each) => [each.number, each]));
+      const desired = [...byNumber.values()].map(({ number, set: name, identity, audit }) => {
+        const fresh = endpoint(number, name, identity);
+        return { ...fresh, row: keep ? (kept.get(number) ?? fresh.row) : fresh.row, audit };
+      });
+      kernel.refuse = ({ map }) => (map === refuses ? failure("ENOMEM", 12, "write to map", map) : null);
+      const { heldBack } = await endpoints.apply(
+        desired,
+        context([web, api], {
+          isAttached: (ifindex) => ifindex !== detached,
+          isStale: (number) => number === stale,
+        }),
+      );
+      states.push([heldBack, [1, 2, 3, 4].map((number) => endpoints.stateOf(number)), kernel.picture()]);
+      states.push(desired.map(({ row }) => endpoints.readyDevices(row.pod)));
+    }
+    return { states, journal: kernel.journal };
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(update, { minLength: 2, maxLength: 12 }), async (updates) => {
+      t.deepEqual(await play(updates, true), await play(updates, false));
+    }),
+    { numRuns: 150 },
+  );
 });
 
 test("a revision that conntrack remembers is not given again", async (t) => {
