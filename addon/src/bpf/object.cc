@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,6 +32,22 @@ int collect(enum libbpf_print_level level, const char* format, va_list arguments
   libbpf_log->append(line, line.size() > most ? line.size() - most : 0);
   return length;
 }
+
+// The verifier gives up (EAGAIN) when a signal waits for its thread, and libbpf tries five times: on a busy machine each may be hit by a SIGCHLD.
+class NoSignals {
+ public:
+  NoSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  NoSignals(const NoSignals&) = delete;
+  NoSignals& operator=(const NoSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // Collects what libbpf prints on this thread while it lives.
 class Log {
@@ -101,7 +118,10 @@ LoadResult load_object(const LoadRequest& request) {
       bpf_map__set_pin_path(map, nullptr);
     }
   }
-  if (int error = bpf_object__load(object.get())) throw Failure(-error, "load object", request.path, log.text);
+  {
+    NoSignals quiet;
+    if (int error = bpf_object__load(object.get())) throw Failure(-error, "load object", request.path, log.text);
+  }
 
   LoadResult result;
   for (bpf_program* program = bpf_object__next_program(object.get(), nullptr); program;

@@ -75,7 +75,7 @@ test("what is applied is in the kernel, and a second time writes nothing", async
   t.is(report.attachedEndpoints, 2);
   t.deepEqual(report.attachedUplinks, ["lo"]);
   t.not(report.cgroup, null);
-  t.deepEqual((await readdir(join(node.bpffs, "links"))).filter((name) => name.startsWith("sock_")).length, 8);
+  t.deepEqual((await readdir(join(node.bpffs, "links"))).filter((name) => name.startsWith("sock_")).length, 10);
   t.deepEqual(
     (await datapath.policySets()).map(({ direction, enforced, groups }) => ({ direction, enforced, groups })),
     [
@@ -133,7 +133,7 @@ test("a restart on the pins writes nothing and keeps set numbers, table ids and 
   const second = await node.datapath({ cgroup: null });
   await second.apply(desired);
   const writes = await second.writes();
-  t.is(writes.socket, 8, "without the setting, the links of the cgroup go");
+  t.is(writes.socket, 10, "without the setting, the links of the cgroup go");
   t.deepEqual(
     Object.values({ ...writes, socket: 0 }),
     Object.values(writes).map(() => 0),
