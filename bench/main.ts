@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
+import { benchMaglev } from "./maglev.ts";
 import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
 import { benchPolicy } from "./policy.ts";
@@ -23,6 +24,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds }),
   "north-south": () => benchNorthSouth({ rounds, seconds }),
+  maglev: () => benchMaglev({ rounds, changes: values.quick ? 20 : 200 }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),
   kube: () =>
