@@ -24,6 +24,7 @@ import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
+import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { Answers } from "./answers.ts";
@@ -95,7 +96,8 @@ export class Agent {
     const { stateDir } = config;
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const cluster = clusterOf({ ...shared, version });
-    const sources = { cluster: cluster.source, routes: new RoutesSource(shared) };
+    const bgp = new GobgpSource({ addresses: config.gobgp, store, conditions, log, clock });
+    const sources = { cluster: cluster.source, routes: new RoutesSource(shared), bgp };
     const exempt = new LastGoodFolder<MasqueradeVersion>({ stateDir, name: "masquerade", conditions, clock });
     const masquerade = new MasqueradeSource({
       path: config.masqueradeConfig,
@@ -161,6 +163,7 @@ export class Agent {
       cni,
       unmanaged: () => podWatch.unmanaged(),
       sources,
+      bgp,
       loop,
       clock,
       monotonicNs: () => process.hrtime.bigint(),

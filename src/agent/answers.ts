@@ -3,6 +3,8 @@
  * what a part does not know yet is empty.
  */
 import type {
+  BgpPathDto,
+  BgpPeerDto,
   CtDto,
   EndpointDto,
   EventDto,
@@ -42,9 +44,12 @@ import type {
 } from "../datapath/report.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { EndpointState, PendingChanges } from "../model/endpoint-state.ts";
+import { parsePrefix, type Prefix } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
 import type { PodRow } from "../model/tables.ts";
+import { ApiError } from "../api/errors.ts";
+import { pathReport, peerReport } from "../observe/bgp.ts";
 import {
   conditionOf,
   type EndpointKnowledge,
@@ -64,6 +69,7 @@ import {
 import { maglevReport } from "../observe/maglev.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
+import type { BgpKnowledge } from "../observe/route-reasons.ts";
 import { routeReport, routeSummary } from "../observe/routes.ts";
 import { serviceReport } from "../observe/services.ts";
 import { statusReport } from "../observe/status.ts";
@@ -89,6 +95,13 @@ export interface DatapathAnswers {
   namespaceCookie(netns: string | null): Promise<bigint>;
 }
 
+/** What BGP's daemon is asked, and how far it is known. */
+export interface BgpAnswers {
+  readonly state: BgpKnowledge["state"];
+  /** @param peers addresses of those that are asked */
+  received(prefixes: readonly Prefix[], peers: readonly string[]): Promise<BgpKnowledge["received"]>;
+}
+
 export interface AnswersOptions {
   readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6" | "policyEnforcement" | "allowLockout">;
   readonly version: string;
@@ -101,6 +114,7 @@ export interface AnswersOptions {
   /** Pods of this node that have no network of Tandem. */
   readonly unmanaged: () => readonly PodRow[];
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
+  readonly bgp: BgpAnswers;
   readonly loop: {
     readonly result: ComputeResult | null;
     readonly revision: StatusDto["revision"];
@@ -160,7 +174,7 @@ export class Answers implements AgentQueries {
       result: loop.result,
       datapath: report,
       traffic: datapath.traffic(),
-      routes: routeSummary(this.routes(), families),
+      routes: routeSummary(this.#routes([]), families),
       rssBytes: process.memoryUsage.rss(),
       problems: conditions.problems(),
     });
@@ -219,10 +233,46 @@ export class Answers implements AgentQueries {
     return this.#services.trace(question);
   }
 
-  routes(): readonly RouteDto[] {
-    const { store, config } = this.#options;
-    const [nodes, routes, uplinks] = [store.table("nodes"), store.table("routes"), store.table("uplinks")];
-    return routeReport({ nodes, routes, uplinks }, config.nodeName);
+  async routes(): Promise<readonly RouteDto[]> {
+    const { bgp, store } = this.#options;
+    const rows = this.#routes([]);
+    const missing = rows.filter(({ local, present, why }) => !local && !present && why?.code !== "unknown");
+    if (missing.length === 0) return rows;
+    const peers = [...store.table("bgpPeers").values()].filter(({ state }) => state === "ESTABLISHED");
+    const prefixes = missing.flatMap(({ podCidr }) => parsePrefix(podCidr) ?? []);
+    return this.#routes(
+      await bgp.received(
+        prefixes,
+        peers.map(({ address }) => address.text),
+      ),
+    );
+  }
+
+  #routes(received: BgpKnowledge["received"]): readonly RouteDto[] {
+    const { store, config, bgp } = this.#options;
+    const tables = {
+      nodes: store.table("nodes"),
+      routes: store.table("routes"),
+      uplinks: store.table("uplinks"),
+      bgpPeers: store.table("bgpPeers"),
+      bgpPaths: store.table("bgpPaths"),
+      deviceAddresses: store.table("deviceAddresses"),
+    };
+    return routeReport(tables, config.nodeName, { state: bgp.state, received });
+  }
+
+  bgpPeers(): readonly BgpPeerDto[] {
+    const { store } = this.#options;
+    return peerReport(store.table("bgpPeers"), store.table("nodes"));
+  }
+
+  bgpPaths(of: string): readonly BgpPathDto[] {
+    const { store } = this.#options;
+    const nodes = store.table("nodes");
+    if (of !== "" && of !== "all" && !nodes.has(of)) {
+      throw new ApiError(404, "NODE_UNKNOWN", `there is no node ${of}`, "nodes are listed by: tandem routes");
+    }
+    return pathReport({ nodes, bgpPaths: store.table("bgpPaths"), services: store.table("services") }, of);
   }
 
   async conntrack(): Promise<readonly CtDto[]> {

@@ -12,7 +12,7 @@ import type { LastGood } from "../model/last-good.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
-import type { PolicyRow } from "../model/tables.ts";
+import type { PolicyRow, TableName } from "../model/tables.ts";
 import type { IdentityFile } from "./identity-file.ts";
 
 /** ms between two computations: long enough to take a burst of changes as one, short against a pod's start. */
@@ -25,6 +25,9 @@ const longestRestMs = 1_000;
 
 /** ms from a change to the kernel after which it counts as on its way: most take a hundredth of that. */
 const lateMs = 1_000;
+
+/** Compute does not read these: they are for reports. */
+const reportTables: ReadonlySet<TableName> = new Set<TableName>(["bgpPeers", "bgpPaths"]);
 
 export interface ControlLoopOptions {
   readonly store: TableStore;
@@ -86,7 +89,8 @@ export class ControlLoop {
     const settled = new Promise<void>((resolve) => {
       this.#settle = resolve;
     });
-    this.#unsubscribe = this.#options.store.onChange(({ revision }) => {
+    this.#unsubscribe = this.#options.store.onChange(({ table, revision }) => {
+      if (reportTables.has(table)) return;
       this.#facts = revision;
       this.#behindSince ??= this.#options.clock.monotonicMs();
       this.#runner.trigger();

@@ -1,6 +1,6 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
- * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/bpf/{ct,ipcache,policy,services},
+ * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/bgp/peers, /v1/bgp/routes[?of=NODE|all], /v1/bpf/{ct,ipcache,policy,services},
  * GET /v1/services/NS%2FNAME, GET /v1/service/trace?client=…&to=… (service-dto.ts),
  * GET /v1/endpoints/{ID,NS%2FPOD} (EndpointDetailsDto), GET /v1/policy/trace?from=…&to=…&port=… (policy-dto.ts),
  * POST /v1/endpoints/{ID,NS%2FPOD}/config (EndpointOptionsDto -> EndpointDto),
@@ -161,6 +161,56 @@ export interface RouteDto {
   readonly origin: string;
   readonly since: string | null;
   readonly mtu: number | null;
+  /** direct: to the node itself; tunnel: into a device of kube-router's overlay; fabric: by a router between; null: none, or the own node. */
+  readonly kind: "direct" | "tunnel" | "fabric" | null;
+  /** Why there is none, or what is odd about the one that is there; null: nothing to say. */
+  readonly why: RouteReasonDto | null;
+}
+
+export interface RouteReasonDto {
+  /**
+   * Missing: unreachable (the kernel's route leads nowhere), unknown (BGP's daemon is not asked or away), no-peer, peer-down, not-announced, filtered,
+   * own (this node announces it), no-next-hop, not-on-link, not-written. Present: left-over (BGP has no such path any more), stale-path (kept while its
+   * peer restarts).
+   */
+  readonly code: string;
+  readonly text: string;
+  readonly remedy: string;
+}
+
+export interface BgpPeerDto {
+  readonly address: string;
+  /** The node that has this address; null: it is none of this cluster. */
+  readonly node: string | null;
+  readonly asn: number;
+  readonly state: string;
+  readonly adminDown: boolean;
+  /** ISO time since when it is established, or is not any more. */
+  readonly since: string | null;
+  readonly holdSeconds: number;
+  readonly gracefulRestart: boolean;
+  readonly received: number;
+  readonly accepted: number;
+  readonly advertised: number;
+}
+
+export interface BgpPathDto {
+  readonly prefix: string;
+  /** Node whose pod CIDR it is or lies in, or whose address is the next hop of a service address; null: neither. */
+  readonly node: string | null;
+  readonly kind: "pod-cidr" | "service" | "other";
+  /** "namespace/name" of those that have this address. */
+  readonly services: readonly string[];
+  readonly nextHop: string | null;
+  /** null: announced by this node. */
+  readonly peer: string | null;
+  readonly asPath: string;
+  readonly localPref: number | null;
+  readonly med: number | null;
+  readonly communities: readonly string[];
+  readonly originatorId: string | null;
+  readonly stale: boolean;
+  readonly others: readonly string[];
 }
 
 export interface CtDto {

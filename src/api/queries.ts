@@ -1,5 +1,7 @@
 /** What the API asks of the agent; the agent implements it. Answers are the DTOs themselves. */
 import type {
+  BgpPathDto,
+  BgpPeerDto,
   CniRequest,
   CniResponse,
   CtDto,
@@ -38,7 +40,14 @@ export interface AgentQueries {
   serviceDetails(service: string): Promise<ServiceDetailsDto>;
   /** @throws ApiError TRACE_END, TRACE_FLOW (400), NOT_READY (503) */
   serviceTrace(question: ServiceQuestionDto): Promise<ServiceTraceDto>;
-  routes(): readonly RouteDto[];
+  /** Also asks BGP's daemon why those that are missing are. */
+  routes(): Promise<readonly RouteDto[]>;
+  bgpPeers(): readonly BgpPeerDto[];
+  /**
+   * @param of name of a node: paths to its pod CIDRs; "all": every best path; "": those to pod CIDRs and service addresses
+   * @throws ApiError NODE_UNKNOWN (404)
+   */
+  bgpPaths(of: string): readonly BgpPathDto[];
   conntrack(): Promise<readonly CtDto[]>;
   renamings(): Promise<readonly NatDto[]>;
   ipcache(): Promise<readonly IpcacheDto[]>;

@@ -1,6 +1,6 @@
 /** Commands that print one list of the agent: as JSON, or as columns under Cilium's headings where it has such a list. */
 import type { Command } from "commander";
-import type { EndpointDto, IdentityDto, RouteDto, ServiceDto } from "../api/dto.ts";
+import type { EndpointDto, IdentityDto, ServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
 import { registerEndpointConfig } from "./endpoint-config.ts";
 import { registerEndpointGet } from "./endpoint-get.ts";
@@ -67,23 +67,6 @@ export function registerLists(context: CliContext, program: Command): void {
   );
   registerServiceGet(context, service);
   registerServiceTrace(context, service);
-
-  const routes = agentCommand(program, "routes", "pod CIDRs of all nodes: next hops, and who brought the route");
-  listCommand<RouteDto>(context, routes, "/v1/routes", (rows) =>
-    table(
-      ["NODE", "POD CIDR", "STATE", "VIA", "DEVICE", "ORIGIN", "MTU", "SINCE"],
-      rows.map((row) => [
-        row.node,
-        row.podCidr,
-        row.local ? "local" : row.present ? { text: "present", paint: green } : { text: "missing", paint: red },
-        row.via.join("\n") || "-",
-        [...new Set(row.device)].join("\n") || "-",
-        row.origin || "-",
-        row.mtu ?? "-",
-        row.since ?? "-",
-      ]),
-    ),
-  );
 }
 
 const endpointHeadings = [

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import type { VersionDto } from "../api/dto.ts";
 import { registerAgent } from "./agent.ts";
+import { registerBgp } from "./bgp.ts";
 import { registerBpf } from "./bpf.ts";
 import { registerCleanup } from "./cleanup.ts";
 import { registerCni } from "./cni.ts";
@@ -13,6 +14,7 @@ import { registerLists } from "./lists.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
 import { registerPolicy } from "./policy/index.ts";
+import { registerRoutes } from "./routes.ts";
 import { registerStatus } from "./status.ts";
 
 const examples = `
@@ -24,7 +26,8 @@ Examples:
                                        why this connection passes, or not
   tandem service trace shop/web-0 10.96.0.1:80
                                        which backend this client gets, and why
-  tandem routes --json                 pod CIDRs, next hops, who brought them
+  tandem routes                        pod CIDRs of all nodes: next hops, who brought them, why one is missing
+  tandem bgp peers                     sessions of kube-router on this node (also: bgp routes)
   tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine
 `;
@@ -41,6 +44,8 @@ export async function createProgram(context: CliContext, argv: readonly string[]
 
   registerStatus(context, program);
   registerLists(context, program);
+  registerRoutes(context, program);
+  registerBgp(context, program);
   registerPolicy(context, program);
   registerFqdn(context, program);
   registerBpf(context, program);

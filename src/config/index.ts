@@ -13,7 +13,7 @@ export type LoadedConfig = Loaded<typeof configSchema>;
 const settings = new Settings({
   schema: configSchema,
   prefix: "TANDEM_",
-  lists: ["uplinks", "externalIps", "dnsServers"],
+  lists: ["uplinks", "externalIps", "dnsServers", "gobgp"],
   remedy: "tandem config --describe lists every setting",
   foreign: { of: "Cilium", names: ciliumNames },
 });

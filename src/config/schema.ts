@@ -102,6 +102,14 @@ export const configSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("clients outside may use cluster addresses of services, too, where kube-router advertises them"),
+  gobgp: z
+    .array(z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, "is not host:port"))
+    .min(1)
+    .nullable()
+    .default(["127.0.0.1:50051"])
+    .describe(
+      "where kube-router's BGP daemon is asked why routes are as they are (--gobgp-admin-address and -port), tried in turn; null: not at all",
+    ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: the uplink's"),

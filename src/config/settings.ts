@@ -171,7 +171,7 @@ export class Settings<S extends z.ZodObject> {
 
   /** A text from a flag or variable as its setting wants it: JSON where it is JSON, a list from commas, else the text. */
   #readText(name: string, text: string): unknown {
-    if (this.#options.lists.includes(name)) return text.split(",").filter((part) => part !== "");
+    if (this.#options.lists.includes(name) && text !== "null") return text.split(",").filter((part) => part !== "");
     if (["true", "false", "null"].includes(text) || /^(\d+|[[{].*)$/s.test(text)) {
       try {
         return JSON.parse(text) as unknown;

@@ -33,6 +33,8 @@ export const tableNames: readonly TableName[] = [
   "deviceAddresses",
   "routes",
   "nonMasquerade",
+  "bgpPeers",
+  "bgpPaths",
 ];
 
 type Tables = { [K in TableName]: Map<string, TableRows[K]> };
@@ -53,6 +55,8 @@ export class TableStore {
     deviceAddresses: new Map(),
     routes: new Map(),
     nonMasquerade: new Map(),
+    bgpPeers: new Map(),
+    bgpPaths: new Map(),
   };
   readonly #versions: { [K in TableName]?: VersionedMap<string, TableRows[K]> } = {};
   /** Since the version; undefined: the row is gone. */

@@ -199,6 +199,45 @@ export interface RouteFactRow {
   readonly since: number;
 }
 
+/** A BGP neighbour of this node's speaker (kube-router). */
+export interface BgpPeerRow {
+  readonly address: Address;
+  /** 0: not known before the first session. */
+  readonly asn: number;
+  /** ESTABLISHED, ACTIVE, … (RFC 4271 section 8.2.2). */
+  readonly state: string;
+  readonly adminDown: boolean;
+  /** ms since the epoch since when the session stands, or is gone; null: there was none. */
+  readonly since: number | null;
+  /** Seconds of silence that end the session; 0: not negotiated. */
+  readonly holdSeconds: number;
+  readonly gracefulRestart: boolean;
+  /** Prefixes of all families. */
+  readonly received: number;
+  readonly accepted: number;
+  readonly advertised: number;
+}
+
+/** The best path to a prefix, as this node's speaker chose it. */
+export interface BgpPathRow {
+  readonly prefix: Prefix;
+  readonly nextHop: Address | null;
+  /** Whom it came from; null: this node announces it. */
+  readonly peer: Address | null;
+  /** "65000 64513", sets in braces; "" within the own AS. */
+  readonly asPath: string;
+  readonly localPref: number | null;
+  readonly med: number | null;
+  /** Also large ones. */
+  readonly communities: readonly string[];
+  /** Who brought it into the AS, where that is told (route reflectors). */
+  readonly originatorId: string | null;
+  /** Kept from a session that is gone (graceful restart). */
+  readonly stale: boolean;
+  /** Attributes that are not read, by name ("unknown type 99"). */
+  readonly others: readonly string[];
+}
+
 /** All tables by name, keyed as said. `Tables` in `store.ts` holds them with their indexes and change feed. */
 export interface TableRows {
   readonly namespaces: NamespaceRow; // name
@@ -215,6 +254,8 @@ export interface TableRows {
   readonly deviceAddresses: DeviceAddressesRow; // ifindex
   readonly routes: RouteFactRow; // prefix text
   readonly nonMasquerade: NonMasqueradeRow; // prefix text
+  readonly bgpPeers: BgpPeerRow; // address text
+  readonly bgpPaths: BgpPathRow; // prefix text
 }
 
 export type TableName = keyof TableRows;

@@ -1,7 +1,8 @@
-/** Which pod CIDRs this node should reach, and which it does: through whom, on what device, and who wrote the route. */
+/** Which pod CIDRs this node should reach, and which it does: through whom, on what device, who wrote the route, and why one is missing. */
 import type { RouteDto, StatusDto } from "../api/dto.ts";
 import { makePrefix, type Prefix } from "../model/ip.ts";
 import type { NodeRow, RouteFactRow, UplinkRow } from "../model/tables.ts";
+import { type BgpKnowledge, type BgpTables, whatIsOdd, whyMissing } from "./route-reasons.ts";
 
 /** Names of rtnetlink's protocols (linux/rtnetlink.h, /etc/iproute2/rt_protos); 17 is kube-router's, 158 ours. */
 const origins: Readonly<Record<number, string>> = {
@@ -25,7 +26,7 @@ const origins: Readonly<Record<number, string>> = {
 
 export const originOf = (protocol: number): string => origins[protocol] ?? `protocol ${protocol}`;
 
-export interface RouteTables {
+export interface RouteTables extends BgpTables {
   readonly nodes: ReadonlyMap<string, NodeRow>;
   /** By prefix text. */
   readonly routes: ReadonlyMap<string, RouteFactRow>;
@@ -34,38 +35,58 @@ export interface RouteTables {
 }
 
 /** One row per pod CIDR of every node, the own ones marked local; sorted by node. */
-export function routeReport(tables: RouteTables, nodeName: string): readonly RouteDto[] {
+export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowledge): readonly RouteDto[] {
   const bestRoute = finder(tables.routes);
   return [...tables.nodes.values()]
     .sort((a, b) => compareText(a.name, b.name))
-    .flatMap(({ name, podCidrs }) =>
-      podCidrs.map((cidr): RouteDto => {
-        const local = name === nodeName;
-        const route = local ? undefined : bestRoute(cidr);
-        return { node: name, podCidr: cidr.text, local, ...routeOf(route, tables.uplinks) };
+    .flatMap((node) =>
+      node.podCidrs.map((cidr): RouteDto => {
+        const about = { node: node.name, podCidr: cidr.text, local: node.name === nodeName };
+        if (about.local) return { ...about, ...absent, why: null };
+        const route = bestRoute(cidr);
+        // A route that says "unreachable" is one that leads nowhere.
+        const present = route !== undefined && route.nextHops.length > 0;
+        const why = present ? whatIsOdd(cidr, route, tables, bgp) : whyMissing(cidr, node, route, tables, bgp);
+        return { ...about, ...(route === undefined ? absent : routeOf(route, node, tables.uplinks)), why };
       }),
     );
 }
+
+const absent = { present: false, via: [], device: [], origin: "", since: null, mtu: null, kind: null } as const;
 
 /** Nodes differ in names by a number at their end. */
 const { compare: compareText } = new Intl.Collator("en", { numeric: true });
 
 function routeOf(
-  route: RouteFactRow | undefined,
+  route: RouteFactRow,
+  node: NodeRow,
   uplinks: RouteTables["uplinks"],
-): Omit<RouteDto, "node" | "podCidr" | "local"> {
-  if (route === undefined) return { present: false, via: [], device: [], origin: "", since: null, mtu: null };
+): Omit<RouteDto, "node" | "podCidr" | "local" | "why"> {
   const { nextHops, protocol, since } = route;
   const mtus = nextHops.flatMap(({ ifindex }) => uplinks.get(String(ifindex))?.mtu ?? []);
   return {
-    // A route that says "unreachable" is one that leads nowhere.
     present: nextHops.length > 0,
     via: nextHops.flatMap(({ gateway }) => (gateway === null ? [] : [gateway.text])),
     device: nextHops.map(({ device }) => device),
     origin: originOf(protocol),
     since: new Date(since).toISOString(),
     mtu: route.mtu ?? (mtus.length === 0 ? null : Math.min(...mtus)),
+    kind: kindOf(nextHops, node, uplinks),
   };
+}
+
+/** kube-router's tunnels are called tun-… and begin at the IP header; of several next hops the farthest way counts. */
+function kindOf(
+  nextHops: RouteFactRow["nextHops"],
+  { addresses }: NodeRow,
+  uplinks: RouteTables["uplinks"],
+): RouteDto["kind"] {
+  if (nextHops.length === 0) return null;
+  const own = new Set(addresses.map(({ text }) => text));
+  const isTunnel = (hop: (typeof nextHops)[number]) =>
+    hop.gateway === null && (hop.device.startsWith("tun-") || uplinks.get(String(hop.ifindex))?.l3 === true);
+  if (nextHops.some(isTunnel)) return "tunnel";
+  return nextHops.every(({ gateway }) => gateway === null || own.has(gateway.text)) ? "direct" : "fabric";
 }
 
 /** Finds the longest prefix that covers a CIDR, by asking for each length that there is. A default route is not a route to pods. */
@@ -93,6 +114,8 @@ export function routeSummary(rows: readonly RouteDto[], families: ReadonlySet<4 
   return {
     expected: expected.length,
     present: expected.length - missing.length,
-    missing: missing.map(({ node, podCidr }) => `${podCidr} (${node})`),
+    missing: missing.map(({ node, podCidr, why }) =>
+      why === null || why.code === "unknown" ? `${podCidr} (${node})` : `${podCidr} (${node}: ${why.text})`,
+    ),
   };
 }

@@ -218,6 +218,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }], isLeaving: () => false },
     unmanaged: () => [],
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
+    bgp: { state: "off", received: async () => [] },
     loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
     clock: { now: () => 100_000, monotonicMs: () => 400 },
     monotonicNs: () => 5_000_000_000n,

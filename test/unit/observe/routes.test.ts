@@ -1,6 +1,7 @@
 import test from "ava";
 import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../src/model/ip.ts";
 import type { NodeRow, RouteFactRow, UplinkRow } from "../../../src/model/tables.ts";
+import type { BgpKnowledge } from "../../../src/observe/route-reasons.ts";
 import { routeReport, routeSummary, type RouteTables } from "../../../src/observe/routes.ts";
 
 function prefix(text: string): Prefix {
@@ -37,8 +38,11 @@ function tables(
   routes: readonly [string, RouteFactRow][],
   uplinks: readonly [string, UplinkRow][] = [],
 ): RouteTables {
-  return { nodes: new Map(nodes), routes: new Map(routes), uplinks: new Map(uplinks) };
+  const none = { bgpPeers: new Map(), bgpPaths: new Map(), deviceAddresses: new Map() };
+  return { nodes: new Map(nodes), routes: new Map(routes), uplinks: new Map(uplinks), ...none };
 }
+
+const unasked: BgpKnowledge = { state: "off", received: [] };
 
 test("a pod CIDR is present by its own route or a wider one, never by the default route", (t) => {
   const rows = routeReport(
@@ -51,6 +55,7 @@ test("a pod CIDR is present by its own route or a wider one, never by the defaul
       ],
     ),
     "n1",
+    unasked,
   );
   const told = rows.map((row) => [row.node, row.local, row.present, row.via.join(), row.origin]);
   t.deepEqual(told, [
@@ -66,6 +71,7 @@ test("a route without next hop hides the wider one behind it", (t) => {
   const rows = routeReport(
     tables([node("n2", "10.0.2.0/24")], [route("10.0.0.0/16", 4, "172.16.0.9"), [to, { ...blackhole, nextHops: [] }]]),
     "n1",
+    unasked,
   );
   t.like(rows[0], { present: false, origin: "boot", via: [] });
 });
@@ -79,6 +85,7 @@ test("the MTU is the route's, else that of the uplink it leaves through", (t) =>
       [["2", { ifindex: 2, name: "eth0", mtu: 9000, l3: false }]],
     ),
     "n1",
+    unasked,
   );
   t.deepEqual(
     rows.map(({ mtu }) => mtu),
@@ -93,6 +100,7 @@ test("the summary names what is missing, of the families that pods have", (t) =>
       [route("10.0.10.0/24", 17, "172.16.0.2")],
     ),
     "n1",
+    unasked,
   );
   t.deepEqual(
     rows.map((row) => row.node),

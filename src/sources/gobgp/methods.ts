@@ -1,0 +1,145 @@
+/**
+ * The calls of gobgpd's API that we make, as descriptors made at run time, so that one description serves three packages and no
+ * generator is needed. As a .proto file it would say, in each package:
+ *
+ *     rpc ListPath(ListPathRequest) returns (stream Reply);   // and so on, see `calls`
+ *     message Reply { bytes first = 1; bytes second = 2; bytes third = 3; }
+ *
+ * Every answer of this API holds one message in field 1 (events: 2 or 3). As `bytes` it has the same form on the wire, and is read by
+ * `wire.ts`; enums are int32 for the same reason.
+ */
+import {
+  create,
+  createFileRegistry,
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+} from "@bufbuild/protobuf";
+import {
+  FieldDescriptorProto_Label as Label,
+  FieldDescriptorProto_Type as Type,
+  FileDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
+
+type Kind = "string" | "bytes" | "bool" | "int32" | (string & {});
+type Field = readonly [name: string, number: number, kind: Kind, repeated?: "repeated"];
+
+const scalars: Readonly<Record<string, Type>> = {
+  string: Type.STRING,
+  bytes: Type.BYTES,
+  bool: Type.BOOL,
+  int32: Type.INT32,
+};
+
+const messages: Readonly<Record<string, readonly Field[]>> = {
+  Reply: [
+    ["first", 1, "bytes"],
+    ["second", 2, "bytes"],
+    ["third", 3, "bytes"],
+  ],
+  Nothing: [],
+  Family: [
+    ["afi", 1, "int32"],
+    ["safi", 2, "int32"],
+  ],
+  TableLookupPrefix: [
+    ["prefix", 1, "string"],
+    ["type", 2, "int32"],
+  ],
+  TableEventFilter: [["type", 1, "int32"]],
+  TableFilter: [["filters", 1, "TableEventFilter", "repeated"]],
+  GetBgpRequest: [],
+  ListPeerRequest: [["address", 1, "string"]],
+  ListPathRequest: [
+    ["table_type", 1, "int32"],
+    ["name", 2, "string"],
+    ["family", 3, "Family"],
+    ["prefixes", 4, "TableLookupPrefix", "repeated"],
+    ["enable_filtered", 6, "bool"],
+  ],
+  WatchEventRequest: [
+    ["peer", 1, "Nothing"],
+    ["table", 2, "TableFilter"],
+  ],
+  MonitorTableRequest: [
+    ["table_type", 1, "int32"],
+    ["family", 3, "Family"],
+    ["current", 4, "bool"],
+  ],
+  MonitorPeerRequest: [["current", 2, "bool"]],
+  ListPolicyAssignmentRequest: [
+    ["name", 1, "string"],
+    ["direction", 2, "int32"],
+  ],
+  ListDefinedSetRequest: [["defined_type", 1, "int32"]],
+  AddPathRequest: [
+    ["table_type", 1, "int32"],
+    ["path", 3, "bytes"],
+  ],
+  DeletePathRequest: [
+    ["table_type", 1, "int32"],
+    ["family", 3, "Family"],
+    ["path", 4, "bytes"],
+  ],
+};
+
+/** Whether its answer is a stream. */
+const calls = {
+  GetBgp: false,
+  ListPeer: true,
+  ListPath: true,
+  WatchEvent: true,
+  MonitorTable: true,
+  MonitorPeer: true,
+  ListPolicyAssignment: true,
+  ListDefinedSet: true,
+  AddPath: false,
+  DeletePath: false,
+} as const;
+
+export type Call = keyof typeof calls;
+export type Methods = Readonly<Record<Call, DescMethod>>;
+export type Request = MessageInitShape<DescMessage>;
+
+/** One answer, or one message of a stream. Not set: empty. */
+export interface Reply {
+  readonly first: Uint8Array;
+  readonly second: Uint8Array;
+  readonly third: Uint8Array;
+}
+
+/** @param service "apipb.GobgpApi" */
+export function methodsOf(service: string): Methods {
+  const dot = service.lastIndexOf(".");
+  const inPackage = service.slice(0, dot);
+  const file = create(FileDescriptorProtoSchema, {
+    name: `${service}.proto`,
+    package: inPackage,
+    syntax: "proto3",
+    messageType: Object.entries(messages).map(([name, fields]) => ({
+      name,
+      field: fields.map(([field, number, kind, repeated]) => ({
+        name: field,
+        number,
+        label: repeated === undefined ? Label.OPTIONAL : Label.REPEATED,
+        type: scalars[kind] ?? Type.MESSAGE,
+        ...(scalars[kind] === undefined ? { typeName: `.${inPackage}.${kind}` } : {}),
+      })),
+    })),
+    service: [
+      {
+        name: service.slice(dot + 1),
+        method: Object.entries(calls).map(([name, isStream]) => ({
+          name,
+          inputType: `.${inPackage}.${name}Request`,
+          outputType: `.${inPackage}.Reply`,
+          serverStreaming: isStream,
+        })),
+      },
+    ],
+  });
+  const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
+  const methods = registry.getService(service)?.methods ?? [];
+  return Object.fromEntries(methods.map((method) => [method.name, method])) as unknown as Methods;
+}

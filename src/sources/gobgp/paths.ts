@@ -1,0 +1,168 @@
+/** Paths and destinations from and to the wire. */
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { makePrefix, parseAddress, type Prefix } from "../../model/ip.ts";
+import { AttributeReader, readAny, writeAny, writeAttribute } from "./attributes.ts";
+import { family as families } from "./protocol.ts";
+import type { Announcement, Path } from "./types.ts";
+import { FieldReader } from "./wire.ts";
+
+const safiUnicast = 1;
+/** Version 3 writes the absent address of a path of its own as Go prints a nil one. */
+const noPeer: ReadonlySet<string> = new Set(["", "<nil>"]);
+
+export class PathReader {
+  readonly #typed: boolean;
+  readonly #attributes = new AttributeReader();
+
+  /** @param typed NLRI and attributes are messages of their own; else Any */
+  constructor(typed: boolean) {
+    this.#typed = typed;
+  }
+
+  /** A Destination: all paths to one prefix. Those of other families than unicast IPv4 and IPv6 are left out. */
+  destination(bytes: Uint8Array): readonly Path[] {
+    return this.#paths(bytes);
+  }
+
+  /** WatchEventResponse.TableEvent; its paths have the same field as those of a destination. */
+  tableEvent(bytes: Uint8Array): readonly Path[] {
+    return this.#paths(bytes);
+  }
+
+  #paths(bytes: Uint8Array): readonly Path[] {
+    const reader = new FieldReader(bytes);
+    const paths: Path[] = [];
+    while (reader.next()) {
+      if (reader.field !== 2) {
+        reader.skip();
+        continue;
+      }
+      const path = this.path(reader.bytes());
+      if (path !== null) paths.push(path);
+    }
+    return paths;
+  }
+
+  /** null: of another family, or without a prefix that could be one. */
+  path(bytes: Uint8Array): Path | null {
+    const reader = new FieldReader(bytes);
+    const attributes: Uint8Array[] = [];
+    let nlri: Uint8Array | null = null;
+    let family: { readonly afi: number; readonly safi: number } | null = null;
+    let [best, withdrawn, stale, filtered, neighbor] = [false, false, false, false, ""];
+    while (reader.next()) {
+      switch (reader.field) {
+        case 1:
+          nlri = reader.bytes();
+          break;
+        case 2:
+          attributes.push(reader.bytes());
+          break;
+        case 4:
+          best = reader.flag();
+          break;
+        case 5:
+          withdrawn = reader.flag();
+          break;
+        case 9:
+          family = readFamily(reader.bytes());
+          break;
+        case 12:
+          filtered = reader.flag();
+          break;
+        case 13:
+          stale = reader.flag();
+          break;
+        case 15:
+          neighbor = reader.text();
+          break;
+        default:
+          reader.skip();
+      }
+    }
+    if (nlri === null || family?.safi !== safiUnicast) return null;
+    const prefix = this.#prefix(nlri);
+    if (prefix === null || families[prefix.family].afi !== family.afi) return null;
+    const peer = noPeer.has(neighbor) ? null : this.#attributes.address(neighbor);
+    return { ...this.#attributes.read(attributes, this.#typed), prefix, best, withdrawn, stale, filtered, peer };
+  }
+
+  #prefix(nlri: Uint8Array): Prefix | null {
+    if (!this.#typed) {
+      const { name, value } = readAny(nlri);
+      return name === "IPAddressPrefix" ? readPrefix(value) : null;
+    }
+    const reader = new FieldReader(nlri);
+    let prefix: Prefix | null = null;
+    while (reader.next()) {
+      if (reader.field === 1) prefix = readPrefix(reader.bytes());
+      else reader.skip();
+    }
+    return prefix;
+  }
+}
+
+function readFamily(bytes: Uint8Array): { readonly afi: number; readonly safi: number } {
+  const reader = new FieldReader(bytes);
+  let [afi, safi] = [0, 0];
+  while (reader.next()) {
+    if (reader.field === 1) afi = reader.number();
+    else if (reader.field === 2) safi = reader.number();
+    else reader.skip();
+  }
+  return { afi, safi };
+}
+
+function readPrefix(bytes: Uint8Array): Prefix | null {
+  const reader = new FieldReader(bytes);
+  let [length, text] = [0, ""];
+  while (reader.next()) {
+    if (reader.field === 1) length = reader.number();
+    else if (reader.field === 2) text = reader.text();
+    else reader.skip();
+  }
+  const address = parseAddress(text);
+  if (address === null || length > address.bytes.length * 8) return null;
+  return makePrefix(address, length);
+}
+
+/** @param anyPackage null: this version's messages are typed */
+export function writePath(announcement: Announcement, anyPackage: string | null): Uint8Array {
+  const { prefix, nextHop, communities = [], localPref, med } = announcement;
+  const attribute = (kind: Parameters<typeof writeAttribute>[0], value: Uint8Array) =>
+    writeAttribute(kind, value, anyPackage);
+  const nlri = writeNlri(prefix, anyPackage);
+  const attributes = [attribute("origin", new Uint8Array(0))];
+  if (prefix.family === 4) {
+    attributes.push(attribute("next-hop", lengthField(1).string(nextHop.text).finish()));
+  } else {
+    const reach = lengthField(1).bytes(writeFamily(prefix.family));
+    reach.tag(2, WireType.LengthDelimited).string(nextHop.text).tag(3, WireType.LengthDelimited).bytes(nlri);
+    attributes.push(attribute("mp-reach", reach.finish()));
+  }
+  if (med !== undefined)
+    attributes.push(attribute("med", new BinaryWriter().tag(1, WireType.Varint).uint32(med).finish()));
+  if (localPref !== undefined)
+    attributes.push(attribute("local-pref", new BinaryWriter().tag(1, WireType.Varint).uint32(localPref).finish()));
+  if (communities.length > 0) {
+    const packed = lengthField(1).fork();
+    for (const community of communities) packed.uint32(community >>> 0);
+    attributes.push(attribute("communities", packed.join().finish()));
+  }
+  const writer = lengthField(1).bytes(nlri);
+  for (const bytes of attributes) writer.tag(2, WireType.LengthDelimited).bytes(bytes);
+  return writer.tag(9, WireType.LengthDelimited).bytes(writeFamily(prefix.family)).finish();
+}
+
+function writeNlri({ address, length }: Prefix, anyPackage: string | null): Uint8Array {
+  const writer = new BinaryWriter().tag(1, WireType.Varint).uint32(length);
+  const value = writer.tag(2, WireType.LengthDelimited).string(address.text).finish();
+  return anyPackage === null ? lengthField(1).bytes(value).finish() : writeAny(`${anyPackage}.IPAddressPrefix`, value);
+}
+
+function writeFamily(version: 4 | 6): Uint8Array {
+  const { afi, safi } = families[version];
+  return new BinaryWriter().tag(1, WireType.Varint).uint32(afi).tag(2, WireType.Varint).uint32(safi).finish();
+}
+
+const lengthField = (field: number) => new BinaryWriter().tag(field, WireType.LengthDelimited);

@@ -1,0 +1,116 @@
+/**
+ * One connection to gobgpd from its beginning to its end: first the watch, then the list of everything, then what changes. Peers are listed
+ * again whenever one changed, and every few seconds, which also tells a daemon that hangs.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import type { TableStore } from "../../model/store.ts";
+import type { GobgpClient } from "./client.ts";
+import { GobgpError } from "./errors.ts";
+import type { Rib } from "./rib.ts";
+import type { Peer } from "./types.ts";
+
+/** ms between two lists of peers at least, and at most. */
+const peersIntervalMs = { least: 100, most: 5_000 } as const;
+/** Paths of a list before the event loop gets a turn. */
+const pathsPerTurn = 200;
+
+export interface SessionOptions {
+  readonly client: Pick<GobgpClient, "address" | "peers" | "paths" | "watch">;
+  readonly store: TableStore;
+  readonly rib: Rib;
+  readonly clock: Clock;
+  /** Everything is in the tables for the first time. */
+  readonly onSynced: () => void;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  #nudge: () => void = () => undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects when the connection is of no use any more, or with the signal's reason. */
+  async follow(signal: AbortSignal): Promise<never> {
+    const ending = new AbortController();
+    const all = AbortSignal.any([signal, ending.signal]);
+    let watched: () => void = () => undefined;
+    const ready = new Promise<void>((resolve) => {
+      watched = resolve;
+    });
+    const peersKnown = this.#listPeers(all);
+    const parts: readonly Promise<void>[] = [
+      this.#watch(all, watched),
+      this.#keepPeers(peersKnown, all),
+      this.#list(ready, peersKnown, all),
+    ];
+    try {
+      await Promise.all(parts);
+      throw new GobgpError("GOBGP_UNREACHABLE", this.#options.client.address, "gobgpd ended the connection");
+    } finally {
+      ending.abort();
+      watched();
+      this.#nudge();
+      await Promise.allSettled(parts);
+    }
+  }
+
+  async #watch(signal: AbortSignal, watched: () => void): Promise<void> {
+    const { client, rib } = this.#options;
+    for await (const event of client.watch(signal)) {
+      if (event.kind === "ready") watched();
+      else if (event.kind === "peer") this.#nudge();
+      else await rib.follow(event.paths);
+    }
+    signal.throwIfAborted();
+    throw new GobgpError("GOBGP_UNREACHABLE", client.address, "gobgpd ended the stream of events");
+  }
+
+  async #list(ready: Promise<void>, peersKnown: Promise<void>, signal: AbortSignal): Promise<void> {
+    await ready;
+    signal.throwIfAborted();
+    const { client, rib, onSynced } = this.#options;
+    rib.begin();
+    let read = 0;
+    for (const family of [4, 6] as const) {
+      for await (const paths of client.paths({ table: "global", family }, signal)) {
+        rib.list(paths);
+        // What came in one piece is read in one go otherwise.
+        if (++read % pathsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    await rib.commit();
+    await peersKnown;
+    onSynced();
+  }
+
+  async #keepPeers(first: Promise<void>, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    await first;
+    for (;;) {
+      await this.#news(signal);
+      await clock.sleep(peersIntervalMs.least, signal);
+      await this.#listPeers(signal);
+    }
+  }
+
+  /** Resolves when a peer changed, or after a while. */
+  async #news(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.clock.setTimer(peersIntervalMs.most, resolve);
+      this.#nudge = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+    signal.throwIfAborted();
+  }
+
+  async #listPeers(signal: AbortSignal): Promise<void> {
+    const { client, store } = this.#options;
+    const rows = new Map<string, Omit<Peer, "routerId">>();
+    for await (const { routerId: _, ...row } of client.peers(signal)) rows.set(row.address.text, row);
+    store.replaceAll("bgpPeers", rows);
+  }
+}

@@ -1,0 +1,144 @@
+import test from "ava";
+import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../src/model/ip.ts";
+import type { BgpPathRow, BgpPeerRow, NodeRow, RouteFactRow } from "../../../src/model/tables.ts";
+import { type BgpKnowledge, type BgpTables, whatIsOdd, whyMissing } from "../../../src/observe/route-reasons.ts";
+import { routeReport } from "../../../src/observe/routes.ts";
+
+function prefix(text: string): Prefix {
+  const parsed = parsePrefix(text);
+  if (parsed === null) throw new Error(text);
+  return parsed;
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === null) throw new Error(text);
+  return parsed;
+}
+
+const cidr = prefix("10.2.0.0/24");
+const node: NodeRow = { name: "n2", labels: {}, addresses: [address("192.0.2.2")], podCidrs: [cidr] };
+
+const peer = (text: string, more: Partial<BgpPeerRow> = {}): BgpPeerRow => ({
+  address: address(text),
+  asn: 64_512,
+  state: "ESTABLISHED",
+  adminDown: false,
+  since: 0,
+  holdSeconds: 90,
+  gracefulRestart: true,
+  received: 0,
+  accepted: 0,
+  advertised: 0,
+  ...more,
+});
+
+const path = (text: string, more: Partial<BgpPathRow> = {}): BgpPathRow => ({
+  prefix: prefix(text),
+  nextHop: address("192.0.2.2"),
+  peer: address("192.0.2.2"),
+  asPath: "",
+  localPref: 100,
+  med: null,
+  communities: [],
+  originatorId: null,
+  stale: false,
+  others: [],
+  ...more,
+});
+
+function tables(peers: readonly BgpPeerRow[], paths: readonly BgpPathRow[] = []): BgpTables {
+  const addresses = [{ address: address("192.0.2.1"), length: 24 }];
+  return {
+    bgpPeers: new Map(peers.map((row) => [row.address.text, row])),
+    bgpPaths: new Map(paths.map((row) => [row.prefix.text, row])),
+    deviceAddresses: new Map([["2", { ifindex: 2, addresses }]]),
+  };
+}
+
+const route = (text: string, hops: RouteFactRow["nextHops"], protocol = 17): RouteFactRow => ({
+  destination: prefix(text),
+  protocol,
+  nextHops: hops,
+  metric: 0,
+  mtu: null,
+  since: 0,
+});
+
+const synced: BgpKnowledge = { state: "synced", received: [] };
+const up = peer("192.0.2.2");
+const down = peer("192.0.2.2", { state: "ACTIVE" });
+const tor = peer("192.0.2.254", { asn: 65_000 });
+
+const cases: readonly (readonly [what: string, tables: BgpTables, bgp: BgpKnowledge, code: string])[] = [
+  ["BGP is not asked", tables([up]), { state: "off", received: [] }, "unknown"],
+  ["kube-router was never there", tables([]), { state: "waiting", received: [] }, "unknown"],
+  ["kube-router is gone", tables([up]), { state: "stale", received: [] }, "unknown"],
+  ["there are no peers", tables([]), synced, "no-peer"],
+  ["the session with the node is down", tables([down, tor]), synced, "peer-down"],
+  ["an operator switched it off", tables([peer("192.0.2.2", { adminDown: true, state: "IDLE" })]), synced, "peer-down"],
+  ["every session is down", tables([peer("192.0.2.254", { state: "CONNECT" })]), synced, "peer-down"],
+  ["the node announces nothing", tables([up]), synced, "not-announced"],
+  ["the fabric announces nothing", tables([tor]), synced, "not-announced"],
+  [
+    "a policy rejects it",
+    tables([up]),
+    { state: "synced", received: [{ prefix: cidr, peer: "192.0.2.2", filtered: true }] },
+    "filtered",
+  ],
+  ["this node announces it, too", tables([up], [path("10.2.0.0/24", { peer: null })]), synced, "own"],
+  ["the path has no next hop", tables([up], [path("10.2.0.0/24", { nextHop: null })]), synced, "no-next-hop"],
+  [
+    "the next hop is in another subnet",
+    tables([up], [path("10.2.0.0/24", { nextHop: address("198.51.100.9") })]),
+    synced,
+    "not-on-link",
+  ],
+  ["the kernel has not what BGP has", tables([up], [path("10.2.0.0/24")]), synced, "not-written"],
+  ["a wider path counts", tables([up], [path("10.0.0.0/14")]), synced, "not-written"],
+  ["a default route does not", tables([up], [path("0.0.0.0/0")]), synced, "not-announced"],
+];
+
+for (const [what, facts, bgp, code] of cases) {
+  test(`a route is missing because ${what}: ${code}`, (t) => {
+    const why = whyMissing(cidr, node, undefined, facts, bgp);
+    t.is(why.code, code, why.text);
+    t.true(why.text !== "" && why.remedy !== "");
+  });
+}
+
+test("a route that leads nowhere is told as one, whatever BGP says", (t) => {
+  const blackhole = route("10.2.0.0/24", [], 3);
+  t.is(whyMissing(cidr, node, blackhole, tables([up], [path("10.2.0.0/24")]), synced).code, "unreachable");
+});
+
+test("a route that BGP has no path for any more is left over, and one that waits for a restart is told", (t) => {
+  const there = route("10.2.0.0/24", [{ gateway: address("192.0.2.2"), ifindex: 2, device: "eth0" }]);
+  t.is(whatIsOdd(cidr, there, tables([up]), synced)?.code, "left-over");
+  t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24", { stale: true })]), synced)?.code, "stale-path");
+  t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24")]), synced), null);
+  t.is(whatIsOdd(cidr, there, tables([up]), { state: "stale", received: [] }), null, "who is away says nothing");
+  t.is(whatIsOdd(cidr, { ...there, protocol: 4 }, tables([up]), synced), null, "an operator's route is the operator's");
+});
+
+test("a route goes to the node itself, into a tunnel, or by the fabric", (t) => {
+  const via = (gateway: string | null, device = "eth0") => ({
+    gateway: gateway === null ? null : address(gateway),
+    ifindex: device === "eth0" ? 2 : 9,
+    device,
+  });
+  const kindOf = (hops: RouteFactRow["nextHops"]) => {
+    const facts = {
+      ...tables([up], [path("10.2.0.0/24")]),
+      nodes: new Map([["n2", node]]),
+      routes: new Map([["10.2.0.0/24", route("10.2.0.0/24", hops)]]),
+      uplinks: new Map(),
+    };
+    return routeReport(facts, "n1", synced)[0]?.kind;
+  };
+  t.is(kindOf([via("192.0.2.2")]), "direct");
+  t.is(kindOf([via("192.0.2.254")]), "fabric");
+  t.is(kindOf([via("192.0.2.2"), via("192.0.2.254")]), "fabric");
+  t.is(kindOf([via(null, "tun-88d764f82ca")]), "tunnel");
+  t.is(kindOf([]), null);
+});
