@@ -116,7 +116,7 @@ test("status is exit code 0 for a node that is well, 1 when a pod CIDR has no ro
     t.like(status, { ok: false, routes: { expected: 2, present: 1 } });
     const degraded = await lab.agent("node-1", ["status"]);
     t.is(degraded.code, 1);
-    t.true(degraded.stdout.includes(`no route to ${lab.node("node-2").podCidr4} (node-2)`), degraded.stdout);
+    t.true(degraded.stdout.includes(`no route to ${lab.node("node-2").podCidr4} (node-2: BGP has`), degraded.stdout);
 
     await lab.stopAgent("node-1", "SIGTERM");
     const gone = await lab.agent("node-1", ["status"]);
