@@ -7,6 +7,7 @@
 #include <tandem/maps.h>
 #include "context.h"
 #include "flow_state.h"
+#include "link_local.h"
 #include "nat.h"
 
 /* The last fields of both entries, which are alike. */
@@ -168,6 +169,21 @@ static __always_inline bool is_renamed(struct __sk_buff *skb, const struct conte
 	else
 		find_renaming4(skb);
 	return context->renamed;
+}
+
+/* The source becomes the node's address on that device. False: it has none. */
+static __always_inline bool take_address_of(struct renaming *to, __u32 ifindex, const bool v6)
+{
+	struct device_key key = {.ifindex = ifindex};
+	struct device_address *own = bpf_map_lookup_elem(&device_address, &key);
+
+	if (!own || (v6 ? is_unspecified(&own->ipv6) : !own->ipv4))
+		return false;
+	if (v6)
+		to->source = own->ipv6;
+	else
+		set_ipv4(&to->source, own->ipv4);
+	return true;
 }
 
 static __always_inline bool is_echo(const struct packet *packet, const bool v6)

@@ -5,7 +5,7 @@
 #include <tandem/maps.h>
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
-#include "../lib/dsr.h"
+#include "../lib/enter.h"
 #include "../lib/fragment.h"
 #include "../lib/host.h"
 #include "../lib/icmp.h"
@@ -13,181 +13,6 @@
 #include "../lib/renaming_icmp.h"
 #include "../lib/renaming_port.h"
 #include "../lib/service.h"
-#include "../lib/source_range.h"
-
-/* The address under which this node's packets leave for context->renaming.destination becomes the source. False: they cannot. */
-static __always_inline bool take_own_address(struct __sk_buff *skb, struct context *context, const bool v6)
-{
-	struct bpf_fib_lookup fib = {.family = v6 ? FAMILY_IPV6 : FAMILY_IPV4, .ifindex = skb->ifindex};
-	struct renaming *to = &context->renaming;
-	struct device_address *own;
-	struct device_key key;
-
-	if (v6)
-		__builtin_memcpy(fib.ipv6_dst, to->destination.bytes, 16);
-	else
-		fib.ipv4_dst = *ipv4_of(&to->destination);
-	if (!is_routed(bpf_fib_lookup(skb, &fib, sizeof(fib), 0)))
-		return false;
-	key.ifindex = fib.ifindex;
-	own = bpf_map_lookup_elem(&device_address, &key);
-	if (!own || (v6 ? is_unspecified(&own->ipv6) : !own->ipv4))
-		return false;
-	if (v6)
-		to->source = own->ipv6;
-	else
-		set_ipv4(&to->source, own->ipv4);
-	return true;
-}
-
-/* A client outside begins a flow with a backend on another node, or with a server of this node's own: that one answers past the programs of
- * pods, but not past to_network. */
-static __always_inline void enter_elsewhere(struct __sk_buff *skb, struct context *context, const bool v6)
-{
-	struct renaming *to = &context->renaming;
-
-	to->flags = NAT_SERVICE;
-	if (is_of_node(&to->destination, v6)) {
-		to->flags |= NAT_KEEPS_SOURCE;
-		to->source = context->packet.source;
-	} else if (!take_own_address(skb, context, v6)) {
-		context->reason = REASON_NO_ROUTE;
-		return;
-	}
-	begin_renaming(skb, v6);
-}
-
-/* The packet's flow with a service is over, though its client goes on: datagrams to a backend that the service has no more, or a new
- * connection under an old one's ports. It is forgotten. */
-static __always_inline bool is_outdated(struct context *context, const bool v6)
-{
-	const struct packet *packet = &context->packet;
-	const struct renaming *to = &context->renaming;
-	struct nat_state *state;
-	struct service *service;
-
-	if (!(to->flags & NAT_SERVICE) || to->flags & NAT_BACK || (packet->protocol == IPPROTO_TCP && !is_opening(packet)))
-		return false;
-	service = find_service(packet, SCOPE_OUTSIDE, v6);
-	if (service && service->id == to->table)
-		return false;
-	nat_key_of(&context->nat_key, packet, v6);
-	if (service && has_backend(service, &to->destination, to->destination_port)) {
-		state = nat_find(&context->nat_key, NULL, v6);
-		if (state)
-			state->table = service->id;
-		return false;
-	}
-	nat_delete(&context->nat_key, v6);
-	nat_key_back(&context->nat_key, to, packet->protocol, v6);
-	nat_delete(&context->nat_key, v6);
-	return true;
-}
-
-/* The packet has its new name: who gets it? */
-static __always_inline struct endpoint *find_receiver(struct context *context, const bool v6)
-{
-	const struct address *to = &context->packet.destination;
-	struct endpoint *pod = endpoint_at(to);
-
-	if (!pod && !is_of_node(to, v6))
-		context->entered = ENTERED_LEAVES;
-	return pod;
-}
-
-static __always_inline struct endpoint *enter_renamed(struct __sk_buff *skb, struct context *context, const bool v6)
-{
-	if (context->packet.flags & PACKET_FIRST_FRAGMENT)
-		borrow_ports(skb);
-	take_name(skb, v6);
-	return context->reason ? NULL : find_receiver(context, v6);
-}
-
-/* What was sent to an address of no pod: an answer to what left under this node's name goes to who sent it; what is for a service which clients
- * outside may use gets a backend. Nothing is done for others, which are the node's own or forwarded. */
-static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct context *context, const bool v6)
-{
-	struct packet *packet = &context->packet;
-	struct service *service;
-	struct endpoint *pod;
-	bool directly;
-
-	if (packet->flags & PACKET_LATER_FRAGMENT) {
-		/* the first one left its ports under the address that it was sent to; without them it may be anybody's */
-		borrow_ports(skb);
-		if (context->reason) {
-			context->reason = 0;
-			return NULL;
-		}
-	}
-	if (is_renamed(skb, context, v6) && !is_outdated(context, v6)) {
-		/* whose hops are used up is told by the stack, as long as it would not take the packet for its own */
-		if (packet->ttl <= 1 && !(context->renaming.flags & NAT_BACK))
-			return NULL;
-		return enter_renamed(skb, context, v6);
-	}
-	service = has_ports(packet->protocol) ? find_served(context, v6) : NULL;
-	if (!service)
-		return NULL;
-	directly = service->flags & SERVICE_DSR;
-	if (packet->flags & PACKET_FIRST_FRAGMENT)
-		borrow_ports(skb);
-	context->scope = SCOPE_OUTSIDE;
-	look_up_flow(context, v6);
-	if (v6)
-		translate6(skb);
-	else
-		translate4(skb);
-	if (context->reason)
-		return NULL;
-	if (context->elsewhere) {
-		if (packet->ttl <= 1)
-			return NULL;
-		enter_elsewhere(skb, context, v6);
-		return context->reason ? NULL : enter_renamed(skb, context, v6);
-	}
-	if (!context->translated.flags)
-		return NULL;
-	pod = endpoint_at(&packet->destination);
-	if (pod)
-		return pod;
-	if (directly) {
-		context->entered = ENTERED_LEAVES;
-		if ((packet->protocol != IPPROTO_TCP || is_opening(packet)) && may_carry(skb, packet, v6)) {
-			if (v6)
-				carry_service6(skb);
-			else
-				carry_service4(skb);
-		}
-	} else { /* it has left, and the services do not know it yet */
-		context->reason = REASON_NO_BACKEND;
-	}
-	return NULL;
-}
-
-/* An ICMP error about what left under another name, or about what a backend of this node sent to a client outside (a router's
- * "too big", say). */
-static __always_inline struct endpoint *enter_error(struct __sk_buff *skb, struct context *context, const bool v6)
-{
-	const struct address *source = &context->packet.source;
-	struct endpoint *pod = NULL;
-
-	if (follows_renamed(skb, context, v6)) {
-		pod = find_receiver(context, v6);
-	} else if (!context->reason) {
-		context->scope = SCOPE_OUTSIDE;
-		if (follows_flow(skb, context, NULL, NULL, v6)) {
-			pod = endpoint_at(&context->packet.destination);
-			context->entered = pod ? ENTERED_JUDGED : ENTERED_LEAVES;
-			if (pod && pod->flags & ENDPOINT_CLOSED)
-				context->reason = REASON_NOT_READY;
-		}
-		context->scope = SCOPE_INSIDE;
-	}
-	if ((pod || context->entered) && (is_here(source, v6) || is_nobody(source, v6)))
-		context->reason = REASON_SPOOFED_ADDRESS;
-	return pod;
-}
 
 static __always_inline int passes_on(struct __sk_buff *skb, struct context *context, const bool v6)
 {
@@ -410,8 +235,6 @@ static __always_inline int masquerades(struct __sk_buff *skb, __u32 l3, const bo
 {
 	struct context *context = begin(l3);
 	struct renaming *to;
-	struct device_address *own;
-	struct device_key key = {.ifindex = skb->ifindex};
 
 	if (!context)
 		return TC_ACT_SHOT;
@@ -429,15 +252,10 @@ static __always_inline int masquerades(struct __sk_buff *skb, __u32 l3, const bo
 		return TC_ACT_OK;
 	}
 	if (!is_renamed(skb, context, v6)) {
-		own = bpf_map_lookup_elem(&device_address, &key);
-		if (!own || (v6 ? is_unspecified(&own->ipv6) : !own->ipv4)) {
+		if (!take_address_of(to, skb->ifindex, v6)) {
 			context->reason = REASON_NAT_FAILED;
 			goto dropped;
 		}
-		if (v6)
-			to->source = own->ipv6;
-		else
-			set_ipv4(&to->source, own->ipv4);
 		to->destination = context->packet.destination;
 		to->destination_port = context->packet.destination_port;
 		to->flags = 0;
