@@ -221,8 +221,11 @@ static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6
 	host = sending_host(skb);
 	if (host)
 		verdict = host_sends(skb, context, host, v6);
-	if (verdict != TC_ACT_OK || context->reason || skb->ingress_ifindex)
+	if (verdict != TC_ACT_OK || context->reason)
 		return verdict;
+	/* what is forwarded is in the node's name where the kernel masqueraded it: its ports may be another flow's, as the node's own may */
+	if (skb->ingress_ifindex && !is_of_node(&packet->source, v6))
+		return TC_ACT_OK;
 	if (!host)
 		resolve_fragment(skb, context);
 	if (context->reason) /* nobody judges the node's fragments while it has no policy */

@@ -202,6 +202,18 @@ both(
   },
 );
 
+both("what the kernel's own rules masquerade never gets a pod's answers either", async (t, node, family) => {
+  await leaves(node, family, "a", tcp(40000, 443, "S"));
+  const forwarded = await node.run("to_network", wireFrame(who.host[family], who.w[family], tcp(40000, 443, "S")));
+  const port = forwarded.parsed.ip?.sourcePort ?? 0;
+  t.not(port, 40000);
+  const back = await answers(node, family, tcp(443, port, "SA"));
+  t.is(back.verdict, "stack");
+  t.is(way(back), `${who.w[family]}:443 > ${who.host[family]}:40000`);
+  const others = await node.run("to_network", wireFrame(who.b[family], who.w[family], tcp(40000, 443, "S")));
+  t.is(way(others), `${who.b[family]}:40000 > ${who.w[family]}:443`, "what is not in the node's name is left alone");
+});
+
 both("what was never asked for is the node's", async (t, node, family) => {
   t.is((await answers(node, family, tcp(443, 40000, "SA"))).verdict, "stack");
   t.is((await answers(node, family, udp(443, 40000))).verdict, "stack");
