@@ -48,7 +48,7 @@ static __always_inline void enter_elsewhere(struct __sk_buff *skb, struct contex
 }
 
 /* The packet's flow with a service is over, though its client goes on: datagrams to a backend that the service has no more, or a new
- * connection under an old one's ports. It is forgotten. */
+ * connection under an old one's ports; or it is one that the service is not for any more. It is forgotten. */
 static __always_inline bool is_outdated(struct context *context, const bool v6)
 {
 	const struct packet *packet = &context->packet;
@@ -59,6 +59,8 @@ static __always_inline bool is_outdated(struct context *context, const bool v6)
 	if (!(to->flags & NAT_SERVICE) || to->flags & NAT_BACK || (packet->protocol == IPPROTO_TCP && !is_opening(packet)))
 		return false;
 	service = find_service(packet, SCOPE_OUTSIDE, v6);
+	if (service && service->flags & SERVICE_RANGES && !is_source_allowed(packet, v6))
+		service = NULL;
 	if (service && service->id == to->table)
 		return false;
 	nat_key_of(&context->nat_key, packet, v6);

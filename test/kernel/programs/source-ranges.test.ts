@@ -55,6 +55,31 @@ both("whoever is taken off the list is out, also with what he began", async (t, 
 });
 
 both(
+  "nor does he begin anything with a backend on another node, under the ports of what he had",
+  async (t, node, family) => {
+    const send = (make: typeof tcp | typeof udp) =>
+      node.run(
+        "from_network",
+        wireFrame(who.w[family], vip[family], make === tcp ? tcp(40000, 80, "S") : udp(40000, 80)),
+      );
+    for (const [make, protocol] of [
+      [tcp, Protocol.tcp],
+      [udp, Protocol.udp],
+    ] as const) {
+      const place = { address: vip[family], port: 80, protocol };
+      const backends = [{ address: who.r[family], port: 8080 }];
+      putService(node.maps, { ...place, id: 5, backends, outside: true, restricted: true });
+      putSources(node.maps, place, { list: 1, prefixes: around[family] });
+      t.is((await send(make)).parsed.ip?.source, who.host[family]);
+      putSources(node.maps, place, { list: 2, prefixes: elsewhere[family] });
+      node.takeMetrics();
+      await node.takeEvents();
+      await isDropped(t, node, await send(make), "sourceRange", "ingress");
+    }
+  },
+);
+
+both(
   "a service that is not for all and has no rule, or a list without anybody, is for nobody",
   async (t, node, family) => {
     serve(node, family, null);
