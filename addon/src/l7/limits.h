@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one connection, and all together, may take. Settings of tandem-proxy; see docs/configuration.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tandem::l7 {
+
+struct Limits {
+  size_t queue = 256 * 1024;   // bytes that wait for one side, beyond which the other is not read
+  size_t input = 64 * 1024;    // bytes of one side that wait for the filter; more than a whole head needs
+  size_t head = 60 * 1024;     // of a request or response, in bytes
+  uint32_t headers = 100;      // fields of a head
+  uint32_t streams = 128;      // concurrent streams of one HTTP/2 connection
+  uint32_t connections = 65536;
+  size_t memory = size_t{512} << 20;      // heap of all connections together
+  uint32_t connect_timeout = 5'000;       // milliseconds, as all of these
+  uint32_t head_timeout = 10'000;         // from a request's first byte to the end of its head
+  uint32_t idle_timeout = 3'600'000;      // a connection without a request; 0: never
+  uint32_t request_timeout = 3'600'000;   // from a request's head to the end of its answer; 0: never
+};
+
+}  // namespace tandem::l7

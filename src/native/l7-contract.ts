@@ -1,0 +1,109 @@
+/**
+ * The contract with the L7 engine of the addon (`addon/src/l7/`), in the terms of `contract.ts`. The engine has threads of its own and moves all
+ * bytes there; JavaScript gives it tables and limits and takes batches of records. No request waits for the event loop.
+ */
+
+/** A regular expression of RE2 that has to match the whole text. */
+export type L7Pattern = string;
+
+export interface L7HeaderMatch {
+  /** Lower case. */
+  readonly name: string;
+  /** null: the header has to be there, whatever it says. */
+  readonly value: string | null;
+  /** What becomes of a request whose header is not so. All but `refuse` let it pass (cilium.io/v2, headerMatches.mismatch). */
+  readonly mismatch: "refuse" | "log" | "add" | "remove" | "replace";
+}
+
+export interface L7HttpRule {
+  readonly method: L7Pattern | null;
+  readonly path: L7Pattern | null;
+  readonly host: L7Pattern | null;
+  readonly headers: readonly L7HeaderMatch[];
+}
+
+export interface L7KafkaRule {
+  /** Numbers of the protocol; empty: any. */
+  readonly apiKeys: readonly number[];
+  readonly apiVersion: number | null;
+  readonly clientId: string | null;
+  readonly topic: string | null;
+}
+
+/** A name of DNS in lower case: with its last dot in DNS rules, without in those of TLS. */
+export interface L7NameRule {
+  readonly pattern: L7Pattern;
+}
+
+/** What one entry of toPorts demands: one of `rules` has to match. */
+export type L7RuleSet = { readonly id: number } & (
+  | { readonly protocol: "http"; readonly rules: readonly L7HttpRule[] }
+  | { readonly protocol: "kafka"; readonly rules: readonly L7KafkaRule[] }
+  | { readonly protocol: "dns" | "tls"; readonly rules: readonly L7NameRule[] }
+);
+
+/** Whole: what is not in it is gone. */
+export interface L7Tables {
+  readonly ruleSets: readonly L7RuleSet[];
+  /** For the kernel's policy sets by number: what their redirecting groups demand. A number's content never changes. */
+  readonly groups: readonly {
+    readonly policySet: number;
+    readonly direction: "egress" | "ingress";
+    /** The bit of the group in the kernel's vectors. */
+    readonly group: number;
+    /** L7RuleSet.id */
+    readonly ruleSet: number;
+  }[];
+}
+
+/** One line of JSON per request, as the engine writes it. Ports and times are numbers, addresses texts. */
+export interface L7Record {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly protocol: "http/1.1" | "http/2" | "grpc" | "kafka" | "tls" | "dns";
+  readonly verdict: "forwarded" | "denied" | "refused" | "redirected" | "failed";
+  /** denied: whose policy said so. */
+  readonly direction: "egress" | "ingress" | null;
+  readonly reason: string | null;
+  readonly source: {
+    readonly address: string;
+    readonly port: number;
+    readonly identity: number;
+    readonly endpoint: number;
+  };
+  readonly destination: {
+    readonly address: string;
+    readonly port: number;
+    readonly identity: number;
+    readonly endpoint: number;
+  };
+  /** L7RuleSet.id of what allowed it; 0: no rule had to. */
+  readonly ruleSet: number;
+  /** Microseconds from the request's first byte to the answer's; null: there was no answer. */
+  readonly latency: number | null;
+  readonly http?: {
+    readonly method: string;
+    readonly host: string;
+    readonly path: string;
+    readonly status: number;
+    /** Headers that a rule wants logged. */
+    readonly mismatches?: readonly string[];
+  };
+  readonly kafka?: {
+    readonly apiKey: number;
+    readonly apiVersion: number;
+    readonly correlationId: number;
+    readonly clientId: string;
+    readonly topics: readonly string[];
+    readonly error: number;
+  };
+  readonly tls?: { readonly serverName: string };
+  readonly dns?: {
+    readonly name: string;
+    readonly type: number;
+    readonly code: number;
+    readonly addresses: readonly string[];
+    /** Seconds: of the shortest-lived record on the way to the addresses. */
+    readonly ttl: number;
+  };
+}
