@@ -85,24 +85,46 @@ export class MaglevTables {
    */
   async write(wanted: readonly WantedTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
     const known = new Map<string, Buffer>();
-    const missing: MissingTable[] = [];
-    let filled = 0;
-    for (const { id, encoded } of wanted) {
-      const { backends, slots, topic } = encoded.maglev;
-      let bytes = known.get(topic) ?? this.#known.get(topic);
-      if (bytes === undefined) {
-        filled += slots;
-        if (filled > sliceSlots) {
-          filled = 0;
-          await setImmediate();
+    const failures = new Map<Encoded, EntryFailure>();
+    const smallestFirst = [...wanted].sort((a, b) => a.encoded.maglev.slots - b.encoded.maglev.slots);
+    // While a thread writes some tables the next ones are filled here.
+    let writing: Promise<ReadonlyMap<Encoded, EntryFailure>> = Promise.resolve(new Map());
+    try {
+      for (let at = 0; at < smallestFirst.length; ) {
+        const missing: MissingTable[] = [];
+        for (let filled = 0; filled < sliceSlots && at < smallestFirst.length; at++) {
+          const table = smallestFirst[at];
+          if (table === undefined) break;
+          const { backends, slots, topic } = table.encoded.maglev;
+          let bytes = known.get(topic) ?? this.#known.get(topic);
+          if (bytes === undefined) {
+            filled += slots;
+            bytes = layOut(backends);
+          }
+          known.set(topic, bytes);
+          if (this.#tables.get(table.id)?.equals(bytes) !== true) missing.push({ ...table, bytes });
         }
-        bytes = layOut(backends);
+        for (const [encoded, failure] of await writing) failures.set(encoded, failure);
+        writing = this.#writeMissing(missing);
+        await setImmediate();
       }
-      known.set(topic, bytes);
-      if (this.#tables.get(id)?.equals(bytes) !== true) missing.push({ id, encoded, bytes });
+    } finally {
+      for (const [encoded, failure] of await writing) failures.set(encoded, failure);
     }
     this.#known = known;
-    return this.#writeMissing(missing.sort((a, b) => a.bytes.length - b.bytes.length));
+    return failures;
+  }
+
+  /** Some more; those of the last `write` stay as they are. Computed anew for each change, so that nothing piles up. */
+  add(wanted: readonly WantedTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
+    const fresh = new Map<string, Buffer>();
+    const missing = wanted.flatMap(({ id, encoded }): readonly MissingTable[] => {
+      const { backends, topic } = encoded.maglev;
+      const bytes = this.#known.get(topic) ?? fresh.get(topic) ?? layOut(backends);
+      fresh.set(topic, bytes);
+      return this.#tables.get(id)?.equals(bytes) === true ? [] : [{ id, encoded, bytes }];
+    });
+    return this.#writeMissing(missing);
   }
 
   async #writeMissing(missing: readonly MissingTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
@@ -142,12 +164,17 @@ export class MaglevTables {
 
   /** @returns whether there were others than these */
   async removeOthers(used: ReadonlySet<number>): Promise<boolean> {
-    const unused = [...this.#tables].filter(([id]) => !used.has(id));
-    const keys = unused.flatMap(([id, table]) => chunkKeys(id, table));
-    await deleteEntries(this.#native, this.map, keys);
-    for (const [id] of unused) this.#tables.delete(id);
-    this.#counters.writes += keys.length;
+    const unused = [...this.#tables.keys()].filter((id) => !used.has(id));
+    await this.remove(unused);
     return unused.length > 0;
+  }
+
+  /** Those of these that are there. */
+  async remove(ids: readonly number[]): Promise<void> {
+    const keys = ids.flatMap((id) => chunkKeys(id, this.#tables.get(id) ?? Buffer.alloc(0)));
+    await deleteEntries(this.#native, this.map, keys);
+    for (const id of ids) this.#tables.delete(id);
+    this.#counters.writes += keys.length;
   }
 }
 

@@ -15,7 +15,8 @@ import { makePrefix, type Prefix } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
 import type { UplinkRow } from "../model/tables.ts";
 import type { NativeBinding, RuleRow } from "../native/contract.ts";
-import { type Counters, sameRows } from "./map-table.ts";
+import type { Counters } from "./map-table.ts";
+import { type RowChanges, rowChanges } from "./row-changes.ts";
 import { type RouteFailure, type RouteNative, UnreachableRoutes } from "./unreachable-routes.ts";
 
 /** Neither anybody's well-known table nor one of kube-router's (77 to 79). */
@@ -84,8 +85,9 @@ export class ServiceRoutes {
       (change) => isHeld(change) || (change.after === undefined && (change.before?.localNode || change.before?.node)),
     );
     this.#identities = identities;
-    if (!moved && sameRows(frontends, this.#frontends)) return this.#wanted;
+    const before = this.#frontends;
     this.#frontends = frontends;
+    if (!moved && before !== null && haveSameAddresses(rowChanges(before, frontends))) return this.#wanted;
     const prefixes = new Map<string, Prefix>();
     for (const { address } of frontends) {
       if (identities.has(address.text)) continue;
@@ -126,6 +128,13 @@ export class ServiceRoutes {
       return [];
     });
   }
+}
+
+/** Backends come and go all the time; addresses of services do not. */
+function haveSameAddresses({ gone, come }: RowChanges<DesiredFrontend>): boolean {
+  const texts = (rows: readonly DesiredFrontend[]) => new Set(rows.map(({ address }) => address.text));
+  const [left, here] = [texts(gone), texts(come)];
+  return left.size === here.size && [...left].every((text) => here.has(text));
 }
 
 /** One of ours, of whichever uplink. */

@@ -14,6 +14,7 @@ import type { MapInfo } from "../native/contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
 import { Counters, deleteEntries, type MapNative, MapTable, readEntries, sameRows, writeEntries } from "./map-table.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
+import { type RowChanges, rowChanges } from "./row-changes.ts";
 import {
   type Encoded,
   encodeFrontend,
@@ -36,6 +37,10 @@ interface NewTable {
 
 /** Entries that are read before others get their turn. */
 const sliceEntries = 4096;
+/** Up to so many changed frontends are written by themselves; of more, all are looked at. */
+const fewFrontends = 256;
+
+const placeOf = ({ family, key }: Encoded) => `${family}${key}`;
 
 export class ServiceReconciler {
   readonly counters = new Counters();
@@ -47,7 +52,10 @@ export class ServiceReconciler {
   /** Table id -> slots end to end, as they are in the kernel. */
   readonly #tables = new Map<number, Buffer>();
   readonly #encoded = new WeakMap<DesiredFrontend, readonly Encoded[]>();
+  /** What the kernel has, whole and without failures; null: not known. */
   #last: readonly DesiredFrontend[] | null = null;
+  /** Two of the last frontends wanted one place. */
+  #contested = false;
   #slots = 0;
   #next = 1;
 
@@ -115,6 +123,12 @@ export class ServiceReconciler {
 
   async apply(desired: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
     if (sameRows(desired, this.#last)) return [];
+    const changes = this.#last === null ? null : rowChanges(this.#last, desired);
+    this.#last = null;
+    if (changes !== null && (await this.#applyFew(changes))) {
+      this.#last = desired;
+      return [];
+    }
     const first = await this.#pass(desired);
     // Old tables went last: where there was no room for new ones, there may be now.
     const failures =
@@ -127,13 +141,16 @@ export class ServiceReconciler {
 
   async #pass(desired: readonly DesiredFrontend[]): Promise<{ failures: readonly EntryFailure[]; removed: boolean }> {
     const wanted = new Map<string, Encoded>();
+    let contested = false;
     for (const frontend of desired) {
       for (const encoded of this.#encode(frontend)) {
         // Two services of one address and port: the first one has it, whatever order they came in.
-        const place = `${encoded.family}${encoded.key}`;
-        if (!wanted.has(place)) wanted.set(place, encoded);
+        const place = placeOf(encoded);
+        if (wanted.has(place)) contested = true;
+        else wanted.set(place, encoded);
       }
     }
+    this.#contested = contested;
     const ids = new Map<Encoded, number>();
     const fresh: NewTable[] = [];
     for (const encoded of wanted.values()) {
@@ -162,6 +179,50 @@ export class ServiceReconciler {
     }
     failures.push(...(await this.sourceRanges.remove()));
     return { failures, removed: await this.#removeUnused() };
+  }
+
+  /**
+   * A change of a few frontends costs what they have, not what there is: the common case, as endpoints come and go one by one.
+   * @returns false: it is not so simple, or something failed; all have to be looked at, which mends whatever was left half done
+   */
+  async #applyFew({ gone, come }: RowChanges<DesiredFrontend>): Promise<boolean> {
+    if (this.#contested || gone.length + come.length > fewFrontends) return false;
+    const before = new Map(gone.flatMap((each) => this.#encode(each)).map((encoded) => [placeOf(encoded), encoded]));
+    const after = come.flatMap((each) => this.#encode(each));
+    const places = new Set(after.map(placeOf));
+    const isTaken = (encoded: Encoded) =>
+      !before.has(placeOf(encoded)) && this.#frontends[encoded.family].actual.has(encoded.key);
+    if (places.size < after.length || after.some(isTaken)) return false;
+    // Lists are shared among services.
+    if ([...before.values(), ...after].some(({ sources }) => sources !== null)) return false;
+
+    const ids = new Map<Encoded, number>();
+    const fresh: NewTable[] = [];
+    for (const encoded of after) {
+      const kept = this.#keptTable(encoded);
+      if (kept === null) fresh.push({ id: this.#next++, encoded });
+      else ids.set(encoded, kept);
+    }
+    if ((await this.#writeTogether(fresh, ids)).length > 0) return false;
+    const tables = [...ids].flatMap(([encoded, id]) => (hasMaglev(encoded) ? [{ id, encoded }] : []));
+    if ((await this.#maglev.add(tables)).size > 0) return false;
+
+    const replaced = [...before.values(), ...after].flatMap(({ family, key }) => {
+      const value = this.#frontends[family].actual.get(key);
+      return value === undefined ? [] : [service.decode(value).id];
+    });
+    for (const [place, { family, key }] of before) if (!places.has(place)) this.#frontends[family].deleteDesired(key);
+    for (const [encoded, id] of ids) {
+      const slots = encoded.maglev?.slots ?? 0;
+      this.#frontends[encoded.family].setDesired(encoded.key, serviceValue(encoded, id, slots));
+    }
+    for (const family of [4, 6] as const) if ((await this.#frontends[family].sync()).length > 0) return false;
+    const hashed = new Set(tables.map(({ id }) => id));
+    const used = new Set(ids.values());
+    const left = [...new Set(replaced)];
+    await this.#removeTables(left.filter((id) => !used.has(id)));
+    await this.#maglev.remove(left.filter((id) => !hashed.has(id)));
+    return true;
   }
 
   /** The table that the service has already, if it is the wanted one. */
@@ -223,15 +284,19 @@ export class ServiceReconciler {
   async #removeUnused(): Promise<boolean> {
     const services = this.#known();
     const used = new Set(services.map(({ id }) => id));
-    const unused = [...this.#tables].filter(([id]) => !used.has(id));
-    const keys = unused.flatMap(([id, table]) => slotKeys(id, table.length / slotBytes));
-    await deleteEntries(this.#native, this.#backends, keys);
-    for (const [id] of unused) this.#tables.delete(id);
-    this.#slots -= keys.length;
-    this.counters.writes += keys.length;
+    const unused = [...this.#tables.keys()].filter((id) => !used.has(id));
+    await this.#removeTables(unused);
     const hashed = services.filter(({ flags }) => flags >>> SERVICE_MAGLEV_SHIFT > 0);
     const maglev = await this.#maglev.removeOthers(new Set(hashed.map(({ id }) => id)));
     return unused.length > 0 || maglev;
+  }
+
+  async #removeTables(ids: readonly number[]): Promise<void> {
+    const keys = ids.flatMap((id) => slotKeys(id, (this.#tables.get(id)?.length ?? 0) / slotBytes));
+    await deleteEntries(this.#native, this.#backends, keys);
+    for (const id of ids) this.#tables.delete(id);
+    this.#slots -= keys.length;
+    this.counters.writes += keys.length;
   }
 
   #known(): readonly Service[] {

@@ -12,7 +12,8 @@ import { toMappedBytes } from "../model/ip.ts";
 import type { MapInfo, NativeBinding } from "../native/contract.ts";
 import { isNativeFailure } from "../native/errors.ts";
 import { sockReverse, sockReverseKey } from "../native/layouts.gen.ts";
-import { Counters, readEntries, sameRows } from "./map-table.ts";
+import { Counters, readEntries } from "./map-table.ts";
+import { rowChanges } from "./row-changes.ts";
 
 const udp = 17;
 /** Namespaces that are looked through at once: each takes a thread. */
@@ -27,9 +28,10 @@ export class StaleSockets {
   readonly counters = new Counters();
   readonly #native: SocketNative;
   readonly #map: MapInfo;
+  /** null: nobody has looked yet. */
   #last: readonly DesiredFrontend[] | null = null;
-  /** Service -> backends to which its sockets may be connected. null: nobody has looked yet. */
-  #allowed: ReadonlyMap<Place, ReadonlySet<Place>> | null = null;
+  /** Of UDP, by place. */
+  readonly #frontends = new Map<Place, DesiredFrontend>();
 
   constructor(native: SocketNative, map: MapInfo) {
     this.#native = native;
@@ -37,23 +39,35 @@ export class StaleSockets {
   }
 
   /**
-   * After services lead to these backends only. What cannot be ended is counted and let be.
+   * After services lead to these backends only. What cannot be ended is counted and let be. Costs what changed, until a backend has left.
+   * @param frontends each place once
    * @param namespaces of pods of this node, beside its own
    */
   async apply(frontends: readonly DesiredFrontend[], namespaces: ReadonlySet<string>): Promise<void> {
-    if (sameRows(frontends, this.#last)) return;
+    const isFirst = this.#last === null;
+    const { gone, come } = rowChanges(this.#last ?? [], frontends);
     this.#last = frontends;
-    const before = this.#allowed;
-    const allowed = allowedBackends(frontends);
-    this.#allowed = allowed;
-    if (before !== null && !hasLost(before, allowed)) return;
+    const before = new Map(gone.filter(isUdp).map((each) => [frontendPlace(each), each]));
+    for (const place of before.keys()) this.#frontends.delete(place);
+    for (const each of come.filter(isUdp)) this.#frontends.set(frontendPlace(each), each);
+    const hasLost = [...before].some(([place, each]) => {
+      const now = backendPlaces(this.#frontends.get(place));
+      return [...backendPlaces(each)].some((backend) => !now.has(backend));
+    });
+    if (!isFirst && !hasLost) return;
+    const asked = new Map<Place, ReadonlySet<Place>>();
+    const allowed = (place: Place) => {
+      const known = asked.get(place) ?? backendPlaces(this.#frontends.get(place));
+      asked.set(place, known);
+      return known;
+    };
     const entries = await readEntries(this.#native, this.#map);
     const targets = entries.flatMap(({ key, value }) => {
       const { cookie, backend, port } = sockReverseKey.decode(key);
       const service = sockReverse.decode(value);
       const place = placeOf(service.address, service.port);
-      const known = allowed.has(place) || (before?.has(place) ?? true);
-      if (!known || allowed.get(place)?.has(placeOf(backend, port)) === true) return [];
+      const isKnown = isFirst || this.#frontends.has(place) || before.has(place);
+      if (!isKnown || allowed(place).has(placeOf(backend, port))) return [];
       return [{ cookie, address: Buffer.from(backend), port }];
     });
     if (targets.length === 0) return;
@@ -76,29 +90,14 @@ export class StaleSockets {
   }
 }
 
-function allowedBackends(frontends: readonly DesiredFrontend[]): ReadonlyMap<Place, ReadonlySet<Place>> {
-  const allowed = new Map<Place, ReadonlySet<Place>>();
-  for (const { address, port, protocol, backends, others = [] } of frontends) {
-    const place = placeOf(toMappedBytes(address), port);
-    // Of two services of one address and port the first has it.
-    if (protocol !== udp || allowed.has(place)) continue;
-    allowed.set(
-      place,
-      new Set([...backends, ...others].map((each) => placeOf(toMappedBytes(each.address), each.port))),
-    );
-  }
-  return allowed;
-}
+const isUdp = ({ protocol }: DesiredFrontend) => protocol === udp;
 
-function hasLost(
-  before: ReadonlyMap<Place, ReadonlySet<Place>>,
-  after: ReadonlyMap<Place, ReadonlySet<Place>>,
-): boolean {
-  for (const [service, backends] of before) {
-    const now = after.get(service);
-    for (const backend of backends) if (now?.has(backend) !== true) return true;
-  }
-  return false;
+const frontendPlace = ({ address, port }: DesiredFrontend): Place => placeOf(toMappedBytes(address), port);
+
+/** Whom sockets of a service may be connected to. */
+function backendPlaces(frontend: DesiredFrontend | undefined): ReadonlySet<Place> {
+  const { backends = [], others = [] } = frontend ?? {};
+  return new Set([...backends, ...others].map(({ address, port }) => placeOf(toMappedBytes(address), port)));
 }
 
 function placeOf(address: Uint8Array, port: number): Place {

@@ -160,7 +160,9 @@ function checked(weight: number): number {
 /** 32 bits. FNV-1a, then Murmur3's finalizer: addresses that follow each other must not have sequences that do. */
 function hashOf({ address, port }: MaglevBackend, seed: number): number {
   let hash = seed;
-  for (const byte of address.bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  // By index: an iterator would cost more than all the rest here.
+  const { bytes } = address;
+  for (let at = 0; at < bytes.length; at++) hash = Math.imul(hash ^ (bytes[at] ?? 0), 0x01000193);
   hash = Math.imul(hash ^ (port >> 8), 0x01000193);
   hash = Math.imul(hash ^ (port & 255), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
