@@ -22,7 +22,7 @@ const seconds = values.quick ? 0.5 : 1.5;
 const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   programs: () => benchPrograms({ rounds }),
   paths: () => benchPaths({ rounds, seconds }),
-  services: () => benchServices({ rounds, seconds }),
+  services: () => benchServices({ rounds, seconds, mostRules: values.quick ? 1000 : 10_000 }),
   "north-south": () => benchNorthSouth({ rounds, seconds }),
   maglev: () => benchMaglev({ rounds, changes: values.quick ? 20 : 200 }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),

@@ -5,13 +5,16 @@
 import { inNetns, sh } from "./support.ts";
 
 export interface PlainCluster {
+  /** Namespace of the first node. */
+  readonly node: string;
   /** Namespaces of two pods on the first node and one on the second, with their addresses. */
   readonly pods: readonly { readonly netns: string; readonly ipv4: string; readonly ipv6: string }[];
   remove(): Promise<void>;
 }
 
-export async function createPlainCluster(): Promise<PlainCluster> {
-  const prefix = `tandem-plain${process.pid}`;
+/** @param tag tells several of one run apart */
+export async function createPlainCluster(tag = ""): Promise<PlainCluster> {
+  const prefix = `tandem-plain${tag}${process.pid}`;
   const fabric = `${prefix}-fabric`;
   const made: string[] = [];
   const namespace = async (name: string) => {
@@ -61,7 +64,7 @@ export async function createPlainCluster(): Promise<PlainCluster> {
         pods.push({ netns: pod, ipv4, ipv6 });
       }
     }
-    return { pods, remove };
+    return { node: `${prefix}-n1`, pods, remove };
   } catch (error) {
     await remove();
     throw error;
