@@ -39,9 +39,9 @@ function onlyFrom(name: string, apps: readonly string[]) {
 /** ms that a fault may take on a machine that does ten other things. */
 const longestMs = 900_000;
 
-/** New connections, one after the other until the file `stop` is there: how many were answered and how many were not. */
-function connections(address: string, seconds: number, stop: string): readonly string[] {
-  const try_ = `curl -sg -o /dev/null -m ${seconds} http://${address}:8080/`;
+/** New connections, one after the other until the file `stop` is there: prints how many were answered and how many were not. */
+export function connectionsUntil(stop: string, url: string, seconds: number): readonly string[] {
+  const try_ = `curl -sg -o /dev/null -m ${seconds} ${url}`;
   const loop = `while [ ! -e ${stop} ]; do if ${try_}; then ok=$((ok+1)); else bad=$((bad+1)); fi; sleep 0.05; done`;
   return ["sh", "-c", `ok=0; bad=0; ${loop}; echo "$ok $bad"`];
 }
@@ -114,7 +114,9 @@ export class FaultTraffic {
       flows.push({ title, allowed, flow: await beginFlow(lab, `default/${from}`, target) });
     };
     const load = (from: string, server: string, seconds: number) =>
-      lab.exec(`default/${from}`, connections(this.#address(server, 4), seconds, stop), { timeoutMs: longestMs });
+      lab.exec(`default/${from}`, connectionsUntil(stop, `http://${this.#address(server, 4)}:8080/`, seconds), {
+        timeoutMs: longestMs,
+      });
     try {
       await Promise.all([
         // UDP has nobody who sends again: a lost packet is a lost answer.
