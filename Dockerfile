@@ -19,9 +19,9 @@ COPY src src
 RUN npm run build:bpf && npm run build:addon && npm run build:js
 
 FROM $BASE
-# What the addon is linked to. mount(8) is there already.
+# What the addon is linked to, and what shows and takes away rules that kube-proxy left. mount(8) is there already.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends libbpf1 libelf1 zlib1g \
+  && apt-get install -y --no-install-recommends ipset iptables ipvsadm libbpf1 libelf1 nftables zlib1g \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/tandem
 COPY LICENSE package.json ./

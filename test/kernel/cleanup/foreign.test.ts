@@ -107,3 +107,56 @@ if (here.length === 0) {
     t.is(await chainsOf(space, flavour), before);
   });
 }
+
+const tools = ["nft", "ipset", "iptables-nft"].filter((each) => !existsSync(`/usr/sbin/${each}`));
+if (tools.length > 0) {
+  test("tables of nftables, ipsets and devices that others left", (t) => {
+    t.log(`skipped: this machine has no ${tools.join(", no ")}`);
+    t.pass();
+  });
+} else {
+  test("tables of nftables, ipsets in use and devices go with their owner; those of others stay", async (t) => {
+    const space = await netns(t);
+    const run = (line: string) => {
+      const [program = "", ...words] = line.split(" ");
+      return space.exec(program, ...words);
+    };
+    for (const table of ["ip kube-proxy", "ip6 kube-proxy", "ip kube-router-filter-ipv4", "ip mine"]) {
+      await run(`/usr/sbin/nft add table ${table}`);
+      await run(`/usr/sbin/nft add chain ${table} input`);
+    }
+    for (const set of ["KUBE-CLUSTER-IP", "kube-router-local-ips", "mine"]) {
+      await run(`/usr/sbin/ipset create ${set} hash:ip`);
+    }
+    await run("ip link add kube-dummy-if type bridge");
+    await run("ip link add kube-ipvs0 type bridge");
+    // Sets that rules name cannot go before the rules.
+    const rules = `*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-ROUTER-HAIRPIN - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT
+-A POSTROUTING -m set --match-set kube-router-local-ips src -j KUBE-ROUTER-HAIRPIN
+COMMIT
+`;
+    await restore(space, "iptables-nft", rules);
+    const state = async () => ({
+      tables: (await run("/usr/sbin/nft list tables")).match(/kube-\S+|mine/g)?.sort() ?? [],
+      sets: (await run("/usr/sbin/ipset list -n")).trim().split("\n").sort(),
+      devices: (await run("ip -o link")).match(/kube-\w+(-if)?/g)?.sort() ?? [],
+      chains: await chainsOf(space, "iptables-nft"),
+    });
+
+    const proxy = await cleanup(space, "--kube-proxy", "--yes");
+    t.is(proxy.code, 0, proxy.stdout);
+    t.deepEqual(await state(), {
+      tables: ["kube-router-filter-ipv4", "mine"],
+      sets: ["kube-router-local-ips", "mine"],
+      devices: ["kube-dummy-if"],
+      chains: "KUBE-ROUTER-HAIRPIN",
+    });
+    const router = await cleanup(space, "--kube-router-services", "--yes");
+    t.is(router.code, 0, router.stdout);
+    t.deepEqual(await state(), { tables: ["mine"], sets: ["mine"], devices: [], chains: "" });
+  });
+}
