@@ -98,6 +98,7 @@ struct context {
 	struct translation translated;
 	struct tracked tracked;
 	__u32 elsewhere; /* the backend, context->renaming.destination, is no pod of this node */
+	__u32 carries;	 /* the packet has got the service's address to take along, see dsr.h */
 	__u32 scope;  /* enum service_scope: of which services the packet's sender is a client */
 	__u32 reason; /* why the packet must not pass, 0 so far */
 	__u32 now;    /* seconds of CLOCK_MONOTONIC */
@@ -119,6 +120,8 @@ struct context {
 	__u32 claim;   /* enum claim */
 	__u32 mark;    /* with which it leaves */
 	__u32 entered; /* enum entered */
+	struct renaming arrived; /* the tuple with which it came, of what enters */
+	__u32 mtu; /* of the way, for which the packet is too large */
 };
 
 struct {

@@ -166,8 +166,20 @@ static __always_inline int deliver_remote(struct __sk_buff *skb, const struct co
 	return send_to_next_hop(&fib);
 }
 
+/* Of the way that a lookup found too narrow for a packet of `asked` bytes. Before Linux 5.12 it knows nothing but the device. */
+static __always_inline __u32 mtu_of(const struct bpf_fib_lookup *fib, __u32 asked)
+{
+	struct device_key key = {.ifindex = fib->ifindex};
+	struct device *out;
+
+	if (fib->tot_len != (__u16)asked)
+		return fib->tot_len;
+	out = bpf_map_lookup_elem(&device, &key);
+	return out ? out->mtu : 0;
+}
+
 /* Out by an uplink, for a packet that has a name of this node or of a service: the stack would take it for its own come back, so it is not
- * asked. `context->reason` says why it cannot leave. */
+ * asked. `context->reason` says why it cannot leave, context->mtu how large it might have been. */
 static __always_inline int forward(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	const struct packet *packet = &context->packet;
@@ -181,7 +193,11 @@ static __always_inline int forward(struct __sk_buff *skb, struct context *contex
 	struct device *out;
 	long result = look_up_route(skb, packet, &fib, true, v6);
 
-	context->reason = result == BPF_FIB_LKUP_RET_FRAG_NEEDED ? REASON_TOO_LARGE : REASON_NO_ROUTE;
+	context->reason = REASON_NO_ROUTE;
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		context->reason = REASON_TOO_LARGE;
+		context->mtu = mtu_of(&fib, sent_length(skb, packet));
+	}
 	if (!is_routed(result))
 		return TC_ACT_SHOT;
 	key.ifindex = fib.ifindex;

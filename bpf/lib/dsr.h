@@ -38,6 +38,29 @@ static __always_inline __u32 carry4(struct __sk_buff *skb, struct packet *packet
 	return bpf_skb_store_bytes(skb, packet->l3, &header, sizeof(header), 0) ? REASON_NAT_FAILED : 0;
 }
 
+/* Takes out the option that follows this header. */
+static __always_inline __u32 remove4(struct __sk_buff *skb, struct packet *packet, struct iphdr *ip)
+{
+	ip->ihl = sizeof(*ip) / 4;
+	ip->tot_len = bpf_htons(bpf_ntohs(ip->tot_len) - sizeof(struct dsr4_option));
+	ip->check = 0;
+	ip->check = fold(bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0));
+	packet->l4 -= sizeof(struct dsr4_option);
+	packet->l3_length -= sizeof(struct dsr4_option);
+	return bpf_skb_adjust_room(skb, -(__s32)sizeof(struct dsr4_option), BPF_ADJ_ROOM_NET, 0) ||
+			       bpf_skb_store_bytes(skb, packet->l3, ip, sizeof(*ip), 0)
+		       ? REASON_NAT_FAILED
+		       : 0;
+}
+
+/* What `carry4` did is undone. */
+static __always_inline __u32 strip4(struct __sk_buff *skb, struct packet *packet)
+{
+	struct iphdr ip;
+
+	return bpf_skb_load_bytes(skb, packet->l3, &ip, sizeof(ip)) ? REASON_NAT_FAILED : remove4(skb, packet, &ip);
+}
+
 static __always_inline __u32 carry6(struct __sk_buff *skb, struct packet *packet, const struct translation *service)
 {
 	struct dsr6_header header = {.words = 2, .type = DSR6_OPTION, .length = 20, .port = service->vip_port};
@@ -66,6 +89,7 @@ static __always_inline __u32 carry(struct __sk_buff *skb, struct context *contex
 
 	packet->l4 += room;
 	packet->l3_length += room;
+	context->carries = 1;
 	return reason;
 }
 
@@ -120,16 +144,7 @@ static __always_inline __u32 unload4(struct __sk_buff *skb, struct context *cont
 	service->vip = vip;
 	service->vip_port = header.option.port;
 	service->flags = CT_NAT | CT_DSR;
-	header.ip.ihl = sizeof(header.ip) / 4;
-	header.ip.tot_len = bpf_htons(bpf_ntohs(header.ip.tot_len) - sizeof(header.option));
-	header.ip.check = 0;
-	header.ip.check = fold(bpf_csum_diff(NULL, 0, (__be32 *)&header.ip, sizeof(header.ip), 0));
-	packet->l4 -= sizeof(header.option);
-	packet->l3_length -= sizeof(header.option);
-	return bpf_skb_adjust_room(skb, -(__s32)sizeof(header.option), BPF_ADJ_ROOM_NET, 0) ||
-			       bpf_skb_store_bytes(skb, packet->l3, &header.ip, sizeof(header.ip), 0)
-		       ? REASON_NAT_FAILED
-		       : 0;
+	return remove4(skb, packet, &header.ip);
 }
 
 static __always_inline __u32 unload6(struct __sk_buff *skb, struct context *context)

@@ -95,6 +95,17 @@ static __always_inline struct endpoint *enter_renamed(struct __sk_buff *skb, str
 	return context->reason ? NULL : find_receiver(context, v6);
 }
 
+static __always_inline void remember_tuple(struct context *context)
+{
+	const struct packet *packet = &context->packet;
+	struct renaming *arrived = &context->arrived;
+
+	arrived->source = packet->source;
+	arrived->destination = packet->destination;
+	arrived->source_port = packet->source_port;
+	arrived->destination_port = packet->destination_port;
+}
+
 /* What was sent to an address of no pod: an answer to what left under this node's name goes to who sent it; what is for a service which clients
  * outside may use gets a backend. Nothing is done for others, which are the node's own or forwarded. */
 static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -112,6 +123,7 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 			return NULL;
 		}
 	}
+	remember_tuple(context);
 	if (is_renamed(skb, context, v6) && !is_outdated(context, v6)) {
 		/* whose hops are used up is told by the stack, as long as it would not take the packet for its own */
 		if (packet->ttl <= 1 && !(context->renaming.flags & NAT_BACK))

@@ -13,15 +13,28 @@
 #include "../lib/renaming_icmp.h"
 #include "../lib/renaming_port.h"
 #include "../lib/service.h"
+#include "../lib/too_large.h"
 
 static __always_inline int passes_on(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	int result = v6 ? forward6(skb) : forward4(skb);
+	const __u32 reason = context->reason;
 
+	if (!reason) {
+		count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
+		return result;
+	}
+	drop(skb, context, reason, DIRECTION_INGRESS, NULL);
+	if (reason != REASON_TOO_LARGE)
+		return TC_ACT_SHOT;
+	if (v6)
+		quote6(skb);
+	else
+		quote4(skb);
 	if (context->reason)
-		return drop(skb, context, context->reason, DIRECTION_INGRESS, NULL);
-	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
-	return result;
+		return TC_ACT_SHOT;
+	result = v6 ? forward6(skb) : forward4(skb);
+	return context->reason ? TC_ACT_SHOT : result;
 }
 
 /* It was sent to a service that has nobody at all, at an address that is closed by a route (service-routes.ts): the stack says so to the client.
