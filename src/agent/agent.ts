@@ -37,6 +37,7 @@ import { AgentLock } from "./lock.ts";
 import { createNames } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
+import { PodMtuFollower } from "./pod-mtu.ts";
 import { PodWatch } from "./pod-watch.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
@@ -82,7 +83,14 @@ export class Agent {
     const conditions = new Conditions(log);
     const store = new TableStore();
     const datapath = new Datapath({ native, config, log, clock, conditions });
-    const cni = new CniService({
+    const mtu = new PodMtuFollower({
+      nodeName: config.nodeName,
+      podMtu: config.podMtu,
+      tables: () => store.snapshot(),
+      cni: () => cni,
+      log,
+    });
+    const cni: CniService = new CniService({
       native,
       store,
       config,
@@ -90,6 +98,7 @@ export class Agent {
       clock,
       ready: ({ pod, ifindex }, signal) => datapath.whenReady(pod, signal, ifindex),
       podCidrs: () => store.table("nodes").get(config.nodeName)?.podCidrs ?? [],
+      mtu: () => mtu.current.bytes,
     });
     const gate = new CniGate(cni);
     const shared = { native, config, store, conditions, log, clock };
@@ -135,6 +144,7 @@ export class Agent {
       applied: (result, tables) => {
         health.update(result.desired.healthChecks ?? []);
         names.follow(result.desired.sets);
+        mtu.follow(tables);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
       },
       allocator: identities.allocator,
@@ -162,6 +172,7 @@ export class Agent {
       datapath,
       cni,
       unmanaged: () => podWatch.unmanaged(),
+      mtu: () => mtu.current,
       sources,
       bgp,
       loop,
@@ -199,6 +210,7 @@ export class Agent {
     await this.#step(() => Promise.all([cni.restore(), names.restore()]));
     gate.restored();
     for (const part of [cluster, policies, exempt, health, names]) this.#stopParts.push(() => part.stop());
+    this.#stopParts.push(() => mtu.settled());
     cluster.announce();
     const followed = [...Object.values(sources), masquerade, identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));

@@ -23,6 +23,7 @@ import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../ap
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
 import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "../api/service-dto.ts";
 import type { DesiredEndpoint } from "../compute/desired.ts";
+import type { PodMtu } from "../compute/pod-mtu.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
 import type { PacketQuestion } from "../datapath/kernel-verdict.ts";
@@ -113,6 +114,7 @@ export interface AnswersOptions {
   readonly cni: { addresses(): StatusDto["addresses"]; isLeaving(containerId: string): boolean };
   /** Pods of this node that have no network of Tandem. */
   readonly unmanaged: () => readonly PodRow[];
+  readonly mtu: () => PodMtu;
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
   readonly bgp: BgpAnswers;
   readonly loop: {
@@ -175,6 +177,7 @@ export class Answers implements AgentQueries {
       datapath: report,
       traffic: datapath.traffic(),
       routes: routeSummary(this.#routes([]), families),
+      mtu: this.#options.mtu(),
       rssBytes: process.memoryUsage.rss(),
       problems: conditions.problems(),
     });

@@ -69,6 +69,8 @@ export interface StatusDto {
     readonly bytes: number;
   }[];
   readonly routes: { readonly expected: number; readonly present: number; readonly missing: readonly string[] };
+  /** Of pods; `from` says what decided: "route to 10.64.2.0/24 (node-2)". */
+  readonly mtu: { readonly bytes: number; readonly from: string };
   readonly memory: { readonly rssBytes: number };
   readonly problems: readonly Problem[];
 }

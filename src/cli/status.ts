@@ -53,6 +53,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
         paint: missing === "" ? null : bad,
       },
     ],
+    ["MTU:", `${status.mtu.bytes} for pods (${status.mtu.from})`],
     ["Policy:", `${counts.policies} policies, ${counts.identities} identities, ${counts.endpoints} endpoints`],
     ["Services:", `${counts.services} frontends, ${counts.backends} backends`],
     ["Traffic:", traffic(status)],

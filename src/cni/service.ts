@@ -23,20 +23,18 @@ import { KeyedMutex } from "./keyed-mutex.ts";
 import { type AddCall, answerVersion, type CniCall, type DelCall, type GcCall, parseRequest } from "./request.ts";
 import { reconcileWithKernel, withoutDevice } from "./restore.ts";
 import { addResult } from "./result.ts";
+import { setPodMtu } from "./pod-mtus.ts";
 import { compareLink, configureLink, createLink, removeLink } from "./wiring.ts";
 import { hostDeviceName, macFor, macText, nodeSysctls } from "./wiring-plan.ts";
 
 /** Shorter than the plugin's time-out (30 s), so that the runtime learns the reason. */
 const defaultReadyTimeoutMs = 25_000;
-const fallbackMtu = 1500;
 
 export interface CniOptions {
   readonly native: NativeBinding;
   readonly store: Pick<TableStore, "upsert" | "delete" | "table">;
   readonly config: {
     readonly stateDir: string;
-    /** null: the smallest MTU of the uplinks. */
-    readonly podMtu: number | null;
     readonly ipv4: boolean;
     readonly ipv6: boolean;
   };
@@ -45,6 +43,8 @@ export interface CniOptions {
   /** Resolves when this very endpoint has its programs and policy: another sandbox of the same pod, still there, says nothing of it. */
   readonly ready: (endpoint: Pick<LocalEndpointRow, "pod" | "ifindex">, signal: AbortSignal) => Promise<void>;
   readonly podCidrs: () => readonly Prefix[];
+  /** Of new pods: bytes. */
+  readonly mtu: () => number;
   /** Why this node cannot take pods (for STATUS), null if it can. */
   readonly notReady?: () => string | null;
   readonly readyTimeoutMs?: number;
@@ -123,17 +123,13 @@ export class CniService {
    */
   async configure(endpoint: string, options: EndpointOptionsDto): Promise<boolean> {
     if (!this.#restored) throw starting();
-    const { store } = this.#options;
     const chosen = [...this.#records.values()].filter(({ row }) => String(row.id) === endpoint || row.pod === endpoint);
     const done = await Promise.all(
       chosen.map(({ row: { containerId } }) =>
         this.#mutex.run(containerId, async () => {
           const record = this.#records.get(containerId);
           if (record === undefined) return false;
-          const changed = { ...record, row: { ...record.row, policyAuditMode: options.policyAuditMode } };
-          await this.#files.write(changed);
-          this.#records.set(containerId, changed);
-          store.upsert("localEndpoints", containerId, changed.row);
+          await this.#keep({ ...record, row: { ...record.row, policyAuditMode: options.policyAuditMode } });
           return true;
         }),
       ),
@@ -158,6 +154,23 @@ export class CniService {
     }
   }
 
+  /** Gives the pods that run this MTU. One that cannot be given it is told, and keeps what it has. */
+  async setMtu(bytes: number): Promise<void> {
+    const { native, log } = this.#options;
+    for (const { row } of [...this.#records.values()]) {
+      await this.#mutex.run(row.containerId, async () => {
+        const record = this.#records.get(row.containerId);
+        if (record === undefined) return;
+        try {
+          if ((await setPodMtu(native, record, bytes)) && bytes > record.mtu)
+            await this.#keep({ ...record, mtu: bytes });
+        } catch (error) {
+          log.warn({ pod: row.pod, bytes, error: describe(error) }, "the MTU of a pod could not be set");
+        }
+      });
+    }
+  }
+
   /** Never rejects: a failure is a CNI error object with exitCode 1. `signal`: the plugin has gone. */
   async handle(request: CniRequest, signal: AbortSignal): Promise<CniResponse> {
     try {
@@ -168,6 +181,13 @@ export class CniService {
       else this.#options.log.error({ ...fields, error: describe(error) }, "CNI call failed");
       return { exitCode: 1, output: errorOutput(answerVersion(request.config), error) };
     }
+  }
+
+  async #keep(record: EndpointRecord): Promise<void> {
+    const { containerId } = record.row;
+    await this.#files.write(record);
+    this.#records.set(containerId, record);
+    this.#options.store.upsert("localEndpoints", containerId, record.row);
   }
 
   isLeaving(containerId: string): boolean {
@@ -257,7 +277,7 @@ export class CniService {
 
   /** Addresses and a number for the pod, held from here on: either all or none. */
   #plan(call: AddCall): EndpointRecord {
-    const { config, clock, store } = this.#options;
+    const { config, clock, mtu } = this.#options;
     const families = ([4, 6] as const).filter((family) => (family === 4 ? config.ipv4 : config.ipv6));
     const addresses = this.#pools.allocate(call.pod, families, call.requested);
     let id: number;
@@ -267,7 +287,6 @@ export class CniService {
       this.#pools.release(addresses);
       throw error;
     }
-    const uplinkMtus = [...store.table("uplinks").values()].map((uplink) => uplink.mtu);
     return {
       row: {
         pod: call.pod,
@@ -284,7 +303,7 @@ export class CniService {
       },
       network: call.network,
       hostDevice: hostDeviceName(call.containerId),
-      mtu: config.podMtu ?? (uplinkMtus.length > 0 ? Math.min(...uplinkMtus) : fallbackMtu),
+      mtu: mtu(),
       created: clock.now(),
     };
   }

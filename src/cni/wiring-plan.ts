@@ -71,6 +71,18 @@ export function podChanges(record: EndpointRecord, ifindex: number): readonly Ne
   ];
 }
 
+type RouteChange = Extract<NetlinkChange, { readonly kind: "route" }>;
+
+/** Of each family that the pod has. */
+export function defaultRoutes(record: EndpointRecord, ifindex: number): readonly RouteChange[] {
+  return addressesOf(record).map(({ gateway }) => ({
+    kind: "route",
+    op: "replace",
+    onlink: true,
+    route: defaultRoute(gateway, ifindex),
+  }));
+}
+
 /** The host's end. `replace` throughout: a restarted agent writes them again and so repairs what is missing. */
 export function hostChanges(record: EndpointRecord): readonly NetlinkChange[] {
   const { ifindex } = record.row;

@@ -1,6 +1,6 @@
 /** Which pod CIDRs this node should reach, and which it does: through whom, on what device, who wrote the route, and why one is missing. */
 import type { RouteDto, StatusDto } from "../api/dto.ts";
-import { makePrefix, type Prefix } from "../model/ip.ts";
+import { routeFinder, routeMtu } from "../model/route-lookup.ts";
 import type { NodeRow, RouteFactRow, UplinkRow } from "../model/tables.ts";
 import { type BgpKnowledge, type BgpTables, whatIsOdd, whyMissing } from "./route-reasons.ts";
 
@@ -36,7 +36,7 @@ export interface RouteTables extends BgpTables {
 
 /** One row per pod CIDR of every node, the own ones marked local; sorted by node. */
 export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowledge): readonly RouteDto[] {
-  const bestRoute = finder(tables.routes);
+  const bestRoute = routeFinder(tables.routes);
   return [...tables.nodes.values()]
     .sort((a, b) => compareText(a.name, b.name))
     .flatMap((node) =>
@@ -63,14 +63,13 @@ function routeOf(
   uplinks: RouteTables["uplinks"],
 ): Omit<RouteDto, "node" | "podCidr" | "local" | "why"> {
   const { nextHops, protocol, since } = route;
-  const mtus = nextHops.flatMap(({ ifindex }) => uplinks.get(String(ifindex))?.mtu ?? []);
   return {
     present: nextHops.length > 0,
     via: nextHops.flatMap(({ gateway }) => (gateway === null ? [] : [gateway.text])),
     device: nextHops.map(({ device }) => device),
     origin: originOf(protocol),
     since: new Date(since).toISOString(),
-    mtu: route.mtu ?? (mtus.length === 0 ? null : Math.min(...mtus)),
+    mtu: routeMtu(route, (ifindex) => uplinks.get(String(ifindex))?.mtu),
     kind: kindOf(nextHops, node, uplinks),
   };
 }
@@ -87,24 +86,6 @@ function kindOf(
     hop.gateway === null && (hop.device.startsWith("tun-") || uplinks.get(String(hop.ifindex))?.l3 === true);
   if (nextHops.some(isTunnel)) return "tunnel";
   return nextHops.every(({ gateway }) => gateway === null || own.has(gateway.text)) ? "direct" : "fabric";
-}
-
-/** Finds the longest prefix that covers a CIDR, by asking for each length that there is. A default route is not a route to pods. */
-function finder(routes: RouteTables["routes"]): (cidr: Prefix) => RouteFactRow | undefined {
-  const lengths = { 4: new Set<number>(), 6: new Set<number>() };
-  for (const { destination } of routes.values()) lengths[destination.family].add(destination.length);
-  const longestFirst = {
-    4: [...lengths[4]].filter((length) => length > 0).sort((a, b) => b - a),
-    6: [...lengths[6]].filter((length) => length > 0).sort((a, b) => b - a),
-  };
-  return (cidr) => {
-    for (const length of longestFirst[cidr.family]) {
-      if (length > cidr.length) continue;
-      const found = routes.get(makePrefix(cidr.address, length).text);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  };
 }
 
 /** How many pod CIDRs of other nodes can be reached. @param families those that pods have here */

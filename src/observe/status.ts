@@ -22,6 +22,7 @@ export interface StatusParts {
   readonly datapath: DatapathReport;
   readonly traffic: readonly TrafficCount[];
   readonly routes: StatusDto["routes"];
+  readonly mtu: StatusDto["mtu"];
   readonly rssBytes: number;
   readonly problems: readonly Problem[];
 }
@@ -55,6 +56,7 @@ export function statusReport(parts: StatusParts): StatusDto {
       .filter(({ reason, packets }) => reason === forwarded && packets > 0)
       .map(({ direction, packets, bytes }) => ({ direction, packets, bytes })),
     routes: parts.routes,
+    mtu: parts.mtu,
     memory: { rssBytes: parts.rssBytes },
     problems: parts.problems,
   };

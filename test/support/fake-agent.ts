@@ -26,6 +26,7 @@ export const status: StatusDto = {
   drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 5, bytes: 300 }],
   forwarded: [{ direction: "egress", packets: 100, bytes: 9000 }],
   routes: { expected: 1, present: 1, missing: [] },
+  mtu: { bytes: 1500, from: "device eth0" },
   memory: { rssBytes: 61_000_000 },
   problems: [],
 };

@@ -24,7 +24,8 @@ const log: CniOptions["log"] = {
 const cni = new CniService({
   native: loadNative(),
   store: new TableStore(),
-  config: { stateDir, podMtu: 1420, ipv4: true, ipv6: true },
+  config: { stateDir, ipv4: true, ipv6: true },
+  mtu: () => 1420,
   log,
   clock: systemClock,
   ready: async (_endpoint, signal) => {

@@ -217,6 +217,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     datapath,
     cni: { addresses: () => [{ family: 4, podCidr: "10.0.1.0/24", used: 1, size: 253 }], isLeaving: () => false },
     unmanaged: () => [],
+    mtu: () => ({ bytes: 1480, from: "route to 10.0.2.0/24 (n2)" }),
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
     bgp: { state: "off", received: async () => [] },
     loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
@@ -239,6 +240,7 @@ test("the status of a ready node: counts, traffic, routes, and ok", async (t) =>
     drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 2, bytes: 120 }],
     forwarded: [{ direction: "egress", packets: 9, bytes: 900 }],
     routes: { expected: 1, present: 1, missing: [] },
+    mtu: { bytes: 1480, from: "route to 10.0.2.0/24 (n2)" },
   });
 });
 

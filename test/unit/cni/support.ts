@@ -151,7 +151,8 @@ export function makeNode(podCidrs: readonly string[] = ["10.7.1.0/24", "fd00:7:1
     const cni = new CniService({
       native: kernel.binding(),
       store,
-      config: { stateDir, podMtu: null, ipv4: true, ipv6: true },
+      config: { stateDir, ipv4: true, ipv6: true },
+      mtu: () => 1400,
       log,
       clock: { now: () => now++, monotonicMs: () => now, sleep: (ms, signal) => sleep(ms, signal) },
       ready: async () => undefined,
