@@ -112,7 +112,13 @@ export const configSchema = z.strictObject({
     ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
-  podMtu: z.int().min(1280).max(65_535).nullable().default(null).describe("MTU of pods; null: of the smallest way to other nodes"),
+  podMtu: z
+    .int()
+    .min(1280)
+    .max(65_535)
+    .nullable()
+    .default(null)
+    .describe("MTU of pods; null: of the smallest way to other nodes"),
   traceFlows: z.boolean().default(false).describe("report the first packet of every flow, not only verdicts and drops"),
   conntrackTimeouts: timeouts.describe("seconds without a packet after which a flow is forgotten"),
   policyEnforcement: z
