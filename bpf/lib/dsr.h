@@ -6,15 +6,9 @@
 #define TANDEM_LIB_DSR_H
 
 #include <tandem/config.h>
+#include "checksum.h"
 #include "context.h"
 #include "service.h"
-
-static __always_inline __u16 fold(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
 
 /* Header and option, as they stand in a packet. */
 struct dsr4_header {

@@ -12,7 +12,7 @@ const struct event *const volatile event_layout = NULL;
 
 #define NO_GROUP 0xffff
 
-static __always_inline void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
+static __always_inline void count_bytes(__u32 bytes, __u32 reason, __u32 direction)
 {
 	__u32 index = reason << 1 | direction;
 	struct metrics_value *value = bpf_map_lookup_elem(&metrics, &index);
@@ -20,7 +20,12 @@ static __always_inline void count(struct __sk_buff *skb, __u32 reason, __u32 dir
 	if (!value)
 		return;
 	value->packets++;
-	value->bytes += skb->len;
+	value->bytes += bytes;
+}
+
+static __always_inline void count(struct __sk_buff *skb, __u32 reason, __u32 direction)
+{
+	count_bytes(skb->len, reason, direction);
 }
 
 /* Makes context->seen an event about context->packet. */

@@ -4,6 +4,7 @@
 #ifndef TANDEM_LIB_TOO_LARGE_H
 #define TANDEM_LIB_TOO_LARGE_H
 
+#include "checksum.h"
 #include "context.h"
 #include "dsr.h"
 #include "nat.h"
@@ -22,27 +23,6 @@ struct error6 {
 	struct ipv6hdr ip;
 	struct icmp6hdr icmp;
 };
-
-static __always_inline __u16 fold_up(__u32 sum)
-{
-	return ~fold(sum);
-}
-
-/* Sum of the pseudo header: what stands in the checksum's field while a device is still to complete it (CHECKSUM_PARTIAL). */
-static __always_inline __u16 pseudo_sum(const struct packet *packet, const bool v6)
-{
-	__be32 parts[2] = {bpf_htonl(packet->l3_length - (packet->l4 - packet->l3)), bpf_htonl(packet->protocol)};
-	__s64 sum = bpf_csum_diff(NULL, 0, parts, sizeof(parts), 0);
-
-	if (v6) {
-		sum = bpf_csum_diff(NULL, 0, (__be32 *)packet->source.bytes, 16, sum);
-		sum = bpf_csum_diff(NULL, 0, (__be32 *)packet->destination.bytes, 16, sum);
-	} else {
-		sum = bpf_csum_diff(NULL, 0, (__be32 *)&packet->source.bytes[12], 4, sum);
-		sum = bpf_csum_diff(NULL, 0, (__be32 *)&packet->destination.bytes[12], 4, sum);
-	}
-	return fold_up(sum);
-}
 
 /* The sum of the quote as it will be on the wire. A checksum that waits for a device (packets that were merged when they came in, or are of a VM)
  * is filled in over what is left of the packet, on its way out: then all from the L4 header on has the sum ~pseudo. Such a packet is known by

@@ -1,6 +1,6 @@
 /** One node of programs for a test file: made before its first test, as new before each one, removed whatever happens. */
 import test, { type ExecutionContext } from "ava";
-import { type Family, families, ProgramNode, type RunResult, wrongChecksums } from "./programs.ts";
+import { type Family, families, ProgramNode, type Receive, type RunResult, wrongChecksums } from "./programs.ts";
 import { type ReasonName, reasons } from "../../src/model/reasons.gen.ts";
 
 export function reasonNumber(name: ReasonName): number {
@@ -20,23 +20,29 @@ export interface ProgramTests {
 export function programTests(
   settings: Readonly<Record<string, number>> = {},
   sizes: Readonly<Record<string, number>> = {},
+  /** Every test once for each. */
+  receives: readonly Receive[] = ["tc"],
 ): ProgramTests {
   let node: ProgramNode | null = null;
   test.before(async (t) => {
     t.timeout(180_000);
     node = await ProgramNode.create(settings, sizes);
+    if (receives.includes("xdp")) await node.attachWire();
   });
   test.after.always(async () => {
     await node?.remove();
   });
   const check: ProgramTests["check"] = (title, body) => {
-    test.serial(title, async (t) => {
-      t.timeout(180_000);
-      if (node === null) throw new Error("the node was not made");
-      await node.reset();
-      node.takeMetrics();
-      await body(t, node);
-    });
+    for (const receive of receives) {
+      test.serial(receive === "tc" ? title : `${title}, over XDP`, async (t) => {
+        t.timeout(180_000);
+        if (node === null) throw new Error("the node was not made");
+        await node.reset();
+        node.takeMetrics();
+        node.receive = receive;
+        await body(t, node);
+      });
+    }
   };
   return {
     check,

@@ -28,9 +28,14 @@ const run = promisify(execFile);
 
 export type ProgramName = "from_pod" | "to_pod" | "from_network" | "to_network";
 
+/** Who sees first what comes in by the uplink: tc alone, or from_wire (XDP) before it. */
+export type Receive = "tc" | "xdp";
+
 /** What tc does with the packet: 0 goes on to the stack, 2 drops, 7 redirects. */
 export type Verdict = "stack" | "drop" | "redirect";
 const verdicts: Readonly<Record<number, Verdict>> = { 0: "stack", 2: "drop", 7: "redirect" };
+/** enum xdp_action. */
+const [xdpPass, xdpTx] = [2, 3];
 
 /** The people of the tables. Pods a and b live here, r on another node; w is outside; `new` is in a pod CIDR, unknown to ipcache. */
 export const who = {
@@ -103,6 +108,10 @@ export class ProgramNode {
   readonly #objects: readonly Handle[];
   #ring: Handle | null = null;
   readonly #events: Event[] = [];
+  /** What run("from_network") means. */
+  receive: Receive = "tc";
+  /** Packets that from_wire sent on since it was set to 0: no row may believe that it did what tc does. */
+  sentByWire = 0;
 
   private constructor(
     native: NativeBinding,
@@ -219,6 +228,10 @@ export class ProgramNode {
   }
 
   async run(program: ProgramName, packet: Buffer, options: RunOptions = {}): Promise<RunResult> {
+    if (program === "from_network" && this.receive === "xdp" && options.device === undefined) {
+      const sent = await this.#fromWire(packet, options);
+      if (sent !== null) return sent;
+    }
     const handle = this.program(program);
     const usual: Readonly<Record<ProgramName, DeviceName>> = {
       from_pod: "a",
@@ -245,6 +258,36 @@ export class ProgramNode {
       },
       mark: result.context?.readUInt32LE(8) ?? 0,
     };
+  }
+
+  /** Test runs of XDP want a device whose queues are ready for it: the program is attached to the uplink, without a pin. */
+  async attachWire(): Promise<void> {
+    const device = { index: this.index.up, netns: `/run/netns/${this.netns}` };
+    await this.native.attachXdp(this.program("from_wire"), device, "native", null);
+  }
+
+  /** What from_wire sends on; null: it is the stack's, as it came. Segments still to be cut come to no driver. */
+  async #fromWire(packet: Buffer, options: RunOptions): Promise<RunResult | null> {
+    if (options.gsoSize !== undefined || packet.length < 14) return null;
+    const context = Buffer.alloc(24); // struct xdp_md
+    context.writeUInt32LE(packet.length, 4); // data_end
+    context.writeUInt32LE(this.index.up, 12); // ingress_ifindex
+    const netns = `/run/netns/${this.netns}`;
+    const { retval, data } = await this.native.testRun(this.program("from_wire"), packet, context, 1, netns);
+    if (retval === xdpTx) {
+      this.sentByWire++;
+      return {
+        verdict: "redirect",
+        frame: data,
+        mark: 0,
+        get parsed(): ParsedFrame {
+          return parseFrame(data);
+        },
+      };
+    }
+    if (retval !== xdpPass || !data.equals(packet))
+      throw new Error(`from_wire returned ${retval} and changed the packet`);
+    return null;
   }
 
   /** As run(); null for packets that this kernel takes into no test run (cut off within the IP header, a version that is not the
@@ -465,7 +508,7 @@ export async function loadObjects(
   const programs = new Map<string, Handle>();
   const objects: Handle[] = [];
   const small: Readonly<Record<string, number>> = { ct4: 4096, ct6: 4096, fragment: 256, sock_reverse: 1024, ...sizes };
-  for (const name of ["pod", "network", "sock"]) {
+  for (const name of ["pod", "network", "wire", "sock"]) {
     const loaded = await native.loadObject({
       path: join(objectsFolder(), `${name}.bpf.o`),
       pinPath: null,

@@ -13,7 +13,7 @@ import {
 import { mapped, putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
-const { both } = programTests();
+const { both } = programTests({}, {}, ["tc", "xdp"]);
 
 const vip = { ipv4: "203.0.113.10", ipv6: "2001:db8:aa::10" } as const;
 const router = { ipv4: "192.0.2.254", ipv6: "2001:db8:f::fe" } as const;

@@ -8,7 +8,7 @@ import { type Family, ProgramNode, type RunResult, who, wireFrame, wrongChecksum
 import { putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
-const { both } = programTests();
+const { both } = programTests({}, {}, ["tc", "xdp"]);
 
 const vip = { ipv4: "203.0.113.10", ipv6: "2001:db8:aa::10" } as const;
 const other = { ipv4: "198.51.100.8", ipv6: "2001:db8:99::8" } as const;

@@ -23,7 +23,7 @@ import {
 import { putService } from "../../support/programs-maps.ts";
 import { isDropped, programTests, reasonNumber } from "../../support/programs-test.ts";
 
-const { both, check } = programTests();
+const { both, check } = programTests({}, {}, ["tc", "xdp"]);
 
 const vip = { ipv4: "203.0.113.10", ipv6: "2001:db8:aa::10" } as const;
 const narrow = { ipv4: "10.0.6.20", ipv6: "fd00:6::20" } as const;
