@@ -13,6 +13,7 @@ const processes = {
   tandem: "src/cli/main.ts",
   "tandem-agent": "src/agent/main.ts",
   "tandem-operator": "src/operator/main.ts",
+  "tandem-proxy": "src/proxy/main.ts",
   "tandem-injector": "src/lab/injector/main.ts",
   "tandem-lab-kube": "src/lab/kube/main.ts",
   "tandem-pod-server": "src/lab/pod-server.ts",

@@ -13,6 +13,7 @@ import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
 import { CniService } from "../cni/index.ts";
 import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index.ts";
 import { createComputation } from "../compute/index.ts";
+import { parseDemands } from "../compute/l7/parse-demands.ts";
 import { type AgentConfig, portRange } from "../config/index.ts";
 import { Datapath } from "../datapath/index.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -32,6 +33,7 @@ import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { EndpointSettings } from "./endpoint-settings.ts";
+import { L7 } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { createNames } from "./names/index.ts";
@@ -82,7 +84,15 @@ export class Agent {
     const { config, version, native, log, clock } = this.#options;
     const conditions = new Conditions(log);
     const store = new TableStore();
-    const datapath = new Datapath({ native, config, log, clock, conditions });
+    const l7 = await L7.open({
+      config,
+      readDemands: parseDemands,
+      conditions,
+      log,
+      clock,
+      onRecords: (records) => answers.publishL7(records),
+    });
+    const datapath = new Datapath({ native, config, log, clock, conditions, demands: l7.demands });
     const mtu = new PodMtuFollower({
       nodeName: config.nodeName,
       podMtu: config.podMtu,
@@ -176,6 +186,7 @@ export class Agent {
       sources,
       bgp,
       loop,
+      proxy: l7,
       clock,
       monotonicNs: () => process.hrtime.bigint(),
     });
@@ -186,6 +197,7 @@ export class Agent {
       cni: gate,
       endpoints: new EndpointSettings({ endpoints: cni, loop, clock }),
       names,
+      proxy: l7,
       peerUid: peerUidOf(native),
       onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
     });
@@ -209,7 +221,7 @@ export class Agent {
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => Promise.all([cni.restore(), names.restore()]));
     gate.restored();
-    for (const part of [cluster, policies, exempt, health, names]) this.#stopParts.push(() => part.stop());
+    for (const part of [cluster, policies, exempt, health, names, l7]) this.#stopParts.push(() => part.stop());
     this.#stopParts.push(() => mtu.settled());
     cluster.announce();
     const followed = [...Object.values(sources), masquerade, identities];
@@ -241,6 +253,7 @@ export class Agent {
       async () => foreign.start(),
       () => foreign.stop(),
     );
+    l7.start();
     const readyMs = clock.monotonicMs();
     answers.ready(readyMs);
     if (config.cniInstall) {

@@ -20,6 +20,7 @@ import type {
   VersionDto,
 } from "../api/dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
+import type { ProxyDto } from "../api/proxy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
 import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "../api/service-dto.ts";
 import type { DesiredEndpoint } from "../compute/desired.ts";
@@ -67,6 +68,7 @@ import {
   policySetReport,
   renamingReport,
 } from "../observe/kernel.ts";
+import { type L7RequestRecord, l7EventReport } from "../observe/l7-events.ts";
 import { maglevReport } from "../observe/maglev.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
@@ -122,6 +124,7 @@ export interface AnswersOptions {
     readonly revision: StatusDto["revision"];
     readonly pending: PendingChanges;
   };
+  readonly proxy: { proxy(): ProxyDto; watch(isWatched: boolean): void };
   readonly clock: Pick<Clock, "now" | "monotonicMs">;
   /** CLOCK_MONOTONIC. */
   readonly monotonicNs: () => bigint;
@@ -129,7 +132,7 @@ export interface AnswersOptions {
 
 export class Answers implements AgentQueries {
   readonly #options: AnswersOptions;
-  readonly #hub = new EventHub((events) => this.#describe(events));
+  readonly #hub: EventHub;
   readonly #policies: PolicyAnswers;
   readonly #services: ServiceAnswers;
   readonly #started: number;
@@ -140,6 +143,10 @@ export class Answers implements AgentQueries {
 
   constructor(options: AnswersOptions) {
     this.#options = options;
+    this.#hub = new EventHub(
+      (events) => this.#describe(events),
+      (isWatched) => options.proxy.watch(isWatched),
+    );
     this.#policies = new PolicyAnswers(options);
     this.#services = new ServiceAnswers({ ...options, policyTrace: (question) => this.policyTrace(question) });
     // The monotonic clock began with the process.
@@ -154,13 +161,18 @@ export class Answers implements AgentQueries {
     this.#hub.publish(batch);
   }
 
+  /** What the proxy saw. */
+  publishL7(records: readonly L7RequestRecord[]): void {
+    this.#hub.tell(() => l7EventReport(records, this.#nameOf()));
+  }
+
   /** @param ms from the start of the process */
   ready(ms: number): void {
     this.#readyMs = ms;
   }
 
   async status(): Promise<StatusDto> {
-    const { config, version, kernel, store, conditions, datapath, cni, sources, loop } = this.#options;
+    const { config, version, kernel, store, conditions, datapath, cni, sources, loop, proxy } = this.#options;
     const report = await datapath.report();
     const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
     return statusReport({
@@ -176,6 +188,7 @@ export class Answers implements AgentQueries {
       result: loop.result,
       datapath: report,
       traffic: datapath.traffic(),
+      proxy: proxy.proxy(),
       routes: routeSummary(this.#routes([]), families),
       mtu: this.#options.mtu(),
       rssBytes: process.memoryUsage.rss(),

@@ -4,10 +4,16 @@ import type { EventFeed } from "../api/queries.ts";
 import type { DatapathEvent, EventBatch } from "../datapath/report.ts";
 
 export class EventHub implements EventFeed {
+  readonly #onWatched: (isWatched: boolean) => void;
   readonly #describe: (events: readonly DatapathEvent[]) => readonly EventDto[];
   readonly #listeners = new Set<(events: readonly EventDto[]) => void>();
 
-  constructor(describe: (events: readonly DatapathEvent[]) => readonly EventDto[]) {
+  /** @param onWatched somebody listens now, or nobody does any more */
+  constructor(
+    describe: (events: readonly DatapathEvent[]) => readonly EventDto[],
+    onWatched: (isWatched: boolean) => void,
+  ) {
+    this.#onWatched = onWatched;
     this.#describe = describe;
   }
 
@@ -15,12 +21,20 @@ export class EventHub implements EventFeed {
     // Its own function, so that one listener may subscribe twice.
     const own = (events: readonly EventDto[]) => listener(events);
     this.#listeners.add(own);
-    return () => this.#listeners.delete(own);
+    if (this.#listeners.size === 1) this.#onWatched(true);
+    return () => {
+      if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#onWatched(false);
+    };
+  }
+
+  /** @param describe called only if somebody listens */
+  tell(describe: () => readonly EventDto[]): void {
+    if (this.#listeners.size === 0) return;
+    const events = describe();
+    for (const listener of this.#listeners) listener(events);
   }
 
   publish(batch: EventBatch): void {
-    if (this.#listeners.size === 0 || batch.count === 0) return;
-    const events = this.#describe(batch.decode());
-    for (const listener of this.#listeners) listener(events);
+    if (batch.count > 0) this.tell(() => this.#describe(batch.decode()));
   }
 }

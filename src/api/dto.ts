@@ -4,11 +4,13 @@
  * GET /v1/services/NS%2FNAME, GET /v1/service/trace?client=…&to=… (service-dto.ts),
  * GET /v1/endpoints/{ID,NS%2FPOD} (EndpointDetailsDto), GET /v1/policy/trace?from=…&to=…&port=… (policy-dto.ts),
  * POST /v1/endpoints/{ID,NS%2FPOD}/config (EndpointOptionsDto -> EndpointDto),
- * GET /v1/events?type=drop,verdict,flow&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; POST /v1/cni (CniRequest -> CniResponse).
+ * GET /v1/events?type=drop,verdict,flow,l7&from=NS/POD&to=NS/POD (a stream of JSON lines: EventDto | LostEventsDto), GET /v1/version; GET /v1/proxy[/rules] (proxy-dto.ts); POST /v1/cni (CniRequest -> CniResponse).
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
 import type { EndpointState } from "../model/endpoint-state.ts";
 import type { Problem } from "../model/status.ts";
+import type { L7Record } from "../native/l7-contract.ts";
+import type { ProxyDto } from "./proxy-dto.ts";
 
 export interface StatusDto {
   readonly ok: boolean;
@@ -68,6 +70,8 @@ export interface StatusDto {
     readonly packets: number;
     readonly bytes: number;
   }[];
+  /** Who enforces L7 rules. */
+  readonly proxy: ProxyDto;
   readonly routes: { readonly expected: number; readonly present: number; readonly missing: readonly string[] };
   /** Of pods; `from` says what decided: "route to 10.64.2.0/24 (node-2)". */
   readonly mtu: { readonly bytes: number; readonly from: string };
@@ -297,9 +301,17 @@ export interface PolicyMapDto {
   }[];
 }
 
+/** A request as the proxy judged it. */
+export interface L7EventDto
+  extends Pick<L7Record, "protocol" | "verdict" | "reason" | "ruleSet" | "latency" | "http" | "kafka" | "tls" | "dns"> {
+  /** "GET api.example.com/v1/items 200". */
+  readonly summary: string;
+}
+
 export interface EventDto {
   readonly time: string;
-  readonly type: "drop" | "verdict" | "flow";
+  /** l7: a request that the proxy judged. */
+  readonly type: "drop" | "verdict" | "flow" | "l7";
   readonly verdict: "allowed" | "denied" | "audit";
   readonly reason: string;
   readonly direction: "ingress" | "egress";
@@ -318,6 +330,8 @@ export interface EventDto {
   };
   readonly rules: readonly string[];
   readonly bytes: number;
+  /** Of type l7 only. */
+  readonly l7?: L7EventDto;
 }
 
 /** In the stream of events: so many did not reach this reader because it was slow. */

@@ -15,7 +15,7 @@ export interface EventFilter {
   readonly to: string | null;
 }
 
-const eventTypes = ["drop", "verdict", "flow"];
+const eventTypes = ["drop", "verdict", "flow", "l7"];
 
 /** @throws ApiError BAD_REQUEST for a type that does not exist */
 export function parseFilter(query: URLSearchParams): EventFilter {

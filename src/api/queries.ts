@@ -1,4 +1,5 @@
 /** What the API asks of the agent; the agent implements it. Answers are the DTOs themselves. */
+import type { Duplex } from "node:stream";
 import type {
   BgpPathDto,
   BgpPeerDto,
@@ -21,6 +22,7 @@ import type {
   StatusDto,
   VersionDto,
 } from "./dto.ts";
+import type { ProxyDto, ProxyRulesDto } from "./proxy-dto.ts";
 import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "./service-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./policy-dto.ts";
 
@@ -81,6 +83,16 @@ export interface NamesControl {
    * @returns how many addresses were forgotten
    */
   clean(pattern: string | null): number;
+}
+
+/** The proxies of this node. */
+export interface ProxyControl {
+  /** The agent's setting: none is let in otherwise. */
+  readonly isOn: boolean;
+  proxy(): ProxyDto;
+  rules(): ProxyRulesDto;
+  /** The conversation of proxy-dto.ts begins. @param head what came already */
+  accept(socket: Duplex, head: Uint8Array): void;
 }
 
 export interface CniHandler {

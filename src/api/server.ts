@@ -2,12 +2,13 @@
  * The agent's door: HTTP on a unix socket that only its owner may open (0600). It answers questions and takes CNI requests; it knows
  * nothing itself. A request that fails is answered, never fatal.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { CniRequest, EndpointOptionsDto, FqdnCleanedDto, MaglevTableDto } from "./dto.ts";
 import { ApiError, errorBody } from "./errors.ts";
 import { parseFilter, streamEvents } from "./event-stream.ts";
-import type { AgentQueries, CniHandler, EndpointControl, EventFeed, NamesControl } from "./queries.ts";
+import { linkPath, linkProtocol } from "./proxy-dto.ts";
+import type { AgentQueries, CniHandler, EndpointControl, EventFeed, NamesControl, ProxyControl } from "./queries.ts";
 import { type Match, Router } from "./router.ts";
 import { serviceQuestion, traceQuestion } from "./trace-question.ts";
 import { sendJson, sendText } from "./send-json.ts";
@@ -21,6 +22,7 @@ export interface ApiServerOptions {
   readonly cni: CniHandler;
   readonly endpoints: EndpointControl;
   readonly names: NamesControl;
+  readonly proxy: ProxyControl;
   /** Uid of the process behind a connection, null where that cannot be known. */
   readonly peerUid: (socket: Socket) => number | null;
   /** Told of failures that are the agent's own. */
@@ -41,6 +43,7 @@ export class ApiServer {
   readonly #server: Server;
   readonly #router: Router<Handler>;
   readonly #streams = new Set<() => void>();
+  readonly #links = new Set<Socket>();
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
@@ -48,6 +51,9 @@ export class ApiServer {
     this.#server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs });
     this.#server.maxConnections = 512;
     this.#server.on("request", (request, response) => void this.#serve(request, response));
+    this.#server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) =>
+      this.#upgrade(request, socket, head),
+    );
     this.#server.on("clientError", (_error, socket) => socket.destroy());
   }
 
@@ -61,6 +67,7 @@ export class ApiServer {
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const end of this.#streams) end();
+    for (const link of this.#links) link.destroy();
     this.#server.closeIdleConnections();
     const cut = setTimeout(() => this.#server.closeAllConnections(), graceMs);
     await closed;
@@ -68,7 +75,7 @@ export class ApiServer {
   }
 
   #routes() {
-    const { queries, names } = this.#options;
+    const { queries, names, proxy } = this.#options;
     const get = (pattern: string, answer: (match: Match<Handler>) => unknown) => ({
       method: "GET" as const,
       pattern,
@@ -113,6 +120,8 @@ export class ApiServer {
         handler: (request: IncomingMessage, response: ServerResponse, { parameters: { id = "" } }: Match<Handler>) =>
           this.#configure(id, request, response),
       },
+      get("/v1/proxy", () => proxy.proxy()),
+      get("/v1/proxy/rules", () => proxy.rules()),
       get("/v1/fqdn/cache", () => names.cache()),
       get("/v1/fqdn/names", () => names.names()),
       {
@@ -140,6 +149,31 @@ export class ApiServer {
       if (response.headersSent) response.destroy();
       else sendText(response, status, text);
     }
+  }
+
+  /** The proxy's conversation: HTTP ends with the answer. */
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const { proxy } = this.#options;
+    // It may be gone already.
+    socket.on("error", () => socket.destroy());
+    try {
+      if (request.url !== linkPath || request.headers.upgrade !== linkProtocol) {
+        const remedy = "a proxy and an agent of one version understand each other";
+        throw new ApiError(400, "BAD_REQUEST", `no conversation ${request.headers.upgrade} at ${request.url}`, remedy);
+      }
+      if (!proxy.isOn) throw new ApiError(403, "PROXY_OFF", "this agent wants no proxy", "set its l7Proxy to on");
+      this.#requireRoot(request, "run tandem-proxy as root");
+    } catch (error) {
+      const { status, text } = errorBody(error);
+      socket.end(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
+      );
+      return;
+    }
+    this.#links.add(socket);
+    socket.on("close", () => this.#links.delete(socket));
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${linkProtocol}\r\n\r\n`);
+    proxy.accept(socket, head);
   }
 
   #stream(query: URLSearchParams, response: ServerResponse): void {

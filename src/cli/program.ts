@@ -14,6 +14,7 @@ import { registerLists } from "./lists.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
 import { registerPolicy } from "./policy/index.ts";
+import { registerProxy } from "./proxy.ts";
 import { registerRoutes } from "./routes.ts";
 import { registerStatus } from "./status.ts";
 
@@ -48,6 +49,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerBgp(context, program);
   registerPolicy(context, program);
   registerFqdn(context, program);
+  registerProxy(context, program);
   registerBpf(context, program);
   registerMonitor(context, program);
   registerConfig(context, program);

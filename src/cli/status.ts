@@ -56,6 +56,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
     ["MTU:", `${status.mtu.bytes} for pods (${status.mtu.from})`],
     ["Policy:", `${counts.policies} policies, ${counts.identities} identities, ${counts.endpoints} endpoints`],
     ["Services:", `${counts.services} frontends, ${counts.backends} backends`],
+    ["Proxy:", proxyText(status.proxy)],
     ["Traffic:", traffic(status)],
   ];
   const sections = [
@@ -81,6 +82,18 @@ function problemSection(context: CliContext, problems: StatusDto["problems"], ve
   const more = problems.length - shown.length;
   const rest = more === 0 ? "" : `  and ${more} more: status -v shows all\n`;
   return `Problems:\n${problemLines(context, shown)}${rest}`;
+}
+
+/** "active since …, 12 connections, 3 rule sets". */
+function proxyText({ mode, ruleSets, instances }: StatusDto["proxy"]): string {
+  const rules = `${ruleSets} sets of L7 rules`;
+  if (mode === "off") return `off, ${rules}`;
+  if (instances.length === 0) return `none is there, ${rules}`;
+  const each = instances.map(({ state, version, pid, stats }) => {
+    const lost = stats !== null && stats.recordsLost > 0 ? `, ${stats.recordsLost} records lost` : "";
+    return `${state} (tandem ${version}, pid ${pid}), ${stats?.connections ?? 0} connections, ${stats?.requests ?? 0} requests${lost}`;
+  });
+  return `${each.join("\n")}, ${rules}`;
 }
 
 /** An IPv6 prefix has more addresses than anybody counts. */

@@ -34,6 +34,8 @@ export interface CompiledDirection {
   readonly denies: number;
   readonly allows: number;
   readonly redirects: number;
+  /** Canonical text of what each redirecting group demands, in their order. Not set: there are none. */
+  readonly demands?: readonly string[];
   /** Groups of prefixes that count only for peers outside of the cluster. */
   readonly outsideOnly: Groups;
   /** identity (0: any peer) -> groups. */

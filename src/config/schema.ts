@@ -157,6 +157,10 @@ export const configSchema = z.strictObject({
     .max(16_384)
     .default(1000)
     .describe("addresses of one name that are kept; of more those go whose time is over first"),
+  l7Proxy: z
+    .enum(["on", "off"])
+    .default("on")
+    .describe("on: tandem-proxy enforces L7 rules; off: it is not let in, and ports with L7 rules are closed"),
   cniInstall: z
     .boolean()
     .default(false)

@@ -40,6 +40,7 @@ import type {
   TrafficCount,
 } from "./report.ts";
 import { ServiceFlowCounts } from "./service-flows.ts";
+import type { DemandsPublisher } from "./set-demands.ts";
 import { readLostEvents, readTraffic } from "./traffic.ts";
 
 /** ms between two sweeps of conntrack: the shortest of its time-outs is of this order. */
@@ -55,6 +56,7 @@ export interface DatapathOptions {
   readonly log: Logger;
   readonly clock: Clock;
   readonly conditions: ConditionSink;
+  readonly demands: DemandsPublisher;
 }
 
 /** What there is once it has started. */
@@ -99,7 +101,7 @@ export class Datapath {
    */
   async start(): Promise<void> {
     await this.#exclusive(async () => {
-      const { native, config, log, conditions } = this.#options;
+      const { native, config, log, conditions, demands } = this.#options;
       const capabilities = chooseCapabilities(await native.probeFeatures(), config.tcMode);
       const pins = new Pins(config.bpffs);
       await pins.prepare(native);
@@ -111,7 +113,7 @@ export class Datapath {
         const flows = { ct4: map("ct4"), ct6: map("ct6"), affinity: map("affinity") };
         const conntrack = new Conntrack(native, flows, timeouts, monotonicSeconds);
         const nat = new Nat(native, { nat4: map("nat4"), nat6: map("nat6") }, timeouts, monotonicSeconds);
-        const reconciler = new Reconciler({ native, config, capabilities, pins, objects });
+        const reconciler = new Reconciler({ native, config, capabilities, pins, objects, demands });
         await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack, nat)]);
         const problems = await reconciler.replacePrograms();
         await objects.finish();

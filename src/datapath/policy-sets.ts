@@ -4,7 +4,8 @@
  * endpoint uses it any more. So a reader sees one set or the other, never half.
  *
  * A restarted agent reads all entries, groups them by set number, and knows a set by its content: one that is still wanted keeps its
- * number. While the agent is away the sets stay as they are; a set that was half written when it ended is used by nobody and removed.
+ * number. What a set demands of requests is not in the kernel: a set of an agent before is known only if that agent kept what it had told
+ * the proxy. While the agent is away the sets stay as they are; a set that was half written when it ended is used by nobody and removed.
  */
 import { setImmediate } from "node:timers/promises";
 import type { CompiledSet } from "../compute/desired.ts";
@@ -22,6 +23,14 @@ import {
   rowOf,
 } from "./policy-encode.ts";
 import type { EntryFailure } from "./problems.ts";
+import {
+  type DemandsBySet,
+  demandsDigest,
+  demandsNothing,
+  demandsOf,
+  nothingDemanded,
+  type SetDemands,
+} from "./set-demands.ts";
 
 /** What is in the kernel under one number; the keys, as texts, to remove it again. */
 interface KernelSet {
@@ -35,6 +44,7 @@ interface NewSet {
   readonly compiled: CompiledSet;
   readonly digest: string;
   readonly rows: readonly PolicyRow[];
+  readonly demands: SetDemands;
 }
 
 /** Entries that are read before others get their turn. */
@@ -61,11 +71,20 @@ export class PolicySetReconciler {
   /** Sets that lost an address: flows that it allowed are to be judged again. */
   readonly #lessened = new Set<number>();
   readonly #compiled = new Map<number, CompiledSet>();
+  /** Of sets that are in the kernel, without those that redirect nothing. */
+  readonly #demands = new Map<number, SetDemands>();
+  readonly #toldBefore: (number: number) => SetDemands | null;
   /** Numbers go up, so that one is not used again while some packet still reads under it. */
   #next = 1;
 
-  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+  /** @param toldBefore what an agent before has told the proxy of a set */
+  constructor(
+    native: MapNative,
+    map: (name: MapName) => MapInfo,
+    toldBefore: (number: number) => SetDemands | null = () => null,
+  ) {
     this.#native = native;
+    this.#toldBefore = toldBefore;
     this.#maps = new Map(policyMaps.map((name) => [name, map(name)]));
   }
 
@@ -94,17 +113,25 @@ export class PolicySetReconciler {
     this.#sets.clear();
     this.#numbers.clear();
     for (const [number, list] of [...rows].sort(([left], [right]) => left - right)) {
-      const digest = contentDigest(list);
+      const demands = this.#demands.get(number) ?? this.#toldBefore(number) ?? nothingDemanded;
+      if (!demandsNothing(demands)) this.#demands.set(number, demands);
+      const digest = contentDigest(list) + demandsDigest(demands);
       this.#sets.set(number, { digest, keys: keys.get(number) ?? new Map() });
       if (!this.#numbers.has(digest)) this.#numbers.set(digest, number);
       if (before.get(number) !== digest) this.#compiled.delete(number);
       this.#next = Math.max(this.#next, number + 1);
     }
+    for (const number of this.#demands.keys()) if (!this.#sets.has(number)) this.#demands.delete(number);
     for (const [base, { number }] of this.#named) {
       if (before.get(number) !== this.#sets.get(number)?.digest) this.#named.delete(base);
     }
     const all = new Set([...before.keys(), ...this.#sets.keys()]);
     return [...all].filter((number) => before.get(number) !== this.#sets.get(number)?.digest).length;
+  }
+
+  /** Of the sets that are in the kernel. */
+  get demands(): DemandsBySet {
+    return this.#demands;
   }
 
   /** Numbers that something else than these maps still remembers are not given again. */
@@ -135,7 +162,8 @@ export class PolicySetReconciler {
       const number = digest === "" ? 0 : this.#numbers.get(digest);
       if (number !== undefined) this.#holds(number, compiled);
       else if (!missing.has(digest)) {
-        missing.set(digest, { number: this.#allocate(), compiled, digest, rows: encodeSet(compiled) });
+        const demands = demandsOf(compiled);
+        missing.set(digest, { number: this.#allocate(), compiled, digest, rows: encodeSet(compiled), demands });
       }
     }
     this.#contents = contents;
@@ -181,6 +209,7 @@ export class PolicySetReconciler {
     }
     for (const [number, { digest }] of gone) {
       this.#sets.delete(number);
+      this.#demands.delete(number);
       this.#moved.delete(number);
       this.#compiled.delete(number);
       if (this.#numbers.get(digest) === number) this.#numbers.delete(digest);
@@ -232,6 +261,7 @@ export class PolicySetReconciler {
       }
       this.counters.writes += set.rows.length;
       this.#sets.set(set.number, { digest: set.digest, keys });
+      if (!demandsNothing(set.demands)) this.#demands.set(set.number, set.demands);
       this.#numbers.set(set.digest, set.number);
       this.#holds(set.number, set.compiled);
     }
@@ -305,7 +335,7 @@ export class PolicySetReconciler {
       const set = this.#sets.get(entries.number);
       if (set === undefined || !this.#moved.has(entries.number)) continue;
       if (this.#numbers.get(set.digest) === entries.number) this.#numbers.delete(set.digest);
-      set.digest = contentDigest(entries.rows());
+      set.digest = contentDigest(entries.rows()) + demandsDigest(this.#demands.get(entries.number) ?? nothingDemanded);
       this.#numbers.set(set.digest, entries.number);
     }
     this.#moved.clear();
@@ -330,7 +360,7 @@ export class PolicySetReconciler {
 
 function contentOf(compiled: CompiledSet): string {
   const rows = encodeSet(compiled);
-  return rows.length === 0 ? "" : contentDigest(rows);
+  return rows.length === 0 ? "" : contentDigest(rows) + demandsDigest(demandsOf(compiled));
 }
 
 /** Those of names may come later: there is a place for them. */

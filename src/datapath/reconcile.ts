@@ -4,7 +4,7 @@
  *  1. settings
  *  2. addresses and prefixes: who is who, before anybody is judged by it; addresses that nobody has go at once
  *     where pods' own addresses are known, and those in whose name the others leave, before a device is used
- *  3. new policy sets, whole, under new numbers that nobody uses yet
+ *  3. new policy sets, whole, under new numbers that nobody uses yet; the proxy is told what they demand of requests
  *  4. devices, then programs on them: a pod is never open on a device without its programs
  *  5. endpoints: those that go, then those that change; one write per key switches set, revision and flags together; the node itself
  *  6. services: new tables, then the switch; then sockets that are connected to who has left
@@ -36,6 +36,7 @@ import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
 import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
 import { ServiceReconciler } from "./services.ts";
+import type { DemandsPublisher } from "./set-demands.ts";
 import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
 import { type SocketNative, StaleSockets } from "./stale-sockets.ts";
@@ -53,6 +54,7 @@ export interface ReconcilerOptions {
   readonly capabilities: Pick<Capabilities, "mode" | "peerNames">;
   readonly pins: Pins;
   readonly objects: Pick<LoadedObjects, "map" | "program">;
+  readonly demands: DemandsPublisher;
 }
 
 export class Reconciler {
@@ -78,7 +80,7 @@ export class Reconciler {
   #socketProblems: readonly Problem[] = [];
 
   constructor(options: ReconcilerOptions) {
-    const { native, config, capabilities, pins, objects } = options;
+    const { native, config, capabilities, pins, objects, demands } = options;
     const map = (name: MapName) => objects.map(name);
     const program = (name: string) => objects.program(name);
     this.#options = options;
@@ -86,7 +88,7 @@ export class Reconciler {
     this.devices = new DeviceReconciler(native, map("device"));
     this.identities = new IdentityReconciler(native, map);
     this.native = new NativePrefixReconciler(native, map);
-    this.sets = new PolicySetReconciler(native, map);
+    this.sets = new PolicySetReconciler(native, map, (set) => demands.known(set));
     this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
     this.services = new ServiceReconciler(native, map);
@@ -121,6 +123,7 @@ export class Reconciler {
   /** Reads what is pinned: the point from which it goes on. */
   async readAll(conntrack: Pick<Conntrack, "highest">, nat: Pick<Nat, "highestTable">): Promise<void> {
     await this.#read();
+    this.sets.reserve(this.#options.demands.highest);
     const { revision, table } = await conntrack.highest();
     this.endpoints.reserveRevision(revision);
     this.services.reserve(Math.max(table, await nat.highestTable()));
@@ -162,6 +165,7 @@ export class Reconciler {
     const again = room && first.failures.some(({ error }) => isFull(error));
     const policies = again ? await this.#applyPolicies(desired) : first;
     if (again) await this.sets.remove(this.#usedSets());
+    await this.#options.demands.publish(this.sets.demands, false);
     const closing = [
       ...(await this.closing.apply(desired.podCidrs)),
       ...(await this.serviceRoutes.apply(desired.frontends, desired.identities, desired.uplinks)),
@@ -237,6 +241,7 @@ export class Reconciler {
         () => this.#options.pins.markUnsettled(),
       )),
     ];
+    await this.#options.demands.publish(this.sets.demands, true);
     failures.push(...(await this.devices.write(desired.uplinks)));
     const problems = await this.attachments.attach([
       ...desired.uplinks.map(({ ifindex, name }) => ({ kind: "uplink", ifindex, name }) as const),

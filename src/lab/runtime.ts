@@ -6,6 +6,7 @@ import { LabError } from "./errors.ts";
 
 const programs = {
   agent: { built: "bin/tandem-agent.js", bundle: "dist/tandem-agent.js", source: "src/agent/main.ts" },
+  proxy: { built: "bin/tandem-proxy.js", bundle: "dist/tandem-proxy.js", source: "src/proxy/main.ts" },
   cli: { built: "bin/tandem.js", bundle: "dist/tandem.js", source: "src/cli/main.ts" },
   kube: { built: "dist/tandem-lab-kube.js", bundle: "dist/tandem-lab-kube.js", source: "src/lab/kube/main.ts" },
   injector: { built: "dist/tandem-injector.js", bundle: "dist/tandem-injector.js", source: "src/lab/injector/main.ts" },

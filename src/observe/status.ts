@@ -21,6 +21,7 @@ export interface StatusParts {
   readonly result: ComputeResult | null;
   readonly datapath: DatapathReport;
   readonly traffic: readonly TrafficCount[];
+  readonly proxy: StatusDto["proxy"];
   readonly routes: StatusDto["routes"];
   readonly mtu: StatusDto["mtu"];
   readonly rssBytes: number;
@@ -55,6 +56,7 @@ export function statusReport(parts: StatusParts): StatusDto {
     forwarded: traffic
       .filter(({ reason, packets }) => reason === forwarded && packets > 0)
       .map(({ direction, packets, bytes }) => ({ direction, packets, bytes })),
+    proxy: parts.proxy,
     routes: parts.routes,
     mtu: parts.mtu,
     memory: { rssBytes: parts.rssBytes },

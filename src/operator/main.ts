@@ -1,10 +1,10 @@
 /** The process `tandem-operator`: settings, the operator, and what ends it. */
 import { randomUUID } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { endBySignals, runProgram } from "../agent/daemon.ts";
 import { createLogger } from "../agent/logging.ts";
 import { packageVersion } from "../agent/package.ts";
+import { readConfigFolder } from "../config/folder.ts";
 import { connectKube } from "../kube/index.ts";
 import { systemClock } from "../lib/clock.ts";
 import { Operator } from "./operator.ts";
@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   const readFile = (path: string) => readFileSync(path, "utf8");
-  const config = loadOperatorConfig({ argv, env: process.env, readFile, readFolder });
+  const config = loadOperatorConfig({ argv, env: process.env, readFile, readFolder: readConfigFolder });
   const version = await packageVersion();
   const log = createLogger(config.logLevel);
   const client = connectKube({
@@ -35,13 +35,6 @@ async function main(argv: readonly string[]): Promise<void> {
   const operator = new Operator({ config, version, identity, client, clock: systemClock, log });
   endBySignals({ log, message: "stopping", stop: () => operator.stop(), limitMs: stopLimitMs });
   await operator.start();
-}
-
-/** A mounted ConfigMap: its files are links into a folder with a hidden name. */
-function readFolder(path: string): ReadonlyMap<string, string> | null {
-  if (!statSync(path).isDirectory()) return null;
-  const files = readdirSync(path).filter((name) => !name.startsWith(".") && statSync(join(path, name)).isFile());
-  return new Map(files.map((name) => [name, readFileSync(join(path, name), "utf8")]));
 }
 
 await runProgram("tandem-operator", main);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { CniRequest, CniResponse, EventDto, StatusDto } from "../../src/api/dto.ts";
 import type { ServiceBackendDto, ServiceDetailsDto, ServiceTraceDto } from "../../src/api/service-dto.ts";
-import type { AgentQueries } from "../../src/api/queries.ts";
+import type { AgentQueries, ProxyControl } from "../../src/api/queries.ts";
 import { ApiServer, type ApiServerOptions } from "../../src/api/server.ts";
 
 export const status: StatusDto = {
@@ -25,6 +25,7 @@ export const status: StatusDto = {
   reconcilers: [{ name: "endpoint", writes: 4, repaired: 0, failures: 0, lastError: null }],
   drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 5, bytes: 300 }],
   forwarded: [{ direction: "egress", packets: 100, bytes: 9000 }],
+  proxy: { mode: "on", generation: 1, ruleSets: 0, instances: [] },
   routes: { expected: 1, present: 1, missing: [] },
   mtu: { bytes: 1500, from: "device eth0" },
   memory: { rssBytes: 61_000_000 },
@@ -139,6 +140,13 @@ const serviceTrace = (client: string, to: string): ServiceTraceDto => ({
   choices: [{ backend: "10.1.0.2:8080", by: "flow", clientPort: 40_000, state: "service", idleSeconds: 3 }],
 });
 
+const noProxy: ProxyControl = {
+  isOn: true,
+  proxy: () => status.proxy,
+  rules: () => ({ rules: [], denied: [] }),
+  accept: (socket) => void socket.end(),
+};
+
 export class FakeAgent {
   readonly socket: string;
   readonly server: ApiServer;
@@ -161,6 +169,7 @@ export class FakeAgent {
       cni: { handle: overrides.cni ?? (async () => ({ exitCode: 0, output: "{}" })) },
       endpoints: { configure: overrides.configure ?? (async () => false) },
       names: { cache: () => [], names: () => [], clean: () => 0, ...overrides.names },
+      proxy: overrides.proxy ?? noProxy,
       peerUid: overrides.peerUid ?? (() => 0),
       onError: (error) => this.errors.push(error),
     });
@@ -173,6 +182,7 @@ export interface FakeAgentOptions {
   readonly peerUid?: ApiServerOptions["peerUid"];
   readonly configure?: ApiServerOptions["endpoints"]["configure"];
   readonly names?: Partial<ApiServerOptions["names"]>;
+  readonly proxy?: ApiServerOptions["proxy"];
 }
 
 /** A folder of the test's own, removed with it. */

@@ -17,6 +17,7 @@ export const mostGroups = 512;
 interface Group {
   readonly action: Action;
   readonly guard: boolean;
+  readonly l7: string;
   readonly ports: PortSet;
   /** Sorts groups of one action: the same for the same rules, whatever else there is. */
   readonly name: string;
@@ -35,13 +36,15 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
   const count = (action: Action): number => groups.filter((group) => !group.guard && group.action === action).length;
   const guards = groups.filter(({ guard }) => guard).length;
   const names = closeNames(groups);
+  const demands = groups.flatMap(({ action, l7 }) => (action === "redirect" ? [l7] : []));
   const blocks = groups.flatMap((group, index) => group.blocks.map((block): GroupBlock => ({ group: index, block })));
   return {
     enforced,
     ...(guards > 0 && { guards }),
     denies: count("deny"),
     allows: count("allow"),
-    redirects: count("redirect"),
+    redirects: demands.length,
+    ...(demands.length > 0 && { demands }),
     outsideOnly: groups.flatMap((group, index) => (group.outsideOnly ? [index] : [])),
     peers: closePeers(groups),
     prefixes: closePrefixes(blocks),
@@ -75,6 +78,7 @@ function splitByScope(name: string, members: readonly Entry[]): readonly Group[]
   const group = (outsideOnly: boolean, part: readonly Entry[], named: boolean): Group => ({
     action: first.action,
     guard: first.guard === true,
+    l7: first.l7,
     ports: first.ports,
     name: `${name} ${outsideOnly ? "outside" : ""}`,
     outsideOnly,
@@ -152,6 +156,7 @@ function directionText(direction: CompiledDirection): string {
     denies,
     allows,
     redirects,
+    demands,
     outsideOnly,
     peers,
     prefixes,
@@ -165,6 +170,7 @@ function directionText(direction: CompiledDirection): string {
     denies,
     allows,
     redirects,
+    ...(demands === undefined ? [] : [{ demands }]),
     outsideOnly,
     [...peers],
     prefixes.map(({ prefix, groups }) => [prefix.text, groups]),

@@ -13,7 +13,7 @@ import { regexMistake } from "./re2-syntax.ts";
 import { unknownWord } from "./read-values.ts";
 
 /** By their numbers, 0-33: names of Kafka's protocol in small letters, as Cilium writes them. */
-const apiKeys = [
+export const kafkaApiKeys = [
   ...["produce", "fetch", "offsets", "metadata", "leaderandisr", "stopreplica", "updatemetadata", "controlledshutdown"],
   ...["offsetcommit", "offsetfetch", "findcoordinator", "joingroup", "heartbeat", "leavegroup", "syncgroup"],
   ...["describegroups", "listgroups", "saslhandshake", "apiversions", "createtopics", "deletetopics", "deleterecords"],
@@ -67,8 +67,8 @@ export function checkKafkaRule(fields: Fields, place: Place): void {
   }
   if (role !== "" && !kafkaRoles.some((each) => each === role))
     unknownWord(at(place, "role"), "POLICY_KAFKA", role, "a role", kafkaRoles);
-  if (apiKey !== "" && !apiKeys.includes(apiKey.toLowerCase())) {
-    const near = nearest(apiKey.toLowerCase(), apiKeys);
+  if (apiKey !== "" && !kafkaApiKeys.includes(apiKey.toLowerCase())) {
+    const near = nearest(apiKey.toLowerCase(), kafkaApiKeys);
     const remedy = near === null ? "write the name of a request, as produce or fetch" : `did you mean ${near}?`;
     refuse(at(place, "apiKey"), "POLICY_KAFKA", `${shown(apiKey)} is not a request of Kafka`, remedy);
   }

@@ -35,6 +35,7 @@ const calls: Calls = {
       log: silentLogger,
       clock: systemClock,
       conditions: { report: (topic, list) => problems.set(topic, list) },
+      demands: { known: () => null, highest: 0, publish: async () => undefined },
     });
     datapath.onEvents((batch) => events.push(...batch.decode()));
     await datapath.start();

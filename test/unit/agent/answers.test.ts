@@ -221,6 +221,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
     bgp: { state: "off", received: async () => [] },
     loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
+    proxy: { proxy: () => ({ mode: "on", generation: 1, ruleSets: 0, instances: [] }), watch: () => undefined },
     clock: { now: () => 100_000, monotonicMs: () => 400 },
     monotonicNs: () => 5_000_000_000n,
     ...overrides,

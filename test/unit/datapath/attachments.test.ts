@@ -130,6 +130,7 @@ test("an update before the start is refused in words", async (t) => {
     log: silentLogger,
     clock: systemClock,
     conditions: { report: () => undefined },
+    demands: { known: () => null, highest: 0, publish: async () => undefined },
   });
   const nothing = { identities: new Map(), clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] };
   await t.throwsAsync(datapath.apply(nothing), { code: "DATAPATH_NOT_STARTED" });

@@ -36,6 +36,7 @@ async function start(kernel: FakeKernel, pins: Pins, revision = 0): Promise<Reco
     config: { traceFlows: false, cgroup: null, ipv4: true, ipv6: true },
     capabilities: { mode: "tcx", peerNames: true },
     pins,
+    demands: { known: () => null, highest: 0, publish: async () => undefined },
     objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }) },
   });
   await reconciler.readAll({ highest: async () => ({ revision, table: 0 }) }, { highestTable: async () => 0 });

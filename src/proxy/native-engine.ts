@@ -1,0 +1,84 @@
+/** The engine of the addon (`addon/src/l7/`), as the proxy's settings say. */
+import { availableParallelism } from "node:os";
+import { TandemError } from "../lib/errors.ts";
+import type { Handle } from "../native/contract.ts";
+import type { L7Tables } from "../native/l7-contract.ts";
+import type { RefusedRules } from "../api/proxy-dto.ts";
+import type { EngineStats, OnRecords, OpenEngine } from "./engine.ts";
+import type { ProxyConfig } from "./settings.ts";
+
+/** Event loops that are used where the settings do not say how many. */
+const mostThreads = 4;
+const bytesOfMiB = 1 << 20;
+
+export interface L7EngineOptions {
+  readonly bpffs: string;
+  readonly threads: number;
+  readonly normalizePath: boolean;
+  /** addon/src/l7/limits.h; times in ms. */
+  readonly limits: {
+    readonly connections: number;
+    readonly memory: number;
+    readonly head: number;
+    readonly headers: number;
+    readonly streams: number;
+    readonly connectTimeout: number;
+    readonly headTimeout: number;
+    readonly idleTimeout: number;
+    readonly requestTimeout: number;
+  };
+}
+
+/** What the addon offers for it. */
+export interface L7EngineBinding {
+  openL7Engine(options: L7EngineOptions, onRecords: OnRecords): Handle;
+  configureL7Engine(engine: Handle, tables: L7Tables): readonly RefusedRules[];
+  /** Puts its sockets where the kernel looks for the proxy. */
+  listenL7Engine(engine: Handle): void;
+  statsL7Engine(engine: Handle): EngineStats;
+  drainL7Engine(engine: Handle, limitMs: number): Promise<void>;
+  closeL7Engine(engine: Handle): Promise<void>;
+}
+
+/** @throws TandemError NOT_BUILT when the addon has no engine */
+export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
+  const binding = addon as Partial<L7EngineBinding>;
+  if (!hasEngine(binding)) {
+    throw new TandemError({
+      code: "NOT_BUILT",
+      object: "tandem.node",
+      message: "this addon was built without the L7 engine",
+      remedy: "npm run build:addon",
+    });
+  }
+  const options: L7EngineOptions = {
+    bpffs: config.bpffs,
+    threads: config.threads === 0 ? Math.min(availableParallelism(), mostThreads) : config.threads,
+    normalizePath: config.httpNormalizePath,
+    limits: {
+      connections: config.maxConnections,
+      memory: config.maxMemory * bytesOfMiB,
+      head: config.maxHead,
+      headers: config.maxHeaders,
+      streams: config.maxStreams,
+      connectTimeout: config.connectTimeout,
+      headTimeout: config.headTimeout,
+      idleTimeout: config.idleTimeout,
+      requestTimeout: config.requestTimeout,
+    },
+  };
+  return (onRecords) => {
+    const engine = binding.openL7Engine(options, onRecords);
+    return {
+      configure: (tables) => binding.configureL7Engine(engine, tables),
+      listen: () => binding.listenL7Engine(engine),
+      stats: () => binding.statsL7Engine(engine),
+      drain: (limitMs) => binding.drainL7Engine(engine, limitMs),
+      close: () => binding.closeL7Engine(engine),
+    };
+  };
+}
+
+function hasEngine(binding: Partial<L7EngineBinding>): binding is L7EngineBinding {
+  return binding.openL7Engine !== undefined;
+}
