@@ -1,6 +1,7 @@
 /** `tandem lab …` */
 import { type Command, InvalidArgumentError } from "commander";
 import { agentLog } from "./agents.ts";
+import { proxyLog } from "./proxies.ts";
 import { registerTestCommand } from "./conformance/cli.ts";
 import { LabError } from "./errors.ts";
 import { apiServerSource } from "./kube/source.ts";
@@ -28,9 +29,10 @@ export function registerLabCommands(program: Command): void {
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
     .option("--no-agents", "nodes and BGP only")
+    .option("--proxies", "a tandem-proxy on each node, too: without, ports with L7 rules are closed", false)
     .action(
       guard(async (options: Named & UpOptions) => {
-        const { name, nodes, filename, external, gracefulRestart, agents } = options;
+        const { name, nodes, filename, external, gracefulRestart, agents, proxies } = options;
         const { apiServer, kubeconfig } = options;
         const api =
           apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
@@ -42,6 +44,7 @@ export function registerLabCommands(program: Command): void {
           externals: external,
           gracefulRestart,
           agents,
+          proxies,
           progress,
           ...(api && { api }),
         });
@@ -80,10 +83,11 @@ export function registerLabCommands(program: Command): void {
     guard(async () => void process.stdout.write((await labNames()).map((name) => `${name}\n`).join(""))),
   );
   command("logs <node>", "the log of a node's agent")
+    .option("--proxy", "of its proxy instead", false)
     .option("--follow", "go on", false)
     .action(
-      guard(async (node: string, { name, follow }: Named & { follow: boolean }) => {
-        const file = agentLog((await Lab.open(name)).node(node));
+      guard(async (node: string, { name, follow, proxy }: Named & { follow: boolean; proxy: boolean }) => {
+        const file = (proxy ? proxyLog : agentLog)((await Lab.open(name)).node(node));
         process.exitCode = await runAttached(["tail", "-n", "+1", ...(follow ? ["-F"] : []), file]);
       }),
     );
@@ -96,6 +100,16 @@ export function registerLabCommands(program: Command): void {
   );
   command("kill-agent <node>", "kill -9 a node's agent; restart-agent brings it back").action(
     guard(async (node: string, { name }: Named) => void (await (await Lab.open(name)).stopAgent(node, "SIGKILL"))),
+  );
+  command("restart-proxy <node>", "another proxy takes a node's flows over, then the one before ends").action(
+    guard(async (node: string, { name }: Named) => {
+      const opened = await Lab.open(name);
+      const isThere = (await opened.status()).nodes.some((each) => each.name === node && each.proxy.pid !== null);
+      await (isThere ? opened.replaceProxy(node) : opened.startProxy(node));
+    }),
+  );
+  command("kill-proxy <node>", "kill -9 a node's proxy; restart-proxy brings it back").action(
+    guard(async (node: string, { name }: Named) => void (await (await Lab.open(name)).stopProxy(node, "SIGKILL"))),
   );
   command("kill-bgp <node>", "kill -9 what plays kube-router on a node: the others lose their routes to it").action(
     guard(async (node: string, { name }: Named) => (await Lab.open(name)).stopBgp(node)),
@@ -124,6 +138,7 @@ interface UpOptions {
   readonly external: string[];
   readonly gracefulRestart: boolean;
   readonly agents: boolean;
+  readonly proxies: boolean;
   readonly apiServer?: string | true;
   readonly kubeconfig?: string;
 }

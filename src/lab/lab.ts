@@ -26,6 +26,7 @@ import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, plan
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
 import { stopDaemon } from "./processes.ts";
+import * as proxies from "./proxies.ts";
 import { inside, run, type RunOptions, type RunResult } from "./run.ts";
 import { program } from "./runtime.ts";
 import { type LabStatus, labStatus } from "./status.ts";
@@ -47,6 +48,8 @@ export interface LabOptions {
   readonly objects?: readonly unknown[];
   /** False: nodes and BGP only. */
   readonly agents?: boolean;
+  /** A proxy on each node, too; left out: none, and ports with L7 rules are closed. */
+  readonly proxies?: boolean;
   /** Further keys of every agent's configuration. */
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly gracefulRestart?: boolean;
@@ -139,6 +142,11 @@ export class Lab {
       for (const node of plan.nodes) await agents.startAgent(plan, node, this.#agentConfig);
       progress("waiting for the agents");
       for (const node of plan.nodes) await agents.waitForAgent(node);
+      if (options.proxies === true) {
+        for (const node of plan.nodes) await proxies.startProxy(node);
+        progress("waiting for the proxies");
+        for (const node of plan.nodes) await proxies.waitForProxy(node);
+      }
       if (api !== undefined) await KubeCluster.whenReady(plan);
     }
     if (objects.length > 0) {
@@ -250,6 +258,23 @@ export class Lab {
     const node = this.node(nodeName);
     if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#agentConfig);
     await agents.waitForAgent(node);
+  }
+
+  /** With SIGTERM it lets connections end; its flows are closed then. */
+  stopProxy(nodeName: string, signal: NodeJS.Signals = "SIGTERM"): Promise<boolean> {
+    return proxies.stopProxy(this.node(nodeName), signal);
+  }
+
+  /** Starts it and waits until it has the flows. */
+  async startProxy(nodeName: string): Promise<void> {
+    const node = this.node(nodeName);
+    if ((await proxies.proxyProcess(node)) === null) await proxies.startProxy(node);
+    await proxies.waitForProxy(node);
+  }
+
+  /** As an upgrade does it: another one takes the flows over, then the one before ends. */
+  replaceProxy(nodeName: string): Promise<void> {
+    return proxies.replaceProxy(this.node(nodeName));
   }
 
   /** Ends a node's kubelet; its pods run on. */

@@ -1,5 +1,6 @@
 /** The whole picture of a lab, as `tandem lab status` prints it. */
 import { agentProcess, agentReady } from "./agents.ts";
+import { proxyActive, proxyProcess } from "./proxies.ts";
 import { type BgpPeer, missingRoutes, nodePeers } from "./bgp.ts";
 import type { LabCluster } from "./cluster-api.ts";
 import { podIps, podReady } from "./controllers.ts";
@@ -25,6 +26,7 @@ export interface LabStatus {
     readonly addresses: readonly string[];
     readonly podCidrs: readonly string[];
     readonly agent: { readonly pid: number | null; readonly ready: boolean };
+    readonly proxy: { readonly pid: number | null; readonly active: boolean };
     /** null: the BGP daemon does not answer. */
     readonly bgp: readonly BgpPeer[] | null;
     readonly missingRoutes: readonly string[];
@@ -79,6 +81,7 @@ export async function labStatus(plan: LabPlan, cluster: LabCluster): Promise<Lab
         addresses: [node.ipv4, node.ipv6],
         podCidrs: [node.podCidr4, node.podCidr6],
         agent: { pid: await agentProcess(node), ready: await agentReady(node) },
+        proxy: { pid: await proxyProcess(node), active: await proxyActive(node) },
         bgp: await nodePeers(node),
         missingRoutes: missingIn(node.name),
       })),
@@ -112,6 +115,8 @@ export function formatStatus(status: LabStatus): string {
     missing.length === 0 ? "all routes" : `no route to ${missing.join(", ")}`;
   const agent = ({ pid, ready }: { readonly pid: number | null; readonly ready: boolean }) =>
     pid === null ? "no agent" : ready ? "agent ready" : "agent not ready";
+  const proxy = ({ pid, active }: { readonly pid: number | null; readonly active: boolean }) =>
+    pid === null ? "no proxy" : active ? "proxy active" : "proxy not active";
   return [
     `lab ${status.name} in ${status.folder}`,
     ...section("nodes", [
@@ -120,10 +125,11 @@ export function formatStatus(status: LabStatus): string {
         n.addresses.join(" "),
         n.podCidrs.join(" "),
         agent(n.agent),
+        proxy(n.proxy),
         established(n.bgp),
         routes(n.missingRoutes),
       ]),
-      ["tor", status.tor.addresses.join(" "), "", "", "", routes(status.tor.missingRoutes)],
+      ["tor", status.tor.addresses.join(" "), "", "", "", "", routes(status.tor.missingRoutes)],
     ]),
     ...section(
       "pods",
