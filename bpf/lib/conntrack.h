@@ -138,7 +138,7 @@ static __always_inline void judge_ends(struct __sk_buff *skb, struct context *co
 	context->how = how | (v6 ? JUDGE_IPV6 : 0);
 	if (reply ? context->destination.here : context->source.here)
 		judge(skb);
-	if (!(context->verdict & ~JUDGED_AUDIT) && (reply ? context->source.here : context->destination.here)) {
+	if (!(context->verdict & ~JUDGED_FLAGS) && (reply ? context->source.here : context->destination.here)) {
 		context->how |= JUDGE_INGRESS;
 		judge(skb);
 	}
@@ -163,7 +163,7 @@ static __always_inline void rejudge(struct __sk_buff *skb, struct context *conte
 
 	identify_peer(context, v6);
 	judge_ends(skb, context, JUDGE_AGAIN | (reply ? JUDGE_REPLY : 0), v6);
-	context->reason = context->verdict & ~JUDGED_AUDIT;
+	context->reason = context->verdict & ~JUDGED_FLAGS;
 	if (context->reason)
 		return;
 	entry = ct_find(&context->key, v6);
@@ -174,6 +174,10 @@ static __always_inline void rejudge(struct __sk_buff *skb, struct context *conte
 		entry->flags |= CT_DENIED_AUDIT;
 	else
 		entry->flags &= ~CT_DENIED_AUDIT;
+	/* never taken back: between the proxy's two connections there are other numbers than at their ends */
+	if (context->verdict & JUDGED_PROXY)
+		entry->flags |= CT_PROXY;
+	context->tracked.flags = entry->flags;
 	if (initiator->here)
 		entry->egress_revision = initiator->policy_revision;
 	if (responder->here)
@@ -211,10 +215,10 @@ static __always_inline bool is_older_than_policy(struct __sk_buff *skb, struct c
 	if (packet->protocol != IPPROTO_TCP || packet->tcp_flags & TCP_SYN)
 		return false;
 	judge_ends(skb, context, JUDGE_QUIETLY, v6);
-	if (!(context->verdict & ~JUDGED_AUDIT))
+	if (!(context->verdict & ~JUDGED_FLAGS))
 		return false;
 	judge_ends(skb, context, JUDGE_QUIETLY | JUDGE_REPLY, v6);
-	return !(context->verdict & ~JUDGED_AUDIT);
+	return !(context->verdict & ~JUDGED_FLAGS);
 }
 
 /* The first packet of a flow: who it is with, what policy says, and an entry. */
@@ -244,11 +248,13 @@ static __always_inline void open_flow(struct __sk_buff *skb, struct context *con
 	if (!(translated->flags & CT_LOOPBACK)) {
 		reply = is_older_than_policy(skb, context, v6);
 		judge_ends(skb, context, reply ? JUDGE_REPLY : 0, v6);
-		context->reason = context->verdict & ~JUDGED_AUDIT;
+		context->reason = context->verdict & ~JUDGED_FLAGS;
 		if (context->reason)
 			return;
-		if (context->verdict)
+		if (context->verdict & JUDGED_AUDIT)
 			fresh.flags |= CT_DENIED_AUDIT;
+		if (context->verdict & JUDGED_PROXY)
+			fresh.flags |= CT_PROXY;
 	}
 	if (source->here)
 		*(reply ? &fresh.ingress_revision : &fresh.egress_revision) = source->policy_revision;

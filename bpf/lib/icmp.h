@@ -162,7 +162,7 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 		}
 		return RELATED;
 	}
-	context->tracked.flags = entry->flags & CT_MASQUERADE;
+	context->tracked.flags = entry->flags & (CT_MASQUERADE | CT_PROXY);
 	from_initiator = is_initiator_source(entry, inner_low);
 	if (!is_current(entry, from_initiator, destination) || !is_current(entry, !from_initiator, source))
 		return UNRELATED;

@@ -102,9 +102,9 @@ static __always_inline int drop(struct __sk_buff *skb, struct context *context, 
 				const struct endpoint *endpoint)
 {
 	count(skb, reason, direction);
-	/* policy drops were reported with their group and identities where the verdict was made */
-	if (reason != REASON_POLICY && reason != REASON_POLICY_DENY && reason != REASON_PROXY_MISSING &&
-	    may_report_drop(context->now)) {
+	/* policy drops were reported with their group and identities where the verdict was made; that no proxy is there is found later */
+	if (reason != REASON_POLICY && reason != REASON_POLICY_DENY &&
+	    (reason != REASON_PROXY_MISSING || (has_proxy(context->packet.protocol) && endpoint)) && may_report_drop(context->now)) {
 		struct sighting *seen = &context->seen;
 
 		__builtin_memset(seen, 0, sizeof(*seen));

@@ -52,6 +52,12 @@ struct packet {
 	__u8 pad;
 };
 
+/* What an L7 proxy can be between. */
+static __always_inline bool has_proxy(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
 static __always_inline __be32 *ipv4_of(struct address *address)
 {
 	return (__be32 *)&address->bytes[12];

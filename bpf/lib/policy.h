@@ -16,8 +16,10 @@ enum judged {
 	JUDGE_QUIETLY = 1 << 4, /* nothing is told */
 };
 
-/* context->verdict is a reason, and this bit if only audit mode let the packet through. */
+/* context->verdict is a reason, and one of these bits: only audit mode let the packet through; the L7 proxy has to look at the flow. */
 #define JUDGED_AUDIT 0x100
+#define JUDGED_PROXY 0x200
+#define JUDGED_FLAGS (JUDGED_AUDIT | JUDGED_PROXY)
 
 static __always_inline bool is_outside(__u32 identity)
 {
@@ -39,7 +41,8 @@ static __always_inline struct policy_bits *prefix_groups(__u32 set_direction, co
 	}
 }
 
-/* What the lowest group that is set says: reason 0 (allowed) or why not; REASON_POLICY and NO_GROUP if none is. */
+/* What the lowest group that is set says: reason 0 (allowed) or why not; REASON_POLICY and NO_GROUP if none is, REASON_PROXY_MISSING if that
+ * depends on L7 rules. */
 static __always_inline __u32 look_up_policy(__u32 set_direction, __u32 identity, const struct address *peer,
 					    __u8 protocol, __be16 port, __u16 *group, const bool v6)
 {
@@ -112,7 +115,7 @@ STEP judge(struct __sk_buff *skb)
 	const struct packet *packet;
 	struct sighting *seen;
 	const struct end *end, *other;
-	__u32 how, direction, identity, reason = REASON_POLICY, audit = 0;
+	__u32 how, direction, identity, reason = REASON_POLICY, flags = 0;
 	bool ingress, reply, source, enforced;
 	__u16 group = NO_GROUP;
 	__be16 port;
@@ -146,9 +149,13 @@ STEP judge(struct __sk_buff *skb)
 	if (reason && end->flags & ENDPOINT_AUDIT) {
 		seen->flags |= EVENT_AUDIT | EVENT_ALLOWED;
 		reason = REASON_FORWARDED;
-		audit = JUDGED_AUDIT;
+		flags = JUDGED_AUDIT;
+	} else if (reason == REASON_PROXY_MISSING && has_proxy(packet->protocol) && end->id) { /* the node's own traffic passes no proxy */
+		seen->flags |= EVENT_PROXY | EVENT_ALLOWED;
+		seen->reason = reason = REASON_FORWARDED;
+		flags = JUDGED_PROXY;
 	}
-	context->verdict |= reason | audit;
+	context->verdict |= reason | flags;
 	if (how & JUDGE_QUIETLY)
 		return 0;
 	if (reason ? !may_report_drop(context->now) : how & JUDGE_AGAIN)

@@ -9,6 +9,7 @@
 #include "../lib/fragment.h"
 #include "../lib/host.h"
 #include "../lib/icmp.h"
+#include "../lib/proxy.h"
 #include "../lib/renaming.h"
 #include "../lib/renaming_icmp.h"
 #include "../lib/renaming_port.h"
@@ -57,6 +58,7 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	struct endpoint *end;
 	struct ct_entry *entry;
 	bool to_host;
+	int verdict;
 
 	if (!context)
 		return TC_ACT_SHOT;
@@ -116,11 +118,18 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 		entry->flags &= ~CT_LOCAL; /* that address has moved */
 	}
 	track(skb, context, entry, NULL, end, to_host ? AT_HOST : AT_NETWORK, v6);
-	if (!context->reason)
+	if (!context->reason && !is_proxied(context))
 		show_service(skb, context, v6);
 judged:
 	if (context->reason)
 		goto dropped;
+	if (is_proxied(context)) {
+		verdict = to_proxy(skb, context, v6);
+		if (context->reason)
+			goto dropped;
+		count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
+		return verdict;
+	}
 	count(skb, REASON_FORWARDED, DIRECTION_INGRESS);
 	return to_host ? TC_ACT_OK : deliver_local(skb, packet, end, v6);
 
@@ -286,13 +295,36 @@ dropped:
 	return drop(skb, context, context->reason, DIRECTION_EGRESS, NULL);
 }
 
+/* What the L7 proxy sends: to a server in a pod's name, or to a client in a server's. True: it leaves in the node's name. */
+static __always_inline bool proxy_leaves(struct __sk_buff *skb, __u32 l3, const bool v6)
+{
+	struct context *context = begin(l3);
+
+	if (!context)
+		return false;
+	parse(skb, v6);
+	if (context->reason || context->packet.flags & PACKET_ICMP_ERROR)
+		return false;
+	resolve_fragment(skb, context);
+	if (context->reason)
+		return false;
+	goes_on(skb, context, v6);
+	return context->tracked.flags & CT_MASQUERADE && !context->tracked.reply;
+}
+
 SEC("tc")
 int to_network(struct __sk_buff *skb)
 {
-	const __u32 mark = skb->mark & MARK_MASK;
+	__u32 mark = skb->mark & MARK_MASK;
+	const bool v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
 
 	if (mark == MARK_JUDGED)
 		return TC_ACT_OK;
+	if (mark == MARK_PROXY) {
+		if (!(v6 ? proxy_leaves(skb, l3_offset(skb), true) : proxy_leaves(skb, l3_offset(skb), false)))
+			return TC_ACT_OK;
+		mark = MARK_MASQUERADE;
+	}
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
 		return mark == MARK_MASQUERADE ? masquerades(skb, l3_offset(skb), false) : leaves(skb, l3_offset(skb), false);

@@ -9,6 +9,7 @@
 #include "../lib/host.h"
 #include "../lib/icmp.h"
 #include "../lib/link_local.h"
+#include "../lib/proxy.h"
 #include "../lib/service.h"
 
 static __always_inline bool owns(const struct endpoint *pod, const struct packet *packet, const bool v6)
@@ -23,6 +24,7 @@ static __always_inline int pod_sends(struct __sk_buff *skb, struct context *cont
 	struct packet *packet = &context->packet;
 	const struct endpoint *peer, *host = NULL;
 	struct ct_entry *entry;
+	int verdict;
 
 	parse(skb, v6);
 	if (context->reason)
@@ -82,11 +84,18 @@ static __always_inline int pod_sends(struct __sk_buff *skb, struct context *cont
 			host = NULL;
 	}
 	track(skb, context, entry, pod, peer ? peer : host, AT_POD, v6);
-	if (!context->reason)
+	if (!context->reason && !is_proxied(context))
 		show_service(skb, context, v6);
 judged:
 	if (context->reason)
 		goto dropped;
+	if (is_proxied(context)) {
+		verdict = to_proxy(skb, context, v6);
+		if (context->reason)
+			goto dropped;
+		count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
+		return verdict;
+	}
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
 	if (context->tracked.flags & CT_STACK)
 		return to_stack(skb);
@@ -155,6 +164,10 @@ static __always_inline int stack_sends(struct __sk_buff *skb, struct context *co
 	resolve_fragment(skb, context);
 	if (context->reason)
 		goto dropped;
+	if ((skb->mark & MARK_MASK) == MARK_PROXY) {
+		goes_on(skb, context, v6);
+		goto judged;
+	}
 	if (packet->flags & PACKET_ICMP_ERROR) {
 		if (follows_flow(skb, context, NULL, pod, v6))
 			goto judged;
@@ -165,6 +178,8 @@ static __always_inline int stack_sends(struct __sk_buff *skb, struct context *co
 	if (context->reason)
 		goto dropped;
 	track(skb, context, entry, sending_host(skb), pod, AT_STACK, v6);
+	if (!context->reason && is_proxied(context)) /* it came by no device where the proxy could have got it */
+		context->reason = REASON_PROXY_MISSING;
 	if (!context->reason)
 		show_service(skb, context, v6);
 judged:

@@ -5,6 +5,7 @@ import { isPodDevice, tandemProtocol } from "../cni/wiring-plan.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { DeviceReconciler } from "../datapath/devices.ts";
 import { Pins } from "../datapath/pins.ts";
+import { isProxyRule } from "../datapath/proxy-routes.ts";
 import { isServiceRule } from "../datapath/service-routes.ts";
 import type { LinkRow, NativeBinding, RouteRow, RuleRow } from "../native/contract.ts";
 
@@ -32,7 +33,7 @@ export interface Leftovers {
   /** The node's ends of pods that are wired. */
   readonly podDevices: readonly LinkRow[];
   readonly routes: readonly RouteRow[];
-  /** They lead into our table. */
+  /** They lead into our tables. */
   readonly rules: readonly RuleRow[];
   /** Files and folders of stateDir and beside the socket. */
   readonly files: readonly string[];
@@ -71,7 +72,7 @@ export async function findLeftovers(native: CleanupNative, config: AgentConfig):
     podDevices: links.filter(isPodDevice),
     // What leads to a pod's device goes with it.
     routes: routes.filter(({ nextHops }) => !nextHops.some(({ index }) => isPodDeviceAt(links, index))),
-    rules: rules.filter(isServiceRule),
+    rules: rules.filter((rule) => isServiceRule(rule) || isProxyRule(rule)),
     files: await findFiles(config),
   };
 }

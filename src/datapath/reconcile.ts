@@ -1,7 +1,7 @@
 /**
  * Desired state to kernel, in an order in which no packet sees half of a change:
  *
- *  1. settings
+ *  1. settings, and the way to the L7 proxy
  *  2. addresses and prefixes: who is who, before anybody is judged by it; addresses that nobody has go at once
  *     where pods' own addresses are known, and those in whose name the others leave, before a device is used
  *  3. new policy sets, whole, under new numbers that nobody uses yet; the proxy is told what they demand of requests
@@ -32,6 +32,7 @@ import type { Nat } from "./nat.ts";
 import { NativePrefixReconciler } from "./native-prefixes.ts";
 import { NodePortReconciler } from "./node-ports.ts";
 import type { Pins } from "./pins.ts";
+import { ProxyRoutes } from "./proxy-routes.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
 import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
@@ -70,6 +71,7 @@ export class Reconciler {
   readonly attachments: Attachments;
   readonly closing: ClosingRoutes;
   readonly serviceRoutes: ServiceRoutes;
+  readonly proxyRoutes: ProxyRoutes;
   readonly staleSockets: StaleSockets;
   readonly socket: SocketHook;
   readonly #options: ReconcilerOptions;
@@ -96,6 +98,7 @@ export class Reconciler {
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.closing = new ClosingRoutes(native, config);
     this.serviceRoutes = new ServiceRoutes(native);
+    this.proxyRoutes = new ProxyRoutes(native, config);
     this.staleSockets = new StaleSockets(native, map("sock_reverse"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }
@@ -117,6 +120,7 @@ export class Reconciler {
       ["stale sockets", this.staleSockets.counters],
       ["closing routes", this.closing.counters],
       ["service routes", this.serviceRoutes.counters],
+      ["proxy routes", this.proxyRoutes.counters],
     ];
   }
 
@@ -146,6 +150,7 @@ export class Reconciler {
   async apply(desired: DesiredState): Promise<readonly Problem[]> {
     const { config, pins } = this.#options;
     const failures: EntryFailure[] = [...(await this.settings.apply(config.traceFlows))];
+    const proxy = await this.proxyRoutes.apply();
 
     if (this.identities.want(desired.identities, desired.clusterPrefixes)) await pins.markUnsettled();
     const identities = await this.identities.write();
@@ -178,6 +183,7 @@ export class Reconciler {
       await pins.clearUnsettled();
     }
     return [
+      ...proxy,
       ...this.#socketProblems,
       ...entryProblems([...failures, ...policies.failures]),
       ...policies.problems,
@@ -218,6 +224,7 @@ export class Reconciler {
     await read(this.nodePorts.counters, [() => this.nodePorts.read()]);
     await read(this.closing.counters, [() => this.closing.read()]);
     await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
+    await read(this.proxyRoutes.counters, [() => this.proxyRoutes.read()]);
     return sum;
   }
 

@@ -78,6 +78,16 @@ export const CtFlags = {
   stack: 4096,
   masquerade: 8192,
   dsr: 16384,
+  proxy: 32768,
+} as const;
+
+/** enum proxy_kind */
+export const ProxyKind = {
+  tcp4: 0,
+  tcp6: 1,
+  udp4: 2,
+  udp6: 3,
+  kinds: 4,
 } as const;
 
 /** enum service_scope */
@@ -131,6 +141,7 @@ export const EventFlags = {
   audit: 2,
   reply: 4,
   ipv6: 8,
+  proxy: 16,
 } as const;
 
 /** struct affinity_key, 36 bytes. */
@@ -893,6 +904,24 @@ export const policySet: Codec<PolicySet> = makeCodec(
     denies: buffer.readUInt16LE(offset + 4),
     allows: buffer.readUInt16LE(offset + 6),
     outsideOnly: policyBits.decode(buffer, offset + 8),
+  }),
+);
+
+/** struct proxy, 8 bytes. */
+export interface Proxy {
+  readonly workers: number;
+  readonly generation: number;
+}
+export const proxy: Codec<Proxy> = makeCodec(
+  "proxy",
+  8,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.workers, offset);
+    buffer.writeUInt32LE(value.generation, offset + 4);
+  },
+  (buffer, offset) => ({
+    workers: buffer.readUInt32LE(offset),
+    generation: buffer.readUInt32LE(offset + 4),
   }),
 );
 
@@ -1803,6 +1832,39 @@ export const mapLayouts = {
         { of: "value", name: "denies", offsetBits: 32, sizeBits: 16 },
         { of: "value", name: "allows", offsetBits: 48, sizeBits: 16 },
         { of: "value", name: "outside_only", offsetBits: 64, sizeBits: 512 },
+      ],
+    } as MapLayout,
+  },
+  proxy: {
+    key: u32,
+    value: proxy,
+    layout: {
+      type: 2,
+      flags: 0,
+      maxEntries: 1,
+      keySize: 4,
+      valueSize: 8,
+      keyType: "unsigned int",
+      valueType: "proxy",
+      members: [
+        { of: "value", name: "workers", offsetBits: 0, sizeBits: 32 },
+        { of: "value", name: "generation", offsetBits: 32, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  proxy_socket: {
+    key: u32,
+    value: u64,
+    layout: {
+      type: 15,
+      flags: 0,
+      maxEntries: 256,
+      keySize: 4,
+      valueSize: 8,
+      keyType: "unsigned int",
+      valueType: "unsigned long long",
+      members: [
+
       ],
     } as MapLayout,
   },

@@ -30,10 +30,12 @@ const volatile __u32 config_timeout_udp_replied = 180;
 const volatile __u32 config_timeout_icmp = 60;
 const volatile __u32 config_timeout_other = 600;
 
-/* In skb->mark. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
+/* In skb->mark. TO_PROXY: for a socket of the L7 proxy, whatever its destination. PROXY: from one, so that it was judged when it came. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
  * does not, for the pod that it comes to was not asked. DELIVERED: both ends were asked, to_pod lets it pass. MASQUERADE: as JUDGED, and
  * to_network gives it the node's address. */
 #define MARK_MASK 0x0f00
+#define MARK_TO_PROXY 0x0a00
+#define MARK_PROXY 0x0b00
 #define MARK_MASQUERADE 0x0c00
 #define MARK_JUDGED 0x0d00
 #define MARK_DELIVERED 0x0e00

@@ -52,6 +52,11 @@ MAP(ct6, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_entry, LIMIT_CT6, 0);
 /* Ports of fragmented datagrams. */
 MAP(fragment, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_ports, LIMIT_FRAGMENTS, 0);
 
+/* Where flows begin that L7 rules are about, */
+MAP(proxy_socket, BPF_MAP_TYPE_SOCKMAP, __u32, __u64, PROXY_KINDS * PROXY_WORKERS, 0);
+/* and how many have a part of them. */
+MAP(proxy, BPF_MAP_TYPE_ARRAY, __u32, struct proxy, 1, 0);
+
 /* Service addresses. */
 MAP(service4, BPF_MAP_TYPE_HASH, struct service4_key, struct service, LIMIT_SERVICES, BPF_F_NO_PREALLOC);
 MAP(service6, BPF_MAP_TYPE_HASH, struct service6_key, struct service, LIMIT_SERVICES, BPF_F_NO_PREALLOC);

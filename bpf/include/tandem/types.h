@@ -247,6 +247,7 @@ enum ct_flags {
 	CT_STACK = 1 << 12,	/* the stack brought it to the pod, where rules of others may have changed it (portmap's): replies go through it too */
 	CT_MASQUERADE = 1 << 13, /* what the initiator, a pod, sends leaves under this node's address */
 	CT_DSR = 1 << 14,	/* another node sent the service's address along: packets come to the backend's */
+	CT_PROXY = 1 << 15,	/* the L7 proxy of this node is between its ends; stays so until it is opened anew */
 };
 
 struct ct_entry {
@@ -260,6 +261,26 @@ struct ct_entry {
 	struct address nat_address;
 };
 ASSERT_SIZE(struct ct_entry, 40);
+
+/* ---- the L7 proxy ------------------------------------------------------------------------------------------------- */
+
+#define PROXY_WORKERS 64
+
+/* proxy_socket: kind * PROXY_WORKERS + worker -> a socket that takes what opens a flow. A closed one is gone from there. */
+enum proxy_kind {
+	PROXY_TCP4 = 0,
+	PROXY_TCP6 = 1,
+	PROXY_UDP4 = 2,
+	PROXY_UDP6 = 3,
+	PROXY_KINDS = 4,
+};
+
+/* proxy (array, one entry) */
+struct proxy {
+	__u32 workers;	  /* 0: none, up to PROXY_WORKERS */
+	__u32 generation; /* of who wrote it; goes up */
+};
+ASSERT_SIZE(struct proxy, 8);
 
 /* Fragments: the ports of the first fragment, for the others. */
 struct fragment_key {
@@ -554,6 +575,7 @@ enum event_flags {
 	EVENT_AUDIT = 1 << 1,
 	EVENT_REPLY = 1 << 2,
 	EVENT_IPV6 = 1 << 3,
+	EVENT_PROXY = 1 << 4, /* allowed as far as the L7 proxy, which has the last word */
 };
 
 struct event {

@@ -100,12 +100,6 @@ const rows: readonly Row[] = [
     group: 1,
   },
   {
-    title: "a redirect while there is no proxy",
-    policy: { redirects: 1, peers: { [r]: [0] }, ports: [{ ...web, groups: [0] }] },
-    reason: "proxyMissing",
-    group: 0,
-  },
-  {
     title: "a plain allow over a redirect",
     policy: { allows: 1, redirects: 1, peers: { [r]: [0, 1] }, ports: [{ ...web, groups: [0, 1] }] },
     reason: null,
