@@ -1,5 +1,5 @@
 /** Flows that L7 rules are about, while nobody is there to look at them. With a proxy: test/kernel/l7/. */
-import { CtFlags, EventFlags } from "../../../src/native/layouts.gen.ts";
+import { EventFlags } from "../../../src/native/layouts.gen.ts";
 import { echo, tcp, udp } from "../../support/packets.ts";
 import { podFrame, stackFrame, who, wireFrame } from "../../support/programs.ts";
 import { putPolicy } from "../../support/programs-maps.ts";
