@@ -9,7 +9,7 @@ export async function packageVersion(): Promise<string> {
   return (JSON.parse(text) as { readonly version: string }).version;
 }
 
-const objects = ["pod.bpf.o", "network.bpf.o", "sock.bpf.o"];
+const objects = ["pod.bpf.o", "network.bpf.o", "wire.bpf.o", "sock.bpf.o"];
 
 /** @throws TandemError NOT_BUILT naming the first one that is missing */
 export async function requireObjects(folder: string): Promise<void> {

@@ -30,6 +30,12 @@ export interface StatusDto {
     readonly mode: "tcx" | "clsact";
     readonly endpoints: number;
     readonly uplinks: readonly string[];
+    /** Of every uplink; `why` says why it is off. */
+    readonly xdp: readonly {
+      readonly device: string;
+      readonly mode: "native" | "generic" | "off";
+      readonly why: string;
+    }[];
     readonly cgroup: string | null;
   };
   readonly sources: readonly {

@@ -45,6 +45,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
     ["Sources:", status.sources.map(sourceText).join("\n") || "none yet"],
     ["IPAM:", status.addresses.map(poolText).join("\n") || "no pod CIDR yet"],
     ["Attach Mode:", `${attach.mode}, ${attach.endpoints} endpoints, uplinks ${attach.uplinks.join(" ") || "none"}`],
+    ["XDP:", attach.xdp.map(xdpText).join("\n") || "no uplink yet"],
     ["Socket LB:", attach.cgroup === null ? "off (services are translated per packet)" : `on ${attach.cgroup}`],
     [
       "Routes:",
@@ -74,6 +75,10 @@ function agentText(status: StatusDto): string {
   const memory = `${(status.memory.rssBytes / 1e6).toFixed(0)} MB`;
   if (!status.ready) return `starting since ${status.started}, ${memory}`;
   return `${status.ok ? "Ok" : "Degraded"}, ready in ${status.readyMs ?? 0} ms, since ${status.started}, ${memory}`;
+}
+
+function xdpText({ device, mode, why }: StatusDto["attach"]["xdp"][number]): string {
+  return `${device}: ${mode}${why === "" ? "" : ` (${why})`}`;
 }
 
 /** Without -v the first ones, errors before warnings: what is wrong in thousands of objects is usually one mistake. */

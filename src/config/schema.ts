@@ -111,6 +111,12 @@ export const configSchema = z.strictObject({
       "where kube-router's BGP daemon is asked why routes are as they are (--gobgp-admin-address and -port), tried in turn; null: not at all",
     ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
+  xdp: z
+    .enum(["auto", "off", "native", "generic"])
+    .default("auto")
+    .describe(
+      "XDP on uplinks for flows that come in and go out again: auto: native where the driver has it, but for veths",
+    ),
   mapSizes: z.record(z.string(), z.int().min(1)).default({}).describe("entries of single maps, by name"),
   podMtu: z
     .int()

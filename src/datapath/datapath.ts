@@ -181,7 +181,8 @@ export class Datapath {
     if (this.#running === null) {
       const { tcMode } = this.#options.config;
       const mode = tcMode === "clsact" ? "clsact" : "tcx";
-      return { features: {}, mode, attachedEndpoints: 0, attachedUplinks: [], cgroup: null, reconcilers: [], maps: [] };
+      const none = { attachedEndpoints: 0, attachedUplinks: [], xdp: [], reconcilers: [], maps: [] };
+      return { features: {}, mode, cgroup: null, ...none };
     }
     const { capabilities, reconciler } = this.#running;
     const { attachments } = reconciler;
@@ -193,6 +194,7 @@ export class Datapath {
       attachedUplinks: uplinks
         .filter(({ ifindex }) => attachments.isAttached("uplink", ifindex))
         .map(({ name }) => name),
+      xdp: reconciler.wire.report(),
       cgroup: reconciler.socket.cgroup,
       reconcilers: reconciler.counters().map(([name, { writes, repaired, failures, lastError }]) => ({
         name,

@@ -10,6 +10,8 @@ export interface Capabilities {
   readonly redirectPeer: boolean;
   /** Sockets can be asked for their peer's name (getpeername hooks). */
   readonly peerNames: boolean;
+  /** Drivers can run programs before there is a packet. */
+  readonly xdp: boolean;
 }
 
 /** Without one of these no program can be loaded. The kernel is the first upstream one that has it, where its configuration does. */
@@ -45,6 +47,7 @@ export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMo
     mode: tcMode === "auto" ? (has("tcx") ? "tcx" : "clsact") : tcMode,
     redirectPeer: has("redirect_peer"),
     peerNames: has("cgroup_getpeername"),
+    xdp: has("xdp"),
   };
 }
 

@@ -89,7 +89,13 @@ export class LoadedObjects {
       this.#provide("pod", ["from_pod"], ["to_pod"]),
       this.#provide("pod", ["to_pod"], ["from_pod"]),
       this.#provide("network", ["from_network", "to_network"], []),
+      this.#provideWire(),
     ]);
+  }
+
+  /** null: the settings do without it, or this kernel does. */
+  optionalProgram(name: string): LoadedProgram | null {
+    return this.#programs.get(name) ?? null;
   }
 
   program(name: string): LoadedProgram {
@@ -215,6 +221,15 @@ export class LoadedObjects {
       names.map((name) => this.program(name)),
       digest,
     );
+  }
+
+  /** What it does from_network does too: without it the node is slower and complete. */
+  async #provideWire(): Promise<void> {
+    const { config, capabilities, log } = this.#options;
+    if (config.xdp === "off" || !capabilities.xdp) return;
+    await this.#provide("wire", ["from_wire"], []).catch((error: unknown) => {
+      log.warn({ error: messageOf(error) }, "XDP is left out");
+    });
   }
 
   #take(loaded: LoadedObject): void {

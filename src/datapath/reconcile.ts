@@ -42,19 +42,20 @@ import { SettingsReconciler } from "./settings.ts";
 import { SocketHook } from "./socket-hook.ts";
 import { type SocketNative, StaleSockets } from "./stale-sockets.ts";
 import { mayTakeAway } from "./stale-verdicts.ts";
+import { WireAttachments } from "./wire.ts";
 
 type ReconcilerNative = MapNative &
   RouteNative &
   ServiceRouteNative &
   SocketNative &
-  Pick<NativeBinding, "attachTc" | "detachTc" | "attachCgroup" | "unpin" | "links">;
+  Pick<NativeBinding, "attachTc" | "detachTc" | "attachXdp" | "attachCgroup" | "unpin" | "links">;
 
 export interface ReconcilerOptions {
   readonly native: ReconcilerNative;
-  readonly config: Pick<AgentConfig, "traceFlows" | "cgroup" | "ipv4" | "ipv6">;
+  readonly config: Pick<AgentConfig, "traceFlows" | "cgroup" | "ipv4" | "ipv6" | "xdp">;
   readonly capabilities: Pick<Capabilities, "mode" | "peerNames">;
   readonly pins: Pins;
-  readonly objects: Pick<LoadedObjects, "map" | "program">;
+  readonly objects: Pick<LoadedObjects, "map" | "program" | "optionalProgram">;
   readonly demands: DemandsPublisher;
 }
 
@@ -69,6 +70,7 @@ export class Reconciler {
   readonly services: ServiceReconciler;
   readonly nodePorts: NodePortReconciler;
   readonly attachments: Attachments;
+  readonly wire: WireAttachments;
   readonly closing: ClosingRoutes;
   readonly serviceRoutes: ServiceRoutes;
   readonly proxyRoutes: ProxyRoutes;
@@ -96,6 +98,12 @@ export class Reconciler {
     this.services = new ServiceReconciler(native, map);
     this.nodePorts = new NodePortReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
+    this.wire = new WireAttachments({
+      native,
+      pins,
+      xdp: config.xdp,
+      program: () => objects.optionalProgram("from_wire"),
+    });
     this.closing = new ClosingRoutes(native, config);
     this.serviceRoutes = new ServiceRoutes(native);
     this.proxyRoutes = new ProxyRoutes(native, config);
@@ -112,6 +120,7 @@ export class Reconciler {
       ["policy sets", this.sets.counters],
       ["devices", this.devices.counters],
       ["programs", this.attachments.counters],
+      ["xdp", this.wire.counters],
       ["endpoints", this.endpoints.counters],
       ["host", this.host.counters],
       ["services", this.services.counters],
@@ -142,6 +151,7 @@ export class Reconciler {
       ...this.devices.known().map((ifindex) => ({ kind: "uplink", ifindex, name: `ifindex ${ifindex}` }) as const),
     ];
     const problems = await this.attachments.replaceAll(known);
+    await this.wire.replaceAll();
     this.#socketProblems = await this.socket.attach();
     return [...problems, ...this.#socketProblems];
   }
@@ -163,6 +173,7 @@ export class Reconciler {
     failures.push(...(await this.services.apply(desired.frontends)));
     failures.push(...(await this.nodePorts.apply(desired.frontends)));
     await this.staleSockets.apply(desired.frontends, new Set(desired.endpoints.map(({ row }) => row.netns)));
+    const xdp = await this.wire.apply(desired.uplinks);
     await this.attachments.detach();
     failures.push(...(await this.devices.remove()));
     const room = await this.sets.remove(this.#usedSets());
@@ -187,6 +198,7 @@ export class Reconciler {
       ...this.#socketProblems,
       ...entryProblems([...failures, ...policies.failures]),
       ...policies.problems,
+      ...xdp,
       ...policies.heldBack.flatMap((each) => heldBackProblem(each)),
       ...closing,
     ];
@@ -197,9 +209,11 @@ export class Reconciler {
     const differing = await this.#read();
     const links = await this.attachments.verify();
     this.attachments.counters.repaired += links;
+    const wires = await this.wire.verify();
+    this.wire.counters.repaired += wires;
     const sockets = await this.socket.verify();
     this.socket.counters.repaired += sockets;
-    return differing + links > 0;
+    return differing + links + wires > 0;
   }
 
   async #read(): Promise<number> {

@@ -20,6 +20,15 @@ export interface ReconcilerReport {
   readonly lastError: string | null;
 }
 
+/** How from_wire is on an uplink. */
+export interface WireReport {
+  /** Name of the uplink. */
+  readonly device: string;
+  readonly mode: "native" | "generic" | "off";
+  /** Why it is off; empty: it is not. */
+  readonly why: string;
+}
+
 export interface DatapathReport {
   /** Empty until they were probed. */
   readonly features: Features;
@@ -28,6 +37,8 @@ export interface DatapathReport {
   readonly attachedEndpoints: number;
   /** Names of uplinks with both programs attached. */
   readonly attachedUplinks: readonly string[];
+  /** Of every uplink. */
+  readonly xdp: readonly WireReport[];
   readonly cgroup: string | null;
   readonly reconcilers: readonly ReconcilerReport[];
   /** entries: null where counting would cost too much. */

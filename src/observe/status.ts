@@ -43,6 +43,7 @@ export function statusReport(parts: StatusParts): StatusDto {
       mode: datapath.mode,
       endpoints: datapath.attachedEndpoints,
       uplinks: datapath.attachedUplinks,
+      xdp: datapath.xdp,
       cgroup: datapath.cgroup,
     },
     sources: parts.sources,

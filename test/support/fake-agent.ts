@@ -17,7 +17,16 @@ export const status: StatusDto = {
   ready: true,
   revision: { facts: 5, applied: 5 },
   kernel: { release: "6.18.0", features: { tcx: { supported: true, detail: "" } } },
-  attach: { mode: "tcx", endpoints: 2, uplinks: ["eth0"], cgroup: "/sys/fs/cgroup/tandem" },
+  attach: {
+    mode: "tcx",
+    endpoints: 2,
+    uplinks: ["eth0"],
+    xdp: [
+      { device: "eth0", mode: "native", why: "" },
+      { device: "tun0", mode: "off", why: "it has no Ethernet header" },
+    ],
+    cgroup: "/sys/fs/cgroup/tandem",
+  },
   sources: [{ name: "files", synced: true, stale: false, detail: "12 objects" }],
   addresses: [{ family: 4, podCidr: "10.1.0.0/24", used: 2, size: 253 }],
   counts: { endpoints: 2, identities: 3, policies: 1, services: 1, backends: 2 },

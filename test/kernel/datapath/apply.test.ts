@@ -157,7 +157,7 @@ test("a restarted agent of the same build takes the programs as they are; other 
   const [names, ids] = [await pins(), await attached()];
   t.deepEqual(
     names.map((name) => name.replace(/-[0-9a-f]{16}$/, "")),
-    ["from_network", "from_pod", "to_network", "to_pod"],
+    ["from_network", "from_pod", "from_wire", "to_network", "to_pod"],
   );
   await first.kill();
 
@@ -169,7 +169,7 @@ test("a restarted agent of the same build takes the programs as they are; other 
 
   const third = await node.datapath({ conntrackTimeouts: { icmp: 7 } });
   await third.apply(desired);
-  t.is((await pins()).length, 4);
+  t.is((await pins()).length, 5);
   t.deepEqual(
     (await pins()).filter((name) => names.includes(name)),
     [],

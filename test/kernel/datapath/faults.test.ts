@@ -221,6 +221,7 @@ test("what somebody else changed in the kernel is found and put right, and count
     "policy sets": 1,
     devices: 0,
     programs: 1,
+    xdp: 0,
     endpoints: 1,
     host: 0,
     services: 1,

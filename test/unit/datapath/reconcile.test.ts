@@ -32,12 +32,12 @@ async function withFolder(body: (pins: Pins) => Promise<void>): Promise<void> {
 /** @param revision the highest that conntrack remembers */
 async function start(kernel: FakeKernel, pins: Pins, revision = 0): Promise<Reconciler> {
   const reconciler = new Reconciler({
-    native: { ...kernel.native, attachCgroup: async () => "attached" },
-    config: { traceFlows: false, cgroup: null, ipv4: true, ipv6: true },
+    native: { ...kernel.native, attachXdp: async () => "attached", attachCgroup: async () => "attached" },
+    config: { traceFlows: false, cgroup: null, ipv4: true, ipv6: true, xdp: "off" },
     capabilities: { mode: "tcx", peerNames: true },
     pins,
     demands: { known: () => null, highest: 0, publish: async () => undefined },
-    objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }) },
+    objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }), optionalProgram: () => null },
   });
   await reconciler.readAll({ highest: async () => ({ revision, table: 0 }) }, { highestTable: async () => 0 });
   await reconciler.replacePrograms();
