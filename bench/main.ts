@@ -1,4 +1,4 @@
-/** `scripts/bench [SECTION…] [--json FILE] [--quick]`: runs the sections one after the other and prints their tables. */
+/** `scripts/bench [SECTION…] [--json FILE] [--quick] [--xdp]`: runs the sections one after the other and prints their tables. */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
@@ -14,7 +14,11 @@ import type { Row } from "./support.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
+  options: {
+    json: { type: "string" },
+    quick: { type: "boolean", default: false },
+    xdp: { type: "boolean", default: false },
+  },
 });
 
 const rounds = values.quick ? 1 : 3;
@@ -23,7 +27,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   programs: () => benchPrograms({ rounds }),
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds, mostRules: values.quick ? 1000 : 10_000 }),
-  "north-south": () => benchNorthSouth({ rounds, seconds }),
+  "north-south": () => benchNorthSouth({ rounds, seconds, xdp: values.xdp }),
   maglev: () => benchMaglev({ rounds, changes: values.quick ? 20 : 200 }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),
   agent: () => benchAgent({ rounds }),

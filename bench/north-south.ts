@@ -1,8 +1,10 @@
 /**
  * Clients outside behind the router, to a pod on another node than the one that they come to: Tandem in both modes against the kernel's own
- * DNAT and masquerading (iptables, one rule each: what kube-proxy ends in) on the same way, by the same nodes, in turn.
+ * DNAT and masquerading (iptables, one rule each: what kube-proxy ends in) on the same way, by the same nodes, in turn. With `--xdp` the nodes'
+ * uplinks have from_wire, and the ends send what a network card would get: all ways pay for that.
  */
 import { Lab } from "../src/lab/lab.ts";
+import { likeNetworkCards } from "../test/support/wire-peer.ts";
 import { buildNetload, inNetns, median, printTable, type Row, sh } from "./support.ts";
 
 const port = 7000;
@@ -53,12 +55,16 @@ async function kernelRules(lab: Lab, pod: string): Promise<void> {
 export async function benchNorthSouth(options: {
   readonly rounds: number;
   readonly seconds: number;
+  readonly xdp: boolean;
 }): Promise<readonly Row[]> {
   const netload = await buildNetload();
+  const { xdp } = options;
+  let close = () => {};
   const name = `bench${process.pid}`;
   try {
     const objects = [server(netload), service("snat"), service("dsr")];
-    const lab = await Lab.up({ name, nodes: 2, objects });
+    const lab = await Lab.up({ name, nodes: 2, objects, agent: { xdp: xdp ? "native" : "off" } });
+    if (xdp) close = await likeNetworkCards(lab, "node-1", ["external/client", "default/server"]);
     const { pods } = await lab.status();
     const pod = pods.flatMap((each) => each.addresses).find((each) => each.includes("."));
     if (pod === undefined) throw new Error("the server has no address");
@@ -82,7 +88,7 @@ export async function benchNorthSouth(options: {
           pairs.push({ ours, theirs });
         }
         rows.push({
-          what: `${what}, ${way}`,
+          what: `${what}, ${way}${xdp ? " by XDP" : ""}`,
           figure: `${median(pairs.map(({ ours }) => ours)).toFixed(2)} ${unit}`,
           baseline: `${median(pairs.map(({ theirs }) => theirs)).toFixed(2)} ${unit}`,
           ratio: median(pairs.map(({ ours, theirs }) => (inverse ? theirs / ours : ours / theirs))),
@@ -96,6 +102,7 @@ export async function benchNorthSouth(options: {
     );
     return rows;
   } finally {
+    close();
     await Lab.down(name);
   }
 }

@@ -34,6 +34,41 @@ int nothing(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
+/* The same for a program of a driver (XDP). */
+SEC("xdp")
+int pass_by(struct xdp_md *xdp)
+{
+	(void)xdp;
+	return XDP_PASS;
+}
+
+#define ROTATE_WIRE(first)                                                                                             \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, 2);                                                                                \
+		__uint(key_size, sizeof(__u32));                                                                       \
+		__array(values, int(struct xdp_md *));                                                                 \
+	} rotated SEC(".maps") = {.values = {(void *)&pass_by, (void *)&first}};                                       \
+                                                                                                                       \
+	SEC("xdp")                                                                                                     \
+	int rotate(struct xdp_md *xdp)                                                                                 \
+	{                                                                                                              \
+		void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;                              \
+		__u32 zero = 0;                                                                                        \
+		struct rotation *r = bpf_map_lookup_elem(&rotation, &zero);                                            \
+		__u32 at;                                                                                              \
+                                                                                                                       \
+		if (!r || data + ROTATE_HEADERS > end)                                                                 \
+			return XDP_ABORTED;                                                                            \
+		at = r->port_offset;                                                                                   \
+		if (at > ROTATE_HEADERS - 2)                                                                           \
+			return XDP_ABORTED;                                                                            \
+		*(__be16 *)&r->headers[at] = bpf_htons(r->next++ & r->mask);                                           \
+		__builtin_memcpy(data, r->headers, ROTATE_HEADERS);                                                    \
+		bpf_tail_call(xdp, &rotated, r->program);                                                              \
+		return XDP_ABORTED;                                                                                    \
+	}
+
 #define ROTATE(first, second)                                                                                          \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \

@@ -1,9 +1,6 @@
 /** Services by XDP on the uplink: as without it, while the driver sends most packets on by itself. */
-import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { netnsPath } from "../../src/lab/plan.ts";
-import { loadNative, packageRoot } from "../../src/native/index.ts";
 import { agentStatus, settled, withLab } from "../support/lab.ts";
 import {
   announceTransfers,
@@ -13,34 +10,12 @@ import {
   transferService,
   transferVips,
 } from "../support/transfers.ts";
-
-async function ethtool(lab: Lab, place: string, ...words: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await lab.exec(place, ["ethtool", ...words]);
-  if (code !== 0) throw new Error(`ethtool ${words.join(" ")}: ${stderr}`);
-  return stdout;
-}
-
-/** A veth hands on what XDP sends where the other end has a program, too: that of node-1's uplink gets one that knows no service. */
-async function receiveAtFabric(t: ExecutionContext, lab: Lab): Promise<void> {
-  const native = loadNative();
-  const netns = netnsPath(lab.plan.fabric.netns);
-  const port = (await native.links(netns)).find(({ name }) => name === lab.node("node-1").slot);
-  const { object, programs } = await native.loadObject({
-    path: join(packageRoot(), "build/bpf/wire.bpf.o"),
-    pinPath: null,
-    rodata: [],
-    maxEntries: [],
-    skipPrograms: [],
-    reuseMaps: [],
-  });
-  t.teardown(() => native.closeObject(object));
-  await native.attachXdp(programs[0]?.handle ?? 0, { index: port?.index ?? 0, netns }, "native", null);
-}
+import { likeNetworkCards } from "../support/wire-peer.ts";
 
 /** Packets that XDP sent back by node-1's uplink. */
 async function sentByDriver(lab: Lab): Promise<number> {
-  const counters = await ethtool(lab, "node/node-1", "-S", "eth0");
-  return [...counters.matchAll(/rx_queue_\d+_xdp_tx: (\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
+  const { stdout } = await lab.exec("node/node-1", ["ethtool", "-S", "eth0"]);
+  return [...stdout.matchAll(/rx_queue_\d+_xdp_tx: (\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
 for (const loadBalancerMode of ["snat", "dsr"] as const) {
@@ -51,10 +26,7 @@ for (const loadBalancerMode of ["snat", "dsr"] as const) {
       async (lab) => {
         await settled(lab);
         await announceTransfers(lab);
-        // As behind a network card: what is sent has its checksum, and arrives.
-        await receiveAtFabric(t, lab);
-        for (const place of ["external/client", "default/backend"])
-          await ethtool(lab, place, "-K", "eth0", "tx", "off");
+        t.teardown(await likeNetworkCards(lab, "node-1", ["external/client", "default/backend"]));
 
         const uses = async (what: string) => {
           for (const vip of transferVips) {
