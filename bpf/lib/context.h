@@ -99,6 +99,7 @@ struct context {
 	struct tracked tracked;
 	__u32 elsewhere; /* the backend, context->renaming.destination, is no pod of this node */
 	__u32 carries;	 /* the packet has got the service's address to take along, see dsr.h */
+	__u32 wrapped;	 /* it lies in another one, see dsr_tunnel.h */
 	__u32 scope;  /* enum service_scope: of which services the packet's sender is a client */
 	__u32 reason; /* why the packet must not pass, 0 so far */
 	__u32 now;    /* seconds of CLOCK_MONOTONIC */

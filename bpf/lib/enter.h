@@ -7,6 +7,7 @@
 #include "conntrack.h"
 #include "deliver.h"
 #include "dsr.h"
+#include "dsr_tunnel.h"
 #include "fragment.h"
 #include "icmp.h"
 #include "renaming.h"
@@ -162,6 +163,12 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 				carry_service6(skb);
 			else
 				carry_service4(skb);
+		}
+		if (config_dsr_tunnel && !context->reason) {
+			if (v6)
+				wrap6(skb);
+			else
+				wrap4(skb);
 		}
 	} else { /* it has left, and the services do not know it yet */
 		context->reason = REASON_NO_BACKEND;

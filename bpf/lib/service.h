@@ -78,7 +78,8 @@ static __always_inline bool choose_backend(const struct context *context, struct
 /* It can take the service's address along: packets that are to begin a flow must. */
 static __always_inline bool may_carry(const struct __sk_buff *skb, const struct packet *packet, const bool v6)
 {
-	const __u32 room = v6 ? sizeof(struct dsr6_header) : sizeof(struct dsr4_option);
+	const __u32 outer = !config_dsr_tunnel ? 0 : v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	const __u32 room = outer + (v6 ? sizeof(struct dsr6_header) : sizeof(struct dsr4_option));
 
 	return !skb->gso_size && packet->l3_length && packet->l3_length + room <= DSR_LENGTH_MAX &&
 	       !(packet->flags & PACKET_LATER_FRAGMENT) && (v6 || packet->l4 - packet->l3 == sizeof(struct iphdr));

@@ -92,7 +92,7 @@ static __always_inline void quote(struct __sk_buff *skb, struct context *context
 	__u32 mtu = context->mtu, sum;
 
 	context->reason = REASON_TOO_LARGE;
-	if (packet->flags & PACKET_ICMP_ERROR || packet->l3_length < QUOTE || !mtu)
+	if (packet->flags & PACKET_ICMP_ERROR || context->wrapped || packet->l3_length < QUOTE || !mtu)
 		return;
 	if (!v6 && context->carries) { /* what it may be large is less than the way takes */
 		mtu -= sizeof(struct dsr4_option);

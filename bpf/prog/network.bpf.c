@@ -18,7 +18,7 @@
 
 static __always_inline int passes_on(struct __sk_buff *skb, struct context *context, const bool v6)
 {
-	int result = v6 ? forward6(skb) : forward4(skb);
+	int result = context->reason ? TC_ACT_SHOT : v6 ? forward6(skb) : forward4(skb);
 	const __u32 reason = context->reason;
 
 	if (!reason) {
@@ -67,14 +67,16 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 	/* what is neither for a pod of this node nor for a node with a policy is the stack's to judge, malformed or not */
 	end = endpoint_at(&packet->destination);
 	if (end && !context->reason)
+		unwrap_packet(skb, packet, v6);
+	if (end && !context->reason)
 		unload_service(skb, packet, v6);
 	if (!end && !context->reason) {
 		context->entered = ENTERED;
 		end = packet->flags & PACKET_ICMP_ERROR ? enter_error(skb, context, v6) : enter(skb, context, v6);
+		if (context->entered == ENTERED_LEAVES && (!context->reason || context->reason == REASON_TOO_LARGE))
+			return passes_on(skb, context, v6);
 		if (context->reason)
 			goto dropped;
-		if (context->entered == ENTERED_LEAVES)
-			return passes_on(skb, context, v6);
 		to_host = !end;
 		if (context->entered == ENTERED_JUDGED)
 			goto judged;

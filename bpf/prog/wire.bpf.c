@@ -45,7 +45,7 @@ static __always_inline bool goes_on_directly(struct context *context, const bool
 	struct service *service;
 	struct ct_entry *entry;
 
-	if (packet->protocol != IPPROTO_TCP)
+	if (packet->protocol != IPPROTO_TCP || config_dsr_tunnel)
 		return false;
 	entry = look_up_flow(context, v6);
 	if (!entry || !(entry->flags & CT_SERVICE))

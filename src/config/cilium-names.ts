@@ -13,6 +13,8 @@ export const ciliumNames: ReadonlyMap<string, SettingName> = new Map<string, Set
   ["k8s-kubeconfig-path", "kubeconfig"],
   ["devices", "uplinks"],
   ["bpf-lb-mode", "loadBalancerMode"],
+  ["bpf-lb-dsr-dispatch", "dsrDispatch"],
+  ["bpf-lb-acceleration", "xdp"],
   ["bpf-lb-algorithm", "serviceSelection"],
   ["bpf-lb-external-clusterip", "externalClusterIps"],
   ["enable-ipv4-masquerade", "masqueradeIpv4"],

@@ -81,6 +81,12 @@ export const configSchema = z.strictObject({
     .describe(
       "how backends on other nodes answer clients outside: snat: by the node that asked them in its name; dsr: themselves, with the client's address kept; hybrid: dsr for TCP, snat for the rest",
     ),
+  dsrDispatch: z
+    .enum(["option", "ipip"])
+    .default("option")
+    .describe(
+      "how what backends answer directly gets there: option: as it is, beginnings of flows with an IP option; ipip: all of it in packets of the node's own",
+    ),
   externalIps: z
     .array(z.string().refine((text) => text.includes("/") && parsePrefix(text) !== null, "no CIDR"))
     .default(["0.0.0.0/0", "::/0"])

@@ -195,6 +195,7 @@ export class LoadedObjects {
       value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
       value("masquerade_ipv4", config.masqueradeIpv4 ? 1 : 0),
       value("masquerade_ipv6", config.masqueradeIpv6 ? 1 : 0),
+      value("dsr_tunnel", config.dsrDispatch === "ipip" ? 1 : 0),
       value("node_port_first", nodePorts.first),
       value("node_port_last", nodePorts.last),
       value("timeout_tcp_opening", timeouts.tcpOpening),

@@ -15,6 +15,8 @@ const volatile __u8 config_loopback_ipv6[16] = {0xfd, 0x74, 0x61, 0x6e, 0x64, 0x
 /* 1: what pods send to where their own addresses are not known leaves under the node's address. */
 const volatile __u32 config_masquerade_ipv4 = 0;
 const volatile __u32 config_masquerade_ipv6 = 0;
+/* 1: what backends on other nodes answer directly goes there in packets of this node's own (IP in IP). */
+const volatile __u32 config_dsr_tunnel = 0;
 /* Cookie of the node's own network namespace; 0: the kernel does not tell. */
 const volatile __u64 config_node_netns = 0;
 /* Ports that stand for services are not given to flows. */
