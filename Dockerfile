@@ -1,4 +1,4 @@
-# The image of the agent, its command line and the CNI plugin: docker build -t tandem .
+# The image of the agent, the proxy, their command line and the CNI plugin: docker build -t tandem .
 # Programs are compiled here, once; what runs on a node has no compiler.
 
 # Both are a Debian 12 with Node 20: others by --build-arg, as from a registry of one's own.
@@ -27,8 +27,8 @@ WORKDIR /opt/tandem
 COPY LICENSE package.json ./
 COPY bin bin
 COPY --from=build /src/dist dist
-COPY --from=build /src/build/bpf/pod.bpf.o /src/build/bpf/network.bpf.o /src/build/bpf/sock.bpf.o build/bpf/
+COPY --from=build /src/build/bpf/pod.bpf.o /src/build/bpf/network.bpf.o /src/build/bpf/sock.bpf.o /src/build/bpf/wire.bpf.o build/bpf/
 COPY --from=build /src/build/addon/Release/tandem.node /src/build/addon/Release/tandem-cni build/addon/Release/
-RUN for program in tandem tandem-agent tandem-operator; do ln -s /opt/tandem/bin/$program.js /usr/local/bin/$program; done
+RUN for program in tandem tandem-agent tandem-operator tandem-proxy; do ln -s /opt/tandem/bin/$program.js /usr/local/bin/$program; done
 # Root, since it enters the namespaces of pods and attaches programs; which of root's capabilities it gets the manifests say.
 CMD ["tandem-agent"]

@@ -48,6 +48,8 @@ const stateEntries = [
   "identities.json",
   "cluster-identities.json",
   "names.json",
+  "l7.json",
+  "proxy",
 ] as const;
 
 /** Order in which folders of pins go. */

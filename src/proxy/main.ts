@@ -1,5 +1,5 @@
 /** The process `tandem-proxy`: settings, the engine, the proxy, and what ends it. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { endBySignals, runProgram } from "../agent/daemon.ts";
 import { createLogger } from "../agent/logging.ts";
 import { packageVersion } from "../agent/package.ts";
@@ -40,12 +40,19 @@ async function main(argv: readonly string[]): Promise<void> {
     turn: new Turn(config.bpffs, systemClock),
     lastRules: new LastRules({ stateDir: config.stateDir, log, clock: systemClock }),
     accessLog,
+    onState: (state) => markReady(config.readyFile, state === "active"),
     log,
     clock: systemClock,
   });
   process.on("SIGHUP", () => accessLog?.reopen());
   endBySignals({ log, message: "stopping", stop: () => proxy.stop(), limitMs: drainMs + stopLimitMs });
   await proxy.run();
+}
+
+function markReady(path: string, isReady: boolean): void {
+  if (path === "") return;
+  if (isReady) writeFileSync(path, "");
+  else rmSync(path, { force: true });
 }
 
 await runProgram("tandem-proxy", main);

@@ -1,5 +1,6 @@
 /** The engine of the addon (`addon/src/l7/`), as the proxy's settings say. */
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { TandemError } from "../lib/errors.ts";
 import type { Handle } from "../native/contract.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
@@ -12,7 +13,8 @@ const mostThreads = 4;
 const bytesOfMiB = 1 << 20;
 
 export interface L7EngineOptions {
-  readonly bpffs: string;
+  /** Folder of the agent's maps. */
+  readonly maps: string;
   readonly threads: number;
   readonly normalizePath: boolean;
   /** addon/src/l7/limits.h; times in ms. */
@@ -52,7 +54,7 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
     });
   }
   const options: L7EngineOptions = {
-    bpffs: config.bpffs,
+    maps: join(config.bpffs, "maps"),
     threads: config.threads === 0 ? Math.min(availableParallelism(), mostThreads) : config.threads,
     normalizePath: config.httpNormalizePath,
     limits: {

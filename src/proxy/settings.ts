@@ -65,6 +65,10 @@ export const proxySchema = z.strictObject({
     .min(65_536)
     .default(67_108_864)
     .describe("size at which it is renamed to FILE.1, over the one before, and begun anew"),
+  readyFile: z
+    .string()
+    .default("")
+    .describe("file that is there while the node's flows come to this proxy, for probes; empty: none"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
 });
 

@@ -30,6 +30,8 @@ export interface ProxyOptions {
   readonly lastRules: Pick<LastRules, "read" | "keep" | "stop">;
   /** null: none is written. */
   readonly accessLog: AccessLog | null;
+  /** Told of every state that it enters. */
+  readonly onState: (state: ProxyState) => void;
   readonly log: Logger;
   readonly clock: Clock;
 }
@@ -172,6 +174,7 @@ export class TandemProxy {
   #enter(state: ProxyState): void {
     if (state === this.#state) return;
     this.#state = state;
+    this.#options.onState(state);
     this.#options.log.info({ state, generation: this.#generation }, "state");
     this.#link.send({ type: "state", state });
     // Whoever waits for these rules to hold is told of this engine, too.

@@ -42,6 +42,6 @@ test("what the agent looks for is in the result, and is built by a step that exi
     t.true(result.includes(`/src/${path}`), path);
   }
   const [, linked = ""] = /for program in ([\w -]+); do ln -s \/opt\/tandem\/bin\/\$program\.js/.exec(result) ?? [];
-  t.deepEqual(linked.split(" "), ["tandem", "tandem-agent", "tandem-operator"]);
+  t.deepEqual(linked.split(" "), ["tandem", "tandem-agent", "tandem-operator", "tandem-proxy"]);
   for (const program of linked.split(" ")) t.true(existsSync(join(root, `bin/${program}.js`)), program);
 });

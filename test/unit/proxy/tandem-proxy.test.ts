@@ -109,6 +109,7 @@ function startProxy(t: ExecutionContext, { socket, folder }: Pick<World, "socket
     turn: new Turn(folder, systemClock),
     lastRules: new LastRules({ stateDir: join(folder, "proxy"), log: silentLogger, clock: systemClock }),
     accessLog: null,
+    onState: () => undefined,
     log: silentLogger,
     clock: systemClock,
   });
