@@ -13,8 +13,8 @@ const mostThreads = 4;
 const bytesOfMiB = 1 << 20;
 
 export interface L7EngineOptions {
-  /** Folder of the agent's maps. */
-  readonly maps: string;
+  /** Folder of bpffs that holds the agent's maps. */
+  readonly bpffs: string;
   readonly threads: number;
   readonly normalizePath: boolean;
   /** addon/src/l7/limits.h; times in ms. */
@@ -54,7 +54,7 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
     });
   }
   const options: L7EngineOptions = {
-    maps: join(config.bpffs, "maps"),
+    bpffs: join(config.bpffs, "maps"),
     threads: config.threads === 0 ? Math.min(availableParallelism(), mostThreads) : config.threads,
     normalizePath: config.httpNormalizePath,
     limits: {
