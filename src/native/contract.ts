@@ -8,6 +8,7 @@
  * Addresses are raw bytes (4 or 16, network order). `netns` is a path (/run/netns/x, /proc/1/ns/net) or null for the
  * agent's own namespace; with a path the operation runs on a thread of its own inside that namespace.
  */
+import type { DnsBinding } from "./dns-contract.ts";
 
 /** What every rejected call carries; `src/native/errors.ts` turns it into a NativeError. */
 export interface NativeFailure extends Error {
@@ -226,7 +227,7 @@ export interface Features {
   readonly [name: string]: { readonly supported: boolean; readonly detail: string };
 }
 
-export interface NativeBinding {
+export interface NativeBinding extends DnsBinding {
   /* ---- bpf: objects, programs, links ---- */
   loadObject(options: LoadOptions): Promise<LoadedObject>;
   closeObject(object: Handle): void;

@@ -58,7 +58,7 @@ struct Background {
   virtual void stop() = 0;                  // any thread; returns when the thread is gone
   virtual void close(Napi::Env env) = 0;    // JavaScript thread, after stop(): what is left is delivered
   virtual void release() = 0;               // JavaScript thread, after stop(): nothing is delivered any more
-  const char* const kind;                   // "ring" or "monitor": a handle of the other kind is refused
+  const char* const kind;                   // "ring", "monitor", "dns": a handle of the other kind is refused
 };
 
 class State {
@@ -75,6 +75,7 @@ class State {
   uint32_t add(std::shared_ptr<Background> background);
   void close_map(const Napi::Value& handle);
   void close_object(const Napi::Value& handle);
+  std::shared_ptr<Background> background(const Napi::Value& handle, const char* kind) const;
   // Out of the table and out of the environment's care: the caller stops, then closes and releases it.
   std::shared_ptr<Background> take_background(const Napi::Value& handle, const char* kind);
 

@@ -6,6 +6,7 @@
 
 #include "bpf/bind.h"
 #include "bpf/state.h"
+#include "l7/dns/bind.h"
 #include "napi/convert.h"
 #include "netlink/bind.h"
 #include "socket/bind.h"
@@ -77,6 +78,12 @@ void State::close_object(const Napi::Value& handle) {
   objects_.erase(at);
 }
 
+std::shared_ptr<Background> State::background(const Napi::Value& handle, const char* kind) const {
+  const auto at = backgrounds_.find(handle_of(handle));
+  if (at == backgrounds_.end() || strcmp(at->second->kind, kind) != 0) refuse_handle(handle_of(handle), kind);
+  return at->second;
+}
+
 std::shared_ptr<Background> State::take_background(const Napi::Value& handle, const char* kind) {
   auto at = backgrounds_.find(handle_of(handle));
   if (at == backgrounds_.end() || strcmp(at->second->kind, kind) != 0) refuse_handle(handle_of(handle), kind);
@@ -98,6 +105,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   tandem::bind_bpf(exports);
   tandem::bind_netlink(exports);
   tandem::bind_socket(exports);
+  tandem::bind_dns(exports);
   return exports;
 }
 

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "l7/dns/detail.h"
+
+#include <arpa/inet.h>
+
+namespace tandem::l7::dns {
+
+std::string detail_of(const Question& question, Code code, const Answer* answer) {
+  std::string text = "\"dns\":{\"name\":\"";
+  // As the tables of the agent write names: without the last dot.
+  const size_t length = question.name.size() > 1 ? question.name.size() - 1 : 1;
+  for (size_t at = 0; at < length; at++) {
+    // Names hold letters, digits, "-_." and \DDD only.
+    if (question.name[at] == '\\') text.push_back('\\');
+    text.push_back(question.name[at]);
+  }
+  text += "\",\"type\":" + std::to_string(question.type) + ",\"code\":" + std::to_string(static_cast<int>(code)) + ",\"addresses\":[";
+  if (answer != nullptr) {
+    const char* separator = "";
+    for (const Address& each : answer->addresses) {
+      char shown[INET6_ADDRSTRLEN] = "";
+      inet_ntop(each.length == 4 ? AF_INET : AF_INET6, each.bytes.data(), shown, sizeof(shown));
+      text.append(separator).append("\"").append(shown).append("\"");
+      separator = ",";
+    }
+  }
+  return text + "],\"ttl\":" + std::to_string(answer == nullptr ? 0 : answer->ttl) + "}";
+}
+
+Record record_of(Verdict verdict, uint64_t begun, std::string detail) {
+  Record record;
+  record.verdict = verdict;
+  record.protocol = "dns";
+  record.begun = begun;
+  record.detail = std::move(detail);
+  return record;
+}
+
+}  // namespace tandem::l7::dns

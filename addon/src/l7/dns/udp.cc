@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "l7/dns/udp.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <deque>
+#include <list>
+#include <thread>
+#include <unordered_map>
+
+#include "l7/dns/detail.h"
+#include "l7/dns/judge.h"
+#include "l7/dns/questions.h"
+#include "l7/dns/sender.h"
+#include "napi/failure.h"
+
+namespace tandem::l7::dns {
+namespace {
+
+constexpr uint64_t millisecond = 1'000'000;
+// How often flows are looked at whose time may be over.
+constexpr uint64_t sweep_interval = 250 * millisecond;
+constexpr int most_events = 128;
+// Answers of one flow, and batches of one socket, before the others have their turn.
+constexpr int most_turns = 16;
+
+uint64_t now_of_clock() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+struct Flow {
+  Flow(const Path& path, Descriptor fd, size_t most) : path(path), fd(std::move(fd)), questions(most) {}
+
+  const Path path;
+  Descriptor fd;  // -1: closed, and waiting for the end of this turn
+  Questions questions;
+  uint32_t endpoint = 0;  // of the client; 0: it is on another node
+  uint64_t used = 0;
+  std::list<std::unique_ptr<Flow>>::iterator at;
+};
+
+}  // namespace
+
+class UdpWorker::Loop {
+ public:
+  Loop(UdpOptions options, std::shared_ptr<Shared> shared, std::unique_ptr<Surroundings> surroundings)
+      : options_(std::move(options)), shared_(std::move(shared)), surroundings_(std::move(surroundings)) {
+    if (epoll_.get() < 0 || wake_.get() < 0) throw Failure(errno, "make", "event loop of DNS");
+    watch(wake_.get(), &wake_);
+    for (Descriptor& socket : options_.sockets) {
+      want_destinations(socket.get());
+      watch(socket.get(), &socket);
+    }
+    if (shared_->names) listener_ = shared_->names->on_written([this] { wake(); });
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Loop() {
+    stopping_ = true;
+    wake();
+    thread_.join();
+    if (shared_->names) shared_->names->remove_listener(listener_);
+  }
+
+ private:
+  using Flows = std::list<std::unique_ptr<Flow>>;
+
+  struct Held {
+    uint64_t ticket;
+    uint64_t until;
+    Path path;
+    std::string message;
+  };
+
+  void wake() {
+    const uint64_t one = 1;
+    (void)!write(wake_.get(), &one, sizeof(one));
+  }
+
+  void watch(int fd, void* what) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = what;
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event)) throw Failure(errno, "watch", "socket " + std::to_string(fd) + " of DNS");
+  }
+
+  void run() {
+    epoll_event events[most_events];
+    while (!stopping_) {
+      const int count = epoll_wait(epoll_.get(), events, most_events, timeout());
+      now_ = now_of_clock();
+      for (int each = 0; each < count; each++) handle(events[each].data.ptr);
+      release();
+      if (now_ >= swept_ + sweep_interval) sweep();
+      four_.flush();
+      six_.flush();
+      closed_.clear();
+    }
+  }
+
+  // ms for epoll_wait.
+  int timeout() const {
+    if (!held_.empty()) {
+      const uint64_t until = held_.front().until;
+      return until <= now_ ? 0 : static_cast<int>((until - now_) / millisecond) + 1;
+    }
+    return flows_.empty() ? -1 : static_cast<int>(sweep_interval / millisecond);
+  }
+
+  void handle(void* what) {
+    if (what == &wake_) {
+      uint64_t count;
+      (void)!read(wake_.get(), &count, sizeof(count));
+      return;
+    }
+    for (Descriptor& socket : options_.sockets) {
+      if (what == &socket) return take_questions(socket.get());
+    }
+    take_answers(*static_cast<Flow*>(what));
+  }
+
+  void take_questions(int fd) {
+    for (int turn = 0; turn < most_turns; turn++) {
+      if (!receiver_.receive(fd, [&](const Path& path, std::string_view bytes) { ask(path, bytes); })) return;
+    }
+  }
+
+  void ask(const Path& path, std::string_view bytes) {
+    Reading reading = read_query(bytes);
+    if (!reading.query) {
+      shared_->counts.malformed++;
+      if (reading.answer) reply(path, make_failure(bytes, *reading.answer));
+      Record record = record_of(Verdict::refused, now_, "");
+      record.reason = reading.reason;
+      return surroundings_->record(path, surroundings_->demands(path), std::move(record));
+    }
+    const Query& query = *reading.query;
+    const Demands& demands = surroundings_->demands(path);
+    const auto answered = [&](Verdict verdict, Code code, const char* reason, bool ingress) {
+      reply(path, make_answer(bytes, query, code));
+      Record record = record_of(verdict, now_, detail_of(query.question, code, nullptr));
+      record.answered = now_;
+      record.ingress = ingress;
+      record.reason = reason;
+      surroundings_->record(path, demands, std::move(record));
+    };
+    const Judgement judgement = judge(query.question, demands);
+    if (!judgement.is_allowed) {
+      shared_->counts.denied++;
+      return answered(Verdict::denied, shared_->options.denied, "", judgement.ingress);
+    }
+    Flow* flow = flow_of(path, demands.egress.endpoint);
+    if (flow == nullptr || flow->questions.is_full() || under_way_[flow->endpoint] >= shared_->options.most_of_endpoint) {
+      shared_->counts.overloaded++;
+      return answered(Verdict::refused, Code::server_failure, flow == nullptr ? "no socket to the server" : "too many questions under way", false);
+    }
+    shared_->counts.forwarded++;
+    touch(*flow);
+    if (flow->questions.add({query.id, query.question, judgement.rules, now_})) under_way_[flow->endpoint]++;
+    // What the kernel does not take is lost, as datagrams may be: the client asks again.
+    (void)!::send(flow->fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  // Null: no more sockets.
+  Flow* flow_of(const Path& path, uint32_t endpoint) {
+    if (const auto found = by_path_.find(path); found != by_path_.end()) return found->second;
+    if (flows_.size() >= options_.most_flows && !close_idle()) return nullptr;
+    Descriptor fd(connect_as_client(path, options_.mark));
+    // No more descriptors: those of idle flows are there to be had.
+    if (fd.get() < 0 && (errno == EMFILE || errno == ENFILE) && close_idle()) fd = Descriptor(connect_as_client(path, options_.mark));
+    if (fd.get() < 0) return nullptr;
+    auto flow = std::make_unique<Flow>(path, std::move(fd), shared_->options.most_questions);
+    flow->endpoint = endpoint;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = flow.get();
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, flow->fd.get(), &event)) return nullptr;
+    flows_.push_back(std::move(flow));
+    flows_.back()->at = std::prev(flows_.end());
+    return by_path_[path] = flows_.back().get();
+  }
+
+  void touch(Flow& flow) {
+    flow.used = now_;
+    flows_.splice(flows_.end(), flows_, flow.at);
+  }
+
+  // The one that was used the longest ago, if nothing is under way there.
+  bool close_idle() {
+    if (flows_.empty() || flows_.front()->questions.size() > 0) return false;
+    close(*flows_.front());
+    return true;
+  }
+
+  void close(Flow& flow) {
+    flow.fd = Descriptor();
+    by_path_.erase(flow.path);
+    // An event of this turn may still be about it.
+    closed_.splice(closed_.end(), flows_, flow.at);
+  }
+
+  void take_answers(Flow& flow) {
+    for (int turn = 0; turn < most_turns && flow.fd.get() >= 0; turn++) {
+      const ssize_t length = recv(flow.fd.get(), buffer_, sizeof(buffer_), MSG_DONTWAIT);
+      if (length < 0) {
+        // An ICMP error says that nobody is there; the client's own time-out goes on, as it would have several servers.
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+        continue;
+      }
+      answer(flow, std::string_view(buffer_, static_cast<size_t>(length)));
+    }
+  }
+
+  void answer(Flow& flow, std::string_view message) {
+    const auto read = read_answer(message);
+    const auto asked = read ? flow.questions.take(*read) : std::nullopt;
+    if (!asked) {
+      shared_->counts.stray++;
+      return;
+    }
+    ended(flow);
+    const Demands& demands = surroundings_->demands(flow.path);
+    const uint64_t ticket = shared_->names ? shared_->names->learn(demands.egress, *read, now_) : 0;
+    Record record = record_of(Verdict::forwarded, asked->begun, detail_of(asked->question, read->code, &*read));
+    record.answered = now_;
+    record.rules = asked->rules;
+    surroundings_->record(flow.path, demands, std::move(record));
+    if (ticket == 0) return reply(flow.path, message);
+    held_.push_back({ticket, now_ + shared_->options.most_delay * millisecond, flow.path, std::string(message)});
+  }
+
+  void reply(const Path& path, std::string_view message) {
+    (path.client.address.length == 4 ? four_ : six_).send(path.server, path.client, message);
+  }
+
+  // Sends what waits no more; all wait equally long, so the first are those whose time is over first.
+  void release() {
+    for (auto each = held_.begin(); each != held_.end();) {
+      const bool is_open = shared_->names->is_open(each->ticket);
+      if (!is_open && each->until > now_) {
+        each++;
+        continue;
+      }
+      if (!is_open) shared_->counts.overdue++;
+      reply(each->path, each->message);
+      each = held_.erase(each);
+    }
+  }
+
+  void sweep() {
+    swept_ = now_;
+    const uint64_t timeout = shared_->options.server_timeout * millisecond, idle = options_.idle_timeout * millisecond;
+    for (auto each = flows_.begin(); each != flows_.end() && (*each)->used + std::min(idle, timeout) <= now_;) {
+      Flow& flow = **each++;
+      while (const auto asked = flow.questions.expire(now_ > timeout ? now_ - timeout + 1 : 0)) silent(flow, *asked);
+      if (flow.questions.size() == 0 && flow.used + idle <= now_) close(flow);
+    }
+  }
+
+  void silent(Flow& flow, const Asked& asked) {
+    ended(flow);
+    shared_->counts.silent++;
+    Record record = record_of(Verdict::failed, asked.begun, detail_of(asked.question, Code::ok, nullptr));
+    record.rules = asked.rules;
+    record.reason = "no answer in time";
+    surroundings_->record(flow.path, surroundings_->demands(flow.path), std::move(record));
+  }
+
+  void ended(const Flow& flow) {
+    const auto found = under_way_.find(flow.endpoint);
+    if (--found->second == 0) under_way_.erase(found);
+  }
+
+  UdpOptions options_;
+  const std::shared_ptr<Shared> shared_;
+  const std::unique_ptr<Surroundings> surroundings_;
+  Descriptor epoll_{epoll_create1(EPOLL_CLOEXEC)};
+  Descriptor wake_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::atomic<bool> stopping_{false};
+  uint32_t listener_ = 0;
+
+  // Of the thread.
+  Receiver receiver_;
+  Sender four_{4, options_.mark}, six_{16, options_.mark};
+  Flows flows_;  // by use, the one that was not used for longest first
+  Flows closed_;
+  std::unordered_map<Path, Flow*, PathHash> by_path_;
+  std::unordered_map<uint32_t, size_t> under_way_;  // questions, by endpoint
+  std::deque<Held> held_;
+  uint64_t now_ = now_of_clock();
+  uint64_t swept_ = 0;
+  char buffer_[UINT16_MAX];
+
+  std::thread thread_;
+};
+
+UdpWorker::UdpWorker(UdpOptions options, std::shared_ptr<Shared> shared, std::unique_ptr<Surroundings> surroundings)
+    : loop_(std::make_unique<Loop>(std::move(options), std::move(shared), std::move(surroundings))) {}
+
+UdpWorker::~UdpWorker() = default;
+
+}  // namespace tandem::l7::dns

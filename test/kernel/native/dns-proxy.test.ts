@@ -1,0 +1,159 @@
+/** The DNS proxy over UDP with real datagrams: who may ask what, and which answers reach the client. */
+import test from "ava";
+import { decodeResponse, encodeQuery, recordTypes, responseCodes } from "../../../src/dns/message.ts";
+import { client4, client6, DnsWorld, server4, server6, Talker, usual } from "../../support/dns-proxy.ts";
+
+test("an allowed name is asked for from the client's own address and port; others are refused, and the server never hears of them", async (t) => {
+  const world = await DnsWorld.make(t);
+  const allowed = await world.dig("-b", `${client4}#40053`, `@${server4}`, "www.allowed.test", "A");
+  t.deepEqual([allowed.code, allowed.addresses], ["NOERROR", [client4]], "the server answers with who asked");
+  const denied = await world.dig(`@${server4}`, "www.denied.test", "A");
+  t.deepEqual([denied.code, denied.addresses], ["REFUSED", []]);
+  const { record } = await world.proxy.hear(
+    "a denial",
+    ({ record }) => (record as { verdict?: string } | undefined)?.verdict === "denied",
+  );
+  t.like(record as object, { ingress: false, server: server4, dns: { name: "www.denied.test", type: 1, code: 5 } });
+  t.like(await world.counts(), { forwarded: 1, denied: 1, stray: 0, told: 0 });
+});
+
+test("IPv6 is as IPv4, and NXDOMAIN may be what is said", async (t) => {
+  const world = await DnsWorld.make(t, { host: "::", noName: true });
+  const allowed = await world.dig(`@${server6}`, "www.allowed.test", "AAAA");
+  t.deepEqual([allowed.code, allowed.addresses], ["NOERROR", [client6]]);
+  t.is((await world.dig(`@${server6}`, "allowed.test", "AAAA")).code, "NXDOMAIN");
+});
+
+test("what an answer opens is told first, and the answer goes when it is written; the next one waits for nobody", async (t) => {
+  const world = await DnsWorld.make(t);
+  await world.proxy.ask({ connected: true });
+  let isAnswered = false;
+  const answer = world.dig(`@${server4}`, "api.open.allowed.test", "A").finally(() => {
+    isAnswered = true;
+  });
+  const lookup = await world.lookup("api.open.allowed.test.");
+  t.like(lookup, { endpoint: 7, policySet: 3, ttl: 60, addresses: [client4] });
+  // Another question there and back, which came later.
+  t.is((await world.dig(`@${server4}`, "www.allowed.test", "A")).code, "NOERROR");
+  t.false(isAnswered);
+  await world.proxy.ask({ written: [lookup.ticket] });
+  t.deepEqual((await answer).addresses, [client4]);
+  t.deepEqual((await world.dig(`@${server4}`, "API.open.allowed.test", "A")).addresses, [client4], "whichever case");
+  t.like(await world.counts(), { overdue: 0, told: 1, remembered: 1 });
+
+  const from = world.proxy.said.length;
+  await world.proxy.ask({ forget: "api.open.allowed.test." });
+  const again = world.dig(`@${server4}`, "api.open.allowed.test", "A");
+  const second = await world.lookup("api.open.allowed.test.", from);
+  t.not(second.ticket, lookup.ticket);
+  await world.proxy.ask({ connected: false });
+  t.deepEqual((await again).addresses, [client4], "nobody writes any more: nobody waits");
+});
+
+test("an answer that nobody writes goes after its time, and is counted", async (t) => {
+  const world = await DnsWorld.make(t, { mostDelay: 50 });
+  await world.proxy.ask({ connected: true });
+  t.deepEqual((await world.dig(`@${server4}`, "api.open.allowed.test", "A")).addresses, [client4]);
+  t.like(await world.counts(), { overdue: 1, told: 1 });
+});
+
+test("answers with another number or question, and what is none, never reach the client; the real one does", async (t) => {
+  const world = await DnsWorld.make(t);
+  const { addresses } = await world.dig(`@${server4}`, "poisoned.allowed.test", "A");
+  t.deepEqual(addresses, [client4]);
+  t.like(await world.counts(), { stray: 4 });
+});
+
+test("a cut answer is passed on as it is, with EDNS and without", async (t) => {
+  const world = await DnsWorld.make(t);
+  for (const edns of ["+noedns", "+bufsize=1232"]) {
+    const { text } = await world.dig(`@${server4}`, "cut.allowed.test", "A", "+ignore", edns);
+    t.regex(text, /flags: qr [^;]*\btc\b/, edns);
+  }
+});
+
+test("hundreds of questions from one port are each answered once, and a client that asks again is heard", async (t) => {
+  const world = await DnsWorld.make(t);
+  const client = new Talker(t, world.client, ["client", client4]);
+  await client.hear("port", ({ port }) => port !== undefined);
+  const ask = (id: number, name: string) =>
+    client.tell({ to: [53, server4], hex: encodeQuery(id, { name, type: recordTypes.A }, false).toString("hex") });
+  const answered = () =>
+    client.said.flatMap(({ hex }) => (typeof hex === "string" ? [decodeResponse(Buffer.from(hex, "hex"))] : []));
+  // A few at a time: a machine under load would lose datagrams of more, here as anywhere.
+  for (let first = 0; first < 500; first += 50) {
+    for (let id = first; id < first + 50; id++) ask(id, `n${id}.${id < 400 ? "allowed" : "denied"}.test`);
+    await client.heard(first + 50, ({ hex }) => hex !== undefined);
+  }
+  const ids = answered()
+    .map(({ id }) => id)
+    .sort((a, b) => a - b);
+  t.deepEqual(
+    ids,
+    Array.from({ length: 500 }, (_, id) => id),
+  );
+  for (const { id, code, question } of answered()) {
+    t.is(question.name, `n${id}.${id < 400 ? "allowed" : "denied"}.test`);
+    t.is(code, id < 400 ? responseCodes.ok : responseCodes.refused);
+  }
+  ask(600, "second.allowed.test");
+  ask(600, "second.allowed.test");
+  const isOf =
+    (id: number) =>
+    ({ hex }: Record<string, unknown>) =>
+      typeof hex === "string" && Number.parseInt(hex.slice(0, 4), 16) === id;
+  await client.hear("an answer to the second", isOf(600));
+  ask(601, "n1.allowed.test");
+  await client.hear("an answer behind it", isOf(601));
+  t.is(answered().filter(({ id }) => id === 600).length, 1, "the server answered twice");
+  t.like(await world.counts(), { stray: 1, overloaded: 0 });
+});
+
+test("what is no question is answered with what is wrong, answers from a client with nothing; beyond the limit it is SERVFAIL", async (t) => {
+  const world = await DnsWorld.make(t, { mostQuestions: 2 });
+  const client = new Talker(t, world.client, ["client", client4]);
+  await client.hear("port", ({ port }) => port !== undefined);
+  const good = encodeQuery(1, { name: "silent.allowed.test", type: recordTypes.A }, false);
+  const send = (bytes: Buffer) => client.tell({ to: [53, server4], hex: bytes.toString("hex") });
+  const changed = (id: number, change: (bytes: Buffer) => void) => {
+    const bytes = Buffer.from(good);
+    bytes.writeUInt16BE(id, 0);
+    change(bytes);
+    return bytes;
+  };
+  send(changed(2, (bytes) => bytes.writeUInt16BE(0x8100, 2)));
+  send(changed(3, (bytes) => bytes.writeUInt16BE(2, 4)));
+  send(changed(4, (bytes) => bytes.writeUInt16BE(0x2900, 2)));
+  send(Buffer.concat([changed(5, () => undefined), Buffer.of(0)]));
+  send(Buffer.of(0, 6, 1));
+  const codeOf = async (id: number) => {
+    const found = await client.hear(
+      `answer ${id}`,
+      ({ hex }) => typeof hex === "string" && Number.parseInt(hex.slice(0, 4), 16) === id,
+    );
+    return Number.parseInt((found.hex as string).slice(7, 8), 16);
+  };
+  t.is(await codeOf(3), responseCodes.badFormat);
+  t.is(await codeOf(4), responseCodes.notImplemented);
+  t.is(await codeOf(5), responseCodes.badFormat);
+  for (const id of [10, 11, 12]) send(changed(id, () => undefined));
+  t.is(await codeOf(12), responseCodes.serverFailure);
+  t.deepEqual(
+    client.said
+      .flatMap(({ hex }) => (typeof hex === "string" ? [Number.parseInt(hex.slice(0, 4), 16)] : []))
+      .sort((a, b) => a - b),
+    [3, 4, 5, 12],
+  );
+  t.like(await world.counts(), { malformed: 5, overloaded: 1, forwarded: 2 });
+});
+
+test("a question that nobody answers is forgotten after its time", async (t) => {
+  const world = await DnsWorld.make(t, { serverTimeout: 100 });
+  void world.dig("+time=1", `@${server4}`, "silent.allowed.test", "A");
+  const failed = await world.proxy.hear(
+    "the failure",
+    ({ record }) => (record as { verdict?: string } | undefined)?.verdict === "failed",
+  );
+  t.like(failed.record as object, { reason: "no answer in time", ruleSet: usual.demands.egress.anyOf[0]?.id });
+  t.like(await world.counts(), { silent: 1 });
+});
