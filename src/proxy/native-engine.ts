@@ -1,6 +1,5 @@
 /** The engine of the addon (`addon/src/l7/`), as the proxy's settings say. */
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 import { TandemError } from "../lib/errors.ts";
 import type { Handle } from "../native/contract.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
@@ -13,7 +12,7 @@ const mostThreads = 4;
 const bytesOfMiB = 1 << 20;
 
 export interface L7EngineOptions {
-  /** Folder of bpffs that holds the agent's maps. */
+  /** The agent's folder. */
   readonly bpffs: string;
   readonly threads: number;
   readonly normalizePath: boolean;
@@ -54,7 +53,7 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
     });
   }
   const options: L7EngineOptions = {
-    bpffs: join(config.bpffs, "maps"),
+    bpffs: config.bpffs,
     threads: config.threads === 0 ? Math.min(availableParallelism(), mostThreads) : config.threads,
     normalizePath: config.httpNormalizePath,
     limits: {
