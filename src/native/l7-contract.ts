@@ -107,3 +107,35 @@ export interface L7Record {
     readonly ttl: number;
   };
 }
+
+/** What comes from one side: bytes; its end; that it broke off; or that the time which is waited is over, whichever side is named. */
+export interface L7Step {
+  readonly from: "client" | "server";
+  readonly bytes: Buffer | "end" | "broke" | "late";
+}
+
+export interface L7RunOptions {
+  /** What each end's policy asks; null: nothing. */
+  readonly egress: readonly L7RuleSet[] | null;
+  readonly ingress: readonly L7RuleSet[] | null;
+  readonly normalizePath: boolean;
+  /** Those of addon/src/l7/limits.h that are to be others: head (bytes), headers. */
+  readonly limits: { readonly head?: number; readonly headers?: number };
+}
+
+export interface L7RunResult {
+  /** What each side got; `connections`: how often the server was connected to. */
+  readonly client: { readonly bytes: Buffer; readonly finished: boolean; readonly reset: boolean };
+  readonly server: { readonly bytes: Buffer; readonly connections: number };
+  readonly records: readonly (Pick<L7Record, "verdict" | "protocol" | "direction" | "reason" | "ruleSet"> & {
+    /** JSON of what only this protocol tells: {"http":…}. */
+    readonly detail: string;
+  })[];
+  /** Bytes that the filter holds at the end. */
+  readonly memory: number;
+}
+
+/** A filter of the engine without sockets, clocks or threads: exactly what the engine would do with these bytes. */
+export interface L7Runner {
+  runL7Filter(options: L7RunOptions, steps: readonly L7Step[]): L7RunResult;
+}

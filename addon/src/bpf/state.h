@@ -58,7 +58,7 @@ struct Background {
   virtual void stop() = 0;                  // any thread; returns when the thread is gone
   virtual void close(Napi::Env env) = 0;    // JavaScript thread, after stop(): what is left is delivered
   virtual void release() = 0;               // JavaScript thread, after stop(): nothing is delivered any more
-  const char* const kind;                   // "ring", "monitor", "dns": a handle of the other kind is refused
+  const char* const kind;                   // "ring", "monitor", "dns", "L7 engine": a handle of the other kind is refused
 };
 
 class State {

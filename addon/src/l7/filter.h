@@ -36,6 +36,10 @@ class Wire {
   // sent there before. The filter is called for `from` again when they are through.
   virtual void pass(Side from, uint64_t count) = 0;
 
+  // Of the last `pass`: bytes that have not come yet.
+  virtual uint64_t passing(Side from) const = 0;
+
+  // A server that is reset may be connected to again by what is sent then.
   virtual void end(Side to, Ending ending) = 0;
 
   // Bytes that wait to be written to `to`. The engine offers nothing more from a side while the other one has more than Limits::queue
@@ -59,7 +63,8 @@ class Filter {
   virtual ~Filter() = default;
 
   // `bytes`: all that came from `from` and was not taken yet (never more than Limits::input). Returns how many are taken now; the rest is
-  // offered again with what follows. Not called while bytes of `from` pass unseen.
+  // offered again with what follows, and after bytes of the other side were taken. Not called while bytes of `from` pass unseen; once, with
+  // nothing if need be, when they are through.
   virtual size_t receive(Side from, std::string_view bytes, Wire& wire) = 0;
 
   // FIN of `from`, when all its bytes were offered; `left` are those that were not taken.
@@ -73,6 +78,9 @@ class Filter {
 
   // The proxy is about to end: no further requests on this connection, where the protocol has a word for it.
   virtual void drain(Wire& wire) = 0;
+
+  // Bytes of that side are left for later on purpose, until the other one has said more: its end is not told before they are taken.
+  virtual bool holds(Side) const { return false; }
 
   // No request is under way, so that an idle connection may be closed.
   virtual bool is_idle() const = 0;

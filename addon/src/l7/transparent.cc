@@ -107,7 +107,7 @@ Descriptor answer_transparent(const Address& server) {
   return made;
 }
 
-Slots::Slots(const std::string& bpffs) : sockets_(open_map(bpffs + "/proxy_socket")), proxy_(open_map(bpffs + "/proxy")) {}
+Slots::Slots(const std::string& bpffs) : sockets_(open_map(bpffs + "/maps/proxy_socket")), proxy_(open_map(bpffs + "/maps/proxy")) {}
 
 void Slots::put(uint32_t kind, uint32_t worker, int fd) const {
   const uint32_t slot = kind * PROXY_WORKERS + worker;

@@ -7,6 +7,7 @@
 #include "bpf/bind.h"
 #include "bpf/state.h"
 #include "l7/dns/bind.h"
+#include "l7/bind.h"
 #include "napi/convert.h"
 #include "netlink/bind.h"
 #include "socket/bind.h"
@@ -106,6 +107,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   tandem::bind_netlink(exports);
   tandem::bind_socket(exports);
   tandem::bind_dns(exports);
+  tandem::bind_l7(exports);
   return exports;
 }
 

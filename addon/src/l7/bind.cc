@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine and its test bench for JavaScript: src/native/l7-contract.ts says what each function does.
+#include "l7/bind.h"
+
+#include <tandem/types.h>
+
+#include <chrono>
+#include <vector>
+
+#include "bpf/state.h"
+#include "l7/choose.h"
+#include "l7/read-tables.h"
+#include "l7/runner.h"
+#include "l7/worker.h"
+#include "napi/convert.h"
+#include "napi/stream.h"
+#include "napi/work.h"
+
+namespace tandem {
+namespace {
+
+using l7::Address;
+using l7::Limits;
+using l7::Side;
+using Napi::CallbackInfo;
+using Napi::Env;
+using Napi::Value;
+
+constexpr const char* engine_kind = "L7 engine";
+// Batches of records that wait for JavaScript.
+constexpr size_t most_batches = 64;
+
+class Engine : public Background {
+ public:
+  Engine(Env env, Napi::Function on_records, const Limits& limits, const l7::http::JudgeOptions& judge,
+         std::shared_ptr<l7::Network> network, std::unique_ptr<l7::Slots> slots, uint32_t threads)
+      : Background(engine_kind),
+        slots_(std::move(slots)),
+        records_(env, "L7 records", on_records, most_batches, [](Env inner, l7::Records& batch) {
+          return std::vector<napi_value>{from_bytes(inner, batch.lines.data(), batch.lines.size()),
+                                         Napi::Number::New(inner, static_cast<double>(batch.lost))};
+        }) {
+    shared_.limits = limits;
+    shared_.judge = judge;
+    shared_.network = std::move(network);
+    shared_.records = &records_;
+    for (uint32_t each = 0; each < threads; each++) {
+      std::vector<Descriptor> listeners;
+      listeners.push_back(shared_.network->listen(AF_INET));
+      listeners.push_back(shared_.network->listen(AF_INET6));
+      workers_.push_back(std::make_unique<l7::Worker>(shared_, std::move(listeners)));
+    }
+  }
+
+  void publish(std::shared_ptr<const l7::Tables> tables) { shared_.tables.publish(std::move(tables)); }
+  const l7::Counts& counts() const { return shared_.counts; }
+
+  void listen() {
+    if (slots_ == nullptr) return;
+    for (uint32_t worker = 0; worker < workers_.size(); worker++) {
+      slots_->put(PROXY_TCP4, worker, workers_[worker]->listener(0));
+      slots_->put(PROXY_TCP6, worker, workers_[worker]->listener(1));
+    }
+    slots_->open(static_cast<uint32_t>(workers_.size()));
+  }
+
+  // On a pool thread.
+  void drain(uint32_t limit) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit);
+    for (auto& worker : workers_) worker->drain();
+    for (auto& worker : workers_) worker->wait_until_empty(until);
+  }
+
+  void stop() override { workers_.clear(); }
+  void close(Env env) override { records_.close(env); }
+  void release() override { records_.release(); }
+
+ private:
+  l7::Shared shared_;
+  std::unique_ptr<l7::Slots> slots_;
+  Stream<l7::Records> records_;
+  std::vector<std::unique_ptr<l7::Worker>> workers_;
+};
+
+Limits limits_of(const Napi::Object& given) {
+  Limits limits;
+  const auto number = [&](const char* name, auto& field, uint32_t most = UINT32_MAX) {
+    const Value value = given.Get(name);
+    if (!value.IsUndefined()) field = to_u32(value, name, most);
+  };
+  number("connections", limits.connections);
+  const Value memory = given.Get("memory");
+  if (!memory.IsUndefined()) limits.memory = static_cast<size_t>(memory.As<Napi::Number>().DoubleValue());
+  number("head", limits.head, static_cast<uint32_t>(limits.input) - 1024);
+  number("headers", limits.headers);
+  number("streams", limits.streams);
+  number("connectTimeout", limits.connect_timeout);
+  number("headTimeout", limits.head_timeout);
+  number("idleTimeout", limits.idle_timeout);
+  number("requestTimeout", limits.request_timeout);
+  return limits;
+}
+
+Address address_of(const Value& value, const char* what) {
+  const Napi::Object place = to_object(value, what);
+  const Bytes bytes = to_bytes(place.Get("address"), what);
+  Address address;
+  if (bytes.size() == 4) {
+    address.bytes[10] = address.bytes[11] = 0xff;
+    memcpy(address.bytes.data() + 12, bytes.data(), 4);
+  } else if (bytes.size() == 16) {
+    memcpy(address.bytes.data(), bytes.data(), 16);
+  } else {
+    bad_argument(std::string(what) + " must have 4 or 16 bytes");
+  }
+  address.port = static_cast<uint16_t>(to_u32(place.Get("port"), "port", UINT16_MAX));
+  return address;
+}
+
+Engine& engine_of(const CallbackInfo& info) { return static_cast<Engine&>(*State::of(info.Env()).background(info[0], engine_kind)); }
+
+// (options, onRecords) -> handle
+Value open_engine(const CallbackInfo& info) {
+  const Napi::Object options = to_object(info[0], "options");
+  const uint32_t threads = to_u32(options.Get("threads"), "threads", PROXY_WORKERS);
+  if (threads == 0) bad_argument("threads must be at least 1");
+  const l7::http::JudgeOptions judge{to_bool(options.Get("normalizePath"), "normalizePath")};
+  std::shared_ptr<l7::Network> network;
+  std::unique_ptr<l7::Slots> slots;
+  const Value fixed = options.Get("fixed");
+  if (fixed.IsObject()) {
+    const Napi::Object places = fixed.As<Napi::Object>();
+    network = std::make_shared<l7::FixedNetwork>(address_of(places.Get("listen"), "listen"), address_of(places.Get("server"), "server"));
+  } else {
+    const std::string bpffs = to_string(options.Get("bpffs"), "bpffs");
+    network = std::make_shared<l7::KernelNetwork>(bpffs);
+    slots = std::make_unique<l7::Slots>(bpffs);
+  }
+  auto engine = std::make_shared<Engine>(info.Env(), to_function(info[1], "onRecords"), limits_of(to_object(options.Get("limits"), "limits")),
+                                         judge, std::move(network), std::move(slots), threads);
+  return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(engine))));
+}
+
+Napi::Array to_javascript(Env env, const std::vector<l7::Refused>& refused) {
+  Napi::Array list = Napi::Array::New(env, refused.size());
+  for (uint32_t at = 0; at < refused.size(); at++) {
+    Napi::Object each = Napi::Object::New(env);
+    each.Set("ruleSet", refused[at].rule_set);
+    each.Set("message", refused[at].message);
+    list.Set(at, each);
+  }
+  return list;
+}
+
+Value configure_engine(const CallbackInfo& info) {
+  std::vector<l7::Refused> refused;
+  engine_of(info).publish(l7::read_tables(info[1], refused));
+  return to_javascript(info.Env(), refused);
+}
+
+Value listen_engine(const CallbackInfo& info) {
+  engine_of(info).listen();
+  return info.Env().Undefined();
+}
+
+Value engine_stats(const CallbackInfo& info) {
+  const l7::Counts& counts = engine_of(info).counts();
+  Napi::Object stats = Napi::Object::New(info.Env());
+  stats.Set("connections", static_cast<double>(counts.connections));
+  stats.Set("connectionsTotal", static_cast<double>(counts.connections_total));
+  stats.Set("refused", static_cast<double>(counts.refused));
+  stats.Set("requests", static_cast<double>(counts.requests));
+  stats.Set("memory", static_cast<double>(counts.memory));
+  stats.Set("recordsLost", static_cast<double>(counts.records_lost));
+  return stats;
+}
+
+Value drain_engine(const CallbackInfo& info) {
+  auto background = State::of(info.Env()).background(info[0], engine_kind);
+  const uint32_t limit = to_u32(info[1], "limit");
+  return promise_of_nothing(info.Env(), [background, limit] { static_cast<Engine&>(*background).drain(limit); });
+}
+
+Value close_engine(const CallbackInfo& info) {
+  std::shared_ptr<Background> background = State::of(info.Env()).take_background(info[0], engine_kind);
+  return promise_of<int>(
+      info.Env(),
+      [background] {
+        background->stop();
+        return 0;
+      },
+      [background](Env env, int&) -> Value {
+        background->close(env);
+        background->release();
+        return env.Undefined();
+      });
+}
+
+// ({ruleSets: {egress, ingress}, normalizePath, limits}, steps) -> what came out
+Value run_filter(const CallbackInfo& info) {
+  const Env env = info.Env();
+  const Napi::Object options = to_object(info[0], "options");
+  std::vector<l7::Refused> refused;
+  l7::Demands demands;
+  const auto ask = [&](const char* name, l7::End& end) {
+    const Value sets = options.Get(name);
+    if (sets.IsNull()) return;
+    const Napi::Array list = to_array(sets, name);
+    end.stance = l7::Stance::asks;
+    for (uint32_t at = 0; at < list.Length(); at++) end.any_of.push_back(l7::read_rule_set(list.Get(at), refused));
+  };
+  ask("egress", demands.egress);
+  ask("ingress", demands.ingress);
+  if (!refused.empty()) bad_argument(refused[0].message);
+  const Limits limits = limits_of(to_object(options.Get("limits"), "limits"));
+  l7::Choice choice = l7::choose(demands, limits, {to_bool(options.Get("normalizePath"), "normalizePath")});
+  if (choice.filter == nullptr) bad_argument(choice.reason);
+  l7::Runner runner(std::move(demands));
+  runner.use(std::move(choice.filter));
+  const Napi::Array steps = to_array(info[1], "steps");
+  for (uint32_t at = 0; at < steps.Length(); at++) {
+    const Napi::Object step = to_object(steps.Get(at), "a step");
+    const Side from = to_string(step.Get("from"), "from") == "server" ? Side::server : Side::client;
+    const Value bytes = step.Get("bytes");
+    if (bytes.IsString()) {
+      const std::string word = bytes.As<Napi::String>().Utf8Value();
+      if (word == "end") runner.finish(from);
+      else if (word == "broke") runner.fail(from, ECONNRESET);
+      else if (word == "late") runner.expire();
+      else bad_argument("bytes must be a Buffer, end, broke or late");
+      continue;
+    }
+    const Bytes given = to_bytes(bytes, "bytes");
+    runner.feed(from, std::string_view(reinterpret_cast<const char*>(given.data()), given.size()));
+  }
+  Napi::Object result = Napi::Object::New(env);
+  const auto tell = [&](const char* name, Side side) {
+    const l7::Runner::Out& out = runner.out(side);
+    Napi::Object told = Napi::Object::New(env);
+    told.Set("bytes", from_bytes(env, out.bytes.data(), out.bytes.size()));
+    told.Set("finished", out.finished);
+    told.Set("reset", out.reset);
+    told.Set("connections", out.connections);
+    result.Set(name, told);
+  };
+  tell("client", Side::client);
+  tell("server", Side::server);
+  Napi::Array records = Napi::Array::New(env);
+  for (uint32_t at = 0; at < runner.records().size(); at++) {
+    const l7::Record& record = runner.records()[at];
+    static constexpr const char* words[] = {"forwarded", "denied", "refused", "redirected", "failed"};
+    Napi::Object told = Napi::Object::New(env);
+    told.Set("verdict", words[static_cast<int>(record.verdict)]);
+    told.Set("protocol", record.protocol);
+    told.Set("direction", record.verdict == l7::Verdict::denied ? Value(Napi::String::New(env, record.ingress ? "ingress" : "egress")) : env.Null());
+    told.Set("reason", record.reason.empty() ? env.Null() : Value(Napi::String::New(env, record.reason)));
+    told.Set("ruleSet", record.rules);
+    told.Set("detail", "{" + record.detail + "}");
+    records.Set(at, told);
+  }
+  result.Set("records", records);
+  result.Set("memory", static_cast<double>(runner.filter().memory()));
+  return result;
+}
+
+}  // namespace
+
+void bind_l7(Napi::Object exports) {
+  define<open_engine>(exports, "openL7Engine");
+  define<configure_engine>(exports, "configureL7Engine");
+  define<listen_engine>(exports, "listenL7Engine");
+  define<engine_stats>(exports, "statsL7Engine");
+  define_async<drain_engine>(exports, "drainL7Engine");
+  define_async<close_engine>(exports, "closeL7Engine");
+  define<run_filter>(exports, "runL7Filter");
+}
+
+}  // namespace tandem

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "l7/choose.h"
+
+#include <optional>
+
+#include "l7/http1/filter.h"
+#include "l7/pass.h"
+
+namespace tandem::l7 {
+namespace {
+
+Choice refused(const char* reason) {
+  Choice choice;
+  choice.reason = reason;
+  return choice;
+}
+
+}  // namespace
+
+Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOptions& options) {
+  std::optional<Protocol> protocol;
+  for (const End* end : {&demands.egress, &demands.ingress}) {
+    if (end->stance == Stance::refused) return refused("no rule allows it");
+    if (end->stance == Stance::unknown) {
+      Choice choice;
+      choice.waits = true;
+      return choice;
+    }
+    if (end->stance != Stance::asks) continue;
+    for (const auto& rules : end->any_of) {
+      if (protocol.has_value() && *protocol != rules->protocol) return refused("rules of two protocols for one port");
+      protocol = rules->protocol;
+    }
+  }
+  Choice choice;
+  if (!protocol.has_value()) {
+    choice.filter = std::make_unique<PassFilter>();
+    return choice;
+  }
+  switch (*protocol) {
+    case Protocol::http:
+      choice.filter = std::make_unique<http1::Http1Filter>(limits, options);
+      return choice;
+    case Protocol::kafka:
+      return refused("Kafka is not spoken here");
+    case Protocol::tls:
+      return refused("server names of TLS are not read here");
+    case Protocol::dns:
+      return refused("DNS over TCP is not spoken here");
+  }
+  return refused("an unknown protocol");
+}
+
+}  // namespace tandem::l7

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// One flow: the client's socket, the server's, what waits between them, and the filter that decides. It belongs to one worker and its thread.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bpf/state.h"
+#include "l7/address.h"
+#include "l7/ends.h"
+#include "l7/filter.h"
+#include "l7/limits.h"
+#include "l7/tables.h"
+
+namespace tandem::l7 {
+
+class Worker;
+
+// Bytes that wait to be written; taken from the front without moving the rest each time.
+class Queue {
+ public:
+  void append(std::string_view bytes) { bytes_.append(bytes); }
+  std::string_view front() const { return std::string_view(bytes_).substr(taken_); }
+  size_t size() const { return bytes_.size() - taken_; }
+  size_t memory() const { return bytes_.capacity(); }
+  void take(size_t count);
+  void clear();
+
+ private:
+  std::string bytes_;
+  size_t taken_ = 0;
+};
+
+class Connection : public Wire {
+ public:
+  Connection(Worker& worker, uint64_t id, Descriptor client, const Address& from, const Address& to);
+  ~Connection() override;
+
+  // Asks policy what this flow is to be. Called once after it was made.
+  void begin();
+
+  void on_event(Side side, uint32_t events);
+  void on_deadline();
+  void on_drain();
+
+  bool is_dead() const { return dead_; }
+  bool is_idle() const { return filter_ != nullptr && filter_->is_idle(); }
+  uint64_t id() const { return id_; }
+  size_t memory() const;
+  void kill();
+
+  // Wire
+  void send(Side to, std::string_view bytes) override;
+  void pass(Side from, uint64_t count) override;
+  uint64_t passing(Side from) const override { return at(from).passing; }
+  void end(Side to, Ending ending) override;
+  size_t waiting(Side to) const override { return at(to).output.size(); }
+  const Demands& demands() override;
+  void expire_after(uint32_t milliseconds) override;
+  uint64_t now() const override;
+  void record(Record&& record) override;
+
+ private:
+  struct Half {
+    Descriptor fd;
+    std::string input;
+    Queue output;
+    uint64_t passing = 0;
+    bool has_passed = false;  // to be told
+    bool connecting = false, ended = false, ended_told = false, finish = false, finished = false;
+    int error = 0;  // to be told
+    bool is_watched = false;
+    uint32_t interest = 0;
+  };
+
+  Half& at(Side side) { return halves_[static_cast<int>(side)]; }
+  const Half& at(Side side) const { return halves_[static_cast<int>(side)]; }
+
+  void decide();
+  void connect();
+  void read(Side side);
+  void came(Side side, std::string_view bytes);
+  void move_passing(Side side);
+  void offer();
+  bool offer(Side side);
+  void flush(Side side);
+  void settle();
+  void watch(Side side);
+  void drop_server();
+  void broke(Side side, int error);
+  void rearm();
+  void refuse(const char* reason, Verdict verdict);
+
+  Worker& worker_;
+  const uint64_t id_;
+  const Address client_, server_;
+  Half halves_[2];
+  std::unique_ptr<Filter> filter_;
+  Demands demands_;
+  std::shared_ptr<const Tables> tables_;
+  uint64_t generation_ = 0;
+  Ends::Revision revision_;
+  uint64_t filter_deadline_ = 0, own_deadline_ = 0, armed_ = 0;  // own: of deciding, connecting, lingering
+  uint64_t begun_ = 0;
+  uint32_t server_serial_ = 0;  // of the connection to the server: it may be made anew
+  bool blocked_ = false, dead_ = false, resets_ = false;
+};
+
+}  // namespace tandem::l7
