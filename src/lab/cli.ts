@@ -29,7 +29,7 @@ export function registerLabCommands(program: Command): void {
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
     .option("--no-agents", "nodes and BGP only")
-    .option("--proxies", "a tandem-proxy on each node, too: without, ports with L7 rules are closed", false)
+    .option("--no-proxies", "agents only: ports with L7 rules are closed")
     .action(
       guard(async (options: Named & UpOptions) => {
         const { name, nodes, filename, external, gracefulRestart, agents, proxies } = options;

@@ -1,7 +1,6 @@
 /**
- * What a port rule demands beyond addresses and ports. None of it is enforced yet: such a rule becomes a redirect to a proxy that is
- * not there, so its traffic is closed unless another rule allows it without L7, and the user is told. What no proxy could make sense
- * of is refused.
+ * What a port rule demands beyond addresses and ports: such a rule becomes a redirect to the proxy. What the proxy does not enforce (yet) is closed
+ * there, unless another rule allows it without L7, and the user is told. What no proxy could make sense of is refused.
  */
 import { fieldNames } from "../../lib/schema.ts";
 import { compareText } from "../../model/labels.ts";
@@ -66,11 +65,23 @@ export function readDemands(
   });
   if (rules === null) return null;
   const demands = [...(rules === "" ? [] : [rules]), ...others];
-  if (demands.length > 0) {
+  if (demands.length > 0 && !isEnforced(demands, fields.rules)) {
     const message = "this is not enforced yet: what the rule names is dropped unless another rule allows it without";
     warn(place, "POLICY_L7_PENDING", message, "allow the ports without L7 rules where that is enough");
   }
   return demands.join("\n");
+}
+
+/** What tandem-proxy judges. */
+const enforcedKinds: readonly string[] = ["http"];
+
+/** @param rules as they were written */
+function isEnforced(demands: readonly string[], rules: unknown): boolean {
+  const [only = "", ...others] = demands;
+  if (others.length > 0 || !enforcedKinds.includes(only.slice(0, only.indexOf(" ")))) return false;
+  // Values of headers that a Secret holds: nobody reads it for the proxy.
+  const { http = [] } = rules as { readonly http?: readonly unknown[] | null };
+  return !(http ?? []).some((rule) => /"secret":\{/.test(JSON.stringify(rule)));
 }
 
 /** What would be for two proxies at once. @param hasRules L7 rules are there */

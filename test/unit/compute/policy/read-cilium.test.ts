@@ -68,8 +68,15 @@ test("every mistake of a policy is told at once, with object and remedy", (t) =>
 /** What is not enforced yet but opens nothing: a warning, and the rules that are left. */
 const pending: readonly (readonly [string, object, readonly string[]])[] = [
   [
-    "HTTP rules",
-    ingress({ toPorts: [{ ports: [tcp80], rules: { http } }] }),
+    "a header whose value is in a Secret",
+    ingress({
+      toPorts: [{ ports: [tcp80], rules: { http: [{ headerMatches: [{ name: "X-Key", secret: { name: "s" } }] }] } }],
+    }),
+    ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
+  ],
+  [
+    "Kafka rules",
+    ingress({ toPorts: [{ ports: [tcp80], rules: { kafka: [{ topic: "a" }] } }] }),
     ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
   ],
   [

@@ -1,0 +1,237 @@
+/** L7 rules as a user meets them: real requests between pods through tandem-proxy, and what becomes of them when a part of it is restarted. */
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { EventDto } from "../../src/api/dto.ts";
+import type { ProxyDto, ProxyRulesDto } from "../../src/api/proxy-dto.ts";
+import { agentGet } from "../../src/lab/agents.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { agentStatus, monitored, pod, podAddress, settled, withLab } from "../support/lab.ts";
+
+const policy = (name: string, spec: object) => ({
+  apiVersion: "cilium.io/v2",
+  kind: "CiliumNetworkPolicy",
+  metadata: { name, namespace: "default" },
+  spec,
+});
+
+const http = (rules: readonly object[]) => [{ ports: [{ port: "8080", protocol: "TCP" }], rules: { http: rules } }];
+
+/** What clients may ask the server: paths below /public, and /admin with a key. */
+const ingress = policy("server", {
+  endpointSelector: { matchLabels: { app: "server" } },
+  ingress: [
+    {
+      fromEndpoints: [{ matchLabels: { app: "client" } }],
+      toPorts: http([
+        { method: "GET", path: "/public/.*" },
+        { method: "GET|POST", path: "/admin", headers: ["X-Key: open"] },
+      ]),
+    },
+  ],
+});
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** Status 0: there was no answer. */
+async function ask(
+  lab: Lab,
+  from: string,
+  address: string,
+  path: string,
+  more: readonly string[] = [],
+): Promise<Answer> {
+  const host = address.includes(":") ? `[${address}]` : address;
+  const words = [
+    "curl",
+    "-sg",
+    "--path-as-is",
+    "-m",
+    "10",
+    "-w",
+    "\n%{http_code}",
+    ...more,
+    `http://${host}:8080${path}`,
+  ];
+  const { stdout } = await lab.exec(from, words);
+  const lines = stdout.trimEnd().split("\n");
+  return { status: Number(lines.pop()), body: lines.join("\n") };
+}
+
+const rules = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy/rules")) as ProxyRulesDto;
+const proxy = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy")) as ProxyDto;
+
+interface Load {
+  end(): Promise<{
+    readonly sent: number;
+    readonly status: Readonly<Record<string, number>>;
+    readonly failed: readonly string[];
+  }>;
+}
+
+/** Requests one after the other, until `end`. */
+async function beginRequests(
+  t: ExecutionContext,
+  lab: Lab,
+  from: string,
+  address: string,
+  path: string,
+): Promise<Load> {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-requests-"));
+  const file = join(folder, "load");
+  const script = new URL("../support/requests.js", import.meta.url).pathname;
+  t.teardown(async () => {
+    await writeFile(`${file}.end`, "").catch(() => undefined);
+    await running.catch(() => undefined);
+    await rm(folder, { recursive: true, force: true });
+  });
+  const running = lab.exec(from, [process.execPath, script, address, "8080", path, file], { timeoutMs: 300_000 });
+  await lab.until(`requests from ${from} begin`, async () => existsSync(`${file}.begun`));
+  return {
+    end: async () => {
+      await writeFile(`${file}.end`, "");
+      const { stdout, stderr } = await running;
+      if (stdout === "") throw new Error(`requests from ${from}: ${stderr}`);
+      return JSON.parse(stdout);
+    },
+  };
+}
+
+test("requests pass as the policies of both ends say, and each end sees the other's address", (t) =>
+  withLab(
+    t,
+    {
+      proxies: true,
+      objects: [
+        pod("server", { node: "node-1" }),
+        pod("client", { node: "node-2" }),
+        pod("near", { node: "node-1", labels: { app: "client" } }),
+        pod("stranger", { node: "node-2" }),
+        ingress,
+      ],
+    },
+    async (lab) => {
+      await settled(lab);
+      for (const family of [4, 6] as const) {
+        const server = await podAddress(lab, "default/server", family);
+        for (const client of ["default/client", "default/near"]) {
+          const own = await podAddress(lab, client, family);
+          const good = await ask(lab, client, server, "/public/a?b=c");
+          t.is(good.status, 200, `${client} ${family}`);
+          t.true(good.body.startsWith(`default/server peer ${family === 6 ? `[${own}]` : own}:`), good.body);
+          const denied = await ask(lab, client, server, "/private");
+          t.deepEqual(denied, { status: 403, body: "Access denied\r" }, `${client} ${family}`);
+          t.is((await ask(lab, client, server, "/public/a", ["-X", "POST"])).status, 403, "another method");
+          t.is((await ask(lab, client, server, "/public/../private")).status, 403, "a path that leads elsewhere");
+          t.is((await ask(lab, client, server, "/admin")).status, 403, "without its header");
+          t.is((await ask(lab, client, server, "/admin", ["-H", "X-Key: open"])).status, 200);
+          t.is((await ask(lab, client, server, "/admin", ["-H", "X-Key: open", "-H", "X-Key: shut"])).status, 403);
+          t.is(
+            (await ask(lab, client, server, "/admin", ["-H", "X-Key: open", "-d", "x".repeat(100_000)])).status,
+            200,
+          );
+        }
+        t.is(
+          (await ask(lab, "default/stranger", server, "/public/a", ["-m", "2"])).status,
+          0,
+          "who is not named has no answer",
+        );
+      }
+
+      await lab.until("the rules are counted", async () => {
+        const { rules: counted, denied } = await rules(lab, "node-1");
+        return counted.some(({ requests }) => requests >= 12) && denied.some(({ requests }) => requests >= 16);
+      });
+      t.is((await rules(lab, "node-2")).rules.length, 0, "the client's node has nothing to judge");
+      t.deepEqual((await agentStatus(lab, "node-1")).problems, []);
+
+      const server = await podAddress(lab, "default/server");
+      const events = await monitored<EventDto>(
+        lab,
+        "node-1",
+        async () => void (await ask(lab, "default/client", server, "/public/seen")),
+        (all) => all.some(({ type }) => type === "l7"),
+      );
+      t.like(
+        events.find(({ type }) => type === "l7"),
+        {
+          verdict: "allowed",
+          l7: { protocol: "http/1.1", http: { method: "GET", path: "/public/seen", status: 200 } },
+        },
+      );
+
+      // The client's own policy: a request has to be allowed by both.
+      await lab.applyObjects([
+        policy("client", {
+          endpointSelector: { matchLabels: { app: "client" } },
+          egress: [{ toEndpoints: [{ matchLabels: { app: "server" } }], toPorts: http([{ path: "/public/(a|c)" }]) }],
+        }),
+      ]);
+      await settled(lab);
+      for (const client of ["default/client", "default/near"]) {
+        t.is((await ask(lab, client, server, "/public/a")).status, 200, client);
+        t.is((await ask(lab, client, server, "/public/b")).status, 403, client);
+        t.is((await ask(lab, client, server, "/admin", ["-H", "X-Key: open"])).status, 403, client);
+      }
+    },
+  ));
+
+test("agents that are killed, proxies that are replaced: no request is lost; a proxy that is killed closes its ports and nothing else", (t) =>
+  withLab(
+    t,
+    {
+      proxies: true,
+      objects: [
+        pod("server", { node: "node-1", ports: [8080, 8081] }),
+        pod("client", { node: "node-2" }),
+        ingress,
+        policy("open", {
+          endpointSelector: { matchLabels: { app: "server" } },
+          ingress: [{ toPorts: [{ ports: [{ port: "8081", protocol: "TCP" }] }] }],
+        }),
+      ],
+    },
+    async (lab) => {
+      await settled(lab);
+      const server = await podAddress(lab, "default/server");
+      const server6 = await podAddress(lab, "default/server", 6);
+
+      const load = [
+        await beginRequests(t, lab, "default/client", server, "/public/a"),
+        await beginRequests(t, lab, "default/client", server6, "/public/a"),
+      ];
+      await lab.stopAgent("node-1", "SIGKILL");
+      t.is((await ask(lab, "default/client", server, "/private")).status, 403, "rules hold while the agent is away");
+      await lab.startAgent("node-1");
+      await lab.until("the proxy is back at the agent", async () =>
+        (await proxy(lab, "node-1")).instances.some(({ state }) => state === "active"),
+      );
+      await lab.replaceProxy("node-1");
+      for (const each of load) {
+        const { sent, status, failed } = await each.end();
+        t.true(sent > 20, `only ${sent} requests were tried`);
+        t.deepEqual(failed, []);
+        t.deepEqual(status, { "200": sent });
+      }
+
+      await lab.stopProxy("node-1", "SIGKILL");
+      t.is((await ask(lab, "default/client", server, "/public/a", ["-m", "2"])).status, 0, "nobody enforces the rules");
+      await lab.until("the agent tells of it", async () =>
+        (await agentStatus(lab, "node-1")).problems.some(({ code }) => code === "PROXY_AWAY"),
+      );
+      t.true((await agentStatus(lab, "node-1")).drops.some(({ reason }) => reason.includes("L7 proxy")));
+      t.is(
+        (await lab.exec("default/client", ["curl", "-sg", "-m", "10", `http://${server}:8081/`])).code,
+        0,
+        "other ports",
+      );
+      await lab.startProxy("node-1");
+      t.is((await ask(lab, "default/client", server, "/public/a")).status, 200);
+      await lab.until("it is mended", async () => (await agentStatus(lab, "node-1")).problems.length === 0);
+    },
+  ));
