@@ -63,7 +63,7 @@ for (const name of names) {
         );
       }
     }
-    t.is(workloads, 3, "the agent, the operator and kube-router");
+    t.is(workloads, 4, "the agent, the proxy, the operator and kube-router");
   });
 
   test(`${name}: kube-router runs with the flags of the pair, each once`, (t) => {
@@ -104,13 +104,14 @@ test("no overlay brings definitions: those that a cluster has must not be replac
 
 const base = flatten(join(root, "base"));
 const agent = podSpecOf(find(base, "DaemonSet", "tandem-agent") ?? { metadata: { name: "" } });
+const proxy = podSpecOf(find(base, "DaemonSet", "tandem-proxy") ?? { metadata: { name: "" } });
 const operator = podSpecOf(find(base, "Deployment", "tandem-operator") ?? { metadata: { name: "" } });
 
 test("no container of ours is privileged, writes its own root or has more than the agent's five capabilities", (t) => {
-  const containers = [agent, operator].flatMap((spec) => (spec === null ? [] : containersOf(spec)));
+  const containers = [agent, proxy, operator].flatMap((spec) => (spec === null ? [] : containersOf(spec)));
   t.deepEqual(
     containers.map(({ name }) => name),
-    ["agent", "operator"],
+    ["agent", "proxy", "operator"],
   );
   for (const { name, securityContext = {}, resources, ...rest } of containers) {
     t.not(securityContext.privileged, true, name);
@@ -121,6 +122,10 @@ test("no container of ours is privileged, writes its own root or has more than t
     if (name === "agent") {
       t.deepEqual(securityContext.capabilities?.add, ["BPF", "PERFMON", "NET_ADMIN", "NET_RAW", "SYS_ADMIN"]);
       for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"]) t.true(probe in rest, probe);
+    } else if (name === "proxy") {
+      t.deepEqual(securityContext.capabilities?.add, ["BPF", "NET_ADMIN"]);
+      t.false(securityContext.allowPrivilegeEscalation, name);
+      t.true("readinessProbe" in rest);
     } else {
       t.is(securityContext.capabilities?.add, undefined, name);
       t.false(securityContext.allowPrivilegeEscalation, name);

@@ -1,6 +1,8 @@
 /** Parts of manifests/ that no overlay has: what takes Tandem off nodes, and what a newer API server is needed for. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
+import { parse } from "yaml";
 import { createProgram } from "../../../src/cli/program.ts";
 import { loadConfig } from "../../../src/config/index.ts";
 import type { KubeObject } from "../../../src/kube/index.ts";
@@ -27,6 +29,27 @@ test("the budget is the operator's, and lets a node be drained that has the only
   t.is(budget?.metadata.namespace, operator?.metadata.namespace);
   const { selector } = (operator?.spec ?? {}) as { readonly selector?: unknown };
   t.deepEqual(budget?.spec, { maxUnavailable: 1, selector });
+});
+
+test("the proxy hands over where the component is named, and has no right on the API server anywhere", (t) => {
+  const daemon = find(base, "DaemonSet", "tandem-proxy");
+  t.deepEqual((daemon?.spec as { readonly updateStrategy?: unknown })?.updateStrategy, {
+    type: "RollingUpdate",
+    rollingUpdate: { maxUnavailable: 1 },
+  });
+  const surge = parse(readFileSync(join(root, "components/proxy-surge/kustomization.yaml"), "utf8")) as {
+    readonly patches: readonly { readonly target: object; readonly patch: string }[];
+  };
+  t.deepEqual(surge.patches[0]?.target, { kind: "DaemonSet", name: "tandem-proxy" });
+  t.deepEqual(parse(surge.patches[0]?.patch ?? ""), [
+    { op: "replace", path: "/spec/updateStrategy/rollingUpdate", value: { maxSurge: 1, maxUnavailable: 0 } },
+  ]);
+  t.deepEqual(
+    base.filter(
+      ({ kind, subjects }) => kind?.endsWith("Binding") === true && JSON.stringify(subjects).includes("tandem-proxy"),
+    ),
+    [],
+  );
 });
 
 test("the cleanup is a command that exists, with flags that exist", async (t) => {

@@ -5,6 +5,7 @@ import test from "ava";
 import { parse } from "yaml";
 import { describeConfig, loadConfig } from "../../../src/config/index.ts";
 import type { KubeObject } from "../../../src/kube/index.ts";
+import { loadProxyConfig } from "../../../src/proxy/settings.ts";
 import { flatten } from "../../support/kustomize.ts";
 import { containersOf, find, podSpecOf } from "./workloads.ts";
 
@@ -55,6 +56,22 @@ test("commands name programs, flags and variables that exist", (t) => {
   t.regex(commands, /exec tandem-agent --config \/etc\/tandem\/agent\.yaml/);
   for (const [, flag = ""] of commands.matchAll(/tandem-agent.* (--[a-z-]+)/g)) t.true(flags.has(flag), flag);
   for (const { env = [] } of containers) for (const { name } of env) t.true(variables.has(name), name);
+});
+
+test("the proxy takes its settings as they are, and finds the agent and its maps where the agent has them", (t) => {
+  const text = dataOf("tandem-proxy")["proxy.yaml"] ?? "";
+  const own = loadProxyConfig({ argv: ["--config", "proxy.yaml"], env: {}, readFile: () => text });
+  t.is(own.agentSocket, config.socket);
+  t.is(own.bpffs, config.bpffs);
+  const spec = podSpecOf(find(base, "DaemonSet", "tandem-proxy") ?? ({ metadata: { name: "" } } satisfies KubeObject));
+  const [container] = spec?.containers ?? [];
+  for (const place of [own.agentSocket, own.bpffs, own.stateDir, own.readyFile]) {
+    t.true(container?.volumeMounts?.some(({ mountPath }) => place.startsWith(`${mountPath}/`)) ?? false, place);
+  }
+  t.deepEqual(container?.command, ["tandem-proxy", "--config", "/etc/tandem/proxy.yaml"]);
+  t.true(JSON.stringify(container?.readinessProbe).includes(`"${own.readyFile}"`));
+  const { terminationGracePeriodSeconds = 0 } = spec as unknown as { readonly terminationGracePeriodSeconds?: number };
+  t.true(own.drainSeconds + 5 <= terminationGracePeriodSeconds, "it may drain");
 });
 
 test("the agent installs the CNI plugin, into the node's folders and before what others leave behind", (t) => {
