@@ -8,6 +8,7 @@
 #include "deliver.h"
 #include "dsr.h"
 #include "dsr_tunnel.h"
+#include "echo.h"
 #include "fragment.h"
 #include "icmp.h"
 #include "renaming.h"
@@ -130,6 +131,10 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 		if (packet->ttl <= 1 && !(context->renaming.flags & NAT_BACK))
 			return NULL;
 		return enter_renamed(skb, context, v6);
+	}
+	if (answers_echo(skb, context, SCOPE_OUTSIDE, v6)) {
+		context->entered = ENTERED_LEAVES;
+		return NULL;
 	}
 	service = has_ports(packet->protocol) ? find_served(context, v6) : NULL;
 	if (!service)

@@ -5,6 +5,7 @@
 #include <tandem/maps.h>
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
+#include "../lib/echo.h"
 #include "../lib/fragment.h"
 #include "../lib/host.h"
 #include "../lib/icmp.h"
@@ -96,6 +97,10 @@ judged:
 		count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
 		return verdict;
 	}
+	if (!peer && answers_echo(skb, context, SCOPE_INSIDE, v6))
+		peer = pod;
+	if (context->reason)
+		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
 	if (context->tracked.flags & CT_STACK)
 		return to_stack(skb);

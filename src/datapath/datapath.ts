@@ -324,7 +324,7 @@ export class Datapath {
 
   #mapSizes({ objects, reconciler, conntrack, nat }: Running): DatapathReport["maps"] {
     const entries = new Map<string, number>([...conntrack.entries, ...nat.entries]);
-    const { endpoints, host, devices, identities, native, nodePorts, services, sets } = reconciler;
+    const { endpoints, host, devices, identities, native, nodePorts, serviceAddresses, services, sets } = reconciler;
     for (const table of [
       endpoints.devices,
       endpoints.addresses,
@@ -334,6 +334,7 @@ export class Datapath {
       ...native.tables,
       ...services.tables,
       nodePorts.table,
+      serviceAddresses.table,
       ...services.sourceRanges.tables,
     ]) {
       entries.set(table.map.name, table.actual.size);

@@ -35,6 +35,7 @@ import type { Pins } from "./pins.ts";
 import { ProxyRoutes } from "./proxy-routes.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
+import { ServiceAddressReconciler } from "./service-addresses.ts";
 import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
 import { ServiceReconciler } from "./services.ts";
 import type { DemandsPublisher } from "./set-demands.ts";
@@ -69,6 +70,7 @@ export class Reconciler {
   readonly host: HostReconciler;
   readonly services: ServiceReconciler;
   readonly nodePorts: NodePortReconciler;
+  readonly serviceAddresses: ServiceAddressReconciler;
   readonly attachments: Attachments;
   readonly wire: WireAttachments;
   readonly closing: ClosingRoutes;
@@ -97,6 +99,7 @@ export class Reconciler {
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
     this.services = new ServiceReconciler(native, map);
     this.nodePorts = new NodePortReconciler(native, map);
+    this.serviceAddresses = new ServiceAddressReconciler(native, map);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.wire = new WireAttachments({
       native,
@@ -125,6 +128,7 @@ export class Reconciler {
       ["host", this.host.counters],
       ["services", this.services.counters],
       ["node ports", this.nodePorts.counters],
+      ["service addresses", this.serviceAddresses.counters],
       ["socket", this.socket.counters],
       ["stale sockets", this.staleSockets.counters],
       ["closing routes", this.closing.counters],
@@ -172,6 +176,7 @@ export class Reconciler {
     const first = await this.#applyPolicies(desired);
     failures.push(...(await this.services.apply(desired.frontends)));
     failures.push(...(await this.nodePorts.apply(desired.frontends)));
+    failures.push(...(await this.serviceAddresses.apply(desired.frontends)));
     await this.staleSockets.apply(desired.frontends, new Set(desired.endpoints.map(({ row }) => row.netns)));
     const xdp = await this.wire.apply(desired.uplinks);
     await this.attachments.detach();
@@ -236,6 +241,7 @@ export class Reconciler {
     this.endpoints.reserveRevision(this.host.known().policyRevision);
     await read(this.services.counters, [() => this.services.read()]);
     await read(this.nodePorts.counters, [() => this.nodePorts.read()]);
+    await read(this.serviceAddresses.counters, [() => this.serviceAddresses.read()]);
     await read(this.closing.counters, [() => this.closing.read()]);
     await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
     await read(this.proxyRoutes.counters, [() => this.proxyRoutes.read()]);

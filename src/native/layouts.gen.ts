@@ -997,6 +997,36 @@ export const service6Key: Codec<Service6Key> = makeCodec(
   }),
 );
 
+/** struct service_address_key, 16 bytes. */
+export interface ServiceAddressKey {
+  readonly address: Uint8Array;
+}
+export const serviceAddressKey: Codec<ServiceAddressKey> = makeCodec(
+  "service_address_key",
+  16,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.address, 16, "service_address_key.address");
+  },
+  (buffer, offset) => ({
+    address: takeBytes(buffer, offset, 16),
+  }),
+);
+
+/** struct service_address, 4 bytes. */
+export interface ServiceAddress {
+  readonly scopes: number;
+}
+export const serviceAddress: Codec<ServiceAddress> = makeCodec(
+  "service_address",
+  4,
+  (buffer, offset, value) => {
+    buffer.writeUInt32LE(value.scopes, offset);
+  },
+  (buffer, offset) => ({
+    scopes: buffer.readUInt32LE(offset),
+  }),
+);
+
 /** struct service_backend_key, 8 bytes. */
 export interface ServiceBackendKey {
   readonly service: number;
@@ -1911,6 +1941,23 @@ export const mapLayouts = {
         { of: "value", name: "backends", offsetBits: 32, sizeBits: 32 },
         { of: "value", name: "flags", offsetBits: 64, sizeBits: 32 },
         { of: "value", name: "affinity_seconds", offsetBits: 96, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  service_address: {
+    key: serviceAddressKey,
+    value: serviceAddress,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 65536,
+      keySize: 16,
+      valueSize: 4,
+      keyType: "service_address_key",
+      valueType: "service_address",
+      members: [
+        { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
+        { of: "value", name: "scopes", offsetBits: 0, sizeBits: 32 },
       ],
     } as MapLayout,
   },

@@ -81,6 +81,14 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
       for (const vip of vips)
         t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "none", / peer \[?(::ffff:)?(198\.|2001:db8:)/);
 
+      // The addresses themselves answer, too, to whoever asks.
+      for (const from of ["external/client", "default/a", "default/c"]) {
+        for (const vip of vips) {
+          const { stdout } = await lab.exec(from, ["ping", "-c", "2", "-i", "0.2", "-W", "20", vip]);
+          t.regex(stdout, / 2 received/, `${vip} from ${from}`);
+        }
+      }
+
       // Inside it is the service as before: all backends.
       const seen = new Set<string>();
       for (let i = 0; i < 30; i++)

@@ -216,7 +216,7 @@ export class ProgramNode {
     );
     await this.maps.clear("service_flows", "source_rule4", "source_rule6", "source_range4", "source_range6");
     await this.maps.clear("ipcache4", "ipcache6", "device", "cluster_prefix4", "cluster_prefix6", "sock_reverse");
-    await this.maps.clear("nat4", "nat6", "native_prefix4", "native_prefix6", "device_address");
+    await this.maps.clear("service_address", "nat4", "nat6", "native_prefix4", "native_prefix6", "device_address");
     this.fill();
   }
 

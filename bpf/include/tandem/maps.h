@@ -72,6 +72,8 @@ MAP(source_rule6, BPF_MAP_TYPE_HASH, struct service6_key, struct source_rule, LI
 /* and the prefixes of each list. */
 MAP(source_range4, BPF_MAP_TYPE_LPM_TRIE, struct source_range4_key, struct source_range, LIMIT_SOURCE_RANGES, BPF_F_NO_PREALLOC);
 MAP(source_range6, BPF_MAP_TYPE_LPM_TRIE, struct source_range6_key, struct source_range, LIMIT_SOURCE_RANGES, BPF_F_NO_PREALLOC);
+/* Addresses that services have, whatever their ports. */
+MAP(service_address, BPF_MAP_TYPE_HASH, struct service_address_key, struct service_address, LIMIT_SERVICES, BPF_F_NO_PREALLOC);
 /* Ports of the node that services have. */
 MAP(node_port, BPF_MAP_TYPE_HASH, struct node_port_key, __u32, LIMIT_NODE_PORTS, BPF_F_NO_PREALLOC);
 /* Which backend a client had, for services that keep it. */

@@ -409,6 +409,17 @@ struct source_range {
 };
 ASSERT_SIZE(struct source_range, 4);
 
+/* service_address: an address of services, IPv4 mapped. */
+struct service_address_key {
+	struct address address;
+};
+ASSERT_SIZE(struct service_address_key, 16);
+
+struct service_address {
+	__u32 scopes; /* 1 << enum service_scope: which clients it is for */
+};
+ASSERT_SIZE(struct service_address, 4);
+
 /* node_port: ports of this node that are for services: its own servers may not have them. */
 struct node_port_key {
 	__be16 port;

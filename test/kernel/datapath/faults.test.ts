@@ -216,6 +216,7 @@ test("what somebody else changed in the kernel is found and put right, and count
     "node ports": 0,
     "native prefixes": 0,
     "service routes": 0,
+    "service addresses": 0,
     "proxy routes": 0,
     identities: 1,
     "policy sets": 1,
