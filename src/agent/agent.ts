@@ -36,7 +36,7 @@ import { EndpointSettings } from "./endpoint-settings.ts";
 import { L7 } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
-import { createNames } from "./names/index.ts";
+import { createNames, NamesLink } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
 import { PodMtuFollower } from "./pod-mtu.ts";
@@ -91,7 +91,16 @@ export class Agent {
       log,
       clock,
       onRecords: (records) => answers.publishL7(records),
+      onOther: (message, send) => namesLink?.take(message, send),
     });
+    const namesLink: NamesLink | null =
+      config.dnsMode === "proxy"
+        ? new NamesLink({
+            learn: (name, found) => names.learn(name, found),
+            store,
+            broadcast: (message) => l7.broadcast(message),
+          })
+        : null;
     const datapath = new Datapath({ native, config, log, clock, conditions, demands: l7.demands });
     const mtu = new PodMtuFollower({
       nodeName: config.nodeName,
@@ -145,7 +154,11 @@ export class Agent {
       },
       lastValid: await policies.read(),
     });
-    const names = createNames({ ...shared, inUse: (addresses) => datapath.addressesInUse(addresses) });
+    const names = createNames({
+      ...shared,
+      inUse: (addresses) => datapath.addressesInUse(addresses),
+      forgotten: (gone) => namesLink?.forgotten(gone),
+    });
     const health = new ServiceHealth({ conditions });
     const loop = new ControlLoop({
       store,
@@ -154,6 +167,7 @@ export class Agent {
       applied: (result, tables) => {
         health.update(result.desired.healthChecks ?? []);
         names.follow(result.desired.sets);
+        namesLink?.applied(result.desired.sets, loop.revision.applied);
         mtu.follow(tables);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
       },

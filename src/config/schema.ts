@@ -148,10 +148,10 @@ export const configSchema = z.strictObject({
       "policies of nodes may close what the node needs to stay in its cluster: BGP, the API server, the kubelet",
     ),
   dnsMode: z
-    .enum(["off", "resolve"])
+    .enum(["off", "resolve", "proxy"])
     .default("resolve")
     .describe(
-      "how addresses of names in policies (toFQDNs) are known: resolve: this agent asks DNS for those that are written whole; off: not at all",
+      "how addresses of names in policies (toFQDNs) are known: resolve: this agent asks DNS for those that are written whole; proxy: tandem-proxy tells what pods were answered; off: not at all",
     ),
   dnsServers: z
     .array(z.string())

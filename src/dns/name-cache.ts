@@ -33,6 +33,7 @@ export class NameCache {
   readonly #names = new Map<string, Map<string, CachedAddress>>();
   /** Since they were last taken. */
   #changed = new Set<string>();
+  #evictedNames = new Set<string>();
   #count = 0;
   #evicted = 0;
 
@@ -108,6 +109,13 @@ export class NameCache {
     return changed;
   }
 
+  /** Names that lost addresses before their time, to make room, since this was last asked. */
+  takeEvicted(): ReadonlySet<string> {
+    const evicted = this.#evictedNames;
+    this.#evictedNames = new Set();
+    return evicted;
+  }
+
   /** In order; empty: the name is not known. */
   addressesOf(name: string): readonly Address[] {
     return [...(this.#names.get(name)?.values() ?? [])].map(({ address }) => address).sort(compareAddresses);
@@ -155,6 +163,7 @@ export class NameCache {
       if (addresses === undefined) continue;
       this.#drop(name, addresses, cached.address.text);
       this.#evicted++;
+      this.#evictedNames.add(name);
     }
   }
 }

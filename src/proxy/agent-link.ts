@@ -4,6 +4,7 @@
  */
 import { request } from "node:http";
 import type { Duplex } from "node:stream";
+import type { NamesFromProxy, NamesToProxy } from "../api/names-link.ts";
 import { type FromProxy, linkLimit, linkPath, linkProtocol, type ToProxy } from "../api/proxy-dto.ts";
 import { Backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -21,8 +22,9 @@ export interface AgentLinkOptions {
   readonly clock: Clock;
   readonly log: Logger;
   /** What is said first. */
-  readonly onConnect: () => readonly FromProxy[];
-  readonly onMessage: (message: ToProxy) => void;
+  readonly onConnect: () => readonly (FromProxy | NamesFromProxy)[];
+  readonly onMessage: (message: ToProxy | NamesToProxy) => void;
+  readonly onClose: () => void;
 }
 
 export class AgentLink {
@@ -93,11 +95,11 @@ export class AgentLink {
   }
 
   #converse(socket: Duplex, head: Buffer, signal: AbortSignal): Promise<void> {
-    const { onConnect, onMessage, log } = this.#options;
+    const { onConnect, onMessage, onClose, log } = this.#options;
     const lines = new JsonLines(linkLimit);
     const take = (chunk: Uint8Array) => {
       try {
-        for (const message of lines.push(chunk)) onMessage(message as ToProxy);
+        for (const message of lines.push(chunk)) onMessage(message as ToProxy | NamesToProxy);
       } catch (error) {
         log.error({ error: messageOf(error) }, "the agent was not understood");
         socket.destroy();
@@ -112,6 +114,7 @@ export class AgentLink {
       socket.on("error", end);
       socket.on("close", () => {
         this.#socket = null;
+        onClose();
         signal.removeEventListener("abort", end);
         resolve();
       });

@@ -1,10 +1,24 @@
 /** What the process needs of the native engine, so that its tests do without. */
+import type { LookupMessage } from "../api/names-link.ts";
 import type { ProxyStats, RefusedRules } from "../api/proxy-dto.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
 
 export type EngineStats = Omit<ProxyStats, "rules" | "denied">;
 
+/** What the engine has to know about names of DNS, beside who may ask for them. */
+export interface EngineNames {
+  /** Answers for names like this are told. null: none are. */
+  want(pattern: string | null): void;
+  /** Whether somebody opens what is told; while nobody does, no answer waits. */
+  connected(isConnected: boolean): void;
+  /** Their addresses are open. */
+  open(tickets: readonly number[]): void;
+  /** Addresses of the name (with its last dot; null: of all) may be closed again. */
+  forget(name: string | null): void;
+}
+
 export interface Engine {
+  readonly names: EngineNames;
   /** Takes effect for every request from now on. @returns what it could not use, and refuses */
   configure(tables: L7Tables): readonly RefusedRules[];
   /** From now on the kernel gives flows to this process, and to no other. */
@@ -18,4 +32,7 @@ export interface Engine {
 /** Lines of JSON (L7Record), each with its end of line. @param lost records that were not kept since the last batch */
 export type OnRecords = (lines: Buffer, lost: number) => void;
 
-export type OpenEngine = (onRecords: OnRecords) => Engine;
+/** Answers that may open something. */
+export type OnLookups = (lookups: readonly LookupMessage[]) => void;
+
+export type OpenEngine = (onRecords: OnRecords, onLookups: OnLookups) => Engine;

@@ -4,7 +4,7 @@ import { TandemError } from "../lib/errors.ts";
 import type { Handle } from "../native/contract.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
 import type { RefusedRules } from "../api/proxy-dto.ts";
-import type { EngineStats, OnRecords, OpenEngine } from "./engine.ts";
+import type { EngineStats, OnLookups, OnRecords, OpenEngine } from "./engine.ts";
 import type { ProxyConfig } from "./settings.ts";
 
 /** Event loops that are used where the settings do not say how many. */
@@ -32,7 +32,12 @@ export interface L7EngineOptions {
 
 /** What the addon offers for it. */
 export interface L7EngineBinding {
-  openL7Engine(options: L7EngineOptions, onRecords: OnRecords): Handle;
+  openL7Engine(options: L7EngineOptions, onRecords: OnRecords, onLookups: OnLookups): Handle;
+  /** See EngineNames. */
+  wantL7Names(engine: Handle, pattern: string | null): void;
+  connectL7Names(engine: Handle, connected: boolean): void;
+  openL7Names(engine: Handle, tickets: readonly number[]): void;
+  forgetL7Names(engine: Handle, name: string | null): void;
   configureL7Engine(engine: Handle, tables: L7Tables): readonly RefusedRules[];
   /** Puts its sockets where the kernel looks for the proxy. */
   listenL7Engine(engine: Handle): void;
@@ -68,9 +73,15 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
       requestTimeout: config.requestTimeout,
     },
   };
-  return (onRecords) => {
-    const engine = binding.openL7Engine(options, onRecords);
+  return (onRecords, onLookups) => {
+    const engine = binding.openL7Engine(options, onRecords, onLookups);
     return {
+      names: {
+        want: (pattern) => binding.wantL7Names(engine, pattern),
+        connected: (isConnected) => binding.connectL7Names(engine, isConnected),
+        open: (tickets) => binding.openL7Names(engine, tickets),
+        forget: (name) => binding.forgetL7Names(engine, name),
+      },
       configure: (tables) => binding.configureL7Engine(engine, tables),
       listen: () => binding.listenL7Engine(engine),
       stats: () => binding.statsL7Engine(engine),

@@ -2,6 +2,7 @@
  * The proxy as a whole: takes its turn, gives the engine its rules, tells the agent what happens, and hands over. Requests are the engine's; whatever
  * is slow or away here (agent, disk, this event loop) delays none.
  */
+import type { NamesFromProxy, NamesToProxy } from "../api/names-link.ts";
 import type { FromProxy, ProxyState, RefusedRules, ToProxy } from "../api/proxy-dto.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../model/logging.ts";
@@ -11,6 +12,7 @@ import { AgentLink } from "./agent-link.ts";
 import { Counters } from "./counters.ts";
 import type { Engine, EngineStats, OpenEngine } from "./engine.ts";
 import type { LastRules } from "./last-rules.ts";
+import { Names } from "./names.ts";
 import type { Held, Turn } from "./turn.ts";
 
 /** ms for which the sockets of one that has a successor still take what the kernel had begun to give them. */
@@ -48,6 +50,7 @@ const noStats: EngineStats = {
 export class TandemProxy {
   readonly #options: ProxyOptions;
   readonly #link: AgentLink;
+  readonly #names: Names;
   readonly #counters = new Counters();
   readonly #stopping = new AbortController();
   readonly #ending = new AbortController();
@@ -71,7 +74,9 @@ export class TandemProxy {
       log,
       onConnect: () => this.#greeting(),
       onMessage: (message) => this.#take(message),
+      onClose: () => this.#names.lost(),
     });
+    this.#names = new Names((message) => this.#link.send(message));
   }
 
   get state(): ProxyState {
@@ -105,10 +110,14 @@ export class TandemProxy {
     this.#tables ??= await lastRules.read();
     if (this.#tables === null && !signal.aborted) await this.#firstRules();
     for (let how: "ask" | "wait" = "ask"; !signal.aborted; how = "wait") {
-      const engine = openEngine((lines, lost) => this.#records(lines, lost));
+      const engine = openEngine(
+        (lines, lost) => this.#records(lines, lost),
+        (lookups) => this.#names.seen(lookups),
+      );
       let held: Held | null = null;
       try {
         this.#engine = engine;
+        this.#names.use(engine.names);
         this.#configure();
         held = await unlessAborted(turn.take(how, signal), signal);
         if (held === null) return;
@@ -122,6 +131,7 @@ export class TandemProxy {
         await engine.drain(drainMs);
       } finally {
         this.#engine = null;
+        this.#names.use(null);
         await engine.close();
         await held?.release();
         this.#enter("standby");
@@ -141,12 +151,12 @@ export class TandemProxy {
     });
   }
 
-  #greeting(): readonly FromProxy[] {
+  #greeting(): readonly (FromProxy | NamesFromProxy)[] {
     const { version, pid } = this.#options;
-    return [{ type: "hello", version, pid, started: this.#started, state: this.#state }];
+    return [{ type: "hello", version, pid, started: this.#started, state: this.#state }, this.#names.greeting()];
   }
 
-  #take(message: ToProxy): void {
+  #take(message: ToProxy | NamesToProxy): void {
     switch (message.type) {
       case "config": {
         this.#tables = message.tables;
@@ -161,6 +171,8 @@ export class TandemProxy {
       case "watch":
         this.#isWatched = message.records;
         return;
+      default:
+        this.#names.take(message);
     }
   }
 

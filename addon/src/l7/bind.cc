@@ -9,6 +9,9 @@
 
 #include "bpf/state.h"
 #include "l7/choose.h"
+#include "l7/dns/lookups.h"
+#include "l7/dns/service.h"
+#include "l7/pattern.h"
 #include "l7/read-tables.h"
 #include "l7/runner.h"
 #include "l7/worker.h"
@@ -32,24 +35,29 @@ constexpr size_t most_batches = 64;
 
 class Engine : public Background {
  public:
-  Engine(Env env, Napi::Function on_records, const Limits& limits, const l7::http::JudgeOptions& judge,
+  Engine(Env env, Napi::Function on_records, Napi::Function on_lookups, const Limits& limits, const l7::http::JudgeOptions& judge,
          std::shared_ptr<l7::Network> network, std::unique_ptr<l7::Slots> slots, uint32_t threads)
       : Background(engine_kind),
         slots_(std::move(slots)),
         records_(env, "L7 records", on_records, most_batches, [](Env inner, l7::Records& batch) {
           return std::vector<napi_value>{from_bytes(inner, batch.lines.data(), batch.lines.size()),
                                          Napi::Number::New(inner, static_cast<double>(batch.lost))};
-        }) {
+        }),
+        lookups_(std::make_shared<l7::dns::LookupStream>(env, "DNS lookups", on_lookups, SIZE_MAX, l7::dns::lookup_arguments)) {
     shared_.limits = limits;
     shared_.judge = judge;
     shared_.network = std::move(network);
     shared_.records = &records_;
+    shared_.dns->names = std::make_shared<l7::dns::Names>(l7::dns::NamesOptions{});
+    shared_.dns->names->on_lookups([stream = lookups_, names = shared_.dns->names.get()] { stream->push(names->take()); });
     for (uint32_t each = 0; each < threads; each++) {
       std::vector<Descriptor> listeners;
       listeners.push_back(shared_.network->listen(AF_INET));
       listeners.push_back(shared_.network->listen(AF_INET6));
       workers_.push_back(std::make_unique<l7::Worker>(shared_, std::move(listeners)));
     }
+    // Without the kernel's tables nobody knows where datagrams want to go.
+    if (slots_ != nullptr) dns_ = std::make_unique<l7::dns::Service>(shared_, threads);
   }
 
   void publish(std::shared_ptr<const l7::Tables> tables) { shared_.tables.publish(std::move(tables)); }
@@ -61,6 +69,7 @@ class Engine : public Background {
       slots_->put(PROXY_TCP4, worker, workers_[worker]->listener(0));
       slots_->put(PROXY_TCP6, worker, workers_[worker]->listener(1));
     }
+    dns_->listen(*slots_);
     slots_->open(static_cast<uint32_t>(workers_.size()));
   }
 
@@ -71,14 +80,26 @@ class Engine : public Background {
     for (auto& worker : workers_) worker->wait_until_empty(until);
   }
 
-  void stop() override { workers_.clear(); }
-  void close(Env env) override { records_.close(env); }
-  void release() override { records_.release(); }
+  void stop() override {
+    dns_.reset();
+    workers_.clear();
+  }
+  void close(Env env) override {
+    records_.close(env);
+    lookups_->close(env);
+  }
+  void release() override {
+    records_.release();
+    lookups_->release();
+  }
+  l7::dns::Shared& dns() { return *shared_.dns; }
 
  private:
   l7::Shared shared_;
   std::unique_ptr<l7::Slots> slots_;
   Stream<l7::Records> records_;
+  const std::shared_ptr<l7::dns::LookupStream> lookups_;
+  std::unique_ptr<l7::dns::Service> dns_;
   std::vector<std::unique_ptr<l7::Worker>> workers_;
 };
 
@@ -119,7 +140,7 @@ Address address_of(const Value& value, const char* what) {
 
 Engine& engine_of(const CallbackInfo& info) { return static_cast<Engine&>(*State::of(info.Env()).background(info[0], engine_kind)); }
 
-// (options, onRecords) -> handle
+// (options, onRecords, onLookups) -> handle
 Value open_engine(const CallbackInfo& info) {
   const Napi::Object options = to_object(info[0], "options");
   const uint32_t threads = to_u32(options.Get("threads"), "threads", PROXY_WORKERS);
@@ -136,7 +157,7 @@ Value open_engine(const CallbackInfo& info) {
     network = std::make_shared<l7::KernelNetwork>(bpffs);
     slots = std::make_unique<l7::Slots>(bpffs);
   }
-  auto engine = std::make_shared<Engine>(info.Env(), to_function(info[1], "onRecords"), limits_of(to_object(options.Get("limits"), "limits")),
+  auto engine = std::make_shared<Engine>(info.Env(), to_function(info[1], "onRecords"), to_function(info[2], "onLookups"), limits_of(to_object(options.Get("limits"), "limits")),
                                          judge, std::move(network), std::move(slots), threads);
   return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(engine))));
 }
@@ -173,6 +194,35 @@ Value engine_stats(const CallbackInfo& info) {
   stats.Set("memory", static_cast<double>(counts.memory));
   stats.Set("recordsLost", static_cast<double>(counts.records_lost));
   return stats;
+}
+
+Value want_names(const CallbackInfo& info) {
+  auto names = std::make_shared<l7::dns::NamesOfSets>();
+  if (!info[1].IsNull()) {
+    std::string expression = to_string(info[1], "pattern"), error;
+    auto pattern = l7::Pattern::make(expression, error);
+    if (!pattern) bad_argument("names " + expression + ": " + error);
+    names->emplace(0, std::move(pattern));
+  }
+  engine_of(info).dns().names->publish(std::move(names));
+  return info.Env().Undefined();
+}
+
+Value connect_names(const CallbackInfo& info) {
+  engine_of(info).dns().names->connected(to_bool(info[1], "connected"));
+  return info.Env().Undefined();
+}
+
+Value open_names(const CallbackInfo& info) {
+  engine_of(info).dns().names->written(l7::dns::to_tickets(info[1]));
+  return info.Env().Undefined();
+}
+
+Value forget_names(const CallbackInfo& info) {
+  auto& names = *engine_of(info).dns().names;
+  if (info[1].IsNull()) names.forget();
+  else names.forget(to_string(info[1], "name"));
+  return info.Env().Undefined();
 }
 
 Value drain_engine(const CallbackInfo& info) {
@@ -213,7 +263,8 @@ Value run_filter(const CallbackInfo& info) {
   ask("ingress", demands.ingress);
   if (!refused.empty()) bad_argument(refused[0].message);
   const Limits limits = limits_of(to_object(options.Get("limits"), "limits"));
-  l7::Choice choice = l7::choose(demands, limits, {to_bool(options.Get("normalizePath"), "normalizePath")});
+  l7::Choice choice = l7::choose(demands, limits, {to_bool(options.Get("normalizePath"), "normalizePath")},
+                                  std::make_shared<l7::dns::Shared>());
   if (choice.filter == nullptr) bad_argument(choice.reason);
   l7::Runner runner(std::move(demands));
   runner.use(std::move(choice.filter));
@@ -270,6 +321,10 @@ void bind_l7(Napi::Object exports) {
   define<configure_engine>(exports, "configureL7Engine");
   define<listen_engine>(exports, "listenL7Engine");
   define<engine_stats>(exports, "statsL7Engine");
+  define<want_names>(exports, "wantL7Names");
+  define<connect_names>(exports, "connectL7Names");
+  define<open_names>(exports, "openL7Names");
+  define<forget_names>(exports, "forgetL7Names");
   define_async<drain_engine>(exports, "drainL7Engine");
   define_async<close_engine>(exports, "closeL7Engine");
   define<run_filter>(exports, "runL7Filter");

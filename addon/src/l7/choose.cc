@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "l7/dns/filter.h"
 #include "l7/http1/filter.h"
 #include "l7/pass.h"
 
@@ -17,7 +18,7 @@ Choice refused(const char* reason) {
 
 }  // namespace
 
-Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOptions& options) {
+Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOptions& options, const std::shared_ptr<dns::Shared>& dns) {
   std::optional<Protocol> protocol;
   for (const End* end : {&demands.egress, &demands.ingress}) {
     if (end->stance == Stance::refused) return refused("no rule allows it");
@@ -46,7 +47,8 @@ Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOpt
     case Protocol::tls:
       return refused("server names of TLS are not read here");
     case Protocol::dns:
-      return refused("DNS over TCP is not spoken here");
+      choice.filter = std::make_unique<dns::DnsFilter>(dns);
+      return choice;
   }
   return refused("an unknown protocol");
 }

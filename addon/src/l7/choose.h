@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "l7/dns/options.h"
 #include "l7/filter.h"
 #include "l7/http/judge.h"
 #include "l7/limits.h"
@@ -17,6 +18,6 @@ struct Choice {
   const char* reason = "";
 };
 
-Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOptions& options);
+Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOptions& options, const std::shared_ptr<dns::Shared>& dns);
 
 }  // namespace tandem::l7

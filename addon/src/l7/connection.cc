@@ -68,7 +68,7 @@ void Connection::begin() {
 }
 
 void Connection::decide() {
-  Choice choice = choose(demands(), worker_.limits(), worker_.judge_options());
+  Choice choice = choose(demands(), worker_.limits(), worker_.judge_options(), worker_.dns());
   if (choice.filter != nullptr) {
     filter_ = std::move(choice.filter);
     own_deadline_ = 0;
@@ -99,7 +99,7 @@ const Demands& Connection::demands() {
       demands_.ingress.stance == Stance::unknown) {
     tables_ = worker_.tables(generation_);
     revision_ = revision;
-    demands_ = worker_.network().demands(client_, server_, *tables_);
+    demands_ = worker_.network().demands(client_, server_, IPPROTO_TCP, *tables_);
   }
   return demands_;
 }

@@ -20,7 +20,7 @@ Descriptor stream(int family, const char* what) {
 
 }  // namespace
 
-Demands FixedNetwork::demands(const Address&, const Address&, const Tables& tables) const {
+Demands FixedNetwork::demands(const Address&, const Address&, uint8_t, const Tables& tables) const {
   Demands made;
   for (const auto& [key, rules] : tables.groups) {
     made.egress.stance = Stance::asks;

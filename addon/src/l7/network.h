@@ -16,7 +16,8 @@ class Network {
  public:
   virtual ~Network() = default;
   virtual Ends::Revision revision(const Address& client, const Address& server) const = 0;
-  virtual Demands demands(const Address& client, const Address& server, const Tables& tables) const = 0;
+  // protocol: IANA's number.
+  virtual Demands demands(const Address& client, const Address& server, uint8_t protocol, const Tables& tables) const = 0;
   // Non-blocking. Throws Failure.
   virtual Descriptor connect(const Address& client, const Address& server) const = 0;
   virtual Descriptor listen(int family) const = 0;
@@ -29,8 +30,8 @@ class KernelNetwork : public Network {
   explicit KernelNetwork(const std::string& bpffs) : ends_(bpffs) {}
 
   Ends::Revision revision(const Address& client, const Address& server) const override { return ends_.revision(client, server); }
-  Demands demands(const Address& client, const Address& server, const Tables& tables) const override {
-    return ends_.demands(client, server, IPPROTO_TCP, tables);
+  Demands demands(const Address& client, const Address& server, uint8_t protocol, const Tables& tables) const override {
+    return ends_.demands(client, server, protocol, tables);
   }
   Descriptor connect(const Address& client, const Address& server) const override {
     return connect_transparent(client, server, SOCK_STREAM);
@@ -48,7 +49,7 @@ class FixedNetwork : public Network {
   FixedNetwork(Address listen, Address server) : listen_(listen), server_(server) {}
 
   Ends::Revision revision(const Address&, const Address&) const override { return {}; }
-  Demands demands(const Address& client, const Address& server, const Tables& tables) const override;
+  Demands demands(const Address& client, const Address& server, uint8_t protocol, const Tables& tables) const override;
   Descriptor connect(const Address& client, const Address& server) const override;
   Descriptor listen(int family) const override;
   Address destination(const Address&) const override { return server_; }

@@ -17,6 +17,7 @@
 
 #include "bpf/state.h"
 #include "l7/connection.h"
+#include "l7/dns/options.h"
 #include "l7/http/judge.h"
 #include "l7/limits.h"
 #include "l7/network.h"
@@ -43,6 +44,7 @@ struct Shared {
   std::shared_ptr<Network> network;
   Published tables;
   Counts counts;
+  std::shared_ptr<dns::Shared> dns = std::make_shared<dns::Shared>();
   Sink<Records>* records = nullptr;
 };
 
@@ -63,6 +65,7 @@ class Worker {
   uint64_t now() const { return now_; }
   const Limits& limits() const { return shared_.limits; }
   const http::JudgeOptions& judge_options() const { return shared_.judge; }
+  const std::shared_ptr<dns::Shared>& dns() const { return shared_.dns; }
   const Network& network() const { return *shared_.network; }
   uint64_t tables_generation() const { return shared_.tables.generation(); }
   std::shared_ptr<const Tables> tables(uint64_t& generation);

@@ -13,13 +13,15 @@ import { NameFile } from "./name-file.ts";
 import { NameFollower, type NameFollowerOptions } from "./name-follower.ts";
 
 export type { NameFollower } from "./name-follower.ts";
+export { NamesLink } from "./names-link.ts";
 
 const resolvConf = "/etc/resolv.conf";
 const dnsPort = 53;
 /** Addresses of all names: a quarter of what the kernel's table of prefixes takes by default. */
 const mostAddresses = 16_384;
 
-export interface NamesOptions extends Pick<NameFollowerOptions, "inUse" | "store" | "conditions" | "log"> {
+export interface NamesOptions
+  extends Pick<NameFollowerOptions, "inUse" | "store" | "conditions" | "log" | "forgotten"> {
   readonly config: Pick<
     AgentConfig,
     "dnsMode" | "dnsServers" | "dnsMinTtl" | "dnsMaxAddresses" | "ipv4" | "ipv6" | "stateDir"
@@ -47,7 +49,8 @@ export function createNames(options: NamesOptions): NameFollower {
     cache,
     file: new NameFile({ stateDir: config.stateDir, cache, conditions, clock }),
     families: [...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])],
-    resolve: config.dnsMode === "off" ? null : (name, family, signal) => resolver.resolve(name, family, signal),
+    resolve: config.dnsMode === "resolve" ? (name, family, signal) => resolver.resolve(name, family, signal) : null,
+    isTold: config.dnsMode === "proxy",
   });
 }
 

@@ -37,6 +37,10 @@ export interface NameFollowerOptions {
   /** Texts of those addresses that a connection of this node has. */
   readonly inUse: (addresses: readonly Address[]) => Promise<ReadonlySet<string>>;
   readonly store: Pick<TableStore, "upsert" | "delete">;
+  /** Pods' own lookups are learned (`learn`): names need not be asked for. */
+  readonly isTold?: boolean;
+  /** Addresses of names went before their time; null: maybe of all. */
+  readonly forgotten?: (names: readonly string[] | null) => void;
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
@@ -84,6 +88,7 @@ export class NameFollower implements NamesControl {
     if (sets === this.#sets || this.#stopping.signal.aborted) return;
     this.#sets = sets;
     const patterns = [...patternsOf(sets).values()].map(({ pattern }) => pattern);
+    if (this.#options.isTold === true) return;
     if (this.#options.resolve === null) {
       this.#options.conditions.report("names", patterns.length === 0 ? [] : [namesOff(patterns.length)]);
       return;
@@ -92,6 +97,13 @@ export class NameFollower implements NamesControl {
     if (!this.#schedule.want(whole, this.#options.clock.monotonicMs())) return;
     this.#report();
     this.#ask();
+  }
+
+  /** Takes what an answer to a pod says. @returns whether there is an address that was not known */
+  learn(name: string, found: readonly NameAddress[]): boolean {
+    if (this.#stopping.signal.aborted) return false;
+    this.#options.cache.learn(name, found);
+    return this.#publish();
   }
 
   cache(): readonly FqdnCacheDto[] {
@@ -108,6 +120,7 @@ export class NameFollower implements NamesControl {
     const meant = pattern === null ? null : namePattern("pattern", pattern);
     const forgotten = cache.clean((name) => meant === null || meansName(meant, name));
     this.#publish();
+    this.#options.forgotten?.(null);
     this.#schedule.hurry(clock.monotonicMs());
     this.#ask();
     return forgotten;
@@ -173,15 +186,20 @@ export class NameFollower implements NamesControl {
     this.#publish();
   }
 
-  /** What the cache has, into the table. */
-  #publish(): void {
-    const { cache, store, file } = this.#options;
-    for (const name of cache.takeChanged()) {
+  /** What the cache has, into the table. @returns whether that changes it */
+  #publish(): boolean {
+    const { cache, store, file, forgotten } = this.#options;
+    const changed = cache.takeChanged();
+    // Whoever remembers what was open asks again for those that had to make room for others.
+    const evicted = cache.takeEvicted();
+    if (evicted.size > 0) forgotten?.([...evicted]);
+    for (const name of changed) {
       const addresses = cache.addressesOf(name);
       if (addresses.length === 0) store.delete("names", name);
       else store.upsert("names", name, { name, addresses });
     }
     file.changed();
+    return changed.size > 0;
   }
 
   #report(): void {

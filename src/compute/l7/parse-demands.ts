@@ -2,8 +2,9 @@
  * Canonical texts of L7 rules (`read-cilium-l7.ts`) as rules that can be asked: patterns of RE2 that match whole texts, numbers of Kafka's
  * requests. The policies were validated; what no proxy of ours enforces is null here, and stays closed.
  */
-import { normalName } from "../../model/dns-names.ts";
+import { namePattern, normalName } from "../../model/dns-names.ts";
 import { kafkaApiKeys } from "../policy/read-cilium-requests.ts";
+import { nameExpression, starred } from "./name-expression.ts";
 
 export interface L7HeaderMatch {
   /** Lower case. */
@@ -115,10 +116,7 @@ const labelLetters = "[-a-zA-Z0-9_]";
 
 function dnsPattern({ matchName, matchPattern }: Fields): string {
   const name = textOf(matchName);
-  if (name !== null) return quoted(`${normalName(name)}.`);
-  const pattern = (textOf(matchPattern) ?? "").trim().toLowerCase();
-  if (pattern === "*") return `(?:(?:${labelLetters}+[.])+|[.])`;
-  return starred(pattern.endsWith(".") ? pattern : `${pattern}.`);
+  return nameExpression(name !== null ? namePattern("name", name) : namePattern("pattern", textOf(matchPattern) ?? ""));
 }
 
 /** "**." at the front: one or more labels. */
@@ -126,15 +124,6 @@ function serverNamePattern(written: string): string {
   const text = normalName(written);
   if (text.startsWith("**.")) return `(?:${labelLetters}+[.])+${starred(text.slice(3))}`;
   return starred(text);
-}
-
-/** A star is letters of one label, or none. */
-function starred(text: string): string {
-  return text.split("*").map(quoted).join(`${labelLetters}*`);
-}
-
-function quoted(text: string): string {
-  return text.replaceAll(/[.\\+*?()|[\]{}^$]/g, (letter) => `\\${letter}`);
 }
 
 function textOf(value: unknown): string | null {

@@ -18,6 +18,13 @@ const demands = (text: string) => ({ egress: [{ group: 1, text }], ingress: [] }
 
 class FakeEngine implements Engine {
   readonly told: L7Tables[] = [];
+  readonly toldOfNames: unknown[] = [];
+  readonly names = {
+    want: (pattern: string | null) => this.toldOfNames.push(["want", pattern]),
+    connected: (isConnected: boolean) => this.toldOfNames.push(["connected", isConnected]),
+    open: (tickets: readonly number[]) => this.toldOfNames.push(["open", tickets]),
+    forget: (name: string | null) => this.toldOfNames.push(["forget", name]),
+  };
   readonly onRecords: OnRecords;
   listens = false;
   drained: number | null = null;

@@ -3,12 +3,12 @@
 // shows how a worker is put together. The engine gives its workers the policies of the kernel's tables instead.
 #include "l7/dns/bind.h"
 
-#include <arpa/inet.h>
-
 #include <utility>
 
 #include "bpf/bind.h"
 #include "bpf/state.h"
+#include "l7/dns/detail.h"
+#include "l7/dns/lookups.h"
 #include "l7/dns/udp.h"
 #include "l7/pattern.h"
 #include "napi/convert.h"
@@ -70,32 +70,6 @@ std::shared_ptr<const dns::NamesOfSets> to_names(const Value& value) {
   return names;
 }
 
-std::string text_of(const dns::Address& address) {
-  char text[INET6_ADDRSTRLEN] = "";
-  inet_ntop(address.length == 4 ? AF_INET : AF_INET6, address.bytes.data(), text, sizeof(text));
-  return text;
-}
-
-using Lookups = std::vector<dns::Lookup>;
-
-std::vector<napi_value> lookup_arguments(Env env, Lookups& lookups) {
-  auto array = Napi::Array::New(env, lookups.size());
-  for (uint32_t each = 0; each < lookups.size(); each++) {
-    const dns::Lookup& lookup = lookups[each];
-    auto object = Napi::Object::New(env);
-    object.Set("ticket", static_cast<double>(lookup.ticket));
-    object.Set("endpoint", lookup.endpoint);
-    object.Set("policySet", lookup.policy_set);
-    object.Set("name", lookup.name);
-    object.Set("ttl", lookup.ttl);
-    auto addresses = Napi::Array::New(env, lookup.addresses.size());
-    for (uint32_t at = 0; at < lookup.addresses.size(); at++) addresses.Set(at, text_of(lookup.addresses[at]));
-    object.Set("addresses", addresses);
-    array.Set(each, object);
-  }
-  return {array};
-}
-
 const char* name_of(Verdict verdict) {
   constexpr const char* names[] = {"forwarded", "denied", "refused", "redirected", "failed"};
   return names[static_cast<size_t>(verdict)];
@@ -109,11 +83,13 @@ class Everywhere : public dns::Surroundings {
 
   const Demands& demands(const dns::Path&) override { return demands_; }
 
+  bool flush(uint64_t) override { return false; }
+
   void record(const dns::Path& path, const Demands&, Record&& record) override {
     if (!lines_ || !lines_->has_room()) return;
     lines_->push("{\"verdict\":\"" + std::string(name_of(record.verdict)) + "\",\"reason\":\"" + record.reason + "\",\"ruleSet\":" +
                  std::to_string(record.rules) + ",\"ingress\":" + (record.ingress ? "true" : "false") + ",\"client\":\"" +
-                 text_of(path.client.address) + "\",\"server\":\"" + text_of(path.server.address) + "\"" +
+                 dns::text_of(path.client.address) + "\",\"server\":\"" + dns::text_of(path.server.address) + "\"" +
                  (record.detail.empty() ? "" : "," + record.detail) + "}");
   }
 
@@ -127,7 +103,7 @@ class BoundDns : public Background {
   BoundDns(Env env, const Napi::Object& options, Napi::Function on_lookups, const Value& on_record)
       : Background("dns"),
         shared_(std::make_shared<dns::Shared>()),
-        lookups_(std::make_shared<Stream<Lookups>>(env, "dns", on_lookups, SIZE_MAX, lookup_arguments)) {
+        lookups_(std::make_shared<dns::LookupStream>(env, "dns", on_lookups, SIZE_MAX, dns::lookup_arguments)) {
     if (!on_record.IsNull()) {
       lines_ = std::make_shared<Lines>(env, "dns records", to_function(on_record, "onRecord"), 4096,
                                        [](Env to, std::string& line) { return std::vector<napi_value>{Napi::String::New(to, line)}; });
@@ -175,7 +151,7 @@ class BoundDns : public Background {
   }
 
   const std::shared_ptr<dns::Shared> shared_;
-  const std::shared_ptr<Stream<Lookups>> lookups_;
+  const std::shared_ptr<dns::LookupStream> lookups_;
   std::shared_ptr<Lines> lines_;
   std::unique_ptr<dns::UdpWorker> worker_;
 };
@@ -195,14 +171,7 @@ Value dns_connected(const CallbackInfo& info) {
 }
 
 Value dns_written(const CallbackInfo& info) {
-  auto array = to_array(info[1], "tickets");
-  std::vector<uint64_t> tickets;
-  for (uint32_t each = 0; each < array.Length(); each++) {
-    // Counted up from 1: a double holds 2^53 of them exactly.
-    if (!array.Get(each).IsNumber()) bad_argument("tickets[] must be a number");
-    tickets.push_back(static_cast<uint64_t>(Value(array.Get(each)).As<Napi::Number>().Int64Value()));
-  }
-  shared_of(info).names->written(tickets);
+  shared_of(info).names->written(dns::to_tickets(info[1]));
   return info.Env().Undefined();
 }
 

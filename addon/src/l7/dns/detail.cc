@@ -18,13 +18,17 @@ std::string detail_of(const Question& question, Code code, const Answer* answer)
   if (answer != nullptr) {
     const char* separator = "";
     for (const Address& each : answer->addresses) {
-      char shown[INET6_ADDRSTRLEN] = "";
-      inet_ntop(each.length == 4 ? AF_INET : AF_INET6, each.bytes.data(), shown, sizeof(shown));
-      text.append(separator).append("\"").append(shown).append("\"");
+      text.append(separator).append("\"").append(text_of(each)).append("\"");
       separator = ",";
     }
   }
   return text + "],\"ttl\":" + std::to_string(answer == nullptr ? 0 : answer->ttl) + "}";
+}
+
+std::string text_of(const Address& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(address.length == 4 ? AF_INET : AF_INET6, address.bytes.data(), text, sizeof(text));
+  return text;
 }
 
 Record record_of(Verdict verdict, uint64_t begun, std::string detail) {

@@ -12,6 +12,8 @@ namespace tandem::l7::dns {
 // Members of a JSON object. @param answer null: the proxy answered itself with `code`, or nobody did
 std::string detail_of(const Question& question, Code code, const Answer* answer);
 
+std::string text_of(const Address& address);
+
 Record record_of(Verdict verdict, uint64_t begun, std::string detail);
 
 }  // namespace tandem::l7::dns

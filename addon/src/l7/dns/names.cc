@@ -61,14 +61,15 @@ void Names::remove_listener(uint32_t listener) {
 uint64_t Names::learn(const End& client, const Answer& answer, uint64_t now) {
   if (client.endpoint == 0 || answer.addresses.empty() || !answer.question) return 0;
   const auto of_sets = std::atomic_load(&of_sets_);
-  const auto names = of_sets->find(client.policy_set);
+  auto names = of_sets->find(client.policy_set);
+  if (names == of_sets->end()) names = of_sets->find(0);
   if (names == of_sets->end() || !names->second->matches(answer.question->name)) return 0;
 
   const std::string& name = answer.question->name;
   const uint64_t until = now + std::clamp(answer.ttl, options_.least_ttl, most_ttl) * second;
   std::vector<std::string> places;
   places.reserve(answer.addresses.size());
-  for (const Address& each : answer.addresses) places.push_back(place_of(client.policy_set, name, each));
+  for (const Address& each : answer.addresses) places.push_back(place_of(names->first, name, each));
   bool must_wait = false, is_news = false, was_empty = false;
   uint64_t ticket = 0;
   {

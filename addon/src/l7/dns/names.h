@@ -27,7 +27,7 @@ struct Lookup {
   uint32_t ttl = 0;
 };
 
-// By policy set: the names that its toFQDNs rules may use. A set that is not there has none.
+// By policy set: the names that its toFQDNs rules may use; 0: those of all sets that are not there. What one of those learns counts for all.
 using NamesOfSets = std::unordered_map<uint32_t, std::shared_ptr<const Pattern>>;
 
 struct NamesOptions {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <deque>
 #include <list>
 #include <thread>
@@ -61,7 +62,12 @@ class UdpWorker::Loop {
       watch(socket.get(), &socket);
     }
     if (shared_->names) listener_ = shared_->names->on_written([this] { wake(); });
+    // Signals are Node's.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     thread_ = std::thread([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   ~Loop() {
@@ -94,6 +100,7 @@ class UdpWorker::Loop {
   }
 
   void run() {
+    pthread_setname_np(pthread_self(), "tandem-dns");
     epoll_event events[most_events];
     while (!stopping_) {
       const int count = epoll_wait(epoll_.get(), events, most_events, timeout());
@@ -104,6 +111,7 @@ class UdpWorker::Loop {
       four_.flush();
       six_.flush();
       closed_.clear();
+      has_records_ = surroundings_->flush(now_);
     }
   }
 
@@ -113,6 +121,7 @@ class UdpWorker::Loop {
       const uint64_t until = held_.front().until;
       return until <= now_ ? 0 : static_cast<int>((until - now_) / millisecond) + 1;
     }
+    if (has_records_) return 100;
     return flows_.empty() ? -1 : static_cast<int>(sweep_interval / millisecond);
   }
 
@@ -298,6 +307,7 @@ class UdpWorker::Loop {
   std::deque<Held> held_;
   uint64_t now_ = now_of_clock();
   uint64_t swept_ = 0;
+  bool has_records_ = false;
   char buffer_[UINT16_MAX];
 
   std::thread thread_;

@@ -21,6 +21,9 @@ class Surroundings {
   // What the policies of both ends demand of the flow now. Valid until the next call.
   virtual const Demands& demands(const Path& path) = 0;
   virtual void record(const Path& path, const Demands& demands, Record&& record) = 0;
+
+  // At the end of each turn of the loop; true: come again within a tenth of a second.
+  virtual bool flush(uint64_t now) = 0;
 };
 
 struct UdpOptions {

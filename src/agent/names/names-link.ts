@@ -1,0 +1,84 @@
+/**
+ * Names as the proxies of this node see them: an answer that a pod waits for is learned at once, and the proxy hears when its addresses are in the
+ * kernel. What cannot be learned in time the proxy lets go by itself; nothing here waits for a proxy.
+ */
+import type { LookupMessage, NamesFromProxy, NamesToProxy } from "../../api/names-link.ts";
+import type { CompiledSet } from "../../compute/desired.ts";
+import { nameExpression } from "../../compute/l7/name-expression.ts";
+import { isReachable, type NameAddress } from "../../dns/addresses.ts";
+import { normalName } from "../../model/dns-names.ts";
+import { parseAddress } from "../../model/ip.ts";
+import type { TableStore } from "../../model/store.ts";
+import { patternsOf } from "./name-reports.ts";
+
+/** Seconds beyond an answer's own: a proxy asks again for what it will soon take for closed (addon/src/l7/dns/names.cc). */
+const graceSeconds = 1;
+
+export interface NamesLinkOptions {
+  /** Takes what an answer says into the tables. @returns whether they changed */
+  readonly learn: (name: string, found: readonly NameAddress[]) => boolean;
+  readonly store: Pick<TableStore, "revision">;
+  /** To every proxy. */
+  readonly broadcast: (message: NamesToProxy) => void;
+}
+
+type Send = (message: NamesToProxy) => void;
+
+export class NamesLink {
+  readonly #options: NamesLinkOptions;
+  /** Revision of the tables with the last change of a name. */
+  #changed = 0;
+  /** Of the tables that the kernel has. */
+  #applied = 0;
+  #waiting: { readonly revision: number; readonly tickets: readonly number[]; readonly send: Send }[] = [];
+  #pattern: string | null = null;
+
+  constructor(options: NamesLinkOptions) {
+    this.#options = options;
+  }
+
+  /** What no other part of the agent understands. */
+  take(message: { readonly type: string }, send: Send): void {
+    const known = message as NamesFromProxy;
+    if (known.type === "names-hello") send({ type: "names-wanted", pattern: this.#pattern });
+    else if (known.type === "names-seen") this.#learn(known.lookups, send);
+  }
+
+  /** These sets, of tables of this revision, are in the kernel. */
+  applied(sets: readonly CompiledSet[], revision: number): void {
+    this.#applied = revision;
+    const pattern = expressionOf(sets);
+    if (pattern !== this.#pattern) {
+      this.#pattern = pattern;
+      this.#options.broadcast({ type: "names-wanted", pattern });
+    }
+    const ready = this.#waiting.filter((each) => each.revision <= revision);
+    if (ready.length === 0) return;
+    this.#waiting = this.#waiting.filter((each) => each.revision > revision);
+    for (const { tickets, send } of ready) send({ type: "names-open", tickets });
+  }
+
+  /** Addresses of names went before their time. null: of all. */
+  forgotten(names: readonly string[] | null): void {
+    this.#options.broadcast({ type: "names-forget", names: names?.map((name) => `${name}.`) ?? null });
+  }
+
+  #learn(lookups: readonly LookupMessage[], send: Send): void {
+    const { learn, store } = this.#options;
+    for (const { name, ttl, addresses } of lookups) {
+      const found = addresses.flatMap((text): readonly NameAddress[] => {
+        const address = parseAddress(text);
+        return address !== null && isReachable(address) ? [{ address, ttl: ttl + graceSeconds }] : [];
+      });
+      if (learn(normalName(name), found)) this.#changed = store.revision;
+    }
+    const tickets = lookups.map(({ ticket }) => ticket);
+    if (this.#changed <= this.#applied) send({ type: "names-open", tickets });
+    else this.#waiting.push({ revision: this.#changed, tickets, send });
+  }
+}
+
+function expressionOf(sets: readonly CompiledSet[]): string | null {
+  const patterns = [...patternsOf(sets).values()].map(({ pattern }) => nameExpression(pattern));
+  return patterns.length === 0 ? null : patterns.sort().join("|");
+}
