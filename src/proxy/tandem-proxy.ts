@@ -127,7 +127,8 @@ export class TandemProxy {
         const hasSuccessor = await Promise.race([held.yielded.then(() => true), aborted(signal).then(() => false)]);
         log.info({ hasSuccessor }, "draining");
         this.#enter("draining");
-        if (hasSuccessor) await clock.sleep(handoverMs, signal).catch(() => undefined);
+        // Also when it is told to end meanwhile.
+        if (hasSuccessor) await clock.sleep(handoverMs);
         await engine.drain(drainMs);
       } finally {
         this.#engine = null;

@@ -27,7 +27,6 @@ function warnings(spec: unknown): readonly string[] {
 const ingress = (rule: object) => ({ ...subject, ingress: [rule] });
 const egress = (rule: object) => ({ ...subject, egress: [rule] });
 const ports = (...entries: readonly object[]) => ({ toPorts: [{ ports: entries }] });
-const http = [{ method: "GET" }];
 test("a policy without spec and specs is refused", (t) => {
   t.deepEqual(errors(undefined), ["POLICY_MISSING spec"]);
 });
