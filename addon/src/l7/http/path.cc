@@ -99,6 +99,7 @@ std::vector<std::string> other_readings(std::string_view target) {
   const std::string_view path = target.substr(0, question), query = question == std::string_view::npos ? "" : target.substr(question);
   std::vector<std::string> found;
   const auto add = [&](const std::string& reading) {
+    if (reading == path) return;
     const std::string whole = resolve(merge(reading)) + std::string(query);
     if (whole != target) found.push_back(whole);
   };
