@@ -6,6 +6,7 @@
 #include "l7/dns/filter.h"
 #include "l7/http1/filter.h"
 #include "l7/pass.h"
+#include "l7/tls/filter.h"
 
 namespace tandem::l7 {
 namespace {
@@ -45,7 +46,8 @@ Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOpt
     case Protocol::kafka:
       return refused("Kafka is not spoken here");
     case Protocol::tls:
-      return refused("server names of TLS are not read here");
+      choice.filter = std::make_unique<tls::TlsFilter>(limits);
+      return choice;
     case Protocol::dns:
       choice.filter = std::make_unique<dns::DnsFilter>(dns);
       return choice;

@@ -14,7 +14,8 @@ for (const { name, source, bytes, one } of cases) {
       t.is(statuses(client), "400", client);
       t.true(finished);
       // Of a chunked body some may have gone on when it turned out to be none: it has no end, so that no server takes it for whole.
-      if (bytes.includes("\r\n\r\n") && /Transfer-Encoding: chunked\r\n\r\n[^]/.test(bytes) && server !== "") {
+      const [, body = ""] = bytes.split("Transfer-Encoding: chunked\r\n\r\n");
+      if (body !== "" && server !== "") {
         t.false(server.endsWith("0\r\n\r\n"));
       } else {
         t.is(server, "");
