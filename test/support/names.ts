@@ -23,6 +23,8 @@ export interface Outside {
   /** Addresses of a web server (port 80) behind the router that no other test object has. */
   readonly ipv4: readonly string[];
   readonly ipv6: readonly string[];
+  /** Where pods may ask for names, port 53: outside, over UDP and TCP. */
+  readonly dns: string;
   /** From now on names give this, and no others exist. */
   publish(records: Readonly<Record<string, NameRecord>>): Promise<void>;
 }
@@ -30,7 +32,7 @@ export interface Outside {
 const script = new URL("names.js", import.meta.url).pathname;
 const lifeMs = 540_000;
 
-/** Three addresses of each family, and a DNS server on node-1. All ends with the lab. */
+/** Three addresses of each family, and a DNS server on node-1 and outside. All ends with the lab. */
 export async function outsideNames(t: ExecutionContext, lab: Lab): Promise<Outside> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-names-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
@@ -69,7 +71,9 @@ export async function outsideNames(t: ExecutionContext, lab: Lab): Promise<Outsi
   await begin(name, "web", "80");
   const [host = "", port = ""] = nameServer.split(":");
   await begin("node/node-1", "dns", host, port, path);
-  return { ipv4, ipv6, publish };
+  await rm(join(folder, "dns"));
+  await begin(name, "dns", external.ipv4, "53", path);
+  return { ipv4, ipv6, dns: external.ipv4, publish };
 }
 
 export async function cachedAddresses(lab: Lab, name: string): Promise<readonly string[]> {

@@ -1,0 +1,90 @@
+/** Rules about DNS as pods meet them: what they ask goes through tandem-proxy, and what they are answered is what toFQDNs opens. */
+import test from "ava";
+import type { Lab } from "../../src/lab/lab.ts";
+import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { cachedAddresses, outsideNames } from "../support/names.ts";
+
+const client = pod("client", { node: "node-1", labels: { app: "client" } });
+const victim = pod("victim", { node: "node-1", ports: [80] });
+
+/** The client may ask for names of test, and reach those below open.test. */
+const policy = {
+  apiVersion: "cilium.io/v2",
+  kind: "CiliumNetworkPolicy",
+  metadata: { name: "names", namespace: "default" },
+  spec: {
+    endpointSelector: { matchLabels: { app: "client" } },
+    egress: [
+      {
+        toEntities: ["world"],
+        toPorts: [
+          {
+            ports: [{ port: "53", protocol: "ANY" }],
+            rules: { dns: [{ matchPattern: "*.test" }, { matchPattern: "*.open.test" }] },
+          },
+        ],
+      },
+      {
+        toFQDNs: [{ matchPattern: "*.open.test" }],
+        toPorts: [{ ports: [{ port: "80", protocol: "TCP" }] }],
+      },
+    ],
+  },
+};
+
+const agent = { dnsMode: "proxy" as const, dnsMinTtl: 600 };
+
+interface Dug {
+  /** "NOERROR", "REFUSED"; none: no answer. */
+  readonly code: string;
+  readonly addresses: readonly string[];
+}
+
+async function dig(lab: Lab, server: string, ...words: readonly string[]): Promise<Dug> {
+  const arguments_ = ["dig", "+tries=1", "+time=10", "+noall", "+comments", "+answer", `@${server}`, ...words];
+  const { stdout } = await lab.exec("default/client", arguments_);
+  const addresses = stdout.split("\n").flatMap((line) => /\sIN\s+(?:A|AAAA)\s+(\S+)$/.exec(line)?.[1] ?? []);
+  return { code: /status: (\w+)/.exec(stdout)?.[1] ?? "none", addresses };
+}
+
+test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
+  withLab(t, { nodes: 1, objects: [client, victim, policy], agent, proxies: true }, async (lab) => {
+    const { ipv4, dns, publish } = await outsideNames(t, lab);
+    const [first = "", second = "", third = ""] = ipv4;
+    const inside = await podAddress(lab, "default/victim");
+    await publish({
+      "a.open.test": { A: [first], ttl: 300 },
+      "b.open.test": { CNAME: "edge.elsewhere" },
+      "edge.elsewhere": { A: [second], ttl: 300 },
+      "closed.test": { A: [third] },
+      "many.open.test": { A: Array.from({ length: 100 }, (_, at) => `203.0.113.${at + 1}`) },
+      "rebound.open.test": { A: [inside] },
+      "else.example": { A: [third] },
+    });
+    await settled(lab);
+    await lab.until("the proxy has the rules", async () => (await dig(lab, dns, "closed.test")).code === "NOERROR");
+
+    t.deepEqual(await dig(lab, dns, "else.example"), { code: "REFUSED", addresses: [] });
+    t.deepEqual(await dig(lab, dns, "+tcp", "else.example"), { code: "REFUSED", addresses: [] });
+    const reaches = async (address: string, seconds: number) =>
+      (await fetchFrom(lab, "default/client", address, 80, seconds)) !== null;
+    t.false(await reaches(first, 2), "nobody has asked yet");
+    t.deepEqual(await dig(lab, dns, "a.open.test"), { code: "NOERROR", addresses: [first] });
+    t.true(await reaches(first, 20), "the answer came when it was open");
+    t.deepEqual(await dig(lab, dns, "+tcp", "b.open.test"), { code: "NOERROR", addresses: [second] });
+    t.true(await reaches(second, 20), "over TCP, by an alias");
+    t.deepEqual((await dig(lab, dns, "closed.test")).addresses, [third]);
+    t.false(await reaches(third, 2), "it may be asked for, and that is all");
+
+    t.is((await dig(lab, dns, "many.open.test")).addresses.length, 100, "cut over UDP, whole over TCP");
+    t.is((await cachedAddresses(lab, "many.open.test")).length, 100);
+    t.deepEqual((await dig(lab, dns, "rebound.open.test")).addresses, [inside]);
+    t.false(await reaches(inside, 2), "a name never opens a pod");
+
+    await lab.stopAgent("node-1", "SIGKILL");
+    t.is((await dig(lab, dns, "a.open.test")).code, "NOERROR", "without an agent");
+    t.is((await dig(lab, dns, "else.example")).code, "REFUSED");
+    t.true(await reaches(first, 20));
+    await lab.startAgent("node-1");
+    t.deepEqual(await cachedAddresses(lab, "a.open.test"), [first]);
+  }));
