@@ -73,7 +73,7 @@ export function readDemands(
 }
 
 /** What tandem-proxy judges. */
-const enforcedKinds: readonly string[] = ["http"];
+const enforcedKinds: readonly string[] = ["http", "dns"];
 
 /** @param rules as they were written */
 function isEnforced(demands: readonly string[], rules: unknown): boolean {
