@@ -16,6 +16,12 @@ export interface L7EngineOptions {
   readonly bpffs: string;
   readonly threads: number;
   readonly normalizePath: boolean;
+  readonly dns: {
+    /** ms that an answer waits for its addresses to be open. */
+    readonly mostDelay: number;
+    /** Answer NXDOMAIN to what is denied, and not REFUSED. */
+    readonly noName: boolean;
+  };
   /** addon/src/l7/limits.h; times in ms. */
   readonly limits: {
     readonly connections: number;
@@ -61,6 +67,7 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
     bpffs: config.bpffs,
     threads: config.threads === 0 ? Math.min(availableParallelism(), mostThreads) : config.threads,
     normalizePath: config.httpNormalizePath,
+    dns: { mostDelay: config.dnsResponseMaxDelay, noName: config.dnsRejectResponse === "nameError" },
     limits: {
       connections: config.maxConnections,
       memory: config.maxMemory * bytesOfMiB,

@@ -50,6 +50,15 @@ export const proxySchema = z.strictObject({
     .boolean()
     .default(true)
     .describe("paths of HTTP are normalised before rules see them and servers get them (RFC 3986)"),
+  dnsResponseMaxDelay: ms(0, 100).describe(
+    "ms that an answer of DNS waits for the agent to open its addresses; then it goes to the pod all the same",
+  ),
+  dnsRejectResponse: z
+    .enum(["refused", "nameError"])
+    .default("refused")
+    .describe(
+      "answer to a question of DNS that no rule allows; nameError where resolvers of pods end a search at a refusal",
+    ),
   drainSeconds: z
     .int()
     .min(0)

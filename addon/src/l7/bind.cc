@@ -35,7 +35,7 @@ constexpr size_t most_batches = 64;
 
 class Engine : public Background {
  public:
-  Engine(Env env, Napi::Function on_records, Napi::Function on_lookups, const Limits& limits, const l7::http::JudgeOptions& judge,
+  Engine(Env env, Napi::Function on_records, Napi::Function on_lookups, const l7::dns::Options& dns, const Limits& limits, const l7::http::JudgeOptions& judge,
          std::shared_ptr<l7::Network> network, std::unique_ptr<l7::Slots> slots, uint32_t threads)
       : Background(engine_kind),
         slots_(std::move(slots)),
@@ -48,6 +48,7 @@ class Engine : public Background {
     shared_.judge = judge;
     shared_.network = std::move(network);
     shared_.records = &records_;
+    shared_.dns->options = dns;
     shared_.dns->names = std::make_shared<l7::dns::Names>(l7::dns::NamesOptions{});
     shared_.dns->names->on_lookups([stream = lookups_, names = shared_.dns->names.get()] { stream->push(names->take()); });
     for (uint32_t each = 0; each < threads; each++) {
@@ -122,6 +123,14 @@ Limits limits_of(const Napi::Object& given) {
   return limits;
 }
 
+l7::dns::Options dns_options(const Value& value) {
+  const Napi::Object given = to_object(value, "dns");
+  l7::dns::Options options;
+  options.most_delay = to_u32(given.Get("mostDelay"), "mostDelay");
+  options.denied = to_bool(given.Get("noName"), "noName") ? l7::dns::Code::no_name : l7::dns::Code::refused;
+  return options;
+}
+
 Address address_of(const Value& value, const char* what) {
   const Napi::Object place = to_object(value, what);
   const Bytes bytes = to_bytes(place.Get("address"), what);
@@ -157,7 +166,7 @@ Value open_engine(const CallbackInfo& info) {
     network = std::make_shared<l7::KernelNetwork>(bpffs);
     slots = std::make_unique<l7::Slots>(bpffs);
   }
-  auto engine = std::make_shared<Engine>(info.Env(), to_function(info[1], "onRecords"), to_function(info[2], "onLookups"), limits_of(to_object(options.Get("limits"), "limits")),
+  auto engine = std::make_shared<Engine>(info.Env(), to_function(info[1], "onRecords"), to_function(info[2], "onLookups"), dns_options(options.Get("dns")), limits_of(to_object(options.Get("limits"), "limits")),
                                          judge, std::move(network), std::move(slots), threads);
   return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(engine))));
 }

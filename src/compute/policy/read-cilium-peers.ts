@@ -32,8 +32,10 @@ export function readNamesPeer(value: unknown, place: Place): Peer | null {
   if (kind === null) return null;
   const pattern = namePattern(kind, String(kind === "name" ? fields.matchName : fields.matchPattern));
   if (!isWhole(pattern)) {
-    const message = "no proxy learns names of DNS yet: only names that some policy writes whole are known";
-    warn(place, "POLICY_NAMES_PENDING", message, "write the names themselves in matchName too");
+    const message = "unless dnsMode is proxy, only names that some policy of the node writes whole are known";
+    const remedy =
+      "set dnsMode: proxy and allow the lookups by rules.dns, or write the names themselves in matchName too";
+    warn(place, "POLICY_NAMES_PENDING", message, remedy);
   }
   return { kind: "names", pattern };
 }
