@@ -1,0 +1,113 @@
+/** What proxies tell about names, and when they hear that an answer's addresses are open. */
+import test from "ava";
+import { NamesLink } from "../../../../src/agent/names/names-link.ts";
+import type { NamesToProxy } from "../../../../src/api/names-link.ts";
+import { NameCache } from "../../../../src/dns/name-cache.ts";
+import { namePattern } from "../../../../src/model/dns-names.ts";
+import { TableStore } from "../../../../src/model/store.ts";
+import { ManualClock } from "../../../support/manual-clock.ts";
+import { direction, openDirection, set } from "../../datapath/world.ts";
+
+class Bench {
+  readonly store = new TableStore();
+  readonly clock = new ManualClock();
+  readonly said: NamesToProxy[] = [];
+  readonly answered: NamesToProxy[] = [];
+  readonly cache = new NameCache({
+    minTtlSeconds: 0,
+    mostPerName: 1_000,
+    mostInAll: 2_000,
+    monotonicMs: () => this.clock.monotonicMs(),
+  });
+  readonly link = new NamesLink({
+    learn: (name, found) => {
+      this.cache.learn(name, found);
+      const changed = this.cache.takeChanged();
+      for (const each of changed) {
+        this.store.upsert("names", each, { name: each, addresses: this.cache.addressesOf(each) });
+      }
+      return changed.size > 0;
+    },
+    store: this.store,
+    broadcast: (message) => this.said.push(message),
+  });
+
+  see(ticket: number, name: string, ttl: number, ...addresses: readonly string[]): void {
+    const lookups = [{ ticket, endpoint: 1, name, ttl, addresses }];
+    this.link.take({ type: "names-seen", lookups } as { type: string }, (answer) => this.answered.push(answer));
+  }
+}
+
+function using(...texts: readonly string[]) {
+  const names = texts.map((text) => ({
+    pattern: namePattern(text.includes("*") ? "pattern" : "name", text),
+    groups: [0],
+  }));
+  return [set("web", openDirection, { ...direction([1]), names })];
+}
+
+test("an answer is open when the tables with it are in the kernel, and one that is known already at once", (t) => {
+  const bench = new Bench();
+  const { store, link, answered } = bench;
+  const see: Bench["see"] = (...words) => bench.see(...words);
+  see(1, "api.test.", 60, "203.0.113.1");
+  t.deepEqual(answered, []);
+  link.applied([], store.revision - 1);
+  t.deepEqual(answered, [], "tables of before");
+  link.applied([], store.revision);
+  t.deepEqual(answered, [{ type: "names-open", tickets: [1] }]);
+  see(2, "api.test.", 60, "203.0.113.1");
+  t.deepEqual(answered.at(-1), { type: "names-open", tickets: [2] });
+  see(3, "api.test.", 60, "203.0.113.1", "203.0.113.2");
+  see(4, "api.test.", 60, "203.0.113.2");
+  t.is(answered.length, 2, "known, but not in the kernel yet");
+  link.applied([], store.revision);
+  t.deepEqual(answered.slice(2), [
+    { type: "names-open", tickets: [3] },
+    { type: "names-open", tickets: [4] },
+  ]);
+});
+
+test("addresses that nobody outside can have, and what is none, are not learned, and nobody waits for them", (t) => {
+  const bench = new Bench();
+  bench.see(1, "api.test.", 60, "127.0.0.1", "::ffff:10.0.0.1", "0.0.0.0", "224.0.0.1", "nonsense");
+  t.deepEqual(bench.answered, [{ type: "names-open", tickets: [1] }]);
+  t.is(bench.store.table("names").size, 0);
+});
+
+test("proxies hear which names are wanted: all when the rules change, each when it comes", (t) => {
+  const bench = new Bench();
+  const sets = using("api.test", "*.example.com", "*");
+  bench.link.applied(sets, 0);
+  bench.link.applied(sets, 0);
+  t.is(bench.said.length, 1);
+  const [wanted] = bench.said;
+  t.is(wanted?.type, "names-wanted");
+  const pattern = wanted?.type === "names-wanted" ? wanted.pattern : null;
+  const means = new RegExp(`^(?:${pattern})$`);
+  for (const name of ["api.test.", "x.example.com.", "any.other.", "."]) t.true(means.test(name), name);
+  bench.link.applied(using("api.test"), 0);
+  bench.link.take({ type: "names-hello" }, (answer) => bench.answered.push(answer));
+  t.deepEqual(bench.answered, [{ type: "names-wanted", pattern: "api\\.test\\." }]);
+  bench.link.applied([], 0);
+  t.deepEqual(bench.said.at(-1), { type: "names-wanted", pattern: null });
+});
+
+test("200 new names a second for a quarter of an hour stay within the bounds, and what has to go is told", async (t) => {
+  const bench = new Bench();
+  const evicted = new Set<string>();
+  for (let second = 0; second < 900; second++) {
+    for (let at = 0; at < 200; at++) {
+      const number = second * 200 + at;
+      const address = `198.${18 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}`;
+      bench.see(number, `n${number}.test.`, 300, address);
+    }
+    bench.link.applied([], bench.store.revision);
+    bench.answered.length = 0;
+    for (const name of bench.cache.takeEvicted()) evicted.add(name);
+    await bench.clock.advance(1000);
+    if (bench.cache.size > 2_000) return t.fail(`${bench.cache.size} addresses after ${second} s`);
+  }
+  t.true(bench.cache.size >= 1_800);
+  t.is(evicted.size, 900 * 200 - bench.cache.size);
+});
