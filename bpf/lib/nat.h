@@ -3,6 +3,7 @@
 #ifndef TANDEM_LIB_NAT_H
 #define TANDEM_LIB_NAT_H
 
+#include "crc32c.h"
 #include "packet.h"
 
 static __always_inline int l4_checksum_offset(__u8 protocol)
@@ -38,7 +39,25 @@ static __always_inline long replace_pseudo6(struct __sk_buff *skb, __u32 offset,
 	return result == -22 /* EINVAL */ ? bpf_l4_csum_replace(skb, offset, 0, difference, flags | BPF_F_PSEUDO_HDR) : result;
 }
 
-/* port 0 leaves the port. The port of an SCTP packet cannot change: its CRC32c covers it. */
+/* The checksum of an SCTP packet one of whose ports changes, `offset` bytes from its header's first. False: it is one of fragments, over all of which it
+ * goes, or too large to say how long it is. */
+static __always_inline bool update_sctp(struct __sk_buff *skb, const struct packet *packet, __u32 offset, __be16 from, __be16 to)
+{
+	const __u32 field = packet->l4 + 8, length = packet->l3_length - (packet->l4 - packet->l3) - offset;
+	__le32 crc;
+
+	if (packet->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) || !packet->l3_length ||
+	    bpf_skb_load_bytes(skb, field, &crc, sizeof(crc)))
+		return false;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	crc ^= __builtin_bswap32(crc32c_of_change(__builtin_bswap16(from ^ to), length));
+#else
+	crc ^= crc32c_of_change(from ^ to, length);
+#endif
+	return !bpf_skb_store_bytes(skb, field, &crc, sizeof(crc), 0);
+}
+
+/* port 0 leaves the port. */
 static __always_inline __u32 rewrite(struct __sk_buff *skb, struct packet *packet, enum nat_end end,
 				     const struct address *address, __be16 port, const bool v6)
 {
@@ -50,7 +69,8 @@ static __always_inline __u32 rewrite(struct __sk_buff *skb, struct packet *packe
 	bool new_port = has_ports(packet->protocol) && port && port != *current_port;
 	__u32 field;
 
-	if (new_port && packet->protocol == IPPROTO_SCTP)
+	if (new_port && packet->protocol == IPPROTO_SCTP &&
+	    !update_sctp(skb, packet, end == NAT_SOURCE ? 0 : 2, *current_port, port))
 		return REASON_NAT_FAILED;
 	if (v6) {
 		__s64 difference = bpf_csum_diff((__be32 *)current->bytes, 16, (__be32 *)address->bytes, 16, 0);

@@ -127,7 +127,7 @@ static __always_inline void open_renaming(struct __sk_buff *skb, struct context 
 	const struct packet *packet = &context->packet;
 	struct renaming *to = &context->renaming;
 	const bool ported = packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP, echo = is_echo(packet, v6);
-	/* what has no ports has one flow with a peer; SCTP's checksum covers its ports, so that they cannot change */
+	/* what has no ports has one flow with a peer; an SCTP association has its ports on all of its ways (RFC 9260 1.3), of which this is one */
 	const bool chooses = (ported || echo) && !(to->flags & NAT_KEEPS_SOURCE);
 	__u32 result = CLAIM_TAKEN;
 

@@ -1,6 +1,6 @@
 /** Reads frames back: what a table of packets compares, and whether every checksum in it is right. */
 import { addressFromBytes } from "../../src/model/ip.ts";
-import { checksum, EtherType, Protocol, pseudoHeader } from "./packets.ts";
+import { checksum, crc32c, EtherType, Protocol, pseudoHeader } from "./packets.ts";
 
 export interface ParsedIp {
   readonly version: 4 | 6;
@@ -143,6 +143,8 @@ function wrongIn(packet: Buffer): readonly string[] {
       if (found.version === 6) wrong.push("UDP (none)"); // RFC 8200 8.1
     } else if (checksum(pseudo, payload) !== 0) wrong.push("UDP");
   }
+  if (protocol === Protocol.sctp && payload.length >= 12 && crc32c(payload) !== payload.readUInt32LE(8))
+    wrong.push("SCTP");
   if (protocol === Protocol.icmp && checksum(payload) !== 0) wrong.push("ICMP");
   if (protocol === Protocol.icmp6 && checksum(pseudo, payload) !== 0) wrong.push("ICMPv6");
   if (isIcmp(protocol)) {

@@ -128,17 +128,29 @@ export function udp(
   };
 }
 
-/** The common header only (RFC 9260 3.1); its CRC is not computed, for nothing here reads it. */
-export function sctp(sourcePort: number, destinationPort: number): Transport {
+/** RFC 9260 appendix A, bit by bit: of the bytes with their checksum's field (8-11) as zero. */
+export function crc32c(packet: Uint8Array): number {
+  let crc = 0xffff_ffff;
+  for (const [at, byte] of packet.entries()) {
+    crc ^= at >= 8 && at < 12 ? 0 : byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f6_3b78 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+/** The common header (RFC 9260 3.1) and an INIT, with `more` bytes behind. */
+export function sctp(sourcePort: number, destinationPort: number, more = 0): Transport {
   return {
     protocol: Protocol.sctp,
     bytes() {
-      const header = Buffer.alloc(32);
+      const header = Buffer.alloc(32 + more, 0x5a);
+      header.fill(0, 0, 32);
       header.writeUInt16BE(sourcePort, 0);
       header.writeUInt16BE(destinationPort, 2);
-      header.writeUInt32BE(0x12345678, 8);
+      header.writeUInt32BE(0x12345678, 4);
       header[12] = 1; // INIT
-      header.writeUInt16BE(20, 14);
+      header.writeUInt16BE(20 + more, 14);
+      header.writeUInt32LE(crc32c(header), 8);
       return header;
     },
   };

@@ -298,7 +298,7 @@ both("UDP whose new checksum would be 0 has 0xffff (RFC 768)", async (t, node, f
 });
 
 both(
-  "SCTP: the address is translated, a port that would have to change is refused (its CRC covers it)",
+  "SCTP: address and port are translated, and its CRC is right; not in fragments, over all of which it goes",
   async (t, node, family) => {
     serve(node, family, { protocol: 132, port: 80, of: [who.r[family]] });
     const sent = sctp(40000, 80);
@@ -309,8 +309,18 @@ both(
     const answered = await node.run("from_network", wireFrame(who.r[family], who.a[family], sctp(80, 40000)));
     t.is(answered.parsed.ip?.source, vip[family]);
     serve(node, family, { id: 2, address: other[family], protocol: 132, port: 81, of: [who.r[family]] });
+    for (const more of [0, 1, 7, 500, 1396]) {
+      const moved = await send(node, family, sctp(40001, 80, more), other[family]);
+      t.is(moved.parsed.ip?.destinationPort, 81);
+      t.deepEqual(wrongChecksums(moved.frame), [], `${more} bytes more`);
+      const back = await node.run("from_network", wireFrame(who.r[family], who.a[family], sctp(81, 40001, more)));
+      t.is(`${back.parsed.ip?.source}:${back.parsed.ip?.sourcePort}`, `${other[family]}:80`);
+      t.deepEqual(wrongChecksums(back.frame), [], `${more} bytes more, back`);
+    }
     node.takeMetrics();
-    await isDropped(t, node, await send(node, family, sctp(40001, 80), other[family]), "natFailed", "egress");
+    await node.takeEvents();
+    const part = podFrame("a", who.a[family], other[family], sctp(40002, 80, 64), { part: { offset: 0, length: 48 } });
+    await isDropped(t, node, await node.fromPod("a", part), "natFailed", "egress");
   },
 );
 
