@@ -28,6 +28,7 @@ import { Conditions } from "../observe/conditions.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
+import { AdvertisedServices } from "./advertised-services.ts";
 import { Answers } from "./answers.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
@@ -261,6 +262,11 @@ export class Agent {
     await this.#step(
       async () => podWatch.start(),
       () => podWatch.stop(),
+    );
+    const advertised = new AdvertisedServices({ ...shared, nodeName: config.nodeName, bgp, loop });
+    await this.#step(
+      async () => advertised.start(),
+      () => advertised.stop(),
     );
     const foreign = new ForeignWatch({ native, run: runTool, conditions, clock });
     await this.#step(

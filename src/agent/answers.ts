@@ -237,8 +237,8 @@ export class Answers implements AgentQueries {
   }
 
   services(): readonly ServiceDto[] {
-    const { loop, store } = this.#options;
-    return serviceReport(loop.result?.desired.frontends ?? [], store.table("services"));
+    const { loop, store, config } = this.#options;
+    return serviceReport(loop.result?.desired.frontends ?? [], store.snapshot(), config.nodeName);
   }
 
   serviceDetails(service: string): Promise<ServiceDetailsDto> {

@@ -30,6 +30,8 @@ import { reasons } from "../model/reasons.gen.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { ServicePort, ServiceRow } from "../model/tables.ts";
+import { advertisementReport, frontendsByAddress } from "../observe/advertisements.ts";
+import type { BgpKnowledge } from "../observe/route-reasons.ts";
 import { frontendType } from "../observe/services.ts";
 import { protocolName, socketText } from "../observe/text.ts";
 import { type Client, readClient, readDestination } from "./service-ends.ts";
@@ -48,6 +50,7 @@ export interface ServiceAnswersOptions {
     report(): Promise<{ readonly cgroup: string | null }>;
   };
   readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
+  readonly bgp: { readonly state: BgpKnowledge["state"] };
   readonly policyTrace: (question: TraceQuestionDto) => Promise<PolicyTraceDto>;
 }
 
@@ -68,7 +71,9 @@ export class ServiceAnswers {
     if (service === undefined) {
       throw new ApiError(404, "NOT_FOUND", `there is no service ${key}`, "list what there is: tandem service list");
     }
-    const { datapath } = this.#options;
+    const { datapath, config, bgp, loop } = this.#options;
+    const at = frontendsByAddress(loop.result?.desired.frontends ?? []);
+    const view = { nodeName: config.nodeName, bgp: bgp.state };
     const kernel = { services: await datapath.services(), flows: await datapath.serviceFlows() };
     const object = `Service ${key}`;
     return {
@@ -76,6 +81,7 @@ export class ServiceAnswers {
       type: service.type,
       policies: policiesOf(service),
       frontends: this.#frontendsOf(key).map((each) => frontendOf(each, tables.services, kernel)),
+      advertisements: advertisementReport(key, service, at, tables, view),
       backends: this.#backendsOf(tables, service),
       problems: this.#options.conditions.problems().filter((problem) => problem.object === object),
     };

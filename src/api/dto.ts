@@ -140,6 +140,21 @@ export interface ServiceDto {
   readonly backends: readonly string[];
   /** Who serves clients outside that come to this node; null: they are not served here. */
   readonly outside: readonly string[] | null;
+  /** Who announces the address by BGP, as this node knows: a node, or a next hop; null: nobody. Not set: of the kernel's maps. */
+  readonly advertisedBy?: string | null;
+}
+
+/** Who brings clients outside to a service's address, as BGP on this node tells it. */
+export interface ServiceAdvertisementDto {
+  readonly address: string;
+  /** "ClusterIP", "ExternalIPs", "LoadBalancer". */
+  readonly type: string;
+  /** own: this node announces it; learned: a peer told of it; none: nobody did; unknown: BGP is not known here (any more). */
+  readonly path: "own" | "learned" | "none" | "unknown";
+  /** Name of the node that announces it, else the next hop of the best path; null: nobody that is known. */
+  readonly by: string | null;
+  /** Ports ("80/TCP") at which a client that comes there gets no answer. */
+  readonly unserved: readonly string[];
 }
 
 /** A service for which a hash of the client chooses, and how its table shares the hashes out. */

@@ -3,7 +3,7 @@
  * GET /v1/service/trace?client=END&to=ADDRESS:PORT/PROTOCOL -> ServiceTraceDto. An END is NAMESPACE/POD, node/NAME or an address.
  */
 import type { Problem } from "../model/status.ts";
-import type { StatusDto } from "./dto.ts";
+import type { ServiceAdvertisementDto, StatusDto } from "./dto.ts";
 
 export interface ServicePoliciesDto {
   readonly internalTrafficPolicy: "Cluster" | "Local";
@@ -52,6 +52,8 @@ export interface ServiceDetailsDto {
   readonly policies: ServicePoliciesDto;
   /** Those that this node serves, by address. */
   readonly frontends: readonly ServiceFrontendDto[];
+  /** Its addresses that BGP may announce. */
+  readonly advertisements: readonly ServiceAdvertisementDto[];
   /** All, whatever their state. */
   readonly backends: readonly ServiceBackendDto[];
   readonly problems: readonly Problem[];

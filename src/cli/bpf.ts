@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { CtDto, IpcacheDto, NatDto, PolicyMapDto, ServiceDto } from "../api/dto.ts";
 import { registerBpfMaglev } from "./bpf-maglev.ts";
 import { agentCommand, type CliContext } from "./context.ts";
-import { listCommand, serviceRow } from "./lists.ts";
+import { listCommand, serviceHeadings, serviceRow } from "./lists.ts";
 import { table } from "./table.ts";
 
 export function registerBpf(context: CliContext, program: Command): void {
@@ -61,7 +61,7 @@ export function registerBpf(context: CliContext, program: Command): void {
     context,
     list("services", "service addresses and their backends"),
     "/v1/bpf/services",
-    (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
+    (rows) => table(serviceHeadings, rows.map(serviceRow)),
   );
   registerBpfMaglev(context, bpf);
 }

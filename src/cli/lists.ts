@@ -63,7 +63,11 @@ export function registerLists(context: CliContext, program: Command): void {
     context,
     agentCommand(service, "list", "every service address and its backends"),
     "/v1/services",
-    (rows) => table(["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"], rows.map(serviceRow)),
+    (rows) =>
+      table(
+        [...serviceHeadings, "ANNOUNCED BY"],
+        rows.map((row) => [...serviceRow(row), row.advertisedBy ?? "-"]),
+      ),
   );
   registerServiceGet(context, service);
   registerServiceTrace(context, service);
@@ -101,6 +105,8 @@ function endpointRow(
 function enforcement(closed: boolean, { policyAuditMode }: EndpointDto): string {
   return `${closed ? "Enabled" : "Disabled"}${policyAuditMode.active ? " (Audit)" : ""}`;
 }
+
+export const serviceHeadings = ["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"] as const;
 
 export function serviceRow(row: ServiceDto): readonly CellInput[] {
   const backends = row.backends.map((backend, at) => `${at + 1} => ${backend}/${row.protocol} (active)`);

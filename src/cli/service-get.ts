@@ -1,5 +1,6 @@
 /** `tandem service get`: one service with its addresses, all its endpoints and what is told of it. */
 import type { Command } from "commander";
+import type { ServiceAdvertisementDto } from "../api/dto.ts";
 import type { ServiceDetailsDto, ServiceFrontendDto } from "../api/service-dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
 import { table } from "./table.ts";
@@ -13,7 +14,8 @@ export function registerServiceGet(context: CliContext, service: Command): void 
     "after",
     `
 Addresses are those that this node serves, with how many backends clients on the node have there (INSIDE) and clients who come by an
-uplink (OUTSIDE; "-": it is not translated for them), and how many flows both began since the address came. Endpoints are all that there are: who gets none, and why, says service trace.
+uplink (OUTSIDE; "-": it is not translated for them), and how many flows both began since the address came. Addresses are then
+told with who announces them by BGP, as this node knows: itself, or whom the fabric tells of. Endpoints are all that there are: who gets none, and why, says service trace.
 
 Examples:
   tandem service get shop/web
@@ -30,7 +32,7 @@ Examples:
 
 function detailsText(
   context: CliContext,
-  { service, type, policies, frontends, backends, problems }: ServiceDetailsDto,
+  { service, type, policies, frontends, advertisements, backends, problems }: ServiceDetailsDto,
 ): string {
   const [green, yellow, red] = (["green", "yellow", "red"] as const).map((colour) => painter(context, colour));
   const paints = { ready: green, terminating: yellow, "not ready": red } as const;
@@ -40,6 +42,8 @@ function detailsText(
       ? "no address is served on this node\n"
       : table(["FRONTEND", "KIND", "INSIDE", "OUTSIDE", "NEW FLOWS", "IN THE KERNEL"], frontends.map(frontendRow)),
   );
+  if (advertisements.length > 0)
+    parts.push(table(["ADDRESS", "KIND", "ANNOUNCED BY", "SERVED THERE"], advertisements.map(advertisementRow)));
   const rows = backends.map(({ backend, protocol, servicePort, state, node, zone, local }) => [
     `${backend}/${protocol}`,
     servicePort,
@@ -59,6 +63,13 @@ function detailsText(
 function frontendRow({ frontend, protocol, type, inside, outside, flows, inKernel }: ServiceFrontendDto) {
   const begun = `${flows.inside} inside, ${flows.outside} outside`;
   return [`${frontend}/${protocol}`, type, inside.length, outside?.length ?? "-", begun, inKernel ? "yes" : "not yet"];
+}
+
+const pathTexts = { own: " (this one)", learned: "", none: "nobody known", unknown: "BGP is not known" } as const;
+
+function advertisementRow({ address, type, path, by, unserved }: ServiceAdvertisementDto) {
+  const served = unserved.length === 0 ? "yes" : `not ${unserved.join(", ")}`;
+  return [address, type, `${by ?? ""}${pathTexts[path]}`, by === null ? "-" : served];
 }
 
 function policiesText(policies: ServiceDetailsDto["policies"]): string {

@@ -1,12 +1,20 @@
 /** Service addresses with their backends, as compute wants them. */
 import type { ServiceDto } from "../api/dto.ts";
 import type { DesiredFrontend } from "../compute/desired.ts";
-import type { ServiceRow } from "../model/tables.ts";
+import type { BgpPathRow, NodeRow, ServiceRow } from "../model/tables.ts";
+import { announcerOf } from "./announcer.ts";
 import { protocolName, socketText } from "./text.ts";
+
+export interface ServiceTables {
+  readonly services: ReadonlyMap<string, ServiceRow>;
+  readonly nodes: ReadonlyMap<string, NodeRow>;
+  readonly bgpPaths: ReadonlyMap<string, BgpPathRow>;
+}
 
 export function serviceReport(
   frontends: readonly DesiredFrontend[],
-  services: ReadonlyMap<string, ServiceRow>,
+  { services, nodes, bgpPaths }: ServiceTables,
+  nodeName: string,
 ): readonly ServiceDto[] {
   return frontends.map((frontend) => ({
     service: frontend.service,
@@ -15,6 +23,7 @@ export function serviceReport(
     protocol: protocolName(frontend.protocol),
     backends: frontend.backends.map(({ address, port }) => socketText(address, port)),
     outside: frontend.outside?.map(({ address, port }) => socketText(address, port)) ?? null,
+    advertisedBy: frontend.nodePort === true ? null : announcerOf(frontend.address, bgpPaths, nodes, nodeName),
   }));
 }
 

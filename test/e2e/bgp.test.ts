@@ -1,8 +1,9 @@
 import test from "ava";
-import type { BgpPathDto, BgpPeerDto, RouteDto, StatusDto } from "../../src/api/dto.ts";
+import type { BgpPathDto, BgpPeerDto, RouteDto, ServiceDto, StatusDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
-import { fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
+import type { ServiceDetailsDto } from "../../src/api/service-dto.ts";
+import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
 
 async function ask<T>(lab: Lab, node: string, ...words: readonly string[]): Promise<T> {
   const { stdout } = await lab.agent(node, [...words, "--json"]);
@@ -85,4 +86,49 @@ test("peers and paths are shown, a withdrawn route is explained, and a killed ku
       "it is known again",
       async () => source(await ask<StatusDto>(lab, "node-1", "status"))?.stale === false,
     );
+  }));
+
+const vip = "203.0.113.10";
+const web = {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: { name: "web", namespace: "default" },
+  spec: {
+    type: "LoadBalancer",
+    externalTrafficPolicy: "Local",
+    selector: { app: "web" },
+    ports: [{ port: 80, targetPort: 8080 }],
+  },
+  status: { loadBalancer: { ingress: [{ ip: vip }] } },
+};
+
+test("an address that a node announces without a backend there is told on that node, and over when it is withdrawn", (t) =>
+  withLab(t, { nodes: 2, objects: [pod("web", { node: "node-2", labels: { app: "web" } }), web] }, async (lab) => {
+    await settled(lab);
+    const announcement = async (node: string) => {
+      const { advertisements } = await ask<ServiceDetailsDto>(lab, node, "service", "get", "default/web");
+      const { path, by, unserved } = advertisements.find(({ address }) => address === vip) ?? {};
+      return [path, by, ...(unserved ?? [])].join(" ");
+    };
+    const told = async (node: string) => {
+      const { problems } = await ask<StatusDto>(lab, node, "status");
+      return problems.some(
+        ({ code, object }) => code === "SERVICE_ADVERTISED_UNSERVED" && object === "Service default/web",
+      );
+    };
+    const rib = (node: string, ...words: readonly string[]) =>
+      mustRun(["ip", "netns", "exec", lab.node(node).netns, "gobgp", "global", "rib", ...words]);
+    for (const name of ["node-1", "node-2"]) {
+      await lab.until(`nobody announces it, says ${name}`, async () => (await announcement(name)) === "none ");
+      await rib(name, "add", `${vip}/32`, "nexthop", lab.node(name).ipv4, "origin", "igp");
+    }
+    await lab.until("the node with the backend serves it", async () => (await announcement("node-2")) === "own node-2");
+    await lab.until("the node without says so", async () => (await announcement("node-1")) === "own node-1 80/TCP");
+    await lab.until("and it is a problem there", () => told("node-1"));
+    t.false(await told("node-2"));
+    const listed = await ask<readonly ServiceDto[]>(lab, "node-1", "service", "list");
+    t.is(listed.find(({ frontend }) => frontend === `${vip}:80`)?.advertisedBy, "node-1");
+    await rib("node-1", "del", `${vip}/32`);
+    await lab.until("withdrawn, it is none any more", async () => !(await told("node-1")));
+    t.regex(await announcement("node-1"), /^none/);
   }));

@@ -113,6 +113,11 @@ export const serviceDetails = (service: string): ServiceDetailsDto => ({
       inKernel: true,
     },
   ],
+  advertisements: [
+    { address: "10.96.0.1", type: "ClusterIP", path: "none", by: null, unserved: [] },
+    { address: "203.0.113.10", type: "LoadBalancer", path: "own", by: "node-1", unserved: ["80/TCP"] },
+    { address: "203.0.113.11", type: "LoadBalancer", path: "learned", by: "node-2", unserved: [] },
+  ],
   backends: [backend("10.1.0.2:8080", "ready", "node-1"), backend("10.2.0.3:8080", "not ready", null)],
   problems: [
     {

@@ -95,6 +95,7 @@ function agent({ flows = [], affinities = [], started = true }: Kernel = {}): Se
       namespaceCookie: async () => 77n,
       report: async () => ({ cgroup: "/sys/fs/cgroup" }),
     },
+    bgp: { state: "synced" },
     loop: { result, revision: { facts: 9, applied: 9 } },
     policyTrace: async ({ to }) => {
       if (to === "10.0.2.2") throw new ApiError(400, "TRACE_END", "", "");

@@ -31,6 +31,11 @@ test("service get: policies, addresses, endpoints with their state, problems wit
   );
   t.regex(output, /allow 192\.0\.2\.0\/24\nhealth check node port: 32000\n/);
   t.regex(output, /10\.96\.0\.1:80\/TCP +ClusterIP +2 +- +7 inside, 3 outside +yes\n/);
+  t.regex(output, /10\.96\.0\.1 +ClusterIP +nobody known +-\n/);
+  t.regex(
+    output,
+    /203\.0\.113\.10 +LoadBalancer +node-1 \(this one\) +not 80\/TCP\n203\.0\.113\.11 +LoadBalancer +node-2 +yes\n/,
+  );
   t.regex(
     output,
     /10\.1\.0\.2:8080\/TCP +80 +ready +node-1 \(this one\) +-\n10\.2\.0\.3:8080\/TCP +80 +not ready +- +-\n/,
