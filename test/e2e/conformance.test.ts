@@ -30,7 +30,7 @@ async function suite(...names: readonly RegExp[]): Promise<readonly string[]> {
 
 /** Why a probe may be pending: nothing else may be left out. */
 const reasons =
-  /^(http|kafka): a request needs the L7 proxy$|^a DNS query needs the L7 proxy$|^toFQDNs: names|^an L7 rule holds this port/;
+  /^dns: a run has no DNS server$|^kafka: a run has no broker$|^toFQDNs: names|^an L7 rule holds this port|^this port speaks HTTP/;
 
 test.serial("every case of the truth tables, as connections through the kernel", async (t) => {
   const folders = await suite();

@@ -73,14 +73,14 @@ export function readDemands(
 }
 
 /** What tandem-proxy judges. */
-const enforcedKinds: readonly string[] = ["http", "dns"];
+const enforcedKinds: readonly string[] = ["http", "dns", "serverNames"];
 
 /** @param rules as they were written */
 function isEnforced(demands: readonly string[], rules: unknown): boolean {
   const [only = "", ...others] = demands;
   if (others.length > 0 || !enforcedKinds.includes(only.slice(0, only.indexOf(" ")))) return false;
   // Values of headers that a Secret holds: nobody reads it for the proxy.
-  const { http = [] } = rules as { readonly http?: readonly unknown[] | null };
+  const { http = [] } = (rules ?? {}) as { readonly http?: readonly unknown[] | null };
   return !(http ?? []).some((rule) => /"secret":\{/.test(JSON.stringify(rule)));
 }
 

@@ -18,7 +18,7 @@ export interface Attempt {
 /** A port that a server has to be on. */
 export interface Listener {
   readonly place: string;
-  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly protocol: "tcp" | "udp" | "sctp" | "http";
   readonly port: number;
 }
 
@@ -60,7 +60,8 @@ export function planProbe(probe: CaseProbe, who: Who): ProbePlan {
     servers: protocol === "icmp" ? ["-"] : [to.server],
     arrivesAt: silent ? to.server : null,
   };
-  const listeners = protocol === "icmp" ? [] : [{ place: to.server, protocol, port: probe.port }];
+  const served = probe.request === null ? protocol : ("http" as const);
+  const listeners = served === "icmp" ? [] : [{ place: to.server, protocol: served, port: probe.port }];
   return { kind: "send", attempts: [attempt], listeners, nobodyBehind: false };
 }
 
@@ -74,9 +75,10 @@ function planService(probe: CaseProbe, from: End, who: Who): ProbePlan {
   const source = pick(from.addresses, family);
   const destination = pick(service.addresses, family);
   if (source === null || destination === null || pick(ends, family) === null) return noFamily(probe);
+  const served = probe.request === null ? protocol : ("http" as const);
   const listeners = service.backends
     .filter(({ address }) => familyOf(address) === family)
-    .map(({ address, port }) => ({ place: who.end(address)?.server ?? "", protocol, port }));
+    .map(({ address, port }) => ({ place: who.end(address)?.server ?? "", protocol: served, port }));
   const servers = [...new Set(listeners.map(({ place }) => place))];
   const count = listeners.length < 2 ? 1 : Math.min(maxConnections, listeners.length * connectionsPerBackend);
   const attempt: Attempt = {

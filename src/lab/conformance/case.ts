@@ -18,7 +18,14 @@ const probeSchema = z
     icmp: z.strictObject({ type: z.int().min(0).max(255) }).optional(),
     family: z.enum(["IPv4", "IPv6"]).optional(),
     expect: z.enum(["allow", "deny", "forbidden", "refused"]),
-    http: z.record(z.string(), z.unknown()).optional(),
+    http: z
+      .strictObject({
+        method: z.string().default("GET"),
+        path: z.string().default("/"),
+        host: z.string().optional(),
+        headers: z.record(z.string(), z.union([z.string(), z.array(z.string())])).default({}),
+      })
+      .optional(),
     kafka: z.record(z.string(), z.unknown()).optional(),
     dns: z.looseObject({ server: z.string() }).optional(),
     resolved: z.array(z.unknown()).optional(),
@@ -34,6 +41,14 @@ const probesSchema = z.strictObject({
   probes: z.array(probeSchema).min(1),
 });
 
+export interface HttpRequest {
+  readonly method: string;
+  readonly path: string;
+  /** null: where it is sent to. */
+  readonly host: string | null;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+}
+
 export interface CaseProbe {
   /** From 1, as they stand in the file. */
   readonly number: number;
@@ -46,6 +61,8 @@ export interface CaseProbe {
   readonly family: 4 | 6 | null;
   /** What is sent over the connection; null: it is only opened. */
   readonly application: "http" | "kafka" | "dns" | null;
+  /** With `application` "http". */
+  readonly request: HttpRequest | null;
   /** The verdict depends on names that the client has resolved before. */
   readonly resolved: boolean;
   readonly expect: "allow" | "deny" | "forbidden" | "refused";
@@ -98,9 +115,16 @@ function readProbe(probe: z.infer<typeof probeSchema>, number: number): CaseProb
     port: icmp?.type ?? probe.port ?? 53,
     family: family === undefined ? null : family === "IPv4" ? 4 : 6,
     application: http !== undefined ? "http" : kafka !== undefined ? "kafka" : dns !== undefined ? "dns" : null,
+    request: http === undefined ? null : { ...http, host: http.host ?? null, headers: headersOf(http.headers) },
     resolved: probe.resolved !== undefined,
     expect: probe.expect,
   };
+}
+
+function headersOf(written: Readonly<Record<string, string | readonly string[]>>): HttpRequest["headers"] {
+  return Object.entries(written).flatMap(([name, values]) =>
+    (typeof values === "string" ? [values] : values).map((value) => [name, value] as const),
+  );
 }
 
 export function isIcmp(protocol: ProbeProtocol): boolean {

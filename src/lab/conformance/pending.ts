@@ -1,17 +1,22 @@
 /**
- * What a live run cannot show yet, told from the content of policies and probes alone: requests that only the L7 proxy can judge,
- * names, which a run does not publish. Nothing else may be pending.
+ * What a live run cannot show yet, told from the content of policies and probes alone: requests of DNS and Kafka, names, which a run does not publish,
+ * and connections over which nothing is asked, where a rule is about what is asked. Nothing else may be pending.
  */
 import type { CaseProbe, ConformanceCase } from "./case.ts";
 import { isIcmp } from "./case.ts";
 
 /** Why this probe has to wait; null: it can be run. */
-export function pendingReason(probe: CaseProbe, { policies }: ConformanceCase): string | null {
-  if (probe.application === "dns") return "a DNS query needs the L7 proxy";
-  if (probe.application !== null) return `${probe.application}: a request needs the L7 proxy`;
+export function pendingReason(probe: CaseProbe, { policies, probes }: ConformanceCase): string | null {
+  if (probe.application === "dns") return "dns: a run has no DNS server";
+  if (probe.application === "kafka") return "kafka: a run has no broker";
+  if (probe.application === "http") return null;
   if (probe.resolved) return "toFQDNs: names are not published by a run";
   if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
-    return "an L7 rule holds this port, which is closed until the L7 proxy enforces it";
+    return "an L7 rule holds this port: nothing is answered before something is asked";
+  }
+  const asksHere = ({ request, to, port }: CaseProbe) => request !== null && to === probe.to && port === probe.port;
+  if (probe.expect === "allow" && probe.protocol === "TCP" && probes.some(asksHere)) {
+    return "this port speaks HTTP: nothing is answered before something is asked";
   }
   return null;
 }

@@ -25,8 +25,16 @@ export class Prober {
   #errors = "";
   #stopping = false;
 
-  private constructor(place: string, child: ChildProcessWithoutNullStreams, onEvent: (event: ProbeEvent) => void) {
+  readonly #where: Parameters<typeof inside>[0];
+
+  private constructor(
+    place: string,
+    where: Parameters<typeof inside>[0],
+    child: ChildProcessWithoutNullStreams,
+    onEvent: (event: ProbeEvent) => void,
+  ) {
     this.place = place;
+    this.#where = where;
     this.#child = child;
     this.#onEvent = onEvent;
     this.#closed = new Promise((resolve) => child.once("close", () => resolve()));
@@ -44,7 +52,7 @@ export class Prober {
     onEvent: (event: ProbeEvent) => void,
   ): Promise<Prober> {
     const [file = "", ...args] = inside(where, [probeBinary(), place]);
-    const prober = new Prober(place, spawn(file, args, { stdio: "pipe" }), onEvent);
+    const prober = new Prober(place, where, spawn(file, args, { stdio: "pipe" }), onEvent);
     const ready = new Promise<boolean>((resolve) => {
       createInterface({ input: prober.#child.stdout }).on("line", (line) => {
         if (line === "ready") resolve(true);
@@ -67,6 +75,11 @@ export class Prober {
     this.#send([...listeners.map(({ protocol, port }) => `listen ${protocol} ${port}`), `sync ${number}`]);
     if (!(await synced)) throw this.#broken();
     this.#synced.delete(number);
+  }
+
+  /** Command line that runs another program where this prober is. */
+  commandIn(command: readonly string[]): readonly string[] {
+    return inside(this.#where, command);
   }
 
   try(attempts: readonly (Attempt & { readonly id: number })[]): void {

@@ -6,6 +6,7 @@ import type { CaseProbe, ConformanceCase } from "./case.ts";
 import { groupBy } from "./groups.ts";
 import { pendingReason } from "./pending.ts";
 import type { ProbeEvent, Prober } from "./prober.ts";
+import { sendRequest } from "./requests.ts";
 import { awaitsAnswer, judge, type Outcome, type Verdict } from "./verdict.ts";
 import type { Who } from "./who.ts";
 
@@ -15,6 +16,9 @@ export interface Patience {
   /** ms that a connection may take which has to be allowed: a machine may be busy, and packets may be lost. */
   readonly allowMs: number;
 }
+
+/** ms that a request waits which is to have no answer. */
+const deniedRequestMs = 3_000;
 
 export interface ProbeResult extends Verdict {
   readonly probe: CaseProbe;
@@ -77,7 +81,11 @@ export async function runCase(
   });
   const sent = prepared.filter(({ plan }) => plan.kind === "send");
   await listen(sent, probers);
-  send(sent, probers);
+  send(
+    sent.filter(({ probe }) => probe.request === null),
+    probers,
+  );
+  const requests = sendRequests(sent, probers, outcomes, patience);
   await wait(sent, outcomes, patience);
   const results = prepared.map(({ probe, pending, plan, ids }): ProbeResult => {
     if (pending !== null) return { probe, status: "pending", seen: pending, ms: null };
@@ -86,13 +94,16 @@ export async function runCase(
     return { probe, ...judge(probe, plan, seen), ms: times.length === 0 ? null : Math.max(...times) };
   });
   for (const prober of probers.values()) prober.forget();
+  await requests;
   outcomes.forget();
   return results;
 }
 
 /** Every port is served before anybody knocks. */
 async function listen(prepared: readonly Prepared[], probers: ReadonlyMap<string, Prober>): Promise<void> {
-  const all = prepared.flatMap(({ plan }) => (plan.kind === "send" ? plan.listeners : []));
+  const wanted = prepared.flatMap(({ plan }) => (plan.kind === "send" ? plan.listeners : []));
+  // A port that is asked for both speaks HTTP.
+  const all = [...wanted].sort((a, b) => Number(a.protocol === "http") - Number(b.protocol === "http"));
   const unique = new Map(all.map((l): [string, Listener] => [`${l.place} ${l.protocol} ${l.port}`, l]));
   const byPlace = [...groupBy(unique.values(), (listener) => listener.place)];
   await Promise.all(byPlace.map(([place, listeners]) => proberOf(probers, place).listen(listeners)));
@@ -103,6 +114,27 @@ function send(prepared: readonly Prepared[], probers: ReadonlyMap<string, Prober
     plan.kind === "send" ? plan.attempts.map((attempt, i) => ({ ...attempt, id: ids[i] ?? 0 })) : [],
   );
   for (const [place, attempts] of groupBy(all, (attempt) => attempt.place)) proberOf(probers, place).try(attempts);
+}
+
+/** All at once. Those that are to be denied are given up after a shorter time: each waits for an answer of its own. */
+async function sendRequests(
+  prepared: readonly Prepared[],
+  probers: ReadonlyMap<string, Prober>,
+  outcomes: Outcomes,
+  { allowMs }: Patience,
+): Promise<void> {
+  await Promise.all(
+    prepared.flatMap(({ probe: { request, expect }, plan, ids }) => {
+      if (request === null || plan.kind !== "send") return [];
+      return plan.attempts.map((attempt, i) => {
+        const prober = proberOf(probers, attempt.place);
+        const timeoutMs = expect === "deny" ? deniedRequestMs : allowMs;
+        return sendRequest(prober, { ...attempt, id: ids[i] ?? 0 }, request, timeoutMs, (event) =>
+          outcomes.take(event),
+        );
+      });
+    }),
+  );
 }
 
 function proberOf(probers: ReadonlyMap<string, Prober>, place: string): Prober {

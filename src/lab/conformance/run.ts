@@ -77,6 +77,7 @@ async function runSite(
     name,
     site,
     externals: [outside],
+    proxies: cases.some(({ probes }) => probes.some(({ application }) => application !== null)),
     ...(agent && { agent }),
     ...(progress && { progress }),
   });

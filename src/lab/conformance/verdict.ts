@@ -4,6 +4,8 @@ import type { CaseProbe } from "./case.ts";
 
 export type Outcome =
   | { readonly kind: "answer"; readonly name: string; readonly ms: number }
+  /** The proxy's own answer to a request. */
+  | { readonly kind: "forbidden"; readonly ms: number }
   /** An ICMP message came to where it should. */
   | { readonly kind: "arrived" }
   | { readonly kind: "refused"; readonly why: string }
@@ -28,6 +30,11 @@ export function judge(probe: CaseProbe, plan: ProbePlan, outcomes: readonly Outc
       outcome.kind === "failed" || (outcome.kind === "answer" && !attempts[i]?.servers.includes(outcome.name)),
   );
   if (strange || outcomes.length !== attempts.length) return verdict(false, seen);
+  if (probe.expect === "forbidden")
+    return verdict(
+      outcomes.every(({ kind }) => kind === "forbidden"),
+      seen,
+    );
   const answered = outcomes.every(({ kind }) => kind === "answer" || kind === "arrived");
   const refused = outcomes.some(({ kind }) => kind === "refused");
   if (probe.expect === "allow") return verdict(answered, seen);
@@ -57,6 +64,8 @@ function describeOne(outcome: Outcome, attempt: Attempt | undefined): string {
       if (outcome.name === "-") return "answered";
       return `answered by ${outcome.name}${servers.includes(outcome.name) ? "" : ` instead of ${servers.join(", ") || "nobody"}`}`;
     }
+    case "forbidden":
+      return "forbidden (403)";
     case "arrived":
       return "arrived";
     case "refused":
@@ -70,5 +79,5 @@ function describeOne(outcome: Outcome, attempt: Attempt | undefined): string {
 
 /** Whether more waiting may still change the verdict from failed to passed: these probes get the long time. */
 export function awaitsAnswer(probe: CaseProbe, outcomes: readonly (Outcome | null)[]): boolean {
-  return probe.expect === "allow" && outcomes.includes(null);
+  return probe.expect !== "deny" && outcomes.includes(null);
 }

@@ -162,7 +162,7 @@ static bool parse_address(const char *text, uint16_t port, union address *addres
 
 static void command_listen(const char *protocol, unsigned port)
 {
-	int error = !strcmp(protocol, "tcp") ? tcp_listen((uint16_t)port)
+	int error = !strcmp(protocol, "tcp") || !strcmp(protocol, "http") ? tcp_listen((uint16_t)port, *protocol == 'h')
 		  : !strcmp(protocol, "udp") ? udp_listen((uint16_t)port)
 					     : sctp_listen((uint16_t)port);
 

@@ -4,6 +4,7 @@
  *
  * stdin, a command per line:
  *   listen tcp|udp|sctp PORT                      answer there, on every address; again is no error
+ *   listen http PORT                              as tcp, but answer requests of HTTP/1.1 and greet nobody, until `listen tcp`
  *   try ID tcp|udp|sctp SOURCE DESTINATION PORT   open a connection; SOURCE "-": the kernel's choice
  *   try ID icmp SOURCE DESTINATION TYPE           send a message of that type (ICMPv6 for IPv6 addresses)
  *   forget                                        give up everything that was tried
@@ -76,7 +77,7 @@ socklen_t address_length(const union address *address);
 uint32_t token_id(const void *payload, size_t length);
 
 /* tcp.c, udp.c, sctp.c, icmp.c: `open` sockets that serve always, `listen` on a port, `start` a try. 0 or an errno. */
-int tcp_listen(uint16_t port);
+int tcp_listen(uint16_t port, bool http);
 void tcp_start(struct try *try);
 int udp_listen(uint16_t port);
 void udp_start(struct try *try);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* TCP: a server says its name and waits for the client to close; a client is answered when it has read that name. */
+/* TCP: a server says its name and waits for the client to close; a client is answered when it has read that name. Where HTTP is spoken the name is the
+ * body of every answer. */
 #define _GNU_SOURCE
 #include "probe.h"
 #include <errno.h>
@@ -10,20 +11,71 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-static uint8_t listening[1 << 16];
+static uint8_t listening[1 << 16], speaks_http[1 << 16];
+
+/* A connection of a client. */
+struct served {
+	struct watch watch;
+	bool http;
+	/* Where HTTP is spoken: of the end of a head, what has come. */
+	size_t matched;
+	bool is_head;
+	bool begun;
+};
+
+static bool answer_request(struct served *served)
+{
+	char answer[256 + NAME_MAX_LENGTH];
+	int length = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s%s",
+			      strlen(own_name) + 1, served->is_head ? "" : own_name, served->is_head ? "" : "\n");
+
+	served->begun = false;
+	return write(served->watch.fd, answer, (size_t)length) == length;
+}
+
+/* Requests have no bodies: an empty line ends each. False: the connection is of no use any more. */
+static bool take_request(struct served *served, const char *bytes, size_t length)
+{
+	static const char end[] = "\r\n\r\n";
+
+	for (size_t i = 0; i < length; i++) {
+		if (!served->begun) {
+			served->begun = true;
+			served->is_head = bytes[i] == 'H';
+		}
+		served->matched = bytes[i] == end[served->matched] ? served->matched + 1 : bytes[i] == '\r';
+		if (served->matched < 4)
+			continue;
+		served->matched = 0;
+		if (!answer_request(served))
+			return false;
+	}
+	return true;
+}
 
 static void served_ready(struct watch *watch, uint32_t events)
 {
-	char ignored[256];
+	struct served *served = (struct served *)watch;
+	char bytes[1024];
 	ssize_t got;
 
 	(void)events;
-	while ((got = read(watch->fd, ignored, sizeof(ignored))) > 0)
-		;
+	while ((got = read(watch->fd, bytes, sizeof(bytes))) > 0) {
+		if (served->http && !take_request(served, bytes, (size_t)got))
+			break;
+	}
 	if (got < 0 && errno == EAGAIN)
 		return;
 	close(watch->fd);
-	free(watch);
+	free(served);
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_in6 own;
+	socklen_t length = sizeof(own);
+
+	return getsockname(fd, (struct sockaddr *)&own, &length) ? 0 : ntohs(own.sin6_port);
 }
 
 static void listener_ready(struct watch *watch, uint32_t events)
@@ -32,32 +84,35 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	for (;;) {
 		int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		char line[NAME_MAX_LENGTH + 2];
-		struct watch *served;
+		struct served *served;
 		int length;
 
 		if (fd < 0)
 			return;
 		length = snprintf(line, sizeof(line), "%s\n", own_name);
 		served = calloc(1, sizeof(*served));
+		if (served)
+			served->http = speaks_http[port_of(fd)];
 		/* A short line into an empty socket buffer is taken whole or not at all. */
-		if (!served || write(fd, line, (size_t)length) != length) {
+		if (!served || (!served->http && write(fd, line, (size_t)length) != length)) {
 			free(served);
 			close(fd);
 			continue;
 		}
-		served->ready = served_ready;
-		served->fd = fd;
-		watch_add(served, EPOLLIN | EPOLLRDHUP);
+		served->watch.ready = served_ready;
+		served->watch.fd = fd;
+		watch_add(&served->watch, EPOLLIN | EPOLLRDHUP);
 	}
 }
 
-int tcp_listen(uint16_t port)
+int tcp_listen(uint16_t port, bool http)
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_ANY_INIT};
 	struct watch *watch;
 	int one = 1, zero = 0;
 	int fd;
 
+	speaks_http[port] = http;
 	if (listening[port])
 		return 0;
 	fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

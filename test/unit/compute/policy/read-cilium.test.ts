@@ -79,11 +79,6 @@ const pending: readonly (readonly [string, object, readonly string[]])[] = [
     ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
   ],
   [
-    "server names",
-    ingress({ toPorts: [{ ports: [tcp80], serverNames: ["a.b"] }] }),
-    ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
-  ],
-  [
     "TLS termination",
     ingress({ toPorts: [{ ports: [tcp80], terminatingTLS: { secret: { name: "s" } } }] }),
     ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],

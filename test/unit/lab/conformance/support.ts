@@ -69,6 +69,7 @@ export function probe(from: string, to: string, more: Partial<CaseProbe> = {}): 
     port: 80,
     family: null,
     application: null,
+    request: null,
     resolved: false,
     expect: "allow",
     ...more,
