@@ -51,6 +51,19 @@ for (const loadBalancerMode of ["snat", "dsr"] as const) {
     ));
 }
 
+test("generic XDP is for any device, and leaves to tc what its checksums are not complete of", (t) =>
+  withLab(t, { nodes: 2, objects: [transferBackend, transferService], agent: { xdp: "generic" } }, async (lab) => {
+    await settled(lab);
+    await announceTransfers(lab);
+    t.deepEqual((await agentStatus(lab, "node-1")).attach.xdp, [{ device: "eth0", mode: "generic", why: "" }]);
+    for (const vip of transferVips) t.is(await transfer(lab, vip), `200 ${transferBytes} ${transferBytes}`, vip);
+    for (const place of ["external/client", "default/backend"]) {
+      const { code, stderr } = await lab.exec(place, ["ethtool", "-K", "eth0", "tx", "off"]);
+      t.is(code, 0, stderr);
+    }
+    for (const vip of transferVips) t.is(await transfer(lab, vip), `200 ${transferBytes} ${transferBytes}`, vip);
+  }));
+
 test("veths are left out unless asked for, and status says why", (t) =>
   withLab(t, { nodes: 2, objects: [transferBackend, transferService] }, async (lab) => {
     await settled(lab);
