@@ -181,6 +181,33 @@ test("requests pass as the policies of both ends say, and each end sees the othe
     },
   ));
 
+const websocket = new URL("../support/websocket.js", import.meta.url).pathname;
+
+test("WebSockets pass once their request is allowed, and are refused as any request", (t) =>
+  withLab(
+    t,
+    {
+      proxies: true,
+      objects: [
+        pod("server", { node: "node-1", command: [process.execPath, websocket, "serve", "8080"] }),
+        pod("client", { node: "node-2" }),
+        ingress,
+      ],
+    },
+    async (lab) => {
+      await settled(lab);
+      const server = await podAddress(lab, "default/server");
+      const chat = async (path: string) => {
+        const url = `ws://${server}:8080${path}`;
+        const { stdout } = await lab.exec("default/client", [process.execPath, websocket, "ask", url, "50"]);
+        return JSON.parse(stdout) as { readonly echoed: number; readonly status: number | null };
+      };
+      await lab.until("the server listens", async () => (await chat("/public/chat")).echoed > 0);
+      t.deepEqual(await chat("/public/chat"), { echoed: 50, status: null });
+      t.deepEqual(await chat("/chat"), { echoed: 0, status: 403 });
+    },
+  ));
+
 test("agents that are killed, proxies that are replaced: no request is lost; a proxy that is killed closes its ports and nothing else", (t) =>
   withLab(
     t,
