@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
+import { benchDns } from "./l7-dns.ts";
 import { benchMaglev } from "./maglev.ts";
 import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
@@ -37,6 +38,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
         ? { rounds, idleSeconds: 20, starts: 10, changes: 3 }
         : { rounds, idleSeconds: 120, starts: 60, changes: 15 },
     ),
+  "l7-dns": () => benchDns({ rounds, seconds: seconds * 2 }),
   policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),
 };
 
