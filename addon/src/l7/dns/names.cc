@@ -10,6 +10,8 @@ namespace tandem::l7::dns {
 namespace {
 
 constexpr uint64_t second = 1'000'000'000;
+// Afterwards the agent has lost what it was told, and is told again.
+constexpr uint64_t patience = 5 * second;
 // As of RFC 8767, and as the agent's cache.
 constexpr uint32_t most_ttl = 604'800;
 
@@ -85,7 +87,13 @@ uint64_t Names::learn(const End& client, const Answer& answer, uint64_t now) {
       return 0;
     }
     std::string key = key_of(client, answer);
-    if (const auto same = tickets_.find(key); same != tickets_.end()) return must_wait ? same->second : 0;
+    if (const auto same = tickets_.find(key); same != tickets_.end()) {
+      const auto known = waiting_.find(same->second);
+      if (known->second.since + patience > now) return must_wait ? same->second : 0;
+      waiting_.erase(known);
+      tickets_.erase(same);
+    }
+    if (waiting_.size() >= options_.most_waiting) give_up(now);
     if (queue_.size() >= options_.most_waiting || waiting_.size() >= options_.most_waiting) {
       counts.lost++;
       return 0;
@@ -95,7 +103,7 @@ uint64_t Names::learn(const End& client, const Answer& answer, uint64_t now) {
     queue_.push_back({ticket, client.endpoint, client.policy_set, name, answer.addresses, answer.ttl});
     if (connected_) {
       tickets_.emplace(key, ticket);
-      waiting_.emplace(ticket, Waiting{std::move(key), name, std::move(places), until});
+      waiting_.emplace(ticket, Waiting{std::move(key), name, std::move(places), until, now});
     }
   }
   counts.told++;
@@ -123,6 +131,17 @@ void Names::written(const std::vector<uint64_t>& tickets) {
     waiting_.erase(found);
   }
   for (const auto& [id, notify] : listeners_) notify();
+}
+
+void Names::give_up(uint64_t now) {
+  for (auto each = waiting_.begin(); each != waiting_.end();) {
+    if (each->second.since + patience > now) {
+      each++;
+      continue;
+    }
+    tickets_.erase(each->second.key);
+    each = waiting_.erase(each);
+  }
 }
 
 void Names::remember(const Waiting& waiting) {

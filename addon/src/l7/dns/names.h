@@ -78,6 +78,7 @@ class Names {
     std::string name;
     std::vector<std::string> places;  // in known_
     uint64_t until;
+    uint64_t since;
   };
   struct Known {
     std::string name;
@@ -85,6 +86,8 @@ class Names {
   };
 
   void remember(const Waiting& waiting);
+  // Forgets those that the agent has had for too long.
+  void give_up(uint64_t now);
 
   const NamesOptions options_;
   std::shared_ptr<const NamesOfSets> of_sets_ = std::make_shared<NamesOfSets>();  // by atomic_load only
