@@ -28,7 +28,6 @@ import { Conditions } from "../observe/conditions.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
-import { AdvertisedServices } from "./advertised-services.ts";
 import { Answers } from "./answers.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
@@ -40,8 +39,10 @@ import { AgentLock } from "./lock.ts";
 import { createNames, NamesLink } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
+import { pairingChecks } from "./pairing-checks.ts";
 import { PodMtuFollower } from "./pod-mtu.ts";
 import { PodWatch } from "./pod-watch.ts";
+import { StandingProblems } from "./standing-problems.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
 const sweepMs = 60_000;
@@ -263,10 +264,11 @@ export class Agent {
       async () => podWatch.start(),
       () => podWatch.stop(),
     );
-    const advertised = new AdvertisedServices({ ...shared, nodeName: config.nodeName, bgp, loop });
+    const checks = pairingChecks(config.nodeName, () => bgp.complete);
+    const pairing = new StandingProblems({ ...shared, checks, bgp, loop });
     await this.#step(
-      async () => advertised.start(),
-      () => advertised.stop(),
+      async () => pairing.start(),
+      () => pairing.stop(),
     );
     const foreign = new ForeignWatch({ native, run: runTool, conditions, clock });
     await this.#step(

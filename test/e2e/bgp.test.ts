@@ -131,4 +131,17 @@ test("an address that a node announces without a backend there is told on that n
     await rib("node-1", "del", `${vip}/32`);
     await lab.until("withdrawn, it is none any more", async () => !(await told("node-1")));
     t.regex(await announcement("node-1"), /^none/);
+
+    // As kube-router leaves it that was down while a node went: of its protocol, and of no node.
+    const gone = ["10.250.9.0/24", "via", lab.node("node-2").ipv4, "proto", "17"];
+    const route = (verb: string) =>
+      mustRun(["ip", "netns", "exec", lab.node("node-1").netns, "ip", "route", verb, ...gone]);
+    const isLeft = async () => {
+      const { problems } = await ask<StatusDto>(lab, "node-1", "status");
+      return problems.some(({ code, object }) => code === "ROUTE_LEFT_OVER" && object === "Route 10.250.9.0/24");
+    };
+    await route("add");
+    await lab.until("a route that was left over is told", isLeft, 120_000);
+    await route("del");
+    await lab.until("and is none any more when it is gone", async () => !(await isLeft()));
   }));

@@ -78,6 +78,11 @@ export class GobgpSource {
     return this.#failure === null ? "synced" : "stale";
   }
 
+  /** All best paths are in the table: there are not more than are kept. */
+  get complete(): boolean {
+    return this.#rib.counts.beyond === 0;
+  }
+
   status(): GobgpStatus {
     const state = this.state;
     return { name: "gobgp", synced: state !== "waiting", stale: state === "stale", detail: this.#detail(state) };

@@ -1,6 +1,7 @@
-/** What is announced without being served is told once it has stood for a while, and taken back when it is over. */
+/** What is wrong between this node and kube-router is told once it has stood for a while, and taken back when it is over. */
 import test from "ava";
-import { AdvertisedServices } from "../../../src/agent/advertised-services.ts";
+import { pairingChecks } from "../../../src/agent/pairing-checks.ts";
+import { StandingProblems } from "../../../src/agent/standing-problems.ts";
 import { createComputation } from "../../../src/compute/index.ts";
 import { parseAddress, parsePrefix } from "../../../src/model/ip.ts";
 import type { Problem } from "../../../src/model/status.ts";
@@ -18,13 +19,13 @@ spec: {type: LoadBalancer, clusterIP: 10.96.0.1, ports: [{port: 80}]}
 status: {loadBalancer: {ingress: [{ip: 203.0.113.10}]}}
 `;
 
-test("told after a few seconds, not before, and over when the path is withdrawn", async (t) => {
+test("announced and not served: told after a few seconds, not before, and over when the path is withdrawn", async (t) => {
   const store = readManifests(manifests);
   const clock = new ManualClock();
   const computation = createComputation({ nodeName: "n1", identities: testAllocator(), policyEnforcement: "default" });
   const reports: (readonly Problem[])[] = [];
-  const watch = new AdvertisedServices({
-    nodeName: "n1",
+  const watch = new StandingProblems({
+    checks: pairingChecks("n1", () => true),
     store,
     bgp: { state: "synced" },
     loop: { result: computation.compute(store.snapshot()) },
