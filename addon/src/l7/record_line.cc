@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "l7/record_line.h"
 
+#include <ctime>
+
 #include "l7/json.h"
 
 namespace tandem::l7 {
@@ -31,7 +33,10 @@ void append_place(std::string& out, const char* name, const Address& address, co
 
 }  // namespace
 
-void append_record(std::string& out, uint64_t wall, const Address& client, const Address& server, const Demands& demands, const Record& record) {
+void append_record(std::string& out, const Address& client, const Address& server, const Demands& demands, const Record& record) {
+  timespec time;
+  clock_gettime(CLOCK_REALTIME, &time);
+  const uint64_t wall = static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_nsec) / 1'000'000;
   out.append("{\"time\":").append(std::to_string(wall)).append(",\"protocol\":\"").append(record.protocol);
   out.append("\",\"verdict\":\"").append(word_of(record.verdict)).append("\",\"direction\":");
   out.append(record.verdict != Verdict::denied ? "null" : record.ingress ? "\"ingress\"" : "\"egress\"");

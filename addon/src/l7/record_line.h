@@ -10,7 +10,7 @@
 
 namespace tandem::l7 {
 
-// wall: milliseconds since 1970.
-void append_record(std::string& out, uint64_t wall, const Address& client, const Address& server, const Demands& demands, const Record& record);
+// Its time is that of the machine, as people read it; nothing is decided by it.
+void append_record(std::string& out, const Address& client, const Address& server, const Demands& demands, const Record& record);
 
 }  // namespace tandem::l7

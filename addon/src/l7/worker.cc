@@ -210,7 +210,7 @@ void Worker::record(const Address& client, const Address& server, const Demands&
     shared_.counts.records_lost++;
     return;
   }
-  append_record(out, clock_ns(CLOCK_REALTIME) / 1'000'000, client, server, demands, record);
+  append_record(out, client, server, demands, record);
 }
 
 void Worker::flush_records() {

@@ -3,7 +3,7 @@
 
 #include <tandem/types.h>
 
-#include <ctime>
+#include <cstring>
 #include <tuple>
 #include <unordered_map>
 
@@ -59,10 +59,7 @@ class Policies : public Surroundings {
       shared_.counts.records_lost++;
       return;
     }
-    timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    const uint64_t wall = static_cast<uint64_t>(time.tv_sec) * 1000 + static_cast<uint64_t>(time.tv_nsec) / 1'000'000;
-    append_record(records_.lines, wall, address_of(path.client), address_of(path.server), demands, record);
+    append_record(records_.lines, address_of(path.client), address_of(path.server), demands, record);
   }
 
   bool flush(uint64_t now) override {
