@@ -264,7 +264,13 @@ async function withProxy<T>(work: () => Promise<T>): Promise<T> {
       await nft("add chain ip dns steer { type filter hook prerouting priority mangle; }");
       await nft(`add rule ip dns steer iifname s1 udp sport 53 socket transparent 1 meta mark set ${steered} accept`);
       await nft(`add rule ip dns steer iifname c1 udp dport 53 tproxy to :10053 meta mark set ${steered} accept`);
-      return work();
+      const found = await work();
+      const told = new Promise<Buffer>((resolve) => process_.stdout?.once("data", resolve));
+      process_.stdin?.write(`${JSON.stringify({ counts: true })}\n`);
+      const { counts } = JSON.parse((await told).toString()) as { readonly counts: { readonly forwarded: number } };
+      // Else the rules of nftables did not hold, and the server was measured.
+      if (counts.forwarded < names) throw new Error(`the proxy passed ${counts.forwarded} questions on`);
+      return found;
     });
   } finally {
     await nft("delete table ip dns").catch(() => undefined);
