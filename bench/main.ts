@@ -5,6 +5,7 @@ import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
 import { benchDns } from "./l7-dns.ts";
+import { benchL7Http } from "./l7-http.ts";
 import { benchMaglev } from "./maglev.ts";
 import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
@@ -28,6 +29,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   programs: () => benchPrograms({ rounds }),
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds, mostRules: values.quick ? 1000 : 10_000 }),
+  "l7-http": () => benchL7Http({ rounds, seconds }),
   "north-south": () => benchNorthSouth({ rounds, seconds, xdp: values.xdp }),
   maglev: () => benchMaglev({ rounds, changes: values.quick ? 20 : 200 }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),

@@ -14,6 +14,7 @@ interface Place {
 export interface FixedOptions {
   readonly threads: number;
   readonly normalizePath: boolean;
+  readonly dns: { readonly mostDelay: number; readonly noName: boolean };
   readonly limits: Readonly<Record<string, number>>;
   readonly fixed: { readonly listen: Place; readonly server: Place };
 }
@@ -51,6 +52,7 @@ export async function startEngine(
   const options: FixedOptions = {
     threads: 2,
     normalizePath: true,
+    dns: { mostDelay: 100, noName: false },
     limits,
     fixed: { listen: { address: loopback, port: own }, server: { address: loopback, port } },
   };

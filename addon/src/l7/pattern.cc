@@ -5,7 +5,22 @@
 
 namespace tandem::l7 {
 
-Pattern::Pattern(std::unique_ptr<re2::RE2> expression) : expression_(std::move(expression)) {}
+namespace {
+
+// The letters up to the first one that means something else. Alternatives may begin with anything.
+std::string literal_prefix(const std::string& expression) {
+  if (expression.find('|') != std::string::npos) return "";
+  const size_t special = expression.find_first_of(".[](){}*+?^$\\");
+  if (special == std::string::npos) return expression;
+  // A repetition is of the letter before it, which may be missing.
+  const bool repeats = expression[special] == '*' || expression[special] == '?' || expression[special] == '{' || expression[special] == '+';
+  return expression.substr(0, repeats && special > 0 ? special - 1 : special);
+}
+
+}  // namespace
+
+Pattern::Pattern(std::unique_ptr<re2::RE2> expression, std::string prefix, bool is_literal)
+    : expression_(std::move(expression)), prefix_(std::move(prefix)), is_literal_(is_literal) {}
 
 Pattern::~Pattern() = default;
 
@@ -18,10 +33,14 @@ std::shared_ptr<const Pattern> Pattern::make(const std::string& expression, std:
     error = compiled->error();
     return nullptr;
   }
-  return std::shared_ptr<const Pattern>(new Pattern(std::move(compiled)));
+  std::string prefix = literal_prefix(expression);
+  const bool is_literal = prefix == expression;
+  return std::shared_ptr<const Pattern>(new Pattern(std::move(compiled), std::move(prefix), is_literal));
 }
 
 bool Pattern::matches(std::string_view text) const {
+  if (text.substr(0, prefix_.size()) != prefix_) return false;
+  if (is_literal_) return text.size() == prefix_.size();
   return re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), *expression_);
 }
 
