@@ -95,6 +95,9 @@ static __always_inline __u32 steer(struct __sk_buff *skb, const struct context *
 	} else if (context->tracked.reply) {
 		return find_asker(skb, context, v6);
 	}
+	/* put together it would have no socket any more, and the stack would look for one: a server of the node's own could be found */
+	if (packet->flags & PACKET_FIRST_FRAGMENT)
+		return REASON_FRAGMENT;
 	sk = listener_for(packet, v6);
 	if (!sk)
 		return reason;

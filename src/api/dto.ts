@@ -333,7 +333,7 @@ export interface EventDto {
   readonly time: string;
   /** l7: a request that the proxy judged. */
   readonly type: "drop" | "verdict" | "flow" | "l7";
-  readonly verdict: "allowed" | "denied" | "audit";
+  readonly verdict: "allowed" | "denied" | "audit" | "redirected";
   readonly reason: string;
   readonly direction: "ingress" | "egress";
   readonly protocol: string;

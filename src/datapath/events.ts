@@ -83,6 +83,7 @@ export function decodeEvent(records: Buffer, offset: number, rulesOf: RulesOf): 
     protocol: raw.protocol,
     allowed: has(EventFlags.allowed),
     audit: has(EventFlags.audit),
+    proxied: has(EventFlags.proxy),
     reply: has(EventFlags.reply),
     source: { address: fromMappedBytes(raw.source), port: raw.sourcePort },
     destination: { address: fromMappedBytes(raw.destination), port: raw.destinationPort },

@@ -170,6 +170,8 @@ export interface DatapathEvent {
   readonly protocol: number;
   readonly allowed: boolean;
   readonly audit: boolean;
+  /** Allowed as far as the L7 proxy, which has the last word. */
+  readonly proxied: boolean;
   readonly reply: boolean;
   readonly source: Endpoint;
   readonly destination: Endpoint;

@@ -18,7 +18,7 @@ export const reasons = [
   { number: 6, name: "unknownEndpoint", text: "no endpoint is known behind this device" },
   { number: 7, name: "malformed", text: "a header is cut off or contradicts itself" },
   { number: 8, name: "unsupportedProtocol", text: "neither IPv4, IPv6, ARP nor NDP" },
-  { number: 9, name: "fragment", text: "fragment whose first part was not seen" },
+  { number: 9, name: "fragment", text: "fragment whose first part was not seen, or of what opens a flow with L7 rules" },
   { number: 10, name: "noBackend", text: "service without a ready backend" },
   { number: 11, name: "ctFull", text: "conntrack map refused a new flow" },
   { number: 12, name: "proxyMissing", text: "L7 rules apply and no proxy enforces them" },

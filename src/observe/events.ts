@@ -37,9 +37,10 @@ export function wallTime(timeNs: bigint, { monotonicNs, wallMs }: ClockReading):
   return new Date(wallMs - Number((monotonicNs - timeNs) / 1_000_000n)).toISOString();
 }
 
-/** Audit: it passed, and would have been denied. */
-function verdictOf({ type, allowed, audit }: DatapathEvent): EventDto["verdict"] {
+/** Audit: it passed, and would have been denied. Redirected: the L7 proxy has the last word. */
+function verdictOf({ type, allowed, audit, proxied }: DatapathEvent): EventDto["verdict"] {
   if (audit) return "audit";
+  if (proxied && type === "verdict") return "redirected";
   return allowed && type !== "drop" ? "allowed" : "denied";
 }
 

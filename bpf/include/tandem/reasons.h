@@ -14,7 +14,7 @@ enum reason {
 	REASON_UNKNOWN_ENDPOINT = 6,   /* no endpoint is known behind this device */
 	REASON_MALFORMED = 7,	       /* a header is cut off or contradicts itself */
 	REASON_UNSUPPORTED_PROTOCOL = 8, /* neither IPv4, IPv6, ARP nor NDP */
-	REASON_FRAGMENT = 9,	       /* fragment whose first part was not seen */
+	REASON_FRAGMENT = 9,	       /* fragment whose first part was not seen, or of what opens a flow with L7 rules */
 	REASON_NO_BACKEND = 10,	       /* service without a ready backend */
 	REASON_CT_FULL = 11,	       /* conntrack map refused a new flow */
 	REASON_PROXY_MISSING = 12,     /* L7 rules apply and no proxy enforces them */

@@ -82,3 +82,19 @@ both("what the proxy itself sends is not asked again", async (t, node, family) =
   t.is((await node.run("to_pod", frame, { mark: 0x0b00 })).verdict, "stack");
   t.is((await node.run("to_pod", frame, { mark: 0x0d00 })).verdict, "drop", "another mark does not help");
 });
+
+both(
+  "what opens a flow in fragments is closed: put together it could find a server of the node's own",
+  async (t, node, family) => {
+    putPolicy(node.maps, policy("egress"));
+    node.enforce("a", "egress");
+    const datagram = udp(40000, 80, { data: Buffer.alloc(100, 7) });
+    const part = { offset: 0, length: 40 };
+    const result = await node.fromPod("a", podFrame("a", who.a[family], who.r[family], datagram, { part, id: 1 }));
+    t.is(result.verdict, "drop");
+    t.deepEqual(
+      [...node.takeMetrics()].map(([key]) => key),
+      [`${reasonNumber("fragment")}/egress`],
+    );
+  },
+);

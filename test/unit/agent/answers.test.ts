@@ -386,6 +386,7 @@ const denied: DatapathEvent = {
   protocol: 6,
   allowed: false,
   audit: false,
+  proxied: false,
   reply: false,
   source: socket("10.0.2.9", 41_000),
   destination: socket("10.0.1.2", 80),
@@ -428,9 +429,10 @@ test("events are decoded only while somebody listens, and told with names and wa
     ready: true,
   });
   made.publish(batch({ ...denied, type: "verdict", allowed: true, reason: 0 }));
+  made.publish(batch({ ...denied, type: "verdict", allowed: true, proxied: true, reason: 0 }));
   end();
   made.publish(batch(denied));
-  t.is(decoded, 2);
+  t.is(decoded, 3);
   t.like(seen[0], {
     time: new Date(99_000).toISOString(),
     verdict: "denied",
@@ -445,6 +447,7 @@ test("events are decoded only while somebody listens, and told with names and wa
       ["denied", ""],
       ["audit", ""],
       ["allowed", "shop/web-0"],
+      ["redirected", "shop/web-0"],
     ],
   );
 });
