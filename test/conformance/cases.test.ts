@@ -14,15 +14,7 @@ import { readManifests } from "../support/manifest-tables.ts";
 const folder = join(import.meta.dirname, "cases");
 
 /** Number of the case -> why some of its probes cannot be judged yet. */
-const pending: ReadonlyMap<string, RegExp> = new Map([
-  ["82", /DNS query/],
-  ["84", /HTTP request|L7 rules/],
-  ["85", /HTTP request|L7 rules/],
-  ["86", /HTTP request|L7 rules/],
-  ["87", /HTTP request|L7 rules/],
-  ["88", /DNS query|L7 rules/],
-  ["89", /Kafka request|L7 rules/],
-]);
+const pending: ReadonlyMap<string, RegExp> = new Map([["89", /Kafka request|L7 rules/]]);
 
 const cases = readdirSync(folder).sort();
 

@@ -155,7 +155,7 @@ test("requests pass as the policies of both ends say, and each end sees the othe
         lab,
         "node-1",
         async () => void (await ask(lab, "default/client", server, "/public/seen")),
-        (all) => all.some(({ type }) => type === "l7"),
+        (all) => all.some(({ type }) => type === "l7") && all.some(({ verdict }) => verdict === "redirected"),
       );
       t.like(
         events.find(({ type }) => type === "l7"),

@@ -77,7 +77,7 @@ A file of probes:
     - {from: 203.0.113.7, to: shop/web, protocol: ICMP, icmp: {type: 8}, expect: allow}
 Ends: NAMESPACE/POD, node/NAME, an address, and as a destination svc/NAMESPACE/NAME. Protocol: TCP (default), UDP, SCTP, ICMP, ICMPv6.
 Optional: family (IPv4, IPv6), and resolved: [{name, addresses}], what the client has learned from DNS (for toFQDNs).
-What only L7 rules can decide is pending, with its reason.
+A request over the connection: http: {method, path, host, headers}, or dns: {name, server} instead of to. What nothing enforces yet is pending.
 
 Examples:
   tandem policy test -f manifests/ -p probes.yaml

@@ -4,13 +4,29 @@
  */
 import { parseAddress } from "../../model/ip.ts";
 import type { Problem } from "../../model/status.ts";
-import { at, type Place, readEach, readFields, readList, readText, refuse, shown } from "../policy/fields.ts";
+import type { HttpRequest } from "../l7/judge.ts";
+import {
+  at,
+  type Fields,
+  type Place,
+  readEach,
+  readFields,
+  readList,
+  readText,
+  refuse,
+  shown,
+} from "../policy/fields.ts";
 import { protocolNumbers } from "../policy/rules.ts";
 import type { Address } from "../../model/ip.ts";
 import { protocolNames, type ProtocolName } from "./text.ts";
 
 const expectations = ["allow", "deny", "forbidden", "refused"] as const;
 export type Expectation = (typeof expectations)[number];
+
+export type ProbeRequest =
+  | ({ readonly kind: "http" } & HttpRequest)
+  | { readonly kind: "kafka" }
+  | { readonly kind: "dns"; readonly name: string };
 
 export interface Probe {
   /** From 1, as they stand in the file. */
@@ -23,7 +39,7 @@ export interface Probe {
   readonly port: number;
   readonly family: 4 | 6 | null;
   /** What is sent over the connection; null: it is only opened. */
-  readonly request: "http" | "kafka" | "dns" | null;
+  readonly request: ProbeRequest | null;
   /** What the client has learned from DNS before. */
   readonly resolved: readonly { readonly name: string; readonly addresses: readonly Address[] }[];
   readonly expect: Expectation;
@@ -92,9 +108,28 @@ function readProbe(value: unknown, place: Place, number: number): Probe | null {
     protocol,
     port,
     family: family === null ? null : family === "IPv4" ? 4 : 6,
-    request: requests[0] ?? null,
+    request: readRequest(requests[0] ?? null, fields, place),
     resolved,
     expect,
+  };
+}
+
+function readRequest(kind: ProbeRequest["kind"] | null, fields: Fields, place: Place): Probe["request"] {
+  if (kind === null) return null;
+  if (kind === "kafka") return { kind };
+  if (kind === "dns") {
+    const dns = readFields(fields.dns, at(place, "dns"), ["name", "type", "server"]);
+    return { kind, name: readText(dns?.name, at(at(place, "dns"), "name")) ?? "" };
+  }
+  const http = readFields(fields.http, at(place, "http"), ["method", "path", "host", "headers"]);
+  const text = (name: string, otherwise: string) => readText(http?.[name], at(at(place, "http"), name)) ?? otherwise;
+  const headers = Object.entries((http?.headers ?? {}) as Readonly<Record<string, unknown>>);
+  return {
+    kind,
+    method: text("method", "GET"),
+    path: text("path", "/"),
+    host: text("host", ""),
+    headers: headers.map(([name, value]) => ({ name, value: String(value) })),
   };
 }
 
@@ -144,7 +179,7 @@ function readResolved(value: unknown, place: Place): Probe["resolved"][number] |
 /** "shop/front -> shop/cart TCP 8080", with what is sent. */
 export function probeText({ from, to, protocol, port, family, request }: Probe): string {
   const what = protocol === "ICMP" || protocol === "ICMPv6" ? `type ${port}` : `${port}`;
-  const extra = [family === null ? "" : ` IPv${family}`, request === null ? "" : ` (${request})`].join("");
+  const extra = [family === null ? "" : ` IPv${family}`, request === null ? "" : ` (${request.kind})`].join("");
   return `${from} -> ${to} ${protocol} ${what}${extra}`;
 }
 

@@ -5,7 +5,7 @@ import { casesFolder, folderOf, shop, tandem } from "./support.ts";
 
 const cases = readdirSync(casesFolder).sort();
 /** Cases of which probes are pending. */
-const pending = /^8[24-9]-/;
+const pending = /^89-/;
 
 interface Printed {
   readonly ok: boolean;
@@ -159,15 +159,21 @@ spec:
   );
 });
 
-test("probes that only a proxy can judge are pending, those that L3 and L4 decide are not", async (t) => {
-  const { output, exitCode } = await tandem("policy", "test", ...filesOf("84-cnp-http"));
-  t.is(exitCode, 0);
+test("requests of HTTP are judged by their rules; those that nothing enforces are pending", async (t) => {
+  const http = await tandem("policy", "test", ...filesOf("84-cnp-http"));
+  t.is(http.exitCode, 0);
   t.regex(
-    output,
-    /L7 decides +pending +L7 rules decide about the HTTP request, and no proxy enforces them yet;\n +ingress of shop\/cart: sent to the L7 proxy by CiliumNetworkPolicy shop\/cart ingress\[0\]/,
+    http.output,
+    /\(http\) +forbidden +forbidden +ok +ingress of shop\/cart: sent to the L7 proxy by CiliumNetworkPolicy shop\/cart ingress\[0\]/,
   );
-  t.regex(output, /shop\/db -> shop\/cart TCP 8080 \(http\) +deny +deny +ok/);
-  t.regex(output, /4 passed, 0 failed, 11 pending/);
+  t.regex(http.output, /shop\/db -> shop\/cart TCP 8080 \(http\) +deny +deny +ok/);
+  t.regex(http.output, /15 passed, 0 failed, 0 pending/);
+  const kafka = await tandem("policy", "test", ...filesOf("89-cnp-kafka"));
+  t.is(kafka.exitCode, 0);
+  t.regex(
+    kafka.output,
+    /L7 decides +pending +L7 rules decide about the Kafka request, and nothing here can say how;\n +ingress of shop\/broker: sent to the L7 proxy/,
+  );
 });
 
 test("a wrong command line, a missing file and broken YAML are told apart", async (t) => {
