@@ -60,7 +60,8 @@ export interface L7Tables {
 export interface L7Record {
   /** Milliseconds since 1970. */
   readonly time: number;
-  readonly protocol: "http/1.1" | "http/2" | "grpc" | "kafka" | "tls" | "dns";
+  /** tcp: it was closed before it could say anything. */
+  readonly protocol: "http/1.1" | "kafka" | "tls" | "dns" | "tcp";
   readonly verdict: "forwarded" | "denied" | "refused" | "redirected" | "failed";
   /** denied: whose policy said so. */
   readonly direction: "egress" | "ingress" | null;

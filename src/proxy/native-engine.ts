@@ -28,7 +28,6 @@ export interface L7EngineOptions {
     readonly memory: number;
     readonly head: number;
     readonly headers: number;
-    readonly streams: number;
     readonly connectTimeout: number;
     readonly headTimeout: number;
     readonly idleTimeout: number;
@@ -73,7 +72,6 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
       memory: config.maxMemory * bytesOfMiB,
       head: config.maxHead,
       headers: config.maxHeaders,
-      streams: config.maxStreams,
       connectTimeout: config.connectTimeout,
       headTimeout: config.headTimeout,
       idleTimeout: config.idleTimeout,

@@ -41,7 +41,6 @@ export const proxySchema = z.strictObject({
     .default(61_440)
     .describe("bytes of a request's or an answer's head; a longer one is refused"),
   maxHeaders: z.int().min(8).max(1_000).default(100).describe("fields of a head; a request with more is refused"),
-  maxStreams: z.int().min(1).max(10_000).default(128).describe("requests at once on one HTTP/2 connection"),
   connectTimeout: ms(100, 5_000).describe("ms in which a server has to take a connection"),
   headTimeout: ms(100, 10_000).describe("ms from a request's first byte to the end of its head"),
   idleTimeout: ms(0, 3_600_000).describe("ms after which a connection without a request is closed; 0: never"),

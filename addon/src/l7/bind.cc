@@ -115,7 +115,6 @@ Limits limits_of(const Napi::Object& given) {
   if (!memory.IsUndefined()) limits.memory = static_cast<size_t>(memory.As<Napi::Number>().DoubleValue());
   number("head", limits.head, static_cast<uint32_t>(limits.input) - 1024);
   number("headers", limits.headers);
-  number("streams", limits.streams);
   number("connectTimeout", limits.connect_timeout);
   number("headTimeout", limits.head_timeout);
   number("idleTimeout", limits.idle_timeout);

@@ -12,7 +12,6 @@ struct Limits {
   size_t input = 64 * 1024;    // bytes of one side that wait for the filter; more than a whole head needs
   size_t head = 60 * 1024;     // of a request or response, in bytes
   uint32_t headers = 100;      // fields of a head
-  uint32_t streams = 128;      // concurrent streams of one HTTP/2 connection
   uint32_t connections = 65536;
   size_t memory = size_t{512} << 20;      // heap of all connections together
   uint32_t connect_timeout = 5'000;       // milliseconds, as all of these

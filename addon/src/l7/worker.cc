@@ -133,6 +133,7 @@ void Worker::accept_from(size_t listener) {
     if (getsockname(client.get(), reinterpret_cast<sockaddr*>(&local), &local_length)) continue;
     shared_.counts.connections_total++;
     const Limits& limits = shared_.limits;
+    if (shared_.counts.memory >= static_cast<int64_t>(limits.memory)) end_idle();
     if (shared_.counts.connections >= limits.connections || shared_.counts.memory >= static_cast<int64_t>(limits.memory)) {
       shared_.counts.refused++;
       const ::linger at_once{1, 0};
@@ -146,6 +147,20 @@ void Worker::accept_from(size_t listener) {
     connections_.emplace(id, std::move(made));
     shared_.counts.connections++;
     connection.begin();
+    after(connection);
+  }
+}
+
+// There is not memory enough: who asks nothing makes room. Looked for once a second, as it looks at every connection.
+void Worker::end_idle() {
+  if (now_ - ended_idle_ < 1'000'000'000) return;
+  ended_idle_ = now_;
+  std::vector<uint64_t> idle;
+  for (const auto& [id, connection] : connections_)
+    if (connection->is_idle()) idle.push_back(id);
+  for (const uint64_t id : idle) {
+    Connection& connection = *connections_.at(id);
+    connection.on_drain();
     after(connection);
   }
 }

@@ -83,6 +83,7 @@ class Worker {
   void after(Connection& connection);
   void expire();
   void begin_draining();
+  void end_idle();
   void flush_records();
   int pause() const;
 
@@ -94,7 +95,7 @@ class Worker {
   std::set<std::pair<uint64_t, uint64_t>> deadlines_;
   std::shared_ptr<const Tables> tables_;
   uint64_t generation_ = 0;
-  uint64_t now_ = 0, next_id_ = 1, flushed_ = 0;
+  uint64_t now_ = 0, next_id_ = 1, flushed_ = 0, ended_idle_ = 0;
   std::string buffer_;
   Records records_;
   std::atomic<bool> stopping_{false}, draining_{false};

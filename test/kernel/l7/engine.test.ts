@@ -177,6 +177,31 @@ test("thousands of idle connections cost little, and too many are refused", asyn
   await engine.until("it was refused", () => engine.stats().refused >= 1);
 });
 
+test("where memory is used up idle connections make room", async (t) => {
+  const engine = await startEngine(t, await listen(t, hello()), rules, { memory: 100_000 });
+  const idle: Socket[] = [];
+  t.teardown(() => {
+    for (const socket of idle) socket.destroy();
+  });
+  let ended = 0;
+  while (engine.stats().memory < 100_000) {
+    const socket = await open(engine);
+    socket.on("error", () => undefined);
+    socket.on("close", () => ended++).resume();
+    idle.push(socket);
+  }
+  const before = idle.length;
+  let answer = "";
+  // Each try is refused as long as there is no room, and makes some.
+  for (let tries = 0; answer === "" && tries < 600; tries++) {
+    answer = await ask(engine, "/ok").catch(() => "");
+    if (answer === "") await sleep(100);
+  }
+  t.is(answer, "200 hello");
+  t.true(ended > 0, `of ${before} idle connections`);
+  t.true(engine.stats().refused > 0);
+});
+
 test("a server that takes no connection, or ends in the middle", async (t) => {
   const gone = createTcp();
   const port = await listen(t, gone);

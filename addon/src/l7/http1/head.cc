@@ -69,6 +69,7 @@ struct Fields {
 const char* read_version(std::string_view text, int& minor) {
   if (text == "HTTP/1.1") minor = 1;
   else if (text == "HTTP/1.0") minor = 0;
+  else if (text == "HTTP/2.0") return "HTTP/2, of which no request is judged yet";
   else return "a version that is neither HTTP/1.0 nor HTTP/1.1";
   return nullptr;
 }
