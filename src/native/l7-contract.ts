@@ -136,6 +136,30 @@ export interface L7RunResult {
   readonly memory: number;
 }
 
+export interface L7Flow {
+  readonly client: { readonly address: Buffer; readonly port: number };
+  readonly server: { readonly address: Buffer; readonly port: number };
+  /** IANA number. */
+  readonly protocol: number;
+}
+
+export interface L7EndDemand {
+  /** absent: no pod of this node, or nothing is enforced there; unknown: it asks, and the rules are not in the tables. */
+  readonly stance: "absent" | "open" | "refused" | "asks" | "unknown";
+  readonly identity: number;
+  /** L7RuleSet.id: one of them has to allow what is asked. */
+  readonly ruleSets: readonly number[];
+}
+
+/** What the engine reads out of the kernel's maps below a bpffs folder, of each flow. */
+export interface L7DemandReader {
+  readL7Demands(
+    bpffs: string,
+    tables: L7Tables,
+    flows: readonly L7Flow[],
+  ): readonly { readonly egress: L7EndDemand; readonly ingress: L7EndDemand }[];
+}
+
 /** A filter of the engine without sockets, clocks or threads: exactly what the engine would do with these bytes. */
 export interface L7Runner {
   runL7Filter(options: L7RunOptions, steps: readonly L7Step[]): L7RunResult;

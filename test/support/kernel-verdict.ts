@@ -53,17 +53,25 @@ function longestPrefix(direction: CompiledDirection, peer: Address): Groups | un
   return best?.groups;
 }
 
-/** Null: no group is set. */
-export function lookUp(direction: CompiledDirection, identity: number, packet: Packet): number | null {
+/** All groups that are set, in their order. */
+export function groupsOf(direction: CompiledDirection, identity: number, packet: Packet): readonly number[] {
+  const both = vectorOf(direction, identity, packet);
+  const groups: number[] = [];
+  for (let group = 0; both >> BigInt(group) !== 0n; group++) if ((both >> BigInt(group)) & 1n) groups.push(group);
+  return groups;
+}
+
+function vectorOf(direction: CompiledDirection, identity: number, packet: Packet): bigint {
   const ports = bits(longestPort(direction, packet.protocol, packet.port));
   let who = bits(longestPrefix(direction, packet.peer));
   if (!isOutside(identity)) who &= ~bits(direction.outsideOnly);
   who |= bits(direction.peers.get(identity)) | bits(direction.peers.get(0));
-  const both = who & ports;
-  if (both === 0n) return null;
-  let lowest = 0;
-  while (((both >> BigInt(lowest)) & 1n) === 0n) lowest++;
-  return lowest;
+  return who & ports;
+}
+
+/** Null: no group is set. */
+export function lookUp(direction: CompiledDirection, identity: number, packet: Packet): number | null {
+  return groupsOf(direction, identity, packet)[0] ?? null;
 }
 
 export function judge(set: CompiledSet, side: "ingress" | "egress", identity: number, packet: Packet): Verdict {

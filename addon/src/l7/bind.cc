@@ -322,6 +322,37 @@ Value run_filter(const CallbackInfo& info) {
   return result;
 }
 
+Napi::Object to_javascript(Env env, const l7::End& end) {
+  static constexpr const char* words[] = {"absent", "open", "refused", "asks", "unknown"};
+  Napi::Object told = Napi::Object::New(env);
+  told.Set("stance", words[static_cast<int>(end.stance)]);
+  told.Set("identity", end.identity);
+  Napi::Array sets = Napi::Array::New(env, end.any_of.size());
+  for (uint32_t at = 0; at < end.any_of.size(); at++) sets.Set(at, end.any_of[at]->id);
+  told.Set("ruleSets", sets);
+  return told;
+}
+
+// (bpffs, tables, flows) -> what the ends of each demand
+Value read_demands(const CallbackInfo& info) {
+  const Env env = info.Env();
+  std::vector<l7::Refused> refused;
+  const l7::Ends ends(to_string(info[0], "bpffs"));
+  const auto tables = l7::read_tables(info[1], refused);
+  const Napi::Array flows = to_array(info[2], "flows");
+  Napi::Array answers = Napi::Array::New(env, flows.Length());
+  for (uint32_t at = 0; at < flows.Length(); at++) {
+    const Napi::Object flow = to_object(flows.Get(at), "a flow");
+    const l7::Demands demands = ends.demands(address_of(flow.Get("client"), "client"), address_of(flow.Get("server"), "server"),
+                                             static_cast<uint8_t>(to_u32(flow.Get("protocol"), "protocol", UINT8_MAX)), *tables);
+    Napi::Object answer = Napi::Object::New(env);
+    answer.Set("egress", to_javascript(env, demands.egress));
+    answer.Set("ingress", to_javascript(env, demands.ingress));
+    answers.Set(at, answer);
+  }
+  return answers;
+}
+
 }  // namespace
 
 void bind_l7(Napi::Object exports) {
@@ -336,6 +367,7 @@ void bind_l7(Napi::Object exports) {
   define_async<drain_engine>(exports, "drainL7Engine");
   define_async<close_engine>(exports, "closeL7Engine");
   define<run_filter>(exports, "runL7Filter");
+  define<read_demands>(exports, "readL7Demands");
 }
 
 }  // namespace tandem
