@@ -185,7 +185,8 @@ test("where memory is used up idle connections make room", async (t) => {
   });
   let ended = 0;
   while (engine.stats().memory < 100_000) {
-    const socket = await open(engine);
+    const socket = await open(engine).catch(() => null);
+    if (socket === null) break; // there is no room any more
     socket.on("error", () => undefined);
     socket.on("close", () => ended++).resume();
     idle.push(socket);
@@ -214,6 +215,8 @@ test("a server that takes no connection, or ends in the middle", async (t) => {
   });
   const other = await startEngine(t, await listen(t, rude), rules);
   const half = get({ host: "127.0.0.1", port: other.port, path: "/ok" });
+  // The request is told, too, where the reset comes while its answer is read.
+  half.on("error", () => undefined);
   const [answer] = (await once(half, "response")) as [IncomingMessage];
   await t.throwsAsync(read(answer), { code: "ECONNRESET" });
 });
@@ -221,7 +224,11 @@ test("a server that takes no connection, or ends in the middle", async (t) => {
 test("WebSocket through an allowed request", async (t) => {
   const server = createServer();
   const sockets = new WebSocketServer({ server, path: "/ok" });
-  sockets.on("connection", (socket) => socket.on("message", (data) => socket.send(`echo ${data}`)));
+  sockets.on("connection", (socket) => {
+    socket.on("message", (data) => socket.send(`echo ${data}`));
+    // The client breaks off at the end of the test, and the engine tells the server so.
+    socket.on("error", () => undefined);
+  });
   const engine = await startEngine(t, await listen(t, server), rules);
   const client = new WebSocket(`ws://127.0.0.1:${engine.port}/ok`);
   t.teardown(() => {
