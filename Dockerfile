@@ -7,7 +7,7 @@ ARG BASE=node:20-bookworm-slim
 
 FROM $BUILD_BASE AS build
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends clang-19 cmake g++ libbpf-dev libelf-dev libre2-dev linux-libc-dev make \
+  && apt-get install -y --no-install-recommends clang-19 cmake g++ libbpf-dev libelf-dev libnghttp2-dev libre2-dev linux-libc-dev make \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY package.json package-lock.json ./
@@ -21,7 +21,7 @@ RUN npm run build:bpf && npm run build:addon && npm run build:js
 FROM $BASE
 # What the addon is linked to, and what shows and takes away rules that kube-proxy left. mount(8) is there already.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends ipset iptables ipvsadm libbpf1 libelf1 libre2-9 nftables zlib1g \
+  && apt-get install -y --no-install-recommends ipset iptables ipvsadm libbpf1 libelf1 libnghttp2-14 libre2-9 nftables zlib1g \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/tandem
 COPY LICENSE package.json ./

@@ -7,7 +7,7 @@
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
       "cflags_cc": ["-std=gnu++17", "-fexceptions", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-Wno-stringop-overflow", "-Wno-maybe-uninitialized", "-Wno-cast-function-type", "-Wno-unused-parameter"],
-      "libraries": ["-lbpf", "-lre2", "-lpthread"]
+      "libraries": ["-lbpf", "-lnghttp2", "-lre2", "-lpthread"]
     }
   ]
 }

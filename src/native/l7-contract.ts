@@ -61,7 +61,7 @@ export interface L7Record {
   /** Milliseconds since 1970. */
   readonly time: number;
   /** tcp: it was closed before it could say anything. */
-  readonly protocol: "http/1.1" | "kafka" | "tls" | "dns" | "tcp";
+  readonly protocol: "http/1.1" | "http/2" | "kafka" | "tls" | "dns" | "tcp";
   readonly verdict: "forwarded" | "denied" | "refused" | "redirected" | "failed";
   /** denied: whose policy said so. */
   readonly direction: "egress" | "ingress" | null;
@@ -87,6 +87,8 @@ export interface L7Record {
     readonly host: string;
     readonly path: string;
     readonly status: number;
+    /** Of a gRPC call that was answered: its code, 0 is OK. */
+    readonly grpcStatus?: number;
     /** Headers that a rule wants logged. */
     readonly mismatches?: readonly string[];
   };

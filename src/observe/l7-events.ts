@@ -57,8 +57,11 @@ function named({ address, port, identity }: Omit<EventDto["source"], "name">, na
 }
 
 function summaryOf({ http, kafka, tls, dns }: L7RequestRecord): string {
-  if (http !== undefined)
-    return `${http.method} ${http.host}${http.path} ${http.status === 0 ? "" : http.status}`.trim();
+  if (http !== undefined) {
+    const { method, host, path, status, grpcStatus } = http;
+    const answer = grpcStatus === undefined ? `${status === 0 ? "" : status}` : `gRPC ${grpcStatus}`;
+    return `${method} ${host}${path} ${answer}`.trim();
+  }
   if (kafka !== undefined) {
     const topics = kafka.topics.length === 0 ? "" : ` ${kafka.topics.join(",")}`;
     return `API key ${kafka.apiKey} v${kafka.apiVersion}${topics}${kafka.error === 0 ? "" : ` error ${kafka.error}`}`;

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "l7/dns/filter.h"
-#include "l7/http1/filter.h"
+#include "l7/http/filter.h"
 #include "l7/pass.h"
 #include "l7/tls/filter.h"
 
@@ -41,7 +41,7 @@ Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOpt
   }
   switch (*protocol) {
     case Protocol::http:
-      choice.filter = std::make_unique<http1::Http1Filter>(limits, options);
+      choice.filter = std::make_unique<http::HttpFilter>(limits, options);
       return choice;
     case Protocol::kafka:
       return refused("Kafka is not spoken here");

@@ -113,6 +113,7 @@ void Connection::record(Record&& record) { worker_.record(client_, server_, dema
 void Connection::send(Side to, std::string_view bytes) {
   if (to == Side::server && at(to).fd.get() < 0) connect();
   at(to).output.append(bytes);
+  at(to).was_full = at(to).was_full || at(to).output.size() >= worker_.limits().queue;
 }
 
 void Connection::connect() {
@@ -318,6 +319,10 @@ void Connection::flush(Side side) {
     }
     half.output.take(static_cast<size_t>(sent));
   }
+  if (half.was_full && half.output.size() == 0) {
+    half.was_full = false;
+    half.drained = true;
+  }
   if (half.finish && !half.finished && half.output.size() == 0 && half.fd.get() >= 0 && !half.connecting) {
     half.finished = true;
     shutdown(half.fd.get(), SHUT_WR);
@@ -335,7 +340,7 @@ void Connection::settle() {
     // What waited for room in a queue that is empty now would have nobody to remind of it.
     const bool has_room = at(Side::server).output.size() < worker_.limits().queue && at(Side::client).output.size() < worker_.limits().queue;
     const bool is_broken = filter_ != nullptr && (at(Side::server).error != 0 || at(Side::client).error != 0);
-    goes_on = is_broken || (blocked_ && has_room);
+    goes_on = tell_drained() || is_broken || (blocked_ && has_room);
   }
   const Half& client = at(Side::client);
   if (client.finished && client.ended) dead_ = true;
@@ -343,6 +348,17 @@ void Connection::settle() {
   watch(Side::client);
   watch(Side::server);
   rearm();
+}
+
+bool Connection::tell_drained() {
+  bool told = false;
+  for (const Side side : {Side::server, Side::client}) {
+    if (!at(side).drained || dead_ || filter_ == nullptr) continue;
+    at(side).drained = false;
+    filter_->drained(side, *this);
+    told = true;
+  }
+  return told;
 }
 
 void Connection::watch(Side side) {

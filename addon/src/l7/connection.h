@@ -67,6 +67,7 @@ class Connection : public Wire {
     Queue output;
     uint64_t passing = 0;
     bool has_passed = false;  // to be told
+    bool was_full = false, drained = false;  // of its queue; drained: to be told
     bool connecting = false, ended = false, ended_told = false, finish = false, finished = false;
     int error = 0;  // to be told
     bool is_watched = false;
@@ -85,6 +86,7 @@ class Connection : public Wire {
   bool offer(Side side);
   void flush(Side side);
   void settle();
+  bool tell_drained();
   void watch(Side side);
   void drop_server();
   void broke(Side side, int error);

@@ -74,6 +74,9 @@ class Filter {
   // reset when the filter does nothing.
   virtual void failed(Side side, int error, Wire& wire) = 0;
 
+  // What waited for `to` is written, after there had been as much as Limits::queue.
+  virtual void drained(Side, Wire&) {}
+
   virtual void expired(Wire& wire) = 0;
 
   // The proxy is about to end: no further requests on this connection, where the protocol has a word for it.

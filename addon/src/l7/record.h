@@ -18,7 +18,7 @@ enum class Verdict : uint8_t {
 
 struct Record {
   Verdict verdict = Verdict::forwarded;
-  const char* protocol = "";  // "http/1.1", "tls", "dns", "tcp"
+  const char* protocol = "";  // "http/1.1", "http/2", "tls", "dns", "tcp"
   uint64_t begun = 0;         // Wire::now() at the request's first byte
   uint64_t answered = 0;      // at the first byte of the answer; 0: there was none
   uint32_t rules = 0;         // RuleSet::id of what allowed it; 0: none

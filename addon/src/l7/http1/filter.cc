@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "l7/json.h"
-
 namespace tandem::l7::http1 {
 namespace {
 
@@ -101,9 +99,9 @@ size_t Http1Filter::begin(std::string_view bytes, Wire& wire) {
   const std::string_view head = bytes.substr(0, size);
   RequestHead request;
   refused = read_request(head, limits_, request);
-  request_.method = std::string(request.method);
-  request_.host = std::string(request.authority);
-  request_.path = std::string(request.path);
+  request_.detail.method = std::string(request.method);
+  request_.detail.host = std::string(request.authority);
+  request_.detail.path = std::string(request.path);
   request_.is_head = request.method == "HEAD";
   if (refused != nullptr) {
     refuse(refused, wire);
@@ -132,10 +130,7 @@ size_t Http1Filter::begin(std::string_view bytes, Wire& wire) {
 
 void Http1Filter::forward(std::string_view head, const RequestHead& request, const http::Judgement& judgement, Wire& wire) {
   request_.rules = judgement.rules;
-  for (const std::string& name : judgement.mismatches) {
-    request_.mismatches += request_.mismatches.empty() ? "" : ",";
-    append_json(request_.mismatches, name);
-  }
+  request_.detail.mismatches = judgement.mismatches;
   const bool as_sent = judgement.edits.empty() && !request.h2c && judgement.target == request.target;
   std::string sent = as_sent ? std::string(head) : rewrite(head, request, judgement);
   wire.send(Side::server, sent);
@@ -242,7 +237,7 @@ size_t Http1Filter::answered(std::string_view bytes, Wire& wire) {
   if (size == 0) return 0;
   const std::string_view head = bytes.substr(0, size);
   ResponseHead response;
-  refused = read_response(head, limits_, request_.method, response);
+  refused = read_response(head, limits_, request_.detail.method, response);
   if (refused == nullptr && response.status == 101 && !request_.upgrades) refused = "another protocol that nobody asked for";
   if (refused == nullptr && response.status < 200 && ++response_.informational > most_informational) refused = "too many informational answers";
   if (refused != nullptr) {
@@ -437,20 +432,13 @@ void Http1Filter::tell(Verdict verdict, bool ingress, const char* reason, Wire& 
   record.rules = request_.rules;
   record.ingress = ingress;
   if (reason != nullptr) record.reason = reason;
-  record.detail = "\"http\":{\"method\":";
-  append_json(record.detail, request_.method);
-  record.detail += ",\"host\":";
-  append_json(record.detail, request_.host);
-  record.detail += ",\"path\":";
-  append_json(record.detail, request_.path);
-  record.detail += ",\"status\":" + std::to_string(response_.status);
-  if (!request_.mismatches.empty()) record.detail += ",\"mismatches\":[" + request_.mismatches + "]";
-  record.detail += "}";
+  request_.detail.status = response_.status;
+  record.detail = request_.detail.text();
   wire.record(std::move(record));
 }
 
 size_t Http1Filter::memory() const {
-  return sizeof(*this) + request_.method.capacity() + request_.host.capacity() + request_.path.capacity() + request_.replay.capacity();
+  return sizeof(*this) + request_.detail.memory() + request_.replay.capacity();
 }
 
 }  // namespace tandem::l7::http1

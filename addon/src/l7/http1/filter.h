@@ -6,6 +6,7 @@
 #include <string>
 
 #include "l7/filter.h"
+#include "l7/http/detail.h"
 #include "l7/http/judge.h"
 #include "l7/http1/chunks.h"
 #include "l7/http1/head.h"
@@ -36,7 +37,7 @@ class Http1Filter : public Filter {
     uint64_t discards = 0;
     bool keep_alive = true, upgrades = false, is_head = false, is_connect = false, is_sent = false;
     uint32_t rules = 0;
-    std::string method, host, path, mismatches;
+    http::Detail detail;
     std::string replay;  // what was sent, where it may be sent again to another connection
     Chunks chunks;
   };

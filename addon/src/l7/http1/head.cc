@@ -1,38 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "l7/http1/head.h"
 
+#include "l7/http/text.h"
+
 namespace tandem::l7::http1 {
 namespace {
 
-// RFC 9110 5.6.2.
-bool is_token(char byte) {
-  if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9')) return true;
-  switch (byte) {
-    case '!': case '#': case '$': case '%': case '&': case '\'': case '*': case '+': case '-': case '.': case '^': case '_': case '`': case '|': case '~':
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool is_token(std::string_view text) {
-  if (text.empty()) return false;
-  for (const char byte : text)
-    if (!is_token(byte)) return false;
-  return true;
-}
-
-bool is_visible(char byte) { return byte > 0x20 && byte < 0x7f; }
-
-// Names, addresses, ports: what no two readers split at another place.
-bool is_host(std::string_view text) {
-  for (const char byte : text) {
-    const bool known = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') || byte == '-' ||
-                       byte == '.' || byte == '_' || byte == ':' || byte == '[' || byte == ']' || byte == '~';
-    if (!known) return false;
-  }
-  return true;
-}
+using http::is_host;
+using http::is_token;
+using http::is_visible;
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -69,7 +45,7 @@ struct Fields {
 const char* read_version(std::string_view text, int& minor) {
   if (text == "HTTP/1.1") minor = 1;
   else if (text == "HTTP/1.0") minor = 0;
-  else if (text == "HTTP/2.0") return "HTTP/2, of which no request is judged yet";
+  else if (text == "HTTP/2.0") return "HTTP/2 without its preface";
   else return "a version that is neither HTTP/1.0 nor HTTP/1.1";
   return nullptr;
 }
@@ -207,8 +183,7 @@ const char* read_request(std::string_view head, const Limits& limits, RequestHea
   out.target = line.substr(first + 1, last - first - 1);
   if (!is_token(out.method)) return "a character that no method may have";
   if (out.target.empty()) return "a request without a target";
-  for (const char byte : out.target)
-    if (!is_visible(byte)) return "a character that no target may have";
+  if (!is_visible(out.target)) return "a character that no target may have";
   if (const char* refused = read_version(line.substr(last + 1), out.minor)) return refused;
   Fields fields;
   if (const char* refused = read_fields(head, end + 2, limits, out.headers, fields)) return refused;
