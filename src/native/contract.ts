@@ -9,6 +9,7 @@
  * agent's own namespace; with a path the operation runs on a thread of its own inside that namespace.
  */
 import type { DnsBinding } from "./dns-contract.ts";
+import type { ProbeBinding } from "./probe-contract.ts";
 
 /** What every rejected call carries; `src/native/errors.ts` turns it into a NativeError. */
 export interface NativeFailure extends Error {
@@ -227,7 +228,7 @@ export interface Features {
   readonly [name: string]: { readonly supported: boolean; readonly detail: string };
 }
 
-export interface NativeBinding extends DnsBinding {
+export interface NativeBinding extends DnsBinding, ProbeBinding {
   /* ---- bpf: objects, programs, links ---- */
   loadObject(options: LoadOptions): Promise<LoadedObject>;
   closeObject(object: Handle): void;

@@ -10,6 +10,7 @@
 #include "l7/bind.h"
 #include "napi/convert.h"
 #include "netlink/bind.h"
+#include "probe/bind.h"
 #include "socket/bind.h"
 
 namespace tandem {
@@ -106,6 +107,7 @@ static Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   tandem::bind_bpf(exports);
   tandem::bind_netlink(exports);
   tandem::bind_socket(exports);
+  tandem::bind_probe(exports);
   tandem::bind_dns(exports);
   tandem::bind_l7(exports);
   return exports;
