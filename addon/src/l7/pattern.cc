@@ -38,6 +38,8 @@ std::shared_ptr<const Pattern> Pattern::make(const std::string& expression, std:
   return std::shared_ptr<const Pattern>(new Pattern(std::move(compiled), std::move(prefix), is_literal));
 }
 
+const std::string& Pattern::expression() const { return expression_->pattern(); }
+
 bool Pattern::matches(std::string_view text) const {
   if (text.substr(0, prefix_.size()) != prefix_) return false;
   if (is_literal_) return text.size() == prefix_.size();

@@ -21,11 +21,14 @@ class Pattern {
 
   bool matches(std::string_view text) const;
 
+  // What every match begins with; may be empty.
+  std::string_view prefix() const { return prefix_; }
+  const std::string& expression() const;
+
  private:
   Pattern(std::unique_ptr<re2::RE2> expression, std::string prefix, bool is_literal);
 
   const std::unique_ptr<re2::RE2> expression_;
-  // What every match begins with: most texts are told apart by it, so that a thousand rules cost little more than one.
   const std::string prefix_;
   const bool is_literal_;  // and nothing more
 };

@@ -3,12 +3,15 @@
 
 #include <tandem/types.h>
 
+#include "l7/http/rule-index.h"
 #include "l7/pattern.h"
 #include "napi/convert.h"
 
 namespace tandem::l7 {
 namespace {
 
+// Fewer are asked one by one as quickly.
+constexpr size_t least_indexed = 8;
 constexpr uint32_t most_groups = POLICY_WORDS * 64;
 
 Protocol protocol_of(const std::string& word) {
@@ -99,6 +102,7 @@ std::shared_ptr<const RuleSet> read_rule_set(const Napi::Value& value, std::vect
       refused.push_back({made->id, reason});
     }
   }
+  if (made->http.size() >= least_indexed) made->http_index = std::make_shared<http::RuleIndex>(made->http);
   return made;
 }
 

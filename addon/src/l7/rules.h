@@ -13,6 +13,10 @@ namespace tandem::l7 {
 
 class Pattern;  // l7/pattern.h: a regular expression (RE2) that matches whole texts
 
+namespace http {
+class RuleIndex;  // l7/http/rule-index.h
+}
+
 enum class Protocol : uint8_t { http, kafka, dns, tls };
 
 // What a rule does where a header is not as it says (cilium.io/v2, headerMatches.mismatch). All but `refuse` let the request pass.
@@ -54,6 +58,7 @@ struct RuleSet {
   uint32_t id = 0;  // in L7Tables
   Protocol protocol = Protocol::http;
   std::vector<HttpRule> http;
+  std::shared_ptr<const http::RuleIndex> http_index;  // null: each rule is asked
   std::vector<KafkaRule> kafka;
   std::vector<NameRule> dns;
   std::vector<ServerNameRule> tls;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "l7/http/path.h"
+#include "l7/http/rule-index.h"
 #include "l7/pattern.h"
 
 namespace tandem::l7::http {
@@ -70,11 +71,20 @@ const RuleSet* allowing(const End& end, const Request& request, std::string_view
   const RuleSet* found = nullptr;
   for (const auto& rules : end.any_of) {
     if (rules->protocol != Protocol::http) continue;
-    for (const HttpRule& rule : rules->http) {
-      if (!matches(rule, request, target)) continue;
+    const auto is_settled_by = [&](const HttpRule& rule) {
+      if (!matches(rule, request, target)) return false;
       if (found == nullptr) found = rules.get();
-      if (judgement == nullptr) return found;
-      add_edits(rule, request, *judgement);
+      if (judgement != nullptr) add_edits(rule, request, *judgement);
+      return judgement == nullptr;
+    };
+    if (rules->http_index == nullptr) {
+      for (const HttpRule& rule : rules->http)
+        if (is_settled_by(rule)) return found;
+    } else {
+      thread_local std::vector<uint32_t> candidates;
+      rules->http_index->candidates(target, request.authority, candidates);
+      for (const uint32_t number : candidates)
+        if (is_settled_by(rules->http[number])) return found;
     }
   }
   return found;

@@ -98,6 +98,7 @@ std::vector<std::string> other_readings(std::string_view target) {
   const size_t question = target.find('?');
   const std::string_view path = target.substr(0, question), query = question == std::string_view::npos ? "" : target.substr(question);
   std::vector<std::string> found;
+  if (path.find_first_of("\\;%") == std::string_view::npos) return found;
   const auto add = [&](const std::string& reading) {
     if (reading == path) return;
     const std::string whole = resolve(merge(reading)) + std::string(query);
