@@ -6,6 +6,7 @@ import { benchCni } from "./cni.ts";
 import { benchKube } from "./kube.ts";
 import { benchDns } from "./l7-dns.ts";
 import { benchL7Http } from "./l7-http.ts";
+import { benchL7Http2 } from "./l7-http2.ts";
 import { benchMaglev } from "./maglev.ts";
 import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
@@ -30,6 +31,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds, mostRules: values.quick ? 1000 : 10_000 }),
   "l7-http": () => benchL7Http({ rounds, seconds }),
+  "l7-http2": () => benchL7Http2({ rounds, seconds }),
   "north-south": () => benchNorthSouth({ rounds, seconds, xdp: values.xdp }),
   maglev: () => benchMaglev({ rounds, changes: values.quick ? 20 : 200 }),
   cni: () => benchCni({ adds: values.quick ? 10 : 60 }),

@@ -4,7 +4,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "l7/choose.h"
@@ -19,8 +18,6 @@ constexpr uint64_t ms = 1'000'000;
 constexpr uint64_t rules_wait = 1000 * ms, rules_pause = 20 * ms;
 // How long a client that was told everything may take to close: closed at once, it could lose what it has not read.
 constexpr uint64_t linger = 2000 * ms;
-// Reads of one event, so that one fast sender leaves the others their turn.
-constexpr int most_reads = 4;
 
 void close_with_reset(Descriptor& fd) {
   const ::linger now{1, 0};
@@ -29,22 +26,6 @@ void close_with_reset(Descriptor& fd) {
 }
 
 }  // namespace
-
-void Queue::take(size_t count) {
-  taken_ += count;
-  if (taken_ == bytes_.size()) clear();
-  else if (taken_ > 64 * 1024 && taken_ > bytes_.size() / 2) {
-    bytes_.erase(0, taken_);
-    taken_ = 0;
-  }
-}
-
-void Queue::clear() {
-  taken_ = 0;
-  // An idle connection is to hold nothing.
-  if (bytes_.capacity() > 16 * 1024) std::string().swap(bytes_);
-  else bytes_.clear();
-}
 
 Connection::Connection(Worker& worker, uint64_t id, Descriptor client, const Address& from, const Address& to)
     : worker_(worker), id_(id), client_(from), server_(to) {
@@ -198,55 +179,6 @@ void Connection::on_drain() {
   settle();
 }
 
-void Connection::read(Side side) {
-  Half& half = at(side);
-  for (int reads = 0; reads < most_reads && !dead_ && half.fd.get() >= 0 && !half.ended; reads++) {
-    if (half.input.size() >= worker_.limits().input || at(other(side)).output.size() >= worker_.limits().queue) return;
-    const std::string_view space = worker_.buffer();
-    const size_t most = half.passing > 0 ? space.size() : std::min(space.size(), worker_.limits().input - half.input.size());
-    const ssize_t count = recv(half.fd.get(), const_cast<char*>(space.data()), most, 0);
-    if (count == 0) {
-      half.ended = true;
-      return;
-    }
-    if (count < 0) {
-      if (errno != EAGAIN && errno != EINTR) half.error = errno;
-      return;
-    }
-    came(side, space.substr(0, static_cast<size_t>(count)));
-    if (static_cast<size_t>(count) < most) return;
-  }
-}
-
-void Connection::came(Side side, std::string_view bytes) {
-  Half& half = at(side);
-  Half& to = at(other(side));
-  if (half.passing > 0 && half.input.empty()) {
-    size_t count = static_cast<size_t>(std::min<uint64_t>(half.passing, bytes.size()));
-    if (half.passing != everything) half.passing -= count;
-    half.has_passed = half.passing == 0;
-    std::string_view passed = bytes.substr(0, count);
-    bytes.remove_prefix(count);
-    // Straight on, without a copy, as long as the other side takes it.
-    if (to.output.size() == 0 && !to.connecting && to.fd.get() >= 0 && !passed.empty()) {
-      const ssize_t sent = ::send(to.fd.get(), passed.data(), passed.size(), MSG_NOSIGNAL);
-      if (sent > 0) passed.remove_prefix(static_cast<size_t>(sent));
-    }
-    to.output.append(passed);
-  }
-  half.input.append(bytes);
-}
-
-void Connection::move_passing(Side side) {
-  Half& half = at(side);
-  const size_t count = static_cast<size_t>(std::min<uint64_t>(half.passing, half.input.size()));
-  at(other(side)).output.append(std::string_view(half.input).substr(0, count));
-  half.input.erase(0, count);
-  if (half.passing == everything) return;
-  half.passing -= count;
-  half.has_passed = half.passing == 0;
-}
-
 bool Connection::offer(Side side) {
   Half& half = at(side);
   if (dead_ || filter_ == nullptr || half.passing > 0) return false;
@@ -255,7 +187,7 @@ bool Connection::offer(Side side) {
     broke(side, error);
     return true;
   }
-  if (half.has_passed || (!half.input.empty() && at(other(side)).output.size() < worker_.limits().queue)) {
+  if (half.has_passed || (!half.input.empty() && waiting(other(side)) < worker_.limits().queue)) {
     const bool told = half.has_passed;
     half.has_passed = false;
     // The filter may let the rest pass, or drop this very side: what it does not take is of these bytes.
@@ -310,6 +242,14 @@ void Connection::broke(Side side, int error) {
 
 void Connection::flush(Side side) {
   Half& half = at(side);
+  if (half.pipe.is_open()) {
+    while (half.pipe.size() > 0) {
+      if (half.pipe.drain(half.fd.get()) > 0) continue;
+      if (errno != EAGAIN && errno != EINTR) half.error = errno;
+      return;
+    }
+    worker_.pipes().give(std::move(half.pipe));
+  }
   while (half.fd.get() >= 0 && !half.connecting && half.output.size() > 0) {
     const std::string_view front = half.output.front();
     const ssize_t sent = ::send(half.fd.get(), front.data(), front.size(), MSG_NOSIGNAL);
@@ -338,7 +278,7 @@ void Connection::settle() {
     flush(Side::server);
     flush(Side::client);
     // What waited for room in a queue that is empty now would have nobody to remind of it.
-    const bool has_room = at(Side::server).output.size() < worker_.limits().queue && at(Side::client).output.size() < worker_.limits().queue;
+    const bool has_room = waiting(Side::server) < worker_.limits().queue && waiting(Side::client) < worker_.limits().queue;
     const bool is_broken = filter_ != nullptr && (at(Side::server).error != 0 || at(Side::client).error != 0);
     goes_on = tell_drained() || is_broken || (blocked_ && has_room);
   }
@@ -366,9 +306,9 @@ void Connection::watch(Side side) {
   if (half.fd.get() < 0) return;
   uint32_t interest = 0;
   if (!half.connecting && !half.ended && half.input.size() < worker_.limits().input &&
-      at(other(side)).output.size() < worker_.limits().queue && filter_ != nullptr)
+      waiting(other(side)) < worker_.limits().queue && filter_ != nullptr)
     interest |= EPOLLIN;
-  if (half.connecting || half.output.size() > 0) interest |= EPOLLOUT;
+  if (half.connecting || waiting(side) > 0) interest |= EPOLLOUT;
   if (half.is_watched && interest == half.interest) return;
   worker_.watch(half.fd.get(), id_, side, interest, !half.is_watched);
   half.is_watched = true;
@@ -386,7 +326,7 @@ void Connection::rearm() {
 
 size_t Connection::memory() const {
   size_t sum = sizeof(*this) + (filter_ == nullptr ? 0 : filter_->memory());
-  for (const Half& half : halves_) sum += half.input.capacity() + half.output.memory();
+  for (const Half& half : halves_) sum += half.input.capacity() + half.output.memory() + half.pipe.size();
   return sum;
 }
 

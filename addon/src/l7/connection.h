@@ -10,26 +10,13 @@
 #include "l7/ends.h"
 #include "l7/filter.h"
 #include "l7/limits.h"
+#include "l7/pipe.h"
+#include "l7/queue.h"
 #include "l7/tables.h"
 
 namespace tandem::l7 {
 
 class Worker;
-
-// Bytes that wait to be written; taken from the front without moving the rest each time.
-class Queue {
- public:
-  void append(std::string_view bytes) { bytes_.append(bytes); }
-  std::string_view front() const { return std::string_view(bytes_).substr(taken_); }
-  size_t size() const { return bytes_.size() - taken_; }
-  size_t memory() const { return bytes_.capacity(); }
-  void take(size_t count);
-  void clear();
-
- private:
-  std::string bytes_;
-  size_t taken_ = 0;
-};
 
 class Connection : public Wire {
  public:
@@ -54,7 +41,7 @@ class Connection : public Wire {
   void pass(Side from, uint64_t count) override;
   uint64_t passing(Side from) const override { return at(from).passing; }
   void end(Side to, Ending ending) override;
-  size_t waiting(Side to) const override { return at(to).output.size(); }
+  size_t waiting(Side to) const override { return at(to).output.size() + at(to).pipe.size(); }
   const Demands& demands() override;
   void expire_after(uint32_t milliseconds) override;
   uint64_t now() const override;
@@ -65,6 +52,7 @@ class Connection : public Wire {
     Descriptor fd;
     std::string input;
     Queue output;
+    Pipe pipe;  // bytes before `output` that were not copied
     uint64_t passing = 0;
     bool has_passed = false;  // to be told
     bool was_full = false, drained = false;  // of its queue; drained: to be told
@@ -80,6 +68,8 @@ class Connection : public Wire {
   void decide();
   void connect();
   void read(Side side);
+  bool may_splice(Side side);
+  bool splice(Side side);
   void came(Side side, std::string_view bytes);
   void move_passing(Side side);
   void offer();

@@ -70,6 +70,7 @@ class Worker {
   uint64_t tables_generation() const { return shared_.tables.generation(); }
   std::shared_ptr<const Tables> tables(uint64_t& generation);
   std::string_view buffer() const { return buffer_; }
+  Pipes& pipes() { return pipes_; }
   void record(const Address& client, const Address& server, const Demands& demands, Record&& record);
   void watch(int fd, uint64_t id, Side side, uint32_t events, bool is_new);
   void forget(int fd);
@@ -97,6 +98,7 @@ class Worker {
   uint64_t generation_ = 0;
   uint64_t now_ = 0, next_id_ = 1, flushed_ = 0, ended_idle_ = 0;
   std::string buffer_;
+  Pipes pipes_;
   Records records_;
   std::atomic<bool> stopping_{false}, draining_{false};
   bool has_drained_ = false;

@@ -39,17 +39,21 @@ test("many rules decide and edit as each of them would for itself", (t) => {
   let allowed = 0;
   let asked = 0;
   fc.assert(
-    fc.property(fc.array(rule, { minLength: 8, maxLength: 60 }), fc.array(request, { minLength: 5 }), (rules, requests) => {
-      for (const { method, path, host, header } of requests) {
-        const text = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\n${header}\r\n`;
-        const indexed = runFilter({ egress: together(rules) }, ["client", text]);
-        const looped = runFilter({ egress: apart(rules) }, ["client", text]);
-        asked++;
-        if (looped.server !== "") allowed++;
-        if (indexed.server !== looped.server || indexed.client !== looped.client) return false;
-      }
-      return true;
-    }),
+    fc.property(
+      fc.array(rule, { minLength: 8, maxLength: 60 }),
+      fc.array(request, { minLength: 5 }),
+      (rules, requests) => {
+        for (const { method, path, host, header } of requests) {
+          const text = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\n${header}\r\n`;
+          const indexed = runFilter({ egress: together(rules) }, ["client", text]);
+          const looped = runFilter({ egress: apart(rules) }, ["client", text]);
+          asked++;
+          if (looped.server !== "") allowed++;
+          if (indexed.server !== looped.server || indexed.client !== looped.client) return false;
+        }
+        return true;
+      },
+    ),
     { numRuns: 150 },
   );
   t.true(allowed > asked / 10 && allowed < asked * 0.99, `${allowed} of ${asked}`);
