@@ -25,9 +25,11 @@ import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
+import { HealthSource } from "../sources/health/index.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
+import { NodeNotices } from "../publish/node-notices.ts";
 import { Answers } from "./answers.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
@@ -42,6 +44,7 @@ import { ServiceHealth } from "./service-health.ts";
 import { pairingChecks } from "./pairing-checks.ts";
 import { PodMtuFollower } from "./pod-mtu.ts";
 import { PodWatch } from "./pod-watch.ts";
+import { StaleRoutes } from "./stale-routes.ts";
 import { StandingProblems } from "./standing-problems.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
@@ -127,6 +130,7 @@ export class Agent {
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const cluster = clusterOf({ ...shared, version });
     const bgp = new GobgpSource({ addresses: config.gobgp, store, conditions, log, clock });
+    const nodes = new HealthSource(shared);
     const sources = { cluster: cluster.source, routes: new RoutesSource(shared), bgp };
     const exempt = new LastGoodFolder<MasqueradeVersion>({ stateDir, name: "masquerade", conditions, clock });
     const masquerade = new MasqueradeSource({
@@ -146,6 +150,7 @@ export class Agent {
       loadBalancerMode: config.loadBalancerMode,
       serviceSelection: config.serviceSelection,
       externalClusterIps: config.externalClusterIps,
+      healthActs: config.healthActs,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),
@@ -176,6 +181,7 @@ export class Agent {
       allocator: identities.allocator,
       identityFile: identities.file,
       lastValid: policies,
+      unread: new Set(config.healthActs ? [] : ["nodeHealth" as const]),
       conditions,
       log,
       clock,
@@ -201,6 +207,7 @@ export class Agent {
       mtu: () => mtu.current,
       sources,
       bgp,
+      nodes,
       loop,
       proxy: l7,
       clock,
@@ -264,11 +271,32 @@ export class Agent {
       async () => podWatch.start(),
       () => podWatch.stop(),
     );
-    const checks = pairingChecks(config.nodeName, () => bgp.complete);
-    const pairing = new StandingProblems({ ...shared, checks, bgp, loop });
+    await this.#step(
+      async () => nodes.start(),
+      () => nodes.stop(),
+    );
+    const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
+    const checks = pairingChecks(config.nodeName, families, () => bgp.complete);
+    const notices = new NodeNotices(config.nodeName, cluster.notices);
+    const pairing = new StandingProblems({
+      ...shared,
+      checks,
+      bgp,
+      loop,
+      onTold: (topic, problems) => notices.tell(topic, problems),
+    });
     await this.#step(
       async () => pairing.start(),
       () => pairing.stop(),
+    );
+    const stale = new StaleRoutes({
+      ...shared,
+      graceSeconds: config.removeStaleRoutes,
+      isSure: () => bgp.state === "synced" && bgp.complete && isCurrent(cluster.source.status()),
+    });
+    await this.#step(
+      async () => stale.start(),
+      () => stale.stop(),
     );
     const foreign = new ForeignWatch({ native, run: runTool, conditions, clock });
     await this.#step(
@@ -301,4 +329,9 @@ export class Agent {
       if (!this.#stopping.signal.aborted) throw error;
     }
   }
+}
+
+/** Of a source: it has seen everything, and goes on seeing it. */
+function isCurrent({ synced, stale }: { readonly synced: boolean; readonly stale: boolean }): boolean {
+  return synced && !stale;
 }

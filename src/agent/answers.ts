@@ -19,6 +19,7 @@ import type {
   StatusDto,
   VersionDto,
 } from "../api/dto.ts";
+import type { NodeHealthDto } from "../api/health-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
 import type { ProxyDto } from "../api/proxy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
@@ -70,6 +71,8 @@ import {
 } from "../observe/kernel.ts";
 import { type L7RequestRecord, l7EventReport } from "../observe/l7-events.ts";
 import { maglevReport } from "../observe/maglev.ts";
+import { nodeHealthReport } from "../observe/node-health.ts";
+import type { NodeHealthReport } from "../model/node-health.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
 import type { BgpKnowledge } from "../observe/route-reasons.ts";
@@ -106,7 +109,8 @@ export interface BgpAnswers {
 }
 
 export interface AnswersOptions {
-  readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6" | "policyEnforcement" | "allowLockout">;
+  readonly config: Pick<AgentConfig, "nodeName" | "ipv4" | "ipv6" | "policyEnforcement" | "allowLockout"> &
+    Partial<Pick<AgentConfig, "healthActs">>;
   readonly version: string;
   /** Release of the kernel. */
   readonly kernel: string;
@@ -119,6 +123,7 @@ export interface AnswersOptions {
   readonly mtu: () => PodMtu;
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
   readonly bgp: BgpAnswers;
+  readonly nodes: { report(): readonly NodeHealthReport[] };
   readonly loop: {
     readonly result: ComputeResult | null;
     readonly revision: StatusDto["revision"];
@@ -275,6 +280,17 @@ export class Answers implements AgentQueries {
       deviceAddresses: store.table("deviceAddresses"),
     };
     return routeReport(tables, config.nodeName, { state: bgp.state, received });
+  }
+
+  nodeHealth(): readonly NodeHealthDto[] {
+    const { store, nodes, bgp } = this.#options;
+    const tables = {
+      nodes: store.table("nodes"),
+      nodeHealth: store.table("nodeHealth"),
+      routes: store.table("routes"),
+      bgpPeers: store.table("bgpPeers"),
+    };
+    return nodeHealthReport(tables, nodes.report(), bgp.state);
   }
 
   bgpPeers(): readonly BgpPeerDto[] {

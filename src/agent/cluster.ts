@@ -19,7 +19,7 @@ import type { Clock } from "../lib/clock.ts";
 import { TandemError } from "../lib/errors.ts";
 import type { EndpointState } from "../model/endpoint-state.ts";
 import type { Logger } from "../model/logging.ts";
-import type { PodNoticeSink } from "../model/pod-notices.ts";
+import type { NoticeSink } from "../model/pod-notices.ts";
 import type { ConditionSink } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import { AgentLease, type Said } from "../publish/agent-lease.ts";
@@ -61,8 +61,8 @@ export interface Identities {
 
 export interface Cluster {
   readonly source: ClusterSource;
-  /** Where owners of pods read what concerns them. */
-  readonly notices: PodNoticeSink;
+  /** Where owners of pods and nodes read what concerns them. */
+  readonly notices: NoticeSink;
   /** @param onNews a number came, changed or went @throws TandemError STATE_DIR */
   identities(onNews: () => void): Promise<Identities>;
   /** The agent is there. */

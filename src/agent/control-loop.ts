@@ -39,6 +39,8 @@ export interface ControlLoopOptions {
   readonly identityFile: Pick<IdentityFile, "write">;
   /** Of policies, by their keys. */
   readonly lastValid: Pick<LastGood<PolicyRow>, "keep">;
+  /** Further tables that computing does not read. Not set: none. */
+  readonly unread?: ReadonlySet<TableName>;
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
@@ -90,7 +92,7 @@ export class ControlLoop {
       this.#settle = resolve;
     });
     this.#unsubscribe = this.#options.store.onChange(({ table, revision }) => {
-      if (reportTables.has(table)) return;
+      if (reportTables.has(table) || this.#options.unread?.has(table) === true) return;
       this.#facts = revision;
       this.#behindSince ??= this.#options.clock.monotonicMs();
       this.#runner.trigger();

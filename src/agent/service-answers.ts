@@ -17,6 +17,7 @@ import type { DesiredBackend, DesiredFrontend } from "../compute/desired.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { Endpoint } from "../compute/services/backends.ts";
 import { endpointsOf, explainEndpoints, zoneOf } from "../compute/services/explain.ts";
+import { unreachableNodes } from "../compute/services/unreachable.ts";
 import type { AgentConfig } from "../config/index.ts";
 import type {
   KernelAffinity,
@@ -37,7 +38,7 @@ import { protocolName, socketText } from "../observe/text.ts";
 import { type Client, readClient, readDestination } from "./service-ends.ts";
 
 export interface ServiceAnswersOptions {
-  readonly config: Pick<AgentConfig, "nodeName">;
+  readonly config: Pick<AgentConfig, "nodeName"> & Partial<Pick<AgentConfig, "healthActs">>;
   readonly store: Pick<TableStore, "snapshot" | "table">;
   readonly conditions: { problems(): readonly Problem[] };
   readonly datapath: {
@@ -163,7 +164,8 @@ export class ServiceAnswers {
       : frontend.external
         ? "Cluster"
         : service.internalTrafficPolicy;
-    const here = { node: nodeName, zone: zoneOf(tables, nodeName) };
+    const unreachable = this.#options.config.healthActs === true ? unreachableNodes(tables.nodeHealth) : [];
+    const here = { node: nodeName, zone: zoneOf(tables, nodeName), unreachable };
     const endpoints = sorted(endpointsOf(tables, service, port, frontend.address.family));
     const explained = explainEndpoints(tables, endpoints, chosen, here, policy === "Local");
     let asked = 0;

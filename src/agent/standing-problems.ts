@@ -28,6 +28,8 @@ export interface StandingProblemsOptions {
   readonly bgp: { readonly state: BgpKnowledge["state"] };
   readonly loop: { readonly result: ComputeResult | null };
   readonly conditions: ConditionSink;
+  /** Also given what is told now. Not set: nobody else hears of it. */
+  readonly onTold?: (topic: string, problems: readonly Problem[]) => void;
   readonly clock: Clock;
 }
 
@@ -93,7 +95,10 @@ export class StandingProblems {
     const told = [...watched.standing.values()].flatMap(({ problem, sinceMs }) =>
       now - sinceMs >= graceMs ? problem : [],
     );
-    if (told.length > 0 || watched.told > 0) conditions.report(topic, told);
+    if (told.length > 0 || watched.told > 0) {
+      conditions.report(topic, told);
+      this.#options.onTold?.(topic, told);
+    }
     watched.told = told.length;
   }
 }

@@ -22,6 +22,7 @@ import type {
   StatusDto,
   VersionDto,
 } from "./dto.ts";
+import type { NodeHealthDto } from "./health-dto.ts";
 import type { ProxyDto, ProxyRulesDto } from "./proxy-dto.ts";
 import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "./service-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./policy-dto.ts";
@@ -44,6 +45,8 @@ export interface AgentQueries {
   serviceTrace(question: ServiceQuestionDto): Promise<ServiceTraceDto>;
   /** Also asks BGP's daemon why those that are missing are. */
   routes(): Promise<readonly RouteDto[]>;
+  /** Of the other nodes, by name. */
+  nodeHealth(): readonly NodeHealthDto[];
   bgpPeers(): readonly BgpPeerDto[];
   /**
    * @param of name of a node: paths to its pod CIDRs; "all": every best path; "": those to pod CIDRs and service addresses

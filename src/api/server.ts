@@ -97,6 +97,7 @@ export class ApiServer {
       get("/v1/services/:service", ({ parameters: { service = "" } }) => queries.serviceDetails(service)),
       get("/v1/service/trace", ({ query }) => queries.serviceTrace(serviceQuestion(query))),
       get("/v1/routes", () => queries.routes()),
+      get("/v1/health", () => queries.nodeHealth()),
       get("/v1/bgp/peers", () => queries.bgpPeers()),
       get("/v1/bgp/routes", ({ query }) => queries.bgpPaths(query.get("of") ?? "")),
       get("/v1/bpf/ct", () => queries.conntrack()),

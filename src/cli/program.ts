@@ -10,6 +10,7 @@ import { registerConfig } from "./config.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, printJson, socketOption } from "./context.ts";
 import { CliError } from "./errors.ts";
 import { registerFqdn } from "./fqdn.ts";
+import { registerHealth } from "./health.ts";
 import { registerLists } from "./lists.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
@@ -28,6 +29,7 @@ Examples:
   tandem service trace shop/web-0 10.96.0.1:80
                                        which backend this client gets, and why
   tandem routes                        pod CIDRs of all nodes: next hops, who brought them, why one is missing
+  tandem health                        do the other nodes answer, how fast, and why not
   tandem bgp peers                     sessions of kube-router on this node (also: bgp routes)
   tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine
@@ -47,6 +49,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerLists(context, program);
   registerRoutes(context, program);
   registerBgp(context, program);
+  registerHealth(context, program);
   registerPolicy(context, program);
   registerFqdn(context, program);
   registerProxy(context, program);

@@ -26,6 +26,7 @@ import { Reports } from "./reports.ts";
 import type { Computation, ComputationOptions, ComputeResult } from "./result.ts";
 import type { ServiceSettings } from "./services/candidates.ts";
 import { createFrontends } from "./services/index.ts";
+import { unreachableNodes } from "./services/unreachable.ts";
 
 export type {
   Computation,
@@ -60,6 +61,8 @@ class TableComputation implements Computation {
   readonly #missing = memo(missingGroups);
   readonly #nodePeers = memo(nodePeers);
   readonly #problems = memo(sortedProblems);
+  readonly #unreachable = memo(unreachableNodes);
+  readonly #healthActs: boolean;
 
   constructor(options: ComputationOptions) {
     const { nodeName, identities, policyEnforcement, policyAuditMode, allowLockout, masquerade, lastValid } = options;
@@ -67,6 +70,7 @@ class TableComputation implements Computation {
     const { loadBalancerMode = "snat", serviceSelection = "random", externalClusterIps = false } = options;
     this.#serviceSettings = { loadBalancerMode, serviceSelection, externalClusterIps };
     this.#auditMode = policyAuditMode ?? false;
+    this.#healthActs = options.healthActs ?? false;
     this.#services = options.services;
     this.#book = new PolicyBook(lastValid ?? new Map());
     this.#pods = new PodIdentifier(identities);
@@ -90,6 +94,7 @@ class TableComputation implements Computation {
         nodeName: this.#nodeName,
         ...this.#serviceSettings,
         ...(this.#services !== undefined && { rules: this.#services }),
+        ...(this.#healthActs && { unreachable: this.#unreachable(snapshot.nodeHealth) }),
       },
     );
     const surroundings = this.#known.update({

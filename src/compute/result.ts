@@ -46,6 +46,8 @@ export interface ComputationOptions {
   readonly serviceSelection?: "random" | "maglev";
   /** Clients outside may use cluster addresses of services. Not set: no. */
   readonly externalClusterIps?: boolean;
+  /** Backends on nodes whose pods do not answer this node get nothing new from it. Not set: no. */
+  readonly healthActs?: boolean;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

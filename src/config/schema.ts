@@ -116,6 +116,34 @@ export const configSchema = z.strictObject({
     .describe(
       "where kube-router's BGP daemon is asked why routes are as they are (--gobgp-admin-address and -port), tried in turn; null: not at all",
     ),
+  healthProbe: z
+    .boolean()
+    .default(true)
+    .describe("ask other nodes all the time, by ICMP and TCP, whether they and the way to their pods answer"),
+  healthInterval: z
+    .int()
+    .min(1)
+    .max(300)
+    .default(5)
+    .describe("seconds between two questions to a node while all is well; after a missing answer they come faster"),
+  healthPort: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(4240)
+    .describe("TCP port where nodes ask each other, the same on all of them; 0: ICMP alone"),
+  healthActs: z
+    .boolean()
+    .default(false)
+    .describe("backends on nodes whose pods do not answer get nothing new from this node, as long as others are left"),
+  removeStaleRoutes: z
+    .int()
+    .min(10)
+    .nullable()
+    .default(null)
+    .describe(
+      "seconds after which a route that kube-router left to the pod CIDR of a node that is gone is removed; null: it is only told",
+    ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   xdp: z
     .enum(["auto", "off", "native", "generic"])

@@ -1,4 +1,4 @@
-/** What is told to the owner of a pod or service on the object itself, where the cluster has a place for that. */
+/** What is told to the owner of a pod or service, or about a node, on the object itself, where the cluster has a place for that. */
 import type { PodRow, ServiceRow } from "./tables.ts";
 
 export interface PodNotice {
@@ -18,7 +18,12 @@ export interface ServiceNotice extends Omit<PodNotice, "pod"> {
   readonly service: Pick<ServiceRow, "namespace" | "name"> & { readonly uid: string };
 }
 
+/** On the Node object of this name. */
+export interface NodeNotice extends Omit<PodNotice, "pod"> {
+  readonly node: string;
+}
+
 /** As PodNoticeSink. */
 export interface NoticeSink {
-  notice(notice: PodNotice | ServiceNotice): void;
+  notice(notice: PodNotice | ServiceNotice | NodeNotice): void;
 }

@@ -35,6 +35,7 @@ export const tableNames: readonly TableName[] = [
   "nonMasquerade",
   "bgpPeers",
   "bgpPaths",
+  "nodeHealth",
 ];
 
 type Tables = { [K in TableName]: Map<string, TableRows[K]> };
@@ -57,6 +58,7 @@ export class TableStore {
     nonMasquerade: new Map(),
     bgpPeers: new Map(),
     bgpPaths: new Map(),
+    nodeHealth: new Map(),
   };
   readonly #versions: { [K in TableName]?: VersionedMap<string, TableRows[K]> } = {};
   /** Since the version; undefined: the row is gone. */

@@ -3,6 +3,7 @@
  * types of `ip.ts`. No logic here. Keys are strings ("namespace/name").
  */
 import type { Address, Prefix } from "./ip.ts";
+import type { NodeHealthRow } from "./node-health.ts";
 import type { ConditionSink } from "./status.ts";
 
 export type Labels = Readonly<Record<string, string>>;
@@ -256,6 +257,7 @@ export interface TableRows {
   readonly nonMasquerade: NonMasqueradeRow; // prefix text
   readonly bgpPeers: BgpPeerRow; // address text
   readonly bgpPaths: BgpPathRow; // prefix text
+  readonly nodeHealth: NodeHealthRow; // name of the node
 }
 
 export type TableName = keyof TableRows;

@@ -1,8 +1,8 @@
 /**
  * What is wrong with pod CIDRs and kube-router's routes as a whole: two nodes with one pod CIDR, a pod CIDR that covers a node's own address, and routes
- * that kube-router left in the kernel, which no row of a node tells because the node is gone. Told, never mended: packets go as the kernel says. Pure.
+ * that kube-router left in the kernel, which no row of a node tells because the node is gone. Pure.
  */
-import { type Address, makePrefix, type Prefix } from "../model/ip.ts";
+import { type Address, makePrefix, type Prefix, prefixContains } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
 import type { BgpPathRow, NodeRow, RouteFactRow } from "../model/tables.ts";
 
@@ -77,10 +77,34 @@ export function leftOverRoutes(
           message: `kube-router's route to ${text} is in the kernel, and BGP has no such path: ${whose}`,
           remedy:
             holder === undefined
-              ? `kube-router never takes it away, for it was down when the node went: ip route del ${text} proto 17`
+              ? `kube-router never takes it away, for it was down when the node went: ip route del ${text} proto 17, or the agent's setting removeStaleRoutes`
               : `it works as long as the node is there; look at BGP on ${holder}, and then: ip route del ${text} proto 17`,
         };
       }),
+  );
+}
+
+/**
+ * Of the routes that are left over those that can only be of a node that is gone: as long as the cluster's pod CIDRs are, and touching neither one of
+ * those nor an address of a node.
+ */
+export function staleRoutes(
+  routes: ReadonlyMap<string, RouteFactRow>,
+  bgpPaths: ReadonlyMap<string, BgpPathRow>,
+  nodes: Nodes,
+): readonly RouteFactRow[] {
+  const left = [...routes.values()].filter(
+    ({ protocol, destination }) => protocol === kubeRouter && !bgpPaths.has(destination.text),
+  );
+  if (left.length === 0) return [];
+  const cidrs = [...nodes.values()].flatMap(({ podCidrs }) => podCidrs);
+  const addresses = [...nodes.values()].flatMap((node) => node.addresses);
+  const lengths = lengthsOf(cidrs);
+  return left.filter(
+    ({ destination }) =>
+      lengths[destination.family].includes(destination.length) &&
+      !cidrs.some((cidr) => prefixContains(cidr, destination.address) || prefixContains(destination, cidr.address)) &&
+      !addresses.some((address) => prefixContains(destination, address)),
   );
 }
 
@@ -114,7 +138,8 @@ function lengthsOf(cidrs: readonly Prefix[]): Readonly<Record<4 | 6, readonly nu
   return { 4: of(4), 6: of(6) };
 }
 
-function bounded(problems: readonly Problem[]): readonly Problem[] {
+/** The first ones; the last of them tells how many more there are. */
+export function bounded(problems: readonly Problem[]): readonly Problem[] {
   if (problems.length <= told) return problems;
   const shown = problems.slice(0, told);
   const last = shown.at(-1);

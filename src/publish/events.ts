@@ -1,5 +1,5 @@
 /**
- * Events on pods and services (core/v1 Event): what `kubectl describe` shows. They are courtesy, so they wait for nobody and nobody waits for
+ * Events on pods, services and nodes (core/v1 Event): what `kubectl describe` shows. They are courtesy, so they wait for nobody and nobody waits for
  * them: one that cannot be written is counted and forgotten.
  *
  * The same said again is the same Event, whose count and time are brought up to date from time to time. Its name comes from what it says: an
@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto";
 import { isStatus, type KubeClient, type KubeObject, kinds } from "../kube/index.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { NoticeSink, PodNotice, ServiceNotice } from "../model/pod-notices.ts";
+import type { NodeNotice, NoticeSink, PodNotice, ServiceNotice } from "../model/pod-notices.ts";
 
 /** Requests that may come at once, and ms in which one more is earned. */
 const burst = 20;
@@ -47,7 +47,7 @@ interface Said {
   exists: boolean;
 }
 
-type Notice = PodNotice | ServiceNotice;
+type Notice = PodNotice | ServiceNotice | NodeNotice;
 
 export class EventRecorder implements NoticeSink {
   readonly #options: EventRecorderOptions;
@@ -172,6 +172,8 @@ export class EventRecorder implements NoticeSink {
 }
 
 function aboutOf(notice: Notice) {
+  // A node has no namespace: its events are in default, and its name is their uid, as the kubelet writes them.
+  if ("node" in notice) return { kind: "Node", namespace: "default", name: notice.node, uid: notice.node };
   return "pod" in notice ? { kind: "Pod", ...notice.pod } : { kind: "Service", ...notice.service };
 }
 

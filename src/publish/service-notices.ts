@@ -41,7 +41,7 @@ export class ServiceNotices {
 }
 
 /** SERVICE_ADDRESS_TAKEN -> ServiceAddressTaken, as reasons of Events are written. */
-function reasonOf(code: string): string {
+export function reasonOf(code: string): string {
   return code
     .split("_")
     .map((word) => `${word.slice(0, 1)}${word.slice(1).toLowerCase()}`)

@@ -79,6 +79,7 @@ const queries: AgentQueries = {
   serviceDetails: async (service) => serviceDetails(service),
   serviceTrace: async ({ client, to }) => serviceTrace(client, to),
   routes: async () => [],
+  nodeHealth: () => [],
   bgpPeers: () => [],
   bgpPaths: () => [],
   conntrack: async () => [],

@@ -18,6 +18,8 @@ export interface Locality {
   readonly node: string;
   /** Label topology.kubernetes.io/zone of the node; null: it has none. */
   readonly zone: string | null;
+  /** Nodes whose pods are not to be reached from here, as `unreachableKey` has them; sorted. Not set: none. */
+  readonly unreachable?: readonly string[];
 }
 
 /** Each sorted, each once. */
@@ -43,6 +45,8 @@ export interface Endpoint extends Backend {
   readonly hints: EndpointSliceRow["endpoints"][number]["hints"];
   /** It is "ending" for its weight is 0. Not set: no. */
   readonly drained?: boolean;
+  /** It is "unusable" for its node is not to be reached from here. Not set: no. */
+  readonly cutOff?: boolean;
 }
 
 export function sliceBackends(slices: readonly EndpointSliceRow[], here: Locality): BackendsOf {
@@ -99,7 +103,26 @@ export function podEndpoints(
   return endpoints;
 }
 
-function choose(all: readonly Endpoint[], here: Locality, policy: ServiceRow["internalTrafficPolicy"]): Chosen {
+/** Pods of a node may be lost in one family alone. */
+export function unreachableKey(node: string, family: 4 | 6): string {
+  return `${node} ${family}`;
+}
+
+/**
+ * Those on nodes that are not to be reached count as not ready, unless nobody else is: probes may be wrong, and a service with backends that perhaps
+ * answer is better than one with none.
+ */
+export function withoutCutOff(all: readonly Endpoint[], { unreachable = [] }: Locality): readonly Endpoint[] {
+  if (unreachable.length === 0) return all;
+  const lost = new Set(unreachable);
+  const isLost = ({ node, address }: Endpoint) => node !== null && lost.has(unreachableKey(node, address.family));
+  const left = all.filter((endpoint) => endpoint.state === "ready" && !isLost(endpoint));
+  if (left.length === 0) return all;
+  return all.map((endpoint) => (isLost(endpoint) ? { ...endpoint, state: "unusable", cutOff: true } : endpoint));
+}
+
+function choose(every: readonly Endpoint[], here: Locality, policy: ServiceRow["internalTrafficPolicy"]): Chosen {
+  const all = withoutCutOff(every, here);
   const near = all.filter(({ node }) => node === here.node);
   const allowed = policy === "Local" ? near : all;
   const ready = allowed.filter(({ state }) => state === "ready");

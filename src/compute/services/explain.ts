@@ -2,7 +2,7 @@
 import type { TableSnapshot } from "../../model/store.ts";
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredBackend } from "../desired.ts";
-import { type Endpoint, type Locality, podEndpoints, sliceEndpoints } from "./backends.ts";
+import { type Endpoint, type Locality, podEndpoints, sliceEndpoints, withoutCutOff } from "./backends.ts";
 import { hasLabels } from "./pod-index.ts";
 
 export type EndpointTables = Pick<TableSnapshot, "endpointSlices" | "pods" | "nodes">;
@@ -46,11 +46,14 @@ export function explainEndpoints(
   tables: EndpointTables,
   endpoints: readonly Endpoint[],
   chosen: readonly DesiredBackend[],
-  { node, zone }: Locality,
+  here: Locality,
   local: boolean,
 ): readonly ExplainedEndpoint[] {
+  const { node, zone } = here;
   const taken = new Set(chosen.map(({ address, port }) => `${address.text} ${port}`));
   const why = (endpoint: Endpoint): string | null => {
+    if (endpoint.cutOff === true)
+      return `${endpoint.node ?? "its node"} does not answer this node, and others are left`;
     if (endpoint.state === "unusable") return "it is not ready";
     if (local && endpoint.node !== node) return `it is on ${endpoint.node ?? "no node"}, and the policy is Local`;
     if (taken.has(`${endpoint.address.text} ${endpoint.port}`)) return null;
@@ -62,5 +65,9 @@ export function explainEndpoints(
       ? "others are nearer"
       : `it is meant for ${meant}; clients here are in ${zone === null ? "no zone" : `zone ${zone}`}`;
   };
-  return endpoints.map((endpoint) => ({ endpoint, zone: zoneOf(tables, endpoint.node), leftOut: why(endpoint) }));
+  return withoutCutOff(endpoints, here).map((endpoint) => ({
+    endpoint,
+    zone: zoneOf(tables, endpoint.node),
+    leftOut: why(endpoint),
+  }));
 }

@@ -34,6 +34,8 @@ export interface FrontendOptions extends Partial<ServiceSettings> {
   readonly nodeName: string;
   /** Not set: everything is allowed that is nobody's. */
   readonly rules?: ServiceRules;
+  /** As `Locality` has it. Not set: none. */
+  readonly unreachable?: readonly string[];
 }
 
 /** What services may ask for. */
@@ -95,7 +97,7 @@ class Frontends {
       dirty.add(key);
       this.#cluster.change(key, before, after, dirty);
     }
-    const nodes = this.#facts(tables.nodes, nodeName);
+    const nodes = this.#facts(tables.nodes, nodeName, options.unreachable ?? none);
     if (!equalFacts(nodes, this.#nodes)) {
       this.#nodes = nodes;
       const { externalIps = null, nodePorts = null } = rules ?? {};
@@ -122,9 +124,10 @@ class Frontends {
   }
 
   /** Those of before, if the table is. */
-  #facts(nodes: ServiceTables["nodes"], nodeName: string): NodeFacts {
-    const same = nodes === this.#tables.nodes && nodeName === this.#nodes.here.node;
-    return same ? this.#nodes : nodeFacts(nodes, nodeName);
+  #facts(nodes: ServiceTables["nodes"], nodeName: string, unreachable: readonly string[]): NodeFacts {
+    const { here } = this.#nodes;
+    const isSame = nodes === this.#tables.nodes && nodeName === here.node && unreachable === here.unreachable;
+    return isSame ? this.#nodes : nodeFacts(nodes, nodeName, unreachable);
   }
 
   #takePods(
@@ -251,7 +254,9 @@ type NodeFacts = Pick<Surroundings, "own" | "nodeOf" | "podCidrs" | "here">;
 
 const zoneLabel = "topology.kubernetes.io/zone";
 
-function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeFacts {
+const none: readonly string[] = [];
+
+function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string, unreachable: readonly string[]): NodeFacts {
   const nodeOf = new Map<string, string>();
   const sorted = [...nodes.values()].sort((a, b) => compareText(b.name, a.name));
   for (const { name, addresses } of sorted) for (const { text } of addresses) nodeOf.set(text, name);
@@ -260,7 +265,7 @@ function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string): NodeF
     own: addresses,
     nodeOf,
     podCidrs: new PodCidrs(sorted),
-    here: { node: nodeName, zone: labels[zoneLabel] ?? null },
+    here: { node: nodeName, zone: labels[zoneLabel] ?? null, unreachable },
   };
 }
 

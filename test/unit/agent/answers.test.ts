@@ -220,6 +220,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     unmanaged: () => [],
     mtu: () => ({ bytes: 1480, from: "route to 10.0.2.0/24 (n2)" }),
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
+    nodes: { report: () => [] },
     bgp: { state: "off", received: async () => [] },
     loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
     proxy: { proxy: () => ({ mode: "on", generation: 1, ruleSets: 0, instances: [] }), watch: () => undefined },

@@ -25,7 +25,7 @@ test("announced and not served: told after a few seconds, not before, and over w
   const computation = createComputation({ nodeName: "n1", identities: testAllocator(), policyEnforcement: "default" });
   const reports: (readonly Problem[])[] = [];
   const watch = new StandingProblems({
-    checks: pairingChecks("n1", () => true),
+    checks: pairingChecks("n1", new Set([4]), () => true),
     store,
     bgp: { state: "synced" },
     loop: { result: computation.compute(store.snapshot()) },

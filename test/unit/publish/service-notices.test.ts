@@ -1,6 +1,6 @@
 /** What is wrong with a Service is said on it, once, by one node of the cluster. */
 import test from "ava";
-import type { PodNotice, ServiceNotice } from "../../../src/model/pod-notices.ts";
+import type { NoticeSink } from "../../../src/model/pod-notices.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { ServiceNotices, speakerOf } from "../../../src/publish/service-notices.ts";
 import { node, service, tables } from "../compute/services/support.ts";
@@ -20,7 +20,7 @@ const problem = (object: string, field = "spec.externalIPs"): Problem => ({
 
 /** What all nodes of the cluster say, with their names. */
 function cluster() {
-  const said: (readonly [string, PodNotice | ServiceNotice])[] = [];
+  const said: (readonly [string, Parameters<NoticeSink["notice"]>[0]])[] = [];
   const agents = names.map((name) => new ServiceNotices(name, { notice: (notice) => said.push([name, notice]) }));
   const tell = (problems: readonly Problem[]) => {
     said.length = 0;

@@ -1,0 +1,121 @@
+/** All paths to one node, and what they say together. Pure: time is handed in. */
+import type { MtuMismatch, NodeHealthReport, NodeHealthRow, SilentPath } from "../../model/node-health.ts";
+import type { NodeRow } from "../../model/tables.ts";
+import { MtuProbe } from "./mtu-probe.ts";
+import { type Moment, type Pace, PathProbe } from "./path-probe.ts";
+import { pathKey, type Paths } from "./paths.ts";
+
+/** ms between two questions of an MTU to a node itself, and to an address for which it sends ICMP errors. */
+const mtuPaceMs = { direct: 700, errors: 2_300 } as const;
+/** ms after the first look that MTUs are tried: small packets come first. */
+const mtuFirstMs = 3_000;
+
+/** What is tried with large packets, and by which path. */
+export interface SizedPath {
+  readonly mtu: MtuProbe;
+  readonly path: PathProbe;
+}
+
+export class NodeProbe {
+  readonly #pace: Pace;
+  #node: NodeRow;
+  #paths: ReadonlyMap<string, PathProbe> = new Map();
+  #mtus: ReadonlyMap<4 | 6, { readonly mtu: MtuProbe; readonly direct: boolean }> = new Map();
+  #state: NodeHealthRow["state"] = "unknown";
+  #sinceMs: number;
+  #agent: boolean | null = null;
+
+  constructor(node: NodeRow, pace: Pace, now: Moment) {
+    this.#node = node;
+    this.#pace = pace;
+    this.#sinceMs = now.wallMs;
+  }
+
+  get node(): NodeRow {
+    return this.#node;
+  }
+
+  get paths(): Iterable<PathProbe> {
+    return this.#paths.values();
+  }
+
+  /** What is known of a path that stays is kept. @param spreadMs within which new ones are asked for the first time */
+  update(node: NodeRow, { paths, mtus }: Paths, now: Moment, spreadMs: number): void {
+    const { random } = this.#pace;
+    this.#node = node;
+    this.#paths = new Map(
+      paths.map((path) => {
+        const key = pathKey(path);
+        // What it is to the node itself is asked half as often as the way to its pods, which holds that as well.
+        const pace = path.kind === "pods" ? this.#pace : { ...this.#pace, intervalMs: 2 * this.#pace.intervalMs };
+        return [key, this.#paths.get(key) ?? new PathProbe(path, pace, now, spreadMs * random())];
+      }),
+    );
+    this.#mtus = new Map(
+      mtus.map(({ family, bytes, direct }) => {
+        const before = this.#mtus.get(family);
+        const pace = direct ? mtuPaceMs.direct : mtuPaceMs.errors;
+        const first = mtuFirstMs + spreadMs * random();
+        const mtu = before?.direct === direct ? before.mtu : new MtuProbe(family, bytes, now, { first, pace });
+        mtu.claim(bytes, now);
+        return [family, { mtu, direct }];
+      }),
+    );
+  }
+
+  /** Those whose small packets are answered: of others nothing can be learnt. */
+  *sized(): Iterable<SizedPath> {
+    for (const [family, { mtu, direct }] of this.#mtus) {
+      const kind = direct ? "icmp" : "pods";
+      for (const path of this.#paths.values()) {
+        if (path.path.kind !== kind || path.path.address.family !== family) continue;
+        if (path.state === "answers" && path.misses === 0) yield { mtu, path };
+        break;
+      }
+    }
+  }
+
+  answered(path: PathProbe, now: Moment, rttUs: number, told: string | null): void {
+    const begins = path.answered(now, rttUs, told);
+    if (path.path.kind === "tcp") this.#agent = told === null;
+    if (begins) for (const other of this.#paths.values()) if (other !== path) other.revive(now);
+  }
+
+  missed(path: PathProbe, now: Moment, told: string | null): void {
+    path.missed(now, told);
+    if (path.misses === 1) for (const other of this.#paths.values()) if (other !== path) other.hurry(now);
+  }
+
+  row(now: Moment): NodeHealthRow {
+    const state = this.#judge();
+    if (state !== this.#state) {
+      this.#state = state;
+      this.#sinceMs = now.wallMs;
+    }
+    const mtu: MtuMismatch[] = [];
+    for (const { mtu: each } of this.#mtus.values()) if (each.mismatch !== null) mtu.push(each.mismatch);
+    const silent = [...this.#paths.values()].flatMap(({ state: of, path, answeredMs }): readonly SilentPath[] =>
+      of === "silent" ? [{ ...path, answered: answeredMs }] : [],
+    );
+    const podsLost = ([4, 6] as const).filter((family) => this.#isLost(family));
+    return { node: this.#node.name, state, since: this.#sinceMs, silent, agent: this.#agent, podsLost, mtu };
+  }
+
+  report(): NodeHealthReport {
+    return { node: this.#node.name, paths: [...this.#paths.values()].map((path) => path.report()) };
+  }
+
+  #judge(): NodeHealthRow["state"] {
+    const states = [...this.#paths.values()].map(({ state }) => state);
+    const answering = states.some((state) => state === "answers");
+    const silent = states.some((state) => state === "silent");
+    if (answering) return silent ? "partly" : "reachable";
+    return silent && states.every((state) => state === "silent") ? "unreachable" : "unknown";
+  }
+
+  /** All paths to its pods of the family are silent, one of which has answered before. */
+  #isLost(family: 4 | 6): boolean {
+    const ways = [...this.#paths.values()].filter(({ path }) => path.kind === "pods" && path.address.family === family);
+    return ways.every(({ state }) => state === "silent") && ways.some(({ answeredMs }) => answeredMs !== null);
+  }
+}
