@@ -5,6 +5,7 @@
 
 #include "l7/dns/filter.h"
 #include "l7/http/filter.h"
+#include "l7/kafka/filter.h"
 #include "l7/pass.h"
 #include "l7/tls/filter.h"
 
@@ -44,7 +45,8 @@ Choice choose(const Demands& demands, const Limits& limits, const http::JudgeOpt
       choice.filter = std::make_unique<http::HttpFilter>(limits, options);
       return choice;
     case Protocol::kafka:
-      return refused("Kafka is not spoken here");
+      choice.filter = std::make_unique<kafka::KafkaFilter>(limits);
+      return choice;
     case Protocol::tls:
       choice.filter = std::make_unique<tls::TlsFilter>(limits);
       return choice;

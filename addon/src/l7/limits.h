@@ -11,6 +11,7 @@ struct Limits {
   size_t queue = 256 * 1024;   // bytes that wait for one side, beyond which the other is not read
   size_t input = 64 * 1024;    // bytes of one side that wait for the filter; more than a whole head needs
   size_t head = 60 * 1024;     // of a request or response, in bytes
+  size_t message = size_t{4} << 20;  // of a request that has to be read whole before it is judged (Kafka)
   uint32_t headers = 100;      // fields of a head
   uint32_t connections = 65536;
   size_t memory = size_t{512} << 20;      // heap of all connections together

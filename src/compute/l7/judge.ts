@@ -1,6 +1,6 @@
 /**
  * What L7 rules say about a request, without the proxy: for probes, on any machine. The proxy's own answer is the engine's
- * (`addon/src/l7/http/judge.cc`, `dns/judge.cc`); a test compares the two.
+ * (`addon/src/l7/http/judge.cc`, `dns/judge.cc`, `kafka/judge.cc`); a test compares the two.
  */
 import type { L7HttpRule, L7Rules } from "./parse-demands.ts";
 import { normalPath, otherReadings } from "./path.ts";
@@ -33,6 +33,29 @@ export function allowsName(rules: readonly L7Rules[], name: string): Judgement {
   const text = `${name.toLowerCase().replace(/\.$/, "")}.`;
   const all = rules.flatMap((each) => (each.protocol === "dns" ? each.rules : []));
   return some(all, ({ pattern }) => matches(pattern, text));
+}
+
+export interface KafkaRequest {
+  /** Number of the protocol. */
+  readonly apiKey: number;
+  /** null: any. */
+  readonly apiVersion: number | null;
+  readonly clientId: string;
+  readonly topics: readonly string[];
+}
+
+/** Each topic has to be allowed by some rule; a request about none by any that fits otherwise. */
+export function allowsKafka(rules: readonly L7Rules[], request: KafkaRequest): boolean {
+  const fitting = rules
+    .flatMap((each) => (each.protocol === "kafka" ? each.rules : []))
+    .filter(
+      ({ apiKeys, apiVersion, clientId }) =>
+        (apiKeys.length === 0 || apiKeys.includes(request.apiKey)) &&
+        (apiVersion === null || request.apiVersion === null || apiVersion === request.apiVersion) &&
+        (clientId === null || clientId === request.clientId),
+    );
+  if (fitting.some(({ topic }) => topic === null) || (fitting.length > 0 && request.topics.length === 0)) return true;
+  return request.topics.length > 0 && request.topics.every((topic) => fitting.some((rule) => rule.topic === topic));
 }
 
 function matchesHttp({ method, path, host, headers }: L7HttpRule, request: HttpRequest, target: string): Judgement {

@@ -2,9 +2,10 @@
  * The file of probes: who connects to whom, and what has to come of it (test/conformance/README.md has the format). Every mistake
  * comes with its path, all at once.
  */
+import { nearest } from "../../lib/nearest.ts";
 import { parseAddress } from "../../model/ip.ts";
 import type { Problem } from "../../model/status.ts";
-import type { HttpRequest } from "../l7/judge.ts";
+import type { HttpRequest, KafkaRequest } from "../l7/judge.ts";
 import {
   at,
   type Fields,
@@ -16,6 +17,7 @@ import {
   refuse,
   shown,
 } from "../policy/fields.ts";
+import { kafkaApiKeys } from "../policy/read-cilium-requests.ts";
 import { protocolNumbers } from "../policy/rules.ts";
 import type { Address } from "../../model/ip.ts";
 import { protocolNames, type ProtocolName } from "./text.ts";
@@ -25,7 +27,7 @@ export type Expectation = (typeof expectations)[number];
 
 export type ProbeRequest =
   | ({ readonly kind: "http" } & HttpRequest)
-  | { readonly kind: "kafka" }
+  | ({ readonly kind: "kafka" } & KafkaRequest)
   | { readonly kind: "dns"; readonly name: string };
 
 export interface Probe {
@@ -116,7 +118,7 @@ function readProbe(value: unknown, place: Place, number: number): Probe | null {
 
 function readRequest(kind: ProbeRequest["kind"] | null, fields: Fields, place: Place): Probe["request"] {
   if (kind === null) return null;
-  if (kind === "kafka") return { kind };
+  if (kind === "kafka") return { kind, ...readKafka(fields.kafka, at(place, "kafka")) };
   if (kind === "dns") {
     const dns = readFields(fields.dns, at(place, "dns"), ["name", "type", "server"]);
     return { kind, name: readText(dns?.name, at(at(place, "dns"), "name")) ?? "" };
@@ -130,6 +132,26 @@ function readRequest(kind: ProbeRequest["kind"] | null, fields: Fields, place: P
     path: text("path", "/"),
     host: text("host", ""),
     headers: headers.map(([name, value]) => ({ name, value: String(value) })),
+  };
+}
+
+function readKafka(value: unknown, place: Place): KafkaRequest {
+  const fields = readFields(value, place, ["apiKey", "apiVersion", "clientID", "topic"]);
+  const name = readText(fields?.apiKey, at(place, "apiKey")) ?? "";
+  const apiKey = kafkaApiKeys.indexOf(name.toLowerCase());
+  if (apiKey < 0) {
+    const near = nearest(name.toLowerCase(), kafkaApiKeys);
+    const remedy = near === null ? `one of ${kafkaApiKeys.join(", ")}` : `did you mean ${near}?`;
+    refuse(at(place, "apiKey"), "PROBE_KAFKA", `${shown(name)} is not a request of Kafka`, remedy);
+  }
+  const version = fields?.apiVersion;
+  const topics =
+    typeof fields?.topic === "string" ? [fields.topic] : readEach(fields?.topic, at(place, "topic"), readText);
+  return {
+    apiKey,
+    apiVersion: version === undefined ? null : readNumber(version, at(place, "apiVersion"), 0, 32_767),
+    clientId: readText(fields?.clientID, at(place, "clientID")) ?? "",
+    topics: (topics ?? []).filter((topic): topic is string => topic !== null),
   };
 }
 

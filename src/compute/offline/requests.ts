@@ -2,7 +2,7 @@
  * What becomes of a request over a connection that L7 rules are about: the rules of both ends have to allow it, each by one of all its
  * groups that hold.
  */
-import { allowsHttp, allowsName, type Judgement } from "../l7/judge.ts";
+import { allowsHttp, allowsKafka, allowsName, type Judgement } from "../l7/judge.ts";
 import { type L7Rules, parseDemands } from "../l7/parse-demands.ts";
 import type { EndVerdict, Path } from "./connection.ts";
 import type { ProbeRequest } from "./probes.ts";
@@ -28,8 +28,14 @@ function judge(end: EndVerdict, request: ProbeRequest | null): Judgement {
   if (rules === null) return null;
   // A connection gets as far as the proxy, whatever is asked then.
   if (request === null) return true;
-  if (request.kind === "http") return allowsHttp(rules, request);
-  return request.kind === "dns" ? allowsName(rules, request.name) : null;
+  switch (request.kind) {
+    case "http":
+      return allowsHttp(rules, request);
+    case "kafka":
+      return allowsKafka(rules, request);
+    case "dns":
+      return allowsName(rules, request.name);
+  }
 }
 
 /** null: one of them is not enforced, so that its port is closed. */
@@ -40,5 +46,5 @@ function rulesOf({ set, side, groups }: EndVerdict): readonly L7Rules[] | null {
   const rules = groups.flatMap((group) =>
     vectors.actionOf(group) === "redirect" ? [parseDemands(demands[group - guards - denies - allows] ?? "")] : [],
   );
-  return rules.every((each): each is L7Rules => each !== null && each.protocol !== "kafka") ? rules : null;
+  return rules.every((each): each is L7Rules => each !== null) ? rules : null;
 }

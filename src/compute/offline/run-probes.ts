@@ -1,6 +1,6 @@
 /**
  * Probes against a cluster: what each sees, and whether that is what was expected. What can only be judged by something that is not
- * enforced yet (requests of Kafka) is pending with its reason, and nothing else is: a probe that is decided
+ * enforced yet is pending with its reason, and nothing else is: a probe that is decided
  * before such a thing has a say is judged.
  */
 import type { OfflineCluster } from "./cluster.ts";

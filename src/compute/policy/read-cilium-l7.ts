@@ -73,7 +73,7 @@ export function readDemands(
 }
 
 /** What tandem-proxy judges. */
-const enforcedKinds: readonly string[] = ["http", "dns", "serverNames"];
+const enforcedKinds: readonly string[] = ["http", "kafka", "dns", "serverNames"];
 
 /** @param rules as they were written */
 function isEnforced(demands: readonly string[], rules: unknown): boolean {

@@ -74,11 +74,6 @@ const pending: readonly (readonly [string, object, readonly string[]])[] = [
     ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
   ],
   [
-    "Kafka rules",
-    ingress({ toPorts: [{ ports: [tcp80], rules: { kafka: [{ topic: "a" }] } }] }),
-    ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
-  ],
-  [
     "TLS termination",
     ingress({ toPorts: [{ ports: [tcp80], terminatingTLS: { secret: { name: "s" } } }] }),
     ["POLICY_L7_PENDING spec.ingress[0].toPorts[0]"],
