@@ -110,7 +110,13 @@ export class Session {
   async #listPeers(signal: AbortSignal): Promise<void> {
     const { client, store } = this.#options;
     const rows = new Map<string, Omit<Peer, "routerId">>();
-    for await (const { routerId: _, ...row } of client.peers(signal)) rows.set(row.address.text, row);
+    const before = store.table("bgpPeers");
+    for await (const { routerId: _, ...row } of client.peers(signal)) {
+      const last = before.get(row.address.text);
+      // gobgpd counts from each try that fails: what is of interest is since when the session is gone.
+      const isStillDown = last !== undefined && last.state !== "ESTABLISHED" && row.state !== "ESTABLISHED";
+      rows.set(row.address.text, isStillDown ? { ...row, since: last.since ?? row.since } : row);
+    }
     store.replaceAll("bgpPeers", rows);
   }
 }

@@ -157,23 +157,28 @@ export class HealthSource {
     this.#forget(now);
     if (this.#handle === null) return;
     const requests: ProbeRequest[] = [];
-    for (const node of this.#nodes.values()) {
-      for (const path of node.paths) if (path.isOverdue(now)) this.#miss(node, path, now, null);
-      for (const { mtu, path } of node.sized()) {
-        const bytes = mtu.next(now);
-        if (bytes === null) continue;
-        requests.push(this.#request(node, path, now, { mtu, bytes }));
-        // Whether small ones pass at the same time.
-        path.revive(now);
-      }
-      for (const path of node.paths) {
-        if (!path.isDue(now)) continue;
-        const request = this.#request(node, path, now, null);
-        requests.push(request);
-        path.asked(now, request.sequence);
-      }
-    }
+    for (const node of this.#nodes.values()) if (node.isAwake(now)) this.#ask(node, now, requests);
     if (requests.length > 0) this.#options.native.probe(this.#handle, packRequests(requests));
+  }
+
+  #ask(node: NodeProbe, now: Moment, requests: ProbeRequest[]): void {
+    for (const path of node.paths) {
+      if (path.isOverdue(now) && node.missed(path, now, null)) this.#write(node, now);
+    }
+    for (const { mtu, path } of node.sized()) {
+      const bytes = mtu.next(now);
+      if (bytes === null) continue;
+      requests.push(this.#request(node, path, now, { mtu, bytes }));
+      // Whether small ones pass at the same time.
+      path.revive(now);
+    }
+    for (const path of node.paths) {
+      if (!path.isDue(now)) continue;
+      const request = this.#request(node, path, now, null);
+      requests.push(request);
+      path.asked(now, request.sequence);
+    }
+    node.rest();
   }
 
   async #reopen(): Promise<void> {
@@ -206,47 +211,38 @@ export class HealthSource {
 
   #take(answers: readonly ProbeAnswer[]): void {
     const now = this.#now();
-    const touched = new Set<NodeProbe>();
     for (const answer of answers) {
       const asked = this.#asked.get(answer.sequence);
       if (asked === undefined || this.#nodes.get(asked.node.node.name) !== asked.node) continue;
-      touched.add(asked.node);
       this.#asked.delete(answer.sequence);
-      if (asked.sized === null) this.#takeSmall(asked, answer, now);
-      else takeSized(asked, asked.sized, answer, now);
+      if (asked.sized !== null) takeSized(asked, asked.sized, answer, now);
+      else if (!this.#takeSmall(asked, answer, now)) continue;
+      asked.node.wake();
+      this.#write(asked.node, now);
     }
-    for (const node of touched) this.#write(node, now);
   }
 
-  #takeSmall({ node, path }: Asked, answer: ProbeAnswer, now: Moment): void {
+  /** @returns whether the row may be another */
+  #takeSmall({ node, path }: Asked, answer: ProbeAnswer, now: Moment): boolean {
     const { event, sequence, rttUs, value } = answer;
     // Given up before: that miss has been counted.
     const missed = (told: string) => path.waitsFor(sequence) && node.missed(path, now, told);
     switch (event) {
       case "reply":
       case "accepted":
-        node.answered(path, now, rttUs, null);
-        return;
+        return node.answered(path, now, rttUs, null);
       case "refused":
-        node.answered(path, now, rttUs, "nobody listens at the port: no agent is there");
-        return;
+        return node.answered(path, now, rttUs, "nobody listens at the port: no agent is there");
       case "unreachable": {
         const teller = tellerOf(path, answer);
-        if (isOf(node, teller)) node.answered(path, now, rttUs, null);
-        else missed(`${teller.text} says that it is unreachable`);
-        return;
+        if (isOf(node, teller)) return node.answered(path, now, rttUs, null);
+        return missed(`${teller.text} says that it is unreachable`);
       }
       case "too_large":
-        return;
+        return false;
       case "failed":
-        missed(`it cannot be asked: ${getSystemErrorName(-value)}`);
-        return;
+        return missed(`it cannot be asked: ${getSystemErrorName(-value)}`);
     }
-  }
-
-  #miss(node: NodeProbe, path: PathProbe, now: Moment, told: string | null): void {
-    node.missed(path, now, told);
-    this.#write(node, now);
   }
 
   /** Questions whose answer would be too late for anything; of a size they are failures of that size. */
@@ -262,6 +258,7 @@ export class HealthSource {
       const answeredMs = path.answeredMs ?? 0;
       if (path.misses === 0 && answeredMs >= now.wallMs - age) sized.mtu.missed(sized.bytes, 0, now);
       else sized.mtu.unsure(now);
+      node.wake();
       this.#write(node, now);
     }
   }

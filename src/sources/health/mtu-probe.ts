@@ -53,6 +53,11 @@ export class MtuProbe {
     return this.#failed ? { family: this.#family, claimed: this.#claimed, carried: this.#carried } : null;
   }
 
+  /** ms of the monotonic clock when it has something to ask; infinite while it waits for an answer. */
+  get wakeMs(): number {
+    return this.#dueMs;
+  }
+
   /** The route claims another size: all is open again. */
   claim(bytes: number, { monotonicMs }: Moment): void {
     if (bytes === this.#claimed) return;

@@ -10,6 +10,12 @@ const mtuPaceMs = { direct: 700, errors: 2_300 } as const;
 /** ms after the first look that MTUs are tried: small packets come first. */
 const mtuFirstMs = 3_000;
 
+/**
+ * How many intervals lie between two questions. The way to the pods holds what leads to the node as well; TCP costs most. Whatever is missed first, all the others
+ * are asked at once.
+ */
+const intervals = { pods: 1, icmp: 3, tcp: 4 } as const;
+
 /** What is tried with large packets, and by which path. */
 export interface SizedPath {
   readonly mtu: MtuProbe;
@@ -24,6 +30,9 @@ export class NodeProbe {
   #state: NodeHealthRow["state"] = "unknown";
   #sinceMs: number;
   #agent: boolean | null = null;
+  #list: readonly PathProbe[] = [];
+  /** ms of the monotonic clock before which there is nothing to do. */
+  #wakeMs = 0;
 
   constructor(node: NodeRow, pace: Pace, now: Moment) {
     this.#node = node;
@@ -35,8 +44,25 @@ export class NodeProbe {
     return this.#node;
   }
 
-  get paths(): Iterable<PathProbe> {
-    return this.#paths.values();
+  get paths(): readonly PathProbe[] {
+    return this.#list;
+  }
+
+  /** Something is due or overdue, perhaps. */
+  isAwake({ monotonicMs }: Moment): boolean {
+    return monotonicMs >= this.#wakeMs;
+  }
+
+  /** All that was due is done. */
+  rest(): void {
+    let wakeMs = Number.POSITIVE_INFINITY;
+    for (const path of this.#list) wakeMs = Math.min(wakeMs, path.wakeMs);
+    for (const { mtu } of this.sized()) wakeMs = Math.min(wakeMs, mtu.wakeMs);
+    this.#wakeMs = wakeMs;
+  }
+
+  wake(): void {
+    this.#wakeMs = 0;
   }
 
   /** What is known of a path that stays is kept. @param spreadMs within which new ones are asked for the first time */
@@ -46,11 +72,12 @@ export class NodeProbe {
     this.#paths = new Map(
       paths.map((path) => {
         const key = pathKey(path);
-        // What it is to the node itself is asked half as often as the way to its pods, which holds that as well.
-        const pace = path.kind === "pods" ? this.#pace : { ...this.#pace, intervalMs: 2 * this.#pace.intervalMs };
+        const pace = { ...this.#pace, intervalMs: intervals[path.kind] * this.#pace.intervalMs };
         return [key, this.#paths.get(key) ?? new PathProbe(path, pace, now, spreadMs * random())];
       }),
     );
+    this.#list = [...this.#paths.values()];
+    this.wake();
     this.#mtus = new Map(
       mtus.map(({ family, bytes, direct }) => {
         const before = this.#mtus.get(family);
@@ -64,26 +91,32 @@ export class NodeProbe {
   }
 
   /** Those whose small packets are answered: of others nothing can be learnt. */
-  *sized(): Iterable<SizedPath> {
+  sized(): readonly SizedPath[] {
+    const sized: SizedPath[] = [];
     for (const [family, { mtu, direct }] of this.#mtus) {
       const kind = direct ? "icmp" : "pods";
-      for (const path of this.#paths.values()) {
-        if (path.path.kind !== kind || path.path.address.family !== family) continue;
-        if (path.state === "answers" && path.misses === 0) yield { mtu, path };
-        break;
-      }
+      const path = this.#list.find((each) => each.path.kind === kind && each.path.address.family === family);
+      if (path !== undefined && path.state === "answers" && path.misses === 0) sized.push({ mtu, path });
     }
+    return sized;
   }
 
-  answered(path: PathProbe, now: Moment, rttUs: number, told: string | null): void {
+  /** @returns whether the row may be another */
+  answered(path: PathProbe, now: Moment, rttUs: number, told: string | null): boolean {
+    this.wake();
     const begins = path.answered(now, rttUs, told);
-    if (path.path.kind === "tcp") this.#agent = told === null;
-    if (begins) for (const other of this.#paths.values()) if (other !== path) other.revive(now);
+    if (begins) for (const other of this.#list) if (other !== path) other.revive(now);
+    if (path.path.kind !== "tcp" || this.#agent === (told === null)) return begins;
+    this.#agent = told === null;
+    return true;
   }
 
-  missed(path: PathProbe, now: Moment, told: string | null): void {
-    path.missed(now, told);
-    if (path.misses === 1) for (const other of this.#paths.values()) if (other !== path) other.hurry(now);
+  /** @returns whether the row may be another */
+  missed(path: PathProbe, now: Moment, told: string | null): boolean {
+    this.wake();
+    const isSilent = path.missed(now, told);
+    if (path.misses === 1) for (const other of this.#list) if (other !== path) other.hurry(now);
+    return isSilent;
   }
 
   row(now: Moment): NodeHealthRow {
@@ -94,7 +127,7 @@ export class NodeProbe {
     }
     const mtu: MtuMismatch[] = [];
     for (const { mtu: each } of this.#mtus.values()) if (each.mismatch !== null) mtu.push(each.mismatch);
-    const silent = [...this.#paths.values()].flatMap(({ state: of, path, answeredMs }): readonly SilentPath[] =>
+    const silent = this.#list.flatMap(({ state: of, path, answeredMs }): readonly SilentPath[] =>
       of === "silent" ? [{ ...path, answered: answeredMs }] : [],
     );
     const podsLost = ([4, 6] as const).filter((family) => this.#isLost(family));
@@ -102,11 +135,11 @@ export class NodeProbe {
   }
 
   report(): NodeHealthReport {
-    return { node: this.#node.name, paths: [...this.#paths.values()].map((path) => path.report()) };
+    return { node: this.#node.name, paths: this.#list.map((path) => path.report()) };
   }
 
   #judge(): NodeHealthRow["state"] {
-    const states = [...this.#paths.values()].map(({ state }) => state);
+    const states = this.#list.map(({ state }) => state);
     const answering = states.some((state) => state === "answers");
     const silent = states.some((state) => state === "silent");
     if (answering) return silent ? "partly" : "reachable";
@@ -115,7 +148,7 @@ export class NodeProbe {
 
   /** All paths to its pods of the family are silent, one of which has answered before. */
   #isLost(family: 4 | 6): boolean {
-    const ways = [...this.#paths.values()].filter(({ path }) => path.kind === "pods" && path.address.family === family);
+    const ways = this.#list.filter(({ path }) => path.kind === "pods" && path.address.family === family);
     return ways.every(({ state }) => state === "silent") && ways.some(({ answeredMs }) => answeredMs !== null);
   }
 }

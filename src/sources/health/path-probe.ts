@@ -66,6 +66,11 @@ export class PathProbe {
     return this.#askedMs !== null && this.#sequence === sequence;
   }
 
+  /** ms of the monotonic clock when it is due or overdue. */
+  get wakeMs(): number {
+    return this.#askedMs === null ? this.#dueMs : this.#askedMs + missMs;
+  }
+
   isDue({ monotonicMs }: Moment): boolean {
     return this.#askedMs === null && monotonicMs >= this.#dueMs;
   }
