@@ -176,6 +176,17 @@ test("rapid resets end the connection (CVE-2023-44487), and the server sees no m
   t.true(records.length <= 1002);
 });
 
+test("a request that is taken back at once is over", (t) => {
+  const { requests, records, client, goaways } = run([
+    Buffer.concat([opening, get(1, "/"), frame(types.reset, 0, 1, number(8))]),
+    "late",
+  ]);
+  t.is(requests.length, 0);
+  t.like(records[0], { verdict: "failed", reason: "reset by the client: CANCEL" });
+  t.deepEqual(goaways, [0]);
+  t.true(client.finished);
+});
+
 test("streams that the client makes the proxy reset count as well (CVE-2025-8671)", (t) => {
   const attack = ids(3000).flatMap((id) => [
     request(id, base, endHeaders),

@@ -78,10 +78,13 @@ size_t Http1Filter::from_client(std::string_view bytes, Wire& wire) {
 size_t Http1Filter::begin(std::string_view bytes, Wire& wire) {
   size_t skipped = 0;
   if (request_.begun == 0) {
-    // RFC 9112 2.2: an empty line before a request is passed over.
-    if (bytes.substr(0, 2) == "\r\n") skipped = 2;
+    // RFC 9112 2.2: an empty line before a request is passed over; one, however it comes.
+    if (!request_.skipped && bytes.substr(0, 2) == "\r\n") {
+      request_.skipped = true;
+      skipped = 2;
+    }
     bytes.remove_prefix(skipped);
-    if (bytes.empty() || (bytes.size() == 1 && bytes[0] == '\r')) {
+    if (bytes.empty() || (!request_.skipped && bytes == "\r")) {
       if (draining_) close(wire);
       else wire.expire_after(limits_.idle_timeout);
       return skipped;

@@ -35,6 +35,7 @@ class Http1Filter : public Filter {
     uint64_t begun = 0;
     size_t scanned = 0;
     uint64_t discards = 0;
+    bool skipped = false;  // an empty line before it
     bool keep_alive = true, upgrades = false, is_head = false, is_connect = false, is_sent = false;
     uint32_t rules = 0;
     http::Detail detail;

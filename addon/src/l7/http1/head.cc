@@ -55,7 +55,12 @@ const char* read_fields(std::string_view head, size_t at, const Limits& limits, 
   while (at + 2 < head.size()) {
     const size_t end = head.find("\r\n", at);
     http::Header header;
-    if (const char* refused = read_field(head.substr(at, end - at), header)) return refused;
+    const std::string_view line = head.substr(at, end - at);
+    if (const char* refused = read_field(line, header)) return refused;
+    // Allowed as they are (RFC 9110 5.6.3), but there are readers that take "chunked" with a tab for another word.
+    const bool is_blank_behind = line.back() == ' ' || line.back() == '\t';
+    if (is_framing(header.name) && (is_blank_behind || line.find('\t') != std::string_view::npos))
+      return "blanks around a value that frames the message";
     if (headers.size() >= limits.headers) return "too many header fields";
     headers.push_back(header);
     at = end + 2;

@@ -231,6 +231,7 @@ void Http2Filter::on_malformed(Session& session, int32_t id, const char* reason)
     tell_connection(reason);
     return;
   }
+  if (found->second.answered) return;
   found->second.verdict = Verdict::refused;
   found->second.reason = reason;
 }
