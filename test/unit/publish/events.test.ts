@@ -150,3 +150,14 @@ test("the longest name of a pod leaves room for the event's", async (t) => {
   t.true(name.length <= 253);
   t.regex(name, /^[a-z0-9]+\.[0-9a-f]{16}$/);
 });
+
+test("of a node it is an Event in default, found by the node's name", async (t) => {
+  const { cluster, clock, events } = recorder();
+  events.notice({ node: "n2", type: "Warning", reason: "NodeMtu", message: "packets are lost" });
+  await clock.advance(0);
+  t.like([...cluster.events.values()][0], {
+    metadata: { namespace: "default" },
+    involvedObject: { apiVersion: "v1", kind: "Node", namespace: "default", name: "n2", uid: "n2" },
+    reason: "NodeMtu",
+  });
+});
