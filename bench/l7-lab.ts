@@ -25,8 +25,8 @@ export async function isMissing(section: string, tools: readonly string[], packa
 }
 
 const nginx = (folder: string, name: string, server: string) => `
-daemon off; master_process off; pid ${folder}/${name}.pid; error_log /dev/null crit; worker_rlimit_nofile 8192;
-events { worker_connections 4096; }
+daemon off; master_process off; pid ${folder}/${name}.pid; error_log /dev/null crit; worker_rlimit_nofile 16384;
+events { worker_connections 16384; }
 http {
   access_log off; keepalive_requests 100000000; client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder};
   uwsgi_temp_path ${folder}; scgi_temp_path ${folder}; sendfile on;
@@ -83,7 +83,8 @@ export class L7Lab {
       "haproxy.cfg",
       `global
   nbthread 1
-  maxconn 4096
+  maxconn 9700
+  maxpipes 64
 defaults
   mode http
   option splice-auto

@@ -59,9 +59,14 @@ struct Address {
 
   // Without the port.
   std::string text() const {
+    if (is_ipv4()) {
+      // Of every record: inet_ntop prints with a format, which is ten times slower.
+      std::string made;
+      for (size_t at = 12; at < 16; at++) made.append(at == 12 ? "" : ".").append(std::to_string(bytes[at]));
+      return made;
+    }
     char buffer[INET6_ADDRSTRLEN];
-    const bool v4 = is_ipv4();
-    inet_ntop(v4 ? AF_INET : AF_INET6, bytes.data() + (v4 ? 12 : 0), buffer, sizeof(buffer));
+    inet_ntop(AF_INET6, bytes.data(), buffer, sizeof(buffer));
     return buffer;
   }
 };

@@ -315,10 +315,11 @@ void Connection::watch(Side side) {
   half.interest = interest;
 }
 
+// A deadline that moves away, as those of idle connections do with each request, leaves its timer: it looks again when it comes too early.
 void Connection::rearm() {
   uint64_t next = filter_deadline_;
   if (own_deadline_ != 0 && (next == 0 || own_deadline_ < next)) next = own_deadline_;
-  if (next == armed_) return;
+  if (next == 0 || (armed_ != 0 && armed_ <= next)) return;
   worker_.disarm(armed_, id_);
   armed_ = next;
   worker_.arm(armed_, id_);

@@ -34,6 +34,8 @@ class Connection : public Wire {
   bool is_idle() const { return filter_ != nullptr && filter_->is_idle(); }
   uint64_t id() const { return id_; }
   size_t memory() const;
+  // What the worker has counted of it.
+  int64_t counted_memory = 0;
   void kill();
 
   // Wire

@@ -166,14 +166,11 @@ void Worker::end_idle() {
 }
 
 void Worker::after(Connection& connection) {
-  const uint64_t id = connection.id();
-  int64_t& known = memory_[id];
   const int64_t memory = connection.is_dead() ? 0 : static_cast<int64_t>(connection.memory());
-  shared_.counts.memory += memory - known;
-  known = memory;
+  if (memory != connection.counted_memory) shared_.counts.memory += memory - connection.counted_memory;
+  connection.counted_memory = memory;
   if (!connection.is_dead()) return;
-  memory_.erase(id);
-  connections_.erase(id);
+  connections_.erase(connection.id());
   shared_.counts.connections--;
   if (!has_drained_ || !connections_.empty()) return;
   std::lock_guard<std::mutex> lock(mutex_);

@@ -92,7 +92,6 @@ class Worker {
   std::vector<Descriptor> listeners_;
   Descriptor epoll_, wake_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
-  std::unordered_map<uint64_t, int64_t> memory_;
   std::set<std::pair<uint64_t, uint64_t>> deadlines_;
   std::shared_ptr<const Tables> tables_;
   uint64_t generation_ = 0;

@@ -49,6 +49,16 @@ std::string merge(std::string_view path) {
   return made;
 }
 
+// Nothing in it that would be changed or refused: what most targets are.
+bool is_normal(std::string_view path) {
+  if (path.empty() || path[0] != '/') return false;
+  for (size_t at = 0; at < path.size(); at++) {
+    if (path[at] == '%' || path[at] == '#') return false;
+    if (path[at] == '/' && at + 1 < path.size() && (path[at + 1] == '/' || path[at + 1] == '.')) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Normalised normalise(std::string_view target) {
@@ -57,6 +67,10 @@ Normalised normalise(std::string_view target) {
   const std::string_view path = target.substr(0, question);
   if (target.find('#') != std::string_view::npos) {
     made.refused = "a fragment in the target";
+    return made;
+  }
+  if (is_normal(path)) {
+    made.target = target;
     return made;
   }
   std::string decoded;

@@ -10,6 +10,8 @@ using http::is_host;
 using http::is_token;
 using http::is_visible;
 
+constexpr size_t usual_headers = 16;
+
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -52,6 +54,7 @@ const char* read_version(std::string_view text, int& minor) {
 
 // All field lines of a head, from `at` to its empty line.
 const char* read_fields(std::string_view head, size_t at, const Limits& limits, std::vector<http::Header>& headers, Fields& fields) {
+  headers.reserve(usual_headers);
   while (at + 2 < head.size()) {
     const size_t end = head.find("\r\n", at);
     http::Header header;
@@ -148,8 +151,7 @@ bool is_framing(std::string_view name) {
 }
 
 size_t find_end(std::string_view bytes, size_t& scanned, const Limits& limits, const char*& refused) {
-  for (size_t at = scanned; at < bytes.size(); at++) {
-    if (bytes[at] != '\n') continue;
+  for (size_t at = bytes.find('\n', scanned); at != std::string_view::npos; at = bytes.find('\n', at + 1)) {
     if (at == 0 || bytes[at - 1] != '\r') {
       refused = "a line that ends without CR";
       return 0;
