@@ -246,6 +246,8 @@ test("agents that are killed, proxies that are replaced: no request is lost; a p
         t.deepEqual(status, { "200": sent });
       }
 
+      const denied = await beginRequests(t, lab, "default/client", server, "/private");
+      const allowed = await beginRequests(t, lab, "default/client", server6, "/public/a");
       await lab.stopProxy("node-1", "SIGKILL");
       t.is((await ask(lab, "default/client", server, "/public/a", ["-m", "2"])).status, 0, "nobody enforces the rules");
       await lab.until("the agent tells of it", async () =>
@@ -262,5 +264,9 @@ test("agents that are killed, proxies that are replaced: no request is lost; a p
       await lab.startProxy("node-1");
       t.is((await ask(lab, "default/client", server, "/public/a")).status, 200);
       await lab.until("it is mended", async () => (await agentStatus(lab, "node-1")).problems.length === 0);
+      t.deepEqual(Object.keys((await denied.end()).status), ["403"], "what is denied passes at no moment of the kill");
+      const { sent, status, failed } = await allowed.end();
+      t.deepEqual(status, { "200": sent - failed.length });
+      t.true(failed.length <= 5, `it does not go on: ${failed.join(", ")}`);
     },
   ));
