@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import { header, isMissing, L7Lab, Loads, onCore, readWrk, url } from "./l7-lab.ts";
+import { cpuOf, header, isMissing, L7Lab, Loads, onCore, readWrk, url } from "./l7-lab.ts";
 import { median, printTable, type Row, sh } from "./support.ts";
 
 export interface L7HttpOptions {
@@ -42,9 +42,11 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
       ports.server,
     );
     const tandem = await lab.engine(ports.tandem, ports.server, 1);
-    for (const rules of ruleCounts) await lab.engine(ports[`of${rules}`], ports.server, rules);
+    const of10 = await lab.engine(ports.of10, ports.server, 10);
+    const of100 = await lab.engine(ports.of100, ports.server, 100);
+    const of1000 = await lab.engine(ports.of1000, ports.server, 1000);
     const haproxy = await lab.haproxy(ports.haproxy, ports.server);
-    await lab.nginx(
+    const nginx = await lab.nginx(
       0,
       "proxy",
       `map "$request_method:$http_x_token" $good { "GET:42" 1; default 0; }
@@ -53,16 +55,21 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
       ports.nginx,
     );
 
-    const wrk = async (port: number, more: readonly string[] = []) => {
+    const pids: Readonly<Partial<Record<Way, number>>> = { tandem, haproxy, nginx, of10, of100, of1000 };
+    const wrk = async (to: keyof typeof ports, more: readonly string[] = []) => {
       const time = `-d${Math.max(1, Math.round(seconds))}s`;
-      return readWrk(await sh(onCore(1, ["wrk", "-t1", "-c16", time, "--latency", "-H", header, ...more, url(port)])));
+      const pid = pids[to];
+      const before = pid === undefined ? 0 : cpuOf(pid);
+      const command = ["wrk", "-t1", "-c16", time, "--latency", "-H", header, ...more, url(ports[to])];
+      const load = readWrk(await sh(onCore(1, command)));
+      return pid === undefined ? load : { ...load, cpu: (cpuOf(pid) - before) / load.requests };
     };
     const loads = new Loads<Way>();
     await loads.measure(rounds, ["tandem", "haproxy", "nginx", "of10", "of100", "of1000", "server"], (way) =>
-      wrk(ports[way as keyof typeof ports]),
+      wrk(way as keyof typeof ports),
     );
     await loads.measure(rounds, ["tandem anew", "haproxy anew", "nginx anew"], (way) =>
-      wrk(ports[way.slice(0, -5) as keyof typeof ports], ["-H", "Connection: close"]),
+      wrk(way.slice(0, -5) as keyof typeof ports, ["-H", "Connection: close"]),
     );
     const bodies = await measureBodies(rounds);
     const idle = { tandem: await idleBytes(tandem, ports.tandem), haproxy: await idleBytes(haproxy, ports.haproxy) };
@@ -74,8 +81,17 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
       ratio: loads.ratio(a, b),
       aim,
     });
+    const cpu = (what: string, a: Way, b: Way, aim: string): Row => ({
+      what: `processor time of ${what}`,
+      figure: `${loads.of(a, "cpu").toFixed(1)} us`,
+      baseline: `${loads.of(b, "cpu").toFixed(1)} us`,
+      ratio: loads.of(a, "cpu") / loads.of(b, "cpu"),
+      aim,
+    });
     const rows: Row[] = [
       against("requests, against haproxy", "tandem", "haproxy", ">= 1.0"),
+      cpu("a request, against haproxy", "tandem", "haproxy", "<= 1.0"),
+      cpu("a request, against nginx", "tandem", "nginx", "-"),
       against("requests, against nginx", "tandem", "nginx", "-"),
       against("requests, against no proxy", "tandem", "server", ">= 0.6"),
       {
@@ -88,6 +104,9 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
       ...ruleCounts.map((rules) =>
         against(`requests with ${rules} rules, against one`, `of${rules}`, "tandem", "flat"),
       ),
+      ...ruleCounts.map((rules) => cpu(`a request of ${rules} rules, against one`, `of${rules}`, "tandem", "flat")),
+      cpu("a new connection, against haproxy", "tandem anew", "haproxy anew", "-"),
+      cpu("a new connection, against nginx", "tandem anew", "nginx anew", "-"),
       against("new connections, against haproxy", "tandem anew", "haproxy anew", "-"),
       against("new connections, against nginx", "tandem anew", "nginx anew", "-"),
       {

@@ -1,7 +1,7 @@
 /** What the benchmarks of L7 share: proxies pinned to one core, load and server to another, the same rules in each (method, path, header). */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,12 +108,23 @@ backend out
   }
 }
 
+/** Microseconds of processor time that all threads of a process have taken. */
+export function cpuOf(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const each = threads.map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+  );
+  return each.reduce((sum, ns) => sum + ns, 0) / 1000;
+}
+
 export interface Load {
   /** A second. */
   readonly rate: number;
   /** Microseconds. */
   readonly p50: number;
   readonly p99: number;
+  /** Of the proxy, microseconds for a request; what else runs on the machine changes it less than the rate. */
+  readonly cpu?: number;
 }
 
 /** Each way in turn, `rounds` times. */
@@ -127,7 +138,7 @@ export class Loads<Way extends string> {
   }
 
   of(way: Way, part: keyof Load): number {
-    return median((this.#loads.get(way) ?? []).map((each) => each[part]));
+    return median((this.#loads.get(way) ?? []).map((each) => each[part] ?? Number.NaN));
   }
 
   /** Median of the pairs. */
@@ -146,12 +157,12 @@ export class Loads<Way extends string> {
 }
 
 /** wrk's text: "Requests/sec: 1234.5", "50%  1.23ms". */
-export function readWrk(text: string): Load {
+export function readWrk(text: string): Load & { readonly requests: number } {
   const rate = Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]);
   if (/Non-2xx/.test(text) || !(rate > 0)) throw new Error(`not all requests were answered:\n${text}`);
   const us = (share: string) => {
     const [, number, unit] = new RegExp(`${share}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
     return Number(number) * (unit === "s" ? 1e6 : unit === "ms" ? 1e3 : 1);
   };
-  return { rate, p50: us("50"), p99: us("99") };
+  return { requests: Number(/(\d+) requests in/.exec(text)?.[1]), rate, p50: us("50"), p99: us("99") };
 }

@@ -140,12 +140,8 @@ void Connection::on_event(Side side, uint32_t events) {
     int error = 0;
     socklen_t length = sizeof(error);
     getsockopt(half.fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error != 0) {
-      half.error = error;
-    } else {
-      half.connecting = false;
-      own_deadline_ = 0;
-    }
+    if (error != 0) half.error = error;
+    else connected(half);
   }
   if (half.error == 0 && half.ended && events & (EPOLLERR | EPOLLHUP)) {
     // It has said everything and is gone: there is nothing to read that would tell.
@@ -156,6 +152,11 @@ void Connection::on_event(Side side, uint32_t events) {
   }
   if (filter_ == nullptr && half.error != 0) kill();
   settle();
+}
+
+void Connection::connected(Half& server) {
+  server.connecting = false;
+  own_deadline_ = 0;
 }
 
 void Connection::on_deadline() {
@@ -250,13 +251,15 @@ void Connection::flush(Side side) {
     }
     worker_.pipes().give(std::move(half.pipe));
   }
-  while (half.fd.get() >= 0 && !half.connecting && half.output.size() > 0) {
+  // A server of this host has often taken the connection before connect(2) is back: tried once, before the loop is asked to tell.
+  while (half.fd.get() >= 0 && (!half.connecting || !half.is_watched) && half.output.size() > 0) {
     const std::string_view front = half.output.front();
     const ssize_t sent = ::send(half.fd.get(), front.data(), front.size(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN && errno != EINTR) half.error = errno;
       return;
     }
+    if (half.connecting) connected(half);
     half.output.take(static_cast<size_t>(sent));
   }
   if (half.was_full && half.output.size() == 0) {

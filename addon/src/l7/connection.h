@@ -69,6 +69,7 @@ class Connection : public Wire {
 
   void decide();
   void connect();
+  void connected(Half& server);
   void read(Side side);
   bool may_splice(Side side);
   bool splice(Side side);
