@@ -25,6 +25,8 @@ type RouteTo = (to: Prefix) => RouteFactRow | undefined;
 export function nodeHealthProblems(tables: HealthTables, bgp: BgpKnowledge["state"]): readonly Problem[] {
   const odd = [...tables.nodeHealth.values()].filter(({ silent, mtu }) => silent.length > 0 || mtu.length > 0);
   if (odd.length === 0) return [];
+  const lost = odd.filter(({ state }) => state === "unreachable");
+  if (lost.length > 1 && lost.length === tables.nodeHealth.size) return [cutOff(lost, tables, bgp)];
   const routeTo = routeFinder(tables.routes);
   return odd
     .sort((a, b) => (a.node < b.node ? -1 : 1))
@@ -88,7 +90,8 @@ function unreachable(
 ): Problem {
   const since = sinceOf(silent);
   const told = route === undefined ? "there is no route to its pods" : `its ${routeText(route)} is there`;
-  const isHole = route !== undefined && session !== "is down";
+  // What never answered may be closed by a firewall since ever: that is no news to page anybody for.
+  const isHole = route !== undefined && session !== "is down" && silent.some(({ answered }) => answered !== null);
   return {
     code: isHole ? "NODE_BLACK_HOLE" : "NODE_UNREACHABLE",
     severity: isHole ? "error" : "warning",
@@ -97,7 +100,30 @@ function unreachable(
     message: `no answer ${since}, by ICMP or TCP, of the node or of its pods' addresses; BGP's session with it ${session}, ${told}${isHole ? ": what is sent there is lost" : ""}`,
     remedy: isHole
       ? "look at the link to it (ip neigh, tcpdump -ni DEVICE icmp) and at firewalls; BGP takes the route away when its hold time is over, if the session is lost, too"
-      : `is ${name} up? Its routes go with BGP's session`,
+      : `is ${name} up? If it is, let nodes have ICMP echo and the port of the setting healthPort; its routes go with BGP's session`,
+  };
+}
+
+/** Nobody at all answers: that is told once, and looked for here. */
+function cutOff(
+  lost: readonly NodeHealthRow[],
+  { nodes, bgpPeers }: HealthTables,
+  bgp: BgpKnowledge["state"],
+): Problem {
+  const sessions = lost.map(({ node }) => {
+    const row = nodes.get(node);
+    return row === undefined ? "" : sessionOf(row, bgpPeers, bgp);
+  });
+  const up = sessions.filter((text) => text === "is up").length;
+  const ever = lost.some(({ silent }) => silent.some(({ answered }) => answered !== null));
+  return {
+    code: "NODES_UNREACHABLE",
+    severity: ever ? "error" : "warning",
+    object: "other nodes",
+    field: "",
+    message: `none of the ${lost.length} other nodes answers ${sinceOf(lost.flatMap(({ silent }) => silent))}, by ICMP or TCP; BGP has sessions with ${up} of them`,
+    remedy:
+      "this node is cut off, or what it asks is dropped here: look at its uplink, at firewalls, and at policies of nodes, which have to allow ICMP echo and the port of the setting healthPort to remote-node",
   };
 }
 

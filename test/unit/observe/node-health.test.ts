@@ -194,3 +194,25 @@ test("a missing route is told with its reason, in families that pods have", (t) 
   t.deepEqual(missingRoutes(tables, "n1", new Set([6]), "synced"), []);
   t.deepEqual(missingRoutes({ ...tables, routes: toN2(["192.0.2.2", 2]) }, "n1", new Set([4]), "synced"), []);
 });
+
+test("nobody at all answers: told once, with what to look for here, and no page for what never answered", (t) => {
+  const lost = (answered: number | null) =>
+    ({ state: "unreachable", silent: [silent("icmp", "192.0.2.2", answered)] }) as const;
+  const of = (...rows: readonly NodeHealthRow[]) => {
+    const nodeHealth = new Map(rows.map((each) => [each.node, each]));
+    return nodeHealthProblems(
+      { nodes, nodeHealth, routes: toN2(["192.0.2.2", 2]), bgpPeers: peer("192.0.2.2", "ESTABLISHED") },
+      "synced",
+    );
+  };
+  const [one, ...more] = of(row("unreachable", lost(1_000)), row("unreachable", { ...lost(1_000), node: "n1" }));
+  t.deepEqual(more, []);
+  t.like(one, { code: "NODES_UNREACHABLE", severity: "error" });
+  t.regex(one?.message ?? "", /^none of the 2 other nodes answers since 1970.*; BGP has sessions with 1 of them$/);
+  t.is(of(row("unreachable", lost(null)), row("unreachable", { ...lost(null), node: "n1" }))[0]?.severity, "warning");
+  t.is(of(row("unreachable", lost(1_000)), row("reachable", { node: "n1" }))[0]?.code, "NODE_BLACK_HOLE");
+  t.like(of(row("unreachable", lost(null)), row("reachable", { node: "n1" }))[0], {
+    code: "NODE_UNREACHABLE",
+    severity: "warning",
+  });
+});
