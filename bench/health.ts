@@ -6,13 +6,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { systemClock } from "../src/lib/clock.ts";
-import { addressFromBytes, makePrefix } from "../src/model/ip.ts";
-import { TableStore } from "../src/model/store.ts";
-import { loadNative } from "../src/native/index.ts";
-import { HealthSource } from "../src/sources/health/index.ts";
+import type { TableStore } from "../src/model/store.ts";
+import { nodes, port, sourceOf } from "./health-world.ts";
 import { inNetns, median, percentile, printTable, root, type Row, sh } from "./support.ts";
 
 export interface HealthOptions {
@@ -24,7 +19,6 @@ export interface HealthOptions {
 }
 
 const count = 1000;
-const port = 4240;
 /** kube-router's default, s. */
 const holdSeconds = 90;
 
@@ -36,17 +30,17 @@ export async function benchHealth({ rounds, seconds, holes }: HealthOptions): Pr
     try {
       const costs = { probing: [] as number[], answering: [] as number[], idle: [] as number[], heapMb: 0 };
       for (let round = 0; round < rounds; round++) {
-        costs.idle.push((await cost(here, 0, seconds, responder)).probing);
         const one = await cost(here, count, seconds, responder);
         costs.probing.push(one.probing);
         costs.answering.push(one.answering);
+        costs.idle.push((await cost(here, 0, seconds, responder)).probing);
         costs.heapMb = Math.max(costs.heapMb, one.heapMb);
       }
       const known = await timesToKnow(here, there, holes);
       const percent = (share: number) => `${(100 * share).toFixed(2)} % of a core`;
       const rows: Row[] = [
         {
-          what: `asking ${count} nodes every 5 s, ICMP, TCP and pods' addresses`,
+          what: `asking ${count} nodes every 8 s, ICMP, TCP and pods' addresses`,
           figure: percent(median(costs.probing)),
           baseline: `${percent(median(costs.idle))} (nobody to ask)`,
           ratio: null,
@@ -123,60 +117,16 @@ async function cpuOf(responder: Responder): Promise<number> {
   return Number(await line(responder));
 }
 
-/** Table rows of nodes: 10.200.x.y each, with pods 10.201.x.y/32. */
-function nodes(many: number): TableStore {
-  const store = new TableStore();
-  for (let at = 0; at < many; at++) {
-    const address = (second: number) => addressFromBytes(Uint8Array.of(10, second, at >> 8, at & 255));
-    const [name, cidr] = [`node-${at}`, makePrefix(address(201), 32)];
-    store.upsert("nodes", name, { name, labels: {}, addresses: [address(200)], podCidrs: [cidr] });
-    const nextHops = [{ gateway: address(200), ifindex: 2, device: "va" }];
-    store.upsert("routes", cidr.text, { destination: cidr, protocol: 17, nextHops, metric: 0, mtu: 1500, since: 0 });
-  }
-  return store;
-}
-
-function sourceOf(netns: string, store: TableStore): HealthSource {
-  return new HealthSource({
-    native: loadNative(),
-    config: { nodeName: "self", ipv4: true, ipv6: false, healthProbe: true, healthInterval: 5, healthPort: port },
-    store,
-    conditions: { report: () => undefined },
-    clock: systemClock,
-    netns: `/run/netns/${netns}`,
-  });
-}
-
 async function cost(netns: string, many: number, seconds: number, responder: Responder) {
-  const store = nodes(many);
-  const source = sourceOf(netns, store);
-  const before = heapMb();
-  source.start();
-  try {
-    // All asked once, and packets of size as well.
-    await sleep(9_000);
-    const [cpu, answering, from] = [process.cpuUsage(), await cpuOf(responder), performance.now()];
-    await sleep(seconds * 1000);
-    const { user, system } = process.cpuUsage(cpu);
-    const us = (performance.now() - from) * 1000;
-    const silent = [...store.table("nodeHealth").values()].filter(({ state }) => state !== "reachable").length;
-    if (silent > 0) throw new Error(`${silent} of ${many} nodes are not reachable`);
-    return {
-      probing: (user + system) / us,
-      answering: ((await cpuOf(responder)) - answering) / us,
-      heapMb: heapMb() - before,
-    };
-  } finally {
-    await source.stop();
-  }
-}
-
-/** MB that are in use, without garbage. */
-function heapMb(): number {
-  setFlagsFromString("--expose-gc");
-  (runInNewContext("gc") as () => void)();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return (heapUsed + arrayBuffers) / 1e6;
+  const script = join(root, "bench/tools/health-asker.ts");
+  const [before, from] = [await cpuOf(responder), performance.now()];
+  const words = ["--import=tsx", script, netns, String(many), String(seconds)];
+  const { share, heapMb } = JSON.parse(await sh([process.execPath, ...words], 300_000)) as {
+    readonly share: number;
+    readonly heapMb: number;
+  };
+  const answering = ((await cpuOf(responder)) - before) / 1000 / (performance.now() - from);
+  return { probing: share, answering, heapMb };
 }
 
 /** s */

@@ -36,6 +36,8 @@ const tickMs = 100;
 const readMs = 1_000;
 /** ms over which the first questions to each node are spread; never more than an interval. */
 const spreadMsOfNode = 20;
+/** With more nodes they are asked less often, so that all of them together cost the same. */
+const nodesOfInterval = 600;
 /** ms before a port or socket that could not be had is tried again. */
 const reopenMs = 30_000;
 /** Tables that say which paths there are. */
@@ -69,6 +71,7 @@ export class HealthSource {
   /** By sequence number. */
   readonly #asked = new Map<number, Asked>();
   #sequence = 0;
+  #intervalMs = 0;
   #handle: Handle | null = null;
   #reopenMs = Number.POSITIVE_INFINITY;
   #timer: Timer | null = null;
@@ -279,11 +282,12 @@ export class HealthSource {
       this.#nodes.delete(name);
       store.delete("nodeHealth", name);
     }
-    const intervalMs = config.healthInterval * 1000;
-    const spreadMs = Math.min(intervalMs, nodes.size * spreadMsOfNode);
+    this.#intervalMs = config.healthInterval * 1000 * Math.max(1, nodes.size / nodesOfInterval);
+    const pace = { intervalMs: () => this.#intervalMs, random: this.#random };
+    const spreadMs = Math.min(this.#intervalMs, nodes.size * spreadMsOfNode);
     for (const node of nodes.values()) {
       if (node.name === config.nodeName) continue;
-      const probe = this.#nodes.get(node.name) ?? new NodeProbe(node, { intervalMs, random: this.#random }, now);
+      const probe = this.#nodes.get(node.name) ?? new NodeProbe(node, pace, now);
       this.#nodes.set(node.name, probe);
       probe.update(node, pathsTo(node, facts), now, spreadMs);
       this.#write(probe, now);

@@ -72,7 +72,7 @@ export class NodeProbe {
     this.#paths = new Map(
       paths.map((path) => {
         const key = pathKey(path);
-        const pace = { ...this.#pace, intervalMs: intervals[path.kind] * this.#pace.intervalMs };
+        const pace = { random, intervalMs: () => intervals[path.kind] * this.#pace.intervalMs() };
         return [key, this.#paths.get(key) ?? new PathProbe(path, pace, now, spreadMs * random())];
       }),
     );

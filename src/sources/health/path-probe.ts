@@ -18,7 +18,7 @@ export interface Moment {
 
 export interface Pace {
   /** ms between two questions while all is well. */
-  readonly intervalMs: number;
+  readonly intervalMs: () => number;
   /** 0..1 */
   readonly random: () => number;
 }
@@ -143,6 +143,6 @@ export class PathProbe {
 
   /** Nodes that started together do not ask in step. */
   #interval(): number {
-    return this.#pace.intervalMs * (0.8 + 0.4 * this.#pace.random());
+    return this.#pace.intervalMs() * (0.8 + 0.4 * this.#pace.random());
   }
 }
