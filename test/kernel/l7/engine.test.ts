@@ -155,6 +155,30 @@ test("slow heads, silent clients and silent servers end in their time; others go
   ]);
 });
 
+test("a connection that asks now and then outlives its idle time and its requests' time, and ends when it is silent", async (t) => {
+  const limits = { headTimeout: 1500, idleTimeout: 2000, requestTimeout: 1500 };
+  const engine = await startEngine(t, await listen(t, hello()), rules, limits);
+  const socket = await open(engine);
+  let text = "";
+  socket.on("data", (bytes) => {
+    text += bytes;
+  });
+  const ended = once(socket, "end");
+  const begun = performance.now();
+  for (let asked = 1; asked <= 10; asked++) {
+    socket.write("GET /ok HTTP/1.1\r\nhost: a\r\n\r\n");
+    await engine.until("an answer", () => text.split("hello").length > asked);
+    await sleep(300);
+  }
+  const silent = performance.now();
+  await ended;
+  t.true(silent - begun > 2900);
+  // 300 ms of the pause have gone before.
+  const took = performance.now() - silent;
+  t.true(took > 1500 && took < 10_000, `${took}`);
+  t.is(engine.stats().connectionsTotal, 1);
+});
+
 test("thousands of idle connections cost little, and too many are refused", async (t) => {
   const count = Number(process.env.TANDEM_L7_IDLE ?? 1000);
   const engine = await startEngine(t, await listen(t, hello()), rules, { connections: count + 1 });
