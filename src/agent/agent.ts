@@ -30,6 +30,7 @@ import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
 import { NodeNotices } from "../publish/node-notices.ts";
+import { Advertiser } from "./advertise/index.ts";
 import { Answers } from "./answers.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
@@ -62,6 +63,7 @@ export class Agent {
   readonly #options: AgentOptions;
   readonly #stopping = new AbortController();
   readonly #stopParts: (() => Promise<void>)[] = [];
+  #beforeStop: () => Promise<void> = async () => undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -81,6 +83,8 @@ export class Agent {
 
   /** Leaves the kernel alone. Each part stops within its own bound; the process has one for all. */
   async stop(): Promise<void> {
+    // Clients are sent elsewhere while all of it still runs.
+    await this.#beforeStop();
     this.#stopping.abort();
     for (const stopPart of this.#stopParts.splice(0).reverse()) await stopPart();
   }
@@ -129,7 +133,15 @@ export class Agent {
     const { stateDir } = config;
     const policies = new LastGoodFolder<PolicyRow>({ stateDir, name: "policies", conditions, clock });
     const cluster = clusterOf({ ...shared, version });
-    const bgp = new GobgpSource({ addresses: config.gobgp, store, conditions, log, clock });
+    const bgp = new GobgpSource({
+      addresses: config.gobgp,
+      store,
+      conditions,
+      log,
+      clock,
+      onSession: () => advertiser.wake(),
+    });
+    const advertiser: Advertiser = new Advertiser({ config, store, bgp, conditions, log, clock });
     const nodes = new HealthSource(shared);
     const sources = { cluster: cluster.source, routes: new RoutesSource(shared), bgp };
     const exempt = new LastGoodFolder<MasqueradeVersion>({ stateDir, name: "masquerade", conditions, clock });
@@ -177,7 +189,9 @@ export class Agent {
         namesLink?.applied(result.desired.sets, loop.revision.applied);
         mtu.follow(tables);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
+        advertiser.applied(result, tables);
       },
+      failed: () => advertiser.failed(),
       allocator: identities.allocator,
       identityFile: identities.file,
       lastValid: policies,
@@ -207,6 +221,7 @@ export class Agent {
       mtu: () => mtu.current,
       sources,
       bgp,
+      advertiser,
       nodes,
       loop,
       proxy: l7,
@@ -257,6 +272,8 @@ export class Agent {
     );
     if (this.#stopping.signal.aborted) return;
     names.start();
+    this.#beforeStop = () => advertiser.stop();
+    advertiser.start();
     const sweeper = new BoundedFrequencyRunner({
       clock,
       minIntervalMs: sweepMs,

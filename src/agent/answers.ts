@@ -5,6 +5,7 @@
 import type {
   BgpPathDto,
   BgpPeerDto,
+  BgpServiceDto,
   CtDto,
   EndpointDto,
   EventDto,
@@ -52,6 +53,7 @@ import type { Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
 import type { PodRow } from "../model/tables.ts";
 import { ApiError } from "../api/errors.ts";
+import { type AdvertisedAddress, advertisedDto } from "./advertise/report.ts";
 import { pathReport, peerReport } from "../observe/bgp.ts";
 import {
   conditionOf,
@@ -123,6 +125,8 @@ export interface AnswersOptions {
   readonly mtu: () => PodMtu;
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
   readonly bgp: BgpAnswers;
+  /** Not set: nothing is announced. */
+  readonly advertiser?: { rows(): readonly AdvertisedAddress[] };
   readonly nodes: { report(): readonly NodeHealthReport[] };
   readonly loop: {
     readonly result: ComputeResult | null;
@@ -296,6 +300,10 @@ export class Answers implements AgentQueries {
   bgpPeers(): readonly BgpPeerDto[] {
     const { store } = this.#options;
     return peerReport(store.table("bgpPeers"), store.table("nodes"));
+  }
+
+  bgpServices(): readonly BgpServiceDto[] {
+    return (this.#options.advertiser?.rows() ?? []).map(advertisedDto);
   }
 
   bgpPaths(of: string): readonly BgpPathDto[] {

@@ -35,6 +35,8 @@ export interface ControlLoopOptions {
   readonly apply: (desired: DesiredState) => Promise<void>;
   /** Called with what is in the kernel from now on. */
   readonly applied?: (result: ComputeResult, tables: TableSnapshot) => void;
+  /** Called when it could not be computed or written; it is tried again. */
+  readonly failed?: () => void;
   readonly allocator: RecordedAllocator;
   readonly identityFile: Pick<IdentityFile, "write">;
   /** Of policies, by their keys. */
@@ -126,6 +128,7 @@ export class ControlLoop {
       this.#settle();
     } catch (error) {
       conditions.report("control", [failure(error)]);
+      this.#options.failed?.();
       throw error;
     } finally {
       this.#isRunning = false;

@@ -31,6 +31,7 @@ import { reasons } from "../model/reasons.gen.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { ServicePort, ServiceRow } from "../model/tables.ts";
+import { type AdvertisedAddress, withAdvertising } from "./advertise/report.ts";
 import { advertisementReport, frontendsByAddress } from "../observe/advertisements.ts";
 import type { BgpKnowledge } from "../observe/route-reasons.ts";
 import { frontendType } from "../observe/services.ts";
@@ -52,6 +53,8 @@ export interface ServiceAnswersOptions {
   };
   readonly loop: { readonly result: ComputeResult | null; readonly revision: StatusDto["revision"] };
   readonly bgp: { readonly state: BgpKnowledge["state"] };
+  /** Not set: nothing is announced. */
+  readonly advertiser?: { rows(): readonly AdvertisedAddress[] };
   readonly policyTrace: (question: TraceQuestionDto) => Promise<PolicyTraceDto>;
 }
 
@@ -82,7 +85,11 @@ export class ServiceAnswers {
       type: service.type,
       policies: policiesOf(service),
       frontends: this.#frontendsOf(key).map((each) => frontendOf(each, tables.services, kernel)),
-      advertisements: advertisementReport(key, service, at, tables, view),
+      advertisements: withAdvertising(
+        key,
+        advertisementReport(key, service, at, tables, view),
+        this.#options.advertiser?.rows() ?? [],
+      ),
       backends: this.#backendsOf(tables, service),
       problems: this.#options.conditions.problems().filter((problem) => problem.object === object),
     };

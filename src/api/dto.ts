@@ -1,6 +1,6 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
- * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/health (health-dto.ts), /v1/bgp/peers, /v1/bgp/routes[?of=NODE|all], /v1/bpf/{ct,ipcache,policy,services},
+ * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/health (health-dto.ts), /v1/bgp/peers, /v1/bgp/routes[?of=NODE|all], /v1/bgp/services, /v1/bpf/{ct,ipcache,policy,services},
  * GET /v1/services/NS%2FNAME, GET /v1/service/trace?client=…&to=… (service-dto.ts),
  * GET /v1/endpoints/{ID,NS%2FPOD} (EndpointDetailsDto), GET /v1/policy/trace?from=…&to=…&port=… (policy-dto.ts),
  * POST /v1/endpoints/{ID,NS%2FPOD}/config (EndpointOptionsDto -> EndpointDto),
@@ -155,6 +155,26 @@ export interface ServiceAdvertisementDto {
   readonly by: string | null;
   /** Ports ("80/TCP") at which a client that comes there gets no answer. */
   readonly unserved: readonly string[];
+  /** What this agent makes of it. Not set: the setting advertiseServices is off, or the service is not among those that it is about. */
+  readonly advertising?: Pick<BgpServiceDto, "state" | "why">;
+}
+
+/** A service address that this agent announces through kube-router's BGP daemon, or not. */
+export interface BgpServiceDto {
+  readonly address: string;
+  readonly type: "ClusterIP" | "ExternalIPs" | "LoadBalancer";
+  /** "namespace/name", of all that have it and want it announced. */
+  readonly services: readonly string[];
+  /**
+   * advertised; not-exported: gobgpd has it, and kube-router's policy may keep it; foreign: somebody else announces it through this daemon;
+   * waiting: it is to be announced, and is not yet; withheld: it is not to be.
+   */
+  readonly state: "advertised" | "not-exported" | "foreign" | "waiting" | "withheld";
+  readonly why: string;
+  readonly communities: readonly string[];
+  readonly localPref: number | null;
+  /** Times that the own AS is added to the path. */
+  readonly prepend: number;
 }
 
 /** A service for which a hash of the client chooses, and how its table shares the hashes out. */

@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type {
   BgpPathDto,
   BgpPeerDto,
+  BgpServiceDto,
   CniRequest,
   CniResponse,
   CtDto,
@@ -48,6 +49,8 @@ export interface AgentQueries {
   /** Of the other nodes, by name. */
   nodeHealth(): readonly NodeHealthDto[];
   bgpPeers(): readonly BgpPeerDto[];
+  /** What this agent announces, by address. */
+  bgpServices(): readonly BgpServiceDto[];
   /**
    * @param of name of a node: paths to its pod CIDRs; "all": every best path; "": those to pod CIDRs and service addresses
    * @throws ApiError NODE_UNKNOWN (404)

@@ -99,6 +99,7 @@ export class ApiServer {
       get("/v1/routes", () => queries.routes()),
       get("/v1/health", () => queries.nodeHealth()),
       get("/v1/bgp/peers", () => queries.bgpPeers()),
+      get("/v1/bgp/services", () => queries.bgpServices()),
       get("/v1/bgp/routes", ({ query }) => queries.bgpPaths(query.get("of") ?? "")),
       get("/v1/bpf/ct", () => queries.conntrack()),
       get("/v1/bpf/nat", () => queries.renamings()),

@@ -1,6 +1,6 @@
-/** `tandem bgp …`: what kube-router's BGP daemon on this node knows, read only. */
+/** `tandem bgp …`: what kube-router's BGP daemon on this node knows, and what this agent announces there. */
 import type { Command } from "commander";
-import type { BgpPathDto, BgpPeerDto } from "../api/dto.ts";
+import type { BgpPathDto, BgpPeerDto, BgpServiceDto } from "../api/dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, painter, printJson } from "./context.ts";
 import { listCommand } from "./lists.ts";
 import { type CellInput, table } from "./table.ts";
@@ -17,10 +17,17 @@ Examples:
   tandem bgp routes                    best paths to pod CIDRs and service addresses
   tandem bgp routes node-2 --json
   tandem bgp routes all                every best path
+  tandem bgp services                  service addresses that this agent announces, and why it does not
 `,
   );
   const peers = agentCommand(bgp, "peers", "sessions with other nodes and with the fabric");
   listCommand<BgpPeerDto>(context, peers, "/v1/bgp/peers", (rows) => formatPeers(context, rows));
+  const services = agentCommand(
+    bgp,
+    "services",
+    "service addresses that this agent announces (setting advertiseServices), and why or why not",
+  );
+  listCommand<BgpServiceDto>(context, services, "/v1/bgp/services", (rows) => formatServices(context, rows));
   const routes = agentCommand(
     bgp,
     "routes [node]",
@@ -52,6 +59,24 @@ function formatPeers(context: CliContext, rows: readonly BgpPeerDto[]): string {
       row.advertised,
       row.holdSeconds === 0 ? "-" : `${row.holdSeconds} s`,
       row.gracefulRestart ? "yes" : "no",
+    ]),
+  );
+}
+
+function formatServices(context: CliContext, rows: readonly BgpServiceDto[]): string {
+  const green = painter(context, "green");
+  const yellow = painter(context, "yellow");
+  return table(
+    ["ADDRESS", "KIND", "OF", "STATE", "WHY", "COMMUNITIES", "LOCAL PREF", "PREPENDS"],
+    rows.map(({ address, type, services, state, why, communities, localPref, prepend }) => [
+      address,
+      type,
+      services.join("\n"),
+      { text: state, paint: state === "advertised" ? green : yellow },
+      why,
+      communities.join("\n") || "-",
+      localPref ?? "-",
+      prepend === 0 ? "-" : prepend,
     ]),
   );
 }

@@ -44,6 +44,10 @@ function detailsText(
   );
   if (advertisements.length > 0)
     parts.push(table(["ADDRESS", "KIND", "ANNOUNCED BY", "SERVED THERE"], advertisements.map(advertisementRow)));
+  const own = advertisements.flatMap(({ address, advertising }) =>
+    advertising === undefined ? [] : [`${address}: ${advertising.state} by this agent: ${advertising.why}`],
+  );
+  if (own.length > 0) parts.push(`${own.join("\n")}\n`);
   const rows = backends.map(({ backend, protocol, servicePort, state, node, zone, local }) => [
     `${backend}/${protocol}`,
     servicePort,

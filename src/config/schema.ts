@@ -144,6 +144,28 @@ export const configSchema = z.strictObject({
     .describe(
       "seconds after which a route that kube-router left to the pod CIDR of a node that is gone is removed; null: it is only told",
     ),
+  advertiseServices: z
+    .enum(["off", "annotated", "all"])
+    .default("off")
+    .describe(
+      "whether service addresses are announced through kube-router's BGP daemon: annotated: of services with the annotation tandem.io/advertise; all: of all but those whose annotation says false",
+    ),
+  advertiseAddresses: z
+    .array(z.enum(["ClusterIP", "ExternalIPs", "LoadBalancer"]))
+    .default(["ExternalIPs", "LoadBalancer"])
+    .describe("which kinds of a service's addresses are announced, where its annotation does not say"),
+  advertiseDrainTaints: z
+    .array(z.string().min(1))
+    .default(["node.kubernetes.io/unschedulable"])
+    .describe(
+      "keys of taints of this node with which it announces no service address (kubectl cordon and drain set the default one)",
+    ),
+  advertiseOnStop: z
+    .enum(["keep", "withdraw"])
+    .default("keep")
+    .describe(
+      "what becomes of announced service addresses when the agent stops; keep: the datapath serves them on, and a restart disturbs nobody",
+    ),
   tcMode: z.enum(["auto", "tcx", "clsact"]).default("auto").describe("how programs are attached to devices"),
   xdp: z
     .enum(["auto", "off", "native", "generic"])

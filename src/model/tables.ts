@@ -21,6 +21,8 @@ export interface NodeRow {
   /** InternalIP (and ExternalIP) addresses. */
   readonly addresses: readonly Address[];
   readonly podCidrs: readonly Prefix[];
+  /** Keys of its taints, "node.kubernetes.io/unschedulable" also for spec.unschedulable; sorted, each once. Not set: none. */
+  readonly taints?: readonly string[];
 }
 
 export interface ContainerPort {
@@ -84,7 +86,24 @@ export interface ServiceRow {
   readonly forwarding?: "snat" | "dsr";
   /** What chooses a backend for clients inside (service.cilium.io/lb-algorithm). Not set: as the node's settings say. */
   readonly selection?: "random" | "maglev";
+  /** What its annotations say of its announcement by BGP (tandem.io/advertise and others). Not set: nothing. */
+  readonly advertise?: ServiceAdvertise;
   readonly labels: Labels;
+}
+
+/** Kinds of a service's address, as `Service` fields name them, that BGP may announce. */
+export type AdvertisedKind = "ClusterIP" | "ExternalIPs" | "LoadBalancer";
+
+/** Not set, each: as the node's settings say. */
+export interface ServiceAdvertise {
+  /** true: as the settings name kinds; empty: none. */
+  readonly kinds?: true | readonly AdvertisedKind[];
+  /** "64512:100" (RFC 1997), "64512:1:2" (RFC 8092). */
+  readonly communities?: readonly string[];
+  /** LOCAL_PREF, which only peers of the own AS see. */
+  readonly localPref?: number;
+  /** How often the own AS is added to the path. */
+  readonly prepend?: number;
 }
 
 export interface SourceRanges {

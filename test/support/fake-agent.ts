@@ -81,6 +81,7 @@ const queries: AgentQueries = {
   routes: async () => [],
   nodeHealth: () => [],
   bgpPeers: () => [],
+  bgpServices: () => [],
   bgpPaths: () => [],
   conntrack: async () => [],
   renamings: async () => [],

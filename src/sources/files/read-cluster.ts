@@ -55,6 +55,7 @@ export function readNode(object: Fields, { name, labels }: Metadata, place: Plac
       remedy,
     );
   }
+  const taints = readTaints(spec, specPlace);
   const several = readEach(spec.podCIDRs, at(specPlace, "podCIDRs"), readPrefix);
   const single = isAbsent(spec.podCIDRs) ? readPrefix(spec.podCIDR || null, at(specPlace, "podCIDR")) : null;
   const specified = single === null ? several : [single];
@@ -63,7 +64,18 @@ export function readNode(object: Fields, { name, labels }: Metadata, place: Plac
     labels,
     addresses: distinct(typed.map(({ address }) => address)),
     podCidrs: specified.length > 0 ? specified : annotatedPodCidrs(object, place),
+    ...(taints.length > 0 && { taints }),
   };
+}
+
+const unschedulableTaint = "node.kubernetes.io/unschedulable";
+
+/** A controller writes the taint for spec.unschedulable, a moment later. */
+function readTaints(spec: Fields, specPlace: Place): readonly string[] {
+  const keys = readEach(spec.taints, at(specPlace, "taints"), (entry, place) =>
+    readText(readFields(entry, place, null).key, at(place, "key")),
+  );
+  return [...new Set(spec.unschedulable === true ? [...keys, unschedulableTaint] : keys)].sort();
 }
 
 /** Where kube-router has the CIDRs of a node that nobody gave any in its spec; the first one that is set counts. */

@@ -1,5 +1,6 @@
 /** Services as rows. */
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
+import { readAdvertise } from "./read-advertise.ts";
 import type { Metadata } from "./read-metadata.ts";
 import {
   annotationsOf,
@@ -79,6 +80,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
   const exposed = readExposure(annotations);
   const forwarding = readForwarding(annotations);
   const selection = readSelection(annotations);
+  const advertise = readAdvertise(annotations);
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -109,6 +111,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     ...(exposed !== undefined && { exposed }),
     ...(forwarding !== undefined && { forwarding }),
     ...(selection !== undefined && { selection }),
+    ...(advertise !== undefined && { advertise }),
     labels: metadata.labels,
   };
 }

@@ -11,7 +11,7 @@ import { merge } from "./merge.ts";
 import { type Call, type Methods, methodsOf, type Reply, type Request } from "./methods.ts";
 import { PathReader, writePath } from "./paths.ts";
 import { readGlobal, readPeer } from "./peers.ts";
-import { readAssignment, readDefinedSet } from "./policies.ts";
+import { readAssignment, readDefinedSet, writePrefixSet } from "./policies.ts";
 import { family as families, policyDirections, type Protocol, protocols } from "./protocol.ts";
 import type {
   Announcement,
@@ -169,6 +169,24 @@ export class GobgpClient {
     }
     const family = families[prefix.family];
     await this.#one("DeletePath", { tableType: this.protocol.table.global, family, path } as Request, signal);
+  }
+
+  /**
+   * Adds exact prefixes to a set that there is, or takes some of them out: the others of the set stay as they are. A set that is left empty matches
+   * everything (GoBGP's PrefixCondition): the caller never takes the last one out.
+   * @throws GobgpError also GOBGP_READ_ONLY
+   */
+  async changeSet(
+    change: "add" | "remove",
+    name: string,
+    prefixes: readonly Prefix[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const call = change === "add" ? "AddDefinedSet" : "DeleteDefinedSet";
+    this.#mustWrite(call);
+    // Removing without a prefix is not sent: nothing says what that would be taken for.
+    if (prefixes.length === 0) return;
+    await this.#one(call, { definedSet: writePrefixSet(this.protocol.prefixSet, name, prefixes) } as Request, signal);
   }
 
   #mustWrite(call: Call): void {

@@ -30,7 +30,15 @@ export interface GobgpSourceOptions {
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
+  /** A session has begun, with all of its paths in the table. */
+  readonly onSession?: () => void;
   readonly random?: () => number;
+}
+
+/** A daemon whose paths are all known: who announces by it begins anew with each. */
+export interface GobgpSession {
+  readonly client: GobgpClient;
+  readonly asn: number;
 }
 
 export interface GobgpStatus {
@@ -55,7 +63,7 @@ export class GobgpSource {
   readonly #options: GobgpSourceOptions;
   readonly #backoff: Backoff;
   readonly #rib: Rib;
-  #client: GobgpClient | null = null;
+  #session: GobgpSession | null = null;
   #global: Global | null = null;
   #label = "";
   #synced = false;
@@ -70,6 +78,11 @@ export class GobgpSource {
   /** Follows gobgpd until the signal. Resolves at once: routes hold without it, and kube-router may start after us. */
   async start(signal: AbortSignal): Promise<void> {
     if (this.#options.addresses !== null) void this.#run(this.#options.addresses, signal);
+  }
+
+  /** Of now; null: the daemon is away, or its paths are not known yet. */
+  get session(): GobgpSession | null {
+    return this.#session;
   }
 
   get state(): GobgpState {
@@ -93,8 +106,8 @@ export class GobgpSource {
    * @param peers addresses of those that are asked
    */
   async received(prefixes: readonly Prefix[], peers: readonly string[]): Promise<readonly ReceivedPath[]> {
-    const client = this.#client;
-    if (client === null || prefixes.length === 0) return [];
+    const client = this.#session?.client;
+    if (client === undefined || prefixes.length === 0) return [];
     const ending = new AbortController();
     const timer = this.#options.clock.setTimer(receivedLimitMs, () => ending.abort());
     const found: ReceivedPath[] = [];
@@ -162,13 +175,14 @@ export class GobgpSource {
       rib: this.#rib,
       clock,
       onSynced: () => {
-        this.#client = client;
+        this.#session = { client, asn: this.#global?.asn ?? 0 };
         this.#synced = true;
         this.#failure = null;
         this.#backoff.reset();
         const { beyond } = this.#rib.counts;
         conditions.report("gobgp", beyond > 0 ? [tooMany(address)] : []);
         log.info({ source: "gobgp", detail: this.status().detail }, "seen everything once");
+        this.#options.onSession?.();
       },
     });
     try {
@@ -176,7 +190,7 @@ export class GobgpSource {
       this.#label = `${client.protocol.label} at ${address}`;
       return await session.follow(signal);
     } finally {
-      this.#client = null;
+      this.#session = null;
       client.close();
     }
   }

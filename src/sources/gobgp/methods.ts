@@ -73,6 +73,7 @@ const messages: Readonly<Record<string, readonly Field[]>> = {
     ["direction", 2, "int32"],
   ],
   ListDefinedSetRequest: [["defined_type", 1, "int32"]],
+  DefinedSetRequest: [["defined_set", 1, "bytes"]],
   AddPathRequest: [
     ["table_type", 1, "int32"],
     ["path", 3, "bytes"],
@@ -96,7 +97,15 @@ const calls = {
   ListDefinedSet: true,
   AddPath: false,
   DeletePath: false,
+  AddDefinedSet: false,
+  DeleteDefinedSet: false,
 } as const;
+
+/** Two calls that take the same. */
+const requestNames: Readonly<Record<string, string>> = {
+  AddDefinedSet: "DefinedSetRequest",
+  DeleteDefinedSet: "DefinedSetRequest",
+};
 
 export type Call = keyof typeof calls;
 export type Methods = Readonly<Record<Call, DescMethod>>;
@@ -132,7 +141,7 @@ export function methodsOf(service: string): Methods {
         name: service.slice(dot + 1),
         method: Object.entries(calls).map(([name, isStream]) => ({
           name,
-          inputType: `.${inPackage}.${name}Request`,
+          inputType: `.${inPackage}.${requestNames[name] ?? `${name}Request`}`,
           outputType: `.${inPackage}.Reply`,
           serverStreaming: isStream,
         })),

@@ -126,13 +126,22 @@ function readPrefix(bytes: Uint8Array): Prefix | null {
   return makePrefix(address, length);
 }
 
+/** AS_SEQUENCE (RFC 4271, 4.3 b). */
+const asSequence = 2;
+
 /** @param anyPackage null: this version's messages are typed */
 export function writePath(announcement: Announcement, anyPackage: string | null): Uint8Array {
-  const { prefix, nextHop, communities = [], localPref, med } = announcement;
+  const { prefix, nextHop, communities = [], largeCommunities = [], asPath = [], localPref, med } = announcement;
   const attribute = (kind: Parameters<typeof writeAttribute>[0], value: Uint8Array) =>
     writeAttribute(kind, value, anyPackage);
   const nlri = writeNlri(prefix, anyPackage);
   const attributes = [attribute("origin", new Uint8Array(0))];
+  if (asPath.length > 0) {
+    const segment = new BinaryWriter().tag(1, WireType.Varint).int32(asSequence);
+    segment.tag(2, WireType.LengthDelimited).fork();
+    for (const number of asPath) segment.uint32(number >>> 0);
+    attributes.push(attribute("as-path", lengthField(1).bytes(segment.join().finish()).finish()));
+  }
   if (prefix.family === 4) {
     attributes.push(attribute("next-hop", lengthField(1).string(nextHop.text).finish()));
   } else {
@@ -148,6 +157,15 @@ export function writePath(announcement: Announcement, anyPackage: string | null)
     const packed = lengthField(1).fork();
     for (const community of communities) packed.uint32(community >>> 0);
     attributes.push(attribute("communities", packed.join().finish()));
+  }
+  if (largeCommunities.length > 0) {
+    const list = new BinaryWriter();
+    for (const parts of largeCommunities) {
+      const one = new BinaryWriter();
+      for (const [at, part] of parts.entries()) one.tag(at + 1, WireType.Varint).uint32(part >>> 0);
+      list.tag(1, WireType.LengthDelimited).bytes(one.finish());
+    }
+    attributes.push(attribute("large-communities", list.finish()));
   }
   const writer = lengthField(1).bytes(nlri);
   for (const bytes of attributes) writer.tag(2, WireType.LengthDelimited).bytes(bytes);

@@ -1,4 +1,6 @@
 /** Policies and the sets that they speak of from the wire: read only, since kube-router writes them. */
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { Prefix } from "../../model/ip.ts";
 import type { DefinedSet, Policy, PolicyAssignment, PolicyStatement } from "./types.ts";
 import { FieldReader } from "./wire.ts";
 
@@ -102,4 +104,18 @@ function readRange(bytes: Uint8Array): DefinedSet["prefixes"][number] {
     else reader.skip();
   }
   return { prefix, least, most };
+}
+
+/** A set of prefixes that match with their own length alone. @param kind number of prefix sets in this version */
+export function writePrefixSet(kind: number, name: string, prefixes: readonly Prefix[]): Uint8Array {
+  const writer = new BinaryWriter();
+  // Zero is how proto3 says nothing.
+  if (kind !== 0) writer.tag(1, WireType.Varint).int32(kind);
+  writer.tag(2, WireType.LengthDelimited).string(name);
+  for (const { text, length } of prefixes) {
+    const one = new BinaryWriter().tag(1, WireType.LengthDelimited).string(text);
+    one.tag(2, WireType.Varint).uint32(length).tag(3, WireType.Varint).uint32(length);
+    writer.tag(4, WireType.LengthDelimited).bytes(one.finish());
+  }
+  return writer.finish();
 }

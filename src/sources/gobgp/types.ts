@@ -77,6 +77,10 @@ export interface Announcement {
   readonly nextHop: Address;
   /** 32-bit numbers. */
   readonly communities?: readonly number[];
+  /** Three 32-bit numbers each (RFC 8092). */
+  readonly largeCommunities?: readonly (readonly [number, number, number])[];
+  /** One sequence of the path's AS numbers, to which the speaker adds its own when it tells an external peer. */
+  readonly asPath?: readonly number[];
   readonly localPref?: number;
   readonly med?: number;
 }

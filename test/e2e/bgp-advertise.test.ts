@@ -1,0 +1,124 @@
+import { join } from "node:path";
+import test from "ava";
+import type { BgpServiceDto, StatusDto } from "../../src/api/dto.ts";
+import type { ServiceDetailsDto } from "../../src/api/service-dto.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { mustRun } from "../../src/lab/run.ts";
+import { pod, settled, withLab } from "../support/lab.ts";
+
+const vip = "203.0.113.10";
+const vip6 = "2001:db8:113::10";
+
+function service(name: string, addresses: readonly string[], more: Readonly<Record<string, unknown>> = {}) {
+  const { annotations, ...spec } = more;
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name, namespace: "default", ...(annotations !== undefined && { annotations }) },
+    spec: {
+      type: "LoadBalancer",
+      selector: { app: "web" },
+      ports: [{ port: 80, targetPort: 8080 }],
+      ipFamilyPolicy: "PreferDualStack",
+      ...spec,
+    },
+    status: { loadBalancer: { ingress: addresses.map((ip) => ({ ip })) } },
+  };
+}
+
+async function ask<T>(lab: Lab, node: string, ...words: readonly string[]): Promise<T> {
+  const { stdout } = await lab.agent(node, [...words, "--json"]);
+  return JSON.parse(stdout) as T;
+}
+
+/** What the top of rack knows of an address: all that bird prints. */
+async function atTor(lab: Lab, address: string): Promise<string> {
+  const prefix = `${address}/${address.includes(":") ? 128 : 32}`;
+  const socket = join(lab.plan.tor.folder, "bird.ctl");
+  return mustRun(["birdc", "-s", socket, "show", "route", "for", prefix, "all"]).catch(() => "");
+}
+
+/** Names of nodes from which the top of rack has it, exactly. */
+async function from(lab: Lab, address: string): Promise<string> {
+  const text = await atTor(lab, address);
+  if (!text.includes(`${address}/`)) return "";
+  return lab.plan.nodes
+    .filter(({ slot }) => text.includes(`[${slot.replaceAll("-", "_")} `))
+    .map(({ name }) => name)
+    .join(" ");
+}
+
+const rib = (lab: Lab, node: string, ...words: readonly string[]) =>
+  mustRun(["ip", "netns", "exec", lab.node(node).netns, "gobgp", "global", "rib", ...words]);
+
+const row = async (lab: Lab, node: string, address: string) =>
+  (await ask<readonly BgpServiceDto[]>(lab, node, "bgp", "services")).find((each) => each.address === address);
+
+test("addresses are announced from nodes with ready backends, as annotations say, found again after a crash, and kube-router's own stay", (t) => {
+  const web = pod("web", { node: "node-2", labels: { app: "web" } });
+  const local = service("web", [vip, vip6], {
+    externalTrafficPolicy: "Local",
+    annotations: {
+      "tandem.io/bgp-communities": "64512:100, nonsense, 64512:7:8",
+      "tandem.io/bgp-as-path-prepend": "2",
+      "tandem.io/bgp-local-preference": "high",
+    },
+  });
+  const everywhere = service("all", ["203.0.113.20"]);
+  const quiet = service("quiet", ["203.0.113.30"], { annotations: { "tandem.io/advertise": "false" } });
+  const options = {
+    nodes: 2,
+    agent: { advertiseServices: "all", advertiseOnStop: "withdraw" },
+    objects: [web, local, everywhere, quiet],
+  };
+  return withLab(t, options, async (lab) => {
+    await settled(lab);
+    await lab.until("the fabric goes to the node with the backend", async () => (await from(lab, vip)) === "node-2");
+    await lab.until("by IPv6, too", async () => (await from(lab, vip6)) === "node-2");
+    await lab.until("any node serves the other", async () => (await from(lab, "203.0.113.20")) === "node-1 node-2");
+    t.is(await from(lab, "203.0.113.30"), "");
+    const text = await atTor(lab, vip);
+    t.regex(text, /as_path: 64512 64512 64512\b/);
+    t.regex(text, /community: \(64512,100\)/);
+    t.regex(text, /large_community:.*\(64512, ?7, ?8\)/);
+    t.like(await row(lab, "node-2", vip), { state: "advertised", prepend: 2, services: ["default/web"] });
+    t.like(await row(lab, "node-1", vip), { state: "withheld" });
+    t.is(await row(lab, "node-1", "203.0.113.30"), undefined);
+    const { advertisements, problems } = await ask<ServiceDetailsDto>(lab, "node-1", "service", "get", "default/web");
+    t.regex(advertisements.find(({ address }) => address === vip)?.advertising?.why ?? "", /no backend on this node/);
+    t.is(problems.filter(({ code }) => code === "SERVICE_ANNOTATION").length, 2);
+
+    // kube-router's own path to the same address: it stays, and is explained.
+    await rib(lab, "node-1", "add", `${vip}/32`, "nexthop", lab.node("node-1").ipv4, "origin", "igp");
+    await lab.applyObjects([pod("web-1", { node: "node-1", labels: { app: "web" } })]);
+    await lab.until("told as somebody else's", async () => (await row(lab, "node-1", vip))?.state === "foreign");
+    await lab.deleteObjects([pod("web-1")]);
+    await lab.until("withheld again", async () => (await row(lab, "node-1", vip))?.state === "withheld");
+    t.regex(await rib(lab, "node-1"), /203\.0\.113\.10\/32/);
+    await rib(lab, "node-1", "del", `${vip}/32`);
+
+    // A crash leaves the path; the agent after it withdraws what is not wanted any more.
+    await lab.stopAgent("node-2", "SIGKILL");
+    t.is(await from(lab, vip), "node-2");
+    await lab.deleteObjects([web]);
+    await lab.startAgent("node-2");
+    await lab.until("the address that was left is withdrawn", async () => (await from(lab, vip)) === "");
+    t.notRegex(await rib(lab, "node-2"), /203\.0\.113\.10/);
+
+    // gobgpd gone: the agent goes on, and announces anew when it is back.
+    await lab.applyObjects([web]);
+    await lab.until("announced again", async () => (await from(lab, vip)) === "node-2");
+    await lab.stopBgp("node-2");
+    await lab.until("told as waiting", async () => (await row(lab, "node-2", vip))?.state === "waiting");
+    await lab.startBgp("node-2");
+    await lab.until("announced by the new daemon", async () => (await from(lab, vip)) === "node-2", 90_000);
+
+    // Stopped by choice with withdrawal.
+    await lab.stopAgent("node-2");
+    t.is(await from(lab, "203.0.113.20"), "node-1");
+    await lab.startAgent("node-2");
+    await lab.until("back", async () => (await from(lab, "203.0.113.20")) === "node-1 node-2");
+    const status = await ask<StatusDto>(lab, "node-2", "status");
+    t.false(status.problems.some(({ code }) => code.startsWith("ADVERTISE")));
+  });
+});
