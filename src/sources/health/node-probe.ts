@@ -30,6 +30,7 @@ export class NodeProbe {
   #state: NodeHealthRow["state"] = "unknown";
   #sinceMs: number;
   #agent: boolean | null = null;
+  #podsLost: readonly (4 | 6)[] = [];
   #list: readonly PathProbe[] = [];
   /** ms of the monotonic clock before which there is nothing to do. */
   #wakeMs = 0;
@@ -130,8 +131,16 @@ export class NodeProbe {
     const silent = this.#list.flatMap(({ state: of, path, answeredMs }): readonly SilentPath[] =>
       of === "silent" ? [{ ...path, answered: answeredMs }] : [],
     );
-    const podsLost = ([4, 6] as const).filter((family) => this.#isLost(family));
-    return { node: this.#node.name, state, since: this.#sinceMs, silent, agent: this.#agent, podsLost, mtu };
+    this.#podsLost = ([4, 6] as const).filter((family) => this.#isLost(family));
+    return {
+      node: this.#node.name,
+      state,
+      since: this.#sinceMs,
+      silent,
+      agent: this.#agent,
+      podsLost: this.#podsLost,
+      mtu,
+    };
   }
 
   report(): NodeHealthReport {
@@ -146,9 +155,15 @@ export class NodeProbe {
     return silent && states.every((state) => state === "silent") ? "unreachable" : "unknown";
   }
 
-  /** All paths to its pods of the family are silent, one of which has answered before. */
+  /**
+   * All paths to its pods of the family are silent, one of which has answered before. It stays so when BGP takes the route away, and with it the paths, and
+   * until one of those that come back answers.
+   */
   #isLost(family: 4 | 6): boolean {
+    const wasLost = this.#podsLost.includes(family);
     const ways = this.#list.filter(({ path }) => path.kind === "pods" && path.address.family === family);
-    return ways.every(({ state }) => state === "silent") && ways.some(({ answeredMs }) => answeredMs !== null);
+    if (ways.some(({ state }) => state === "answers")) return false;
+    if (ways.length === 0 || ways.some(({ state }) => state === "unknown")) return wasLost;
+    return wasLost || ways.some(({ answeredMs }) => answeredMs !== null);
   }
 }

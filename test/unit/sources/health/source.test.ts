@@ -277,3 +277,20 @@ test("both families are asked, and one of them may be lost", async (t) => {
   await world.clock.advance(10_000);
   t.like(world.health("n2"), { state: "partly", podsLost: [6] });
 });
+
+test("pods that are lost stay so when BGP takes the route away, until the way that comes back answers", async (t) => {
+  const world = begin(t);
+  await world.clock.advance(20_000);
+  world.react = (asked) => (asked.address.endsWith(".2") || asked.address === "10.0.2.0" ? null : well(asked));
+  await world.clock.advance(9_000);
+  t.like(world.health("n2"), { state: "unreachable", podsLost: [4] });
+  world.store.delete("routes", "10.0.2.0/24");
+  await world.clock.advance(60_000);
+  t.like(world.health("n2"), { state: "unreachable", podsLost: [4] });
+  world.store.upsert("routes", "10.0.2.0/24", toN2);
+  await world.clock.advance(20_000);
+  t.like(world.health("n2"), { podsLost: [4] }, "the route alone is no answer");
+  world.react = well;
+  await world.clock.advance(7_000);
+  t.like(world.health("n2"), { state: "reachable", podsLost: [] });
+});
