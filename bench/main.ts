@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
+import { benchBgp } from "./bgp.ts";
 import { benchHealth } from "./health.ts";
 import { benchKube } from "./kube.ts";
 import { benchDns } from "./l7-dns.ts";
@@ -43,6 +44,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
         ? { rounds, idleSeconds: 20, starts: 10, changes: 3 }
         : { rounds, idleSeconds: 120, starts: 60, changes: 15 },
     ),
+  bgp: () => benchBgp(values.quick ? 10 : 100),
   health: () => benchHealth(values.quick ? { rounds: 1, seconds: 10, holes: 4 } : { rounds, seconds: 30, holes: 20 }),
   "l7-dns": () => benchDns({ rounds, seconds: seconds * 2 }),
   policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),
