@@ -1,6 +1,6 @@
 /** Kafka through the engine with real sockets: kafkajs against a broker of the tests' own. */
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import test, { type ExecutionContext } from "ava";
 import { Kafka, logLevel } from "kafkajs";
 import type { L7KafkaRule } from "../../../src/native/l7-contract.ts";
@@ -96,4 +96,54 @@ test("a consumer reads its topic in its group, under its client's name only", as
   });
   t.truthy(crash.error);
   t.false(broker.seen.some(({ apiKey, clientId }) => apiKey === 1 && clientId === "other"));
+});
+
+/** Heartbeat of version 0: a group, a generation, a member. */
+function heartbeat(correlationId: number): Buffer {
+  const body = Buffer.from("000c0000" + "00000000" + "0001" + "63" + "0001" + "67" + "00000001" + "0001" + "6d", "hex");
+  body.writeInt32BE(correlationId, 4);
+  const size = Buffer.alloc(4);
+  size.writeInt32BE(body.length);
+  return Buffer.concat([size, body]);
+}
+
+test("a client that always waits for some answer is not cut off by the time of one, and is when an answer does not come", async (t) => {
+  const pause = 400;
+  const answers = 8;
+  const broker = createServer((socket) => {
+    let sent = 0;
+    socket.on("error", () => {});
+    socket.once("data", () => {
+      const timer = setInterval(() => {
+        sent++;
+        socket.write(Buffer.from(`0000000600000000${"0000"}`, "hex").fill(sent, 7, 8));
+        if (sent === answers) clearInterval(timer);
+      }, pause);
+      socket.once("close", () => clearInterval(timer));
+    });
+  });
+  broker.listen(0, "127.0.0.1");
+  await once(broker, "listening");
+  t.teardown(() => void broker.close());
+  const rules = [{ id: 1, protocol: "kafka" as const, rules: [rule([12], null)] }];
+  const engine = await startEngine(t, (broker.address() as AddressInfo).port, rules, { requestTimeout: 2000 });
+  const socket = connect(engine.port, "127.0.0.1");
+  t.teardown(() => void socket.destroy());
+  const ended = once(socket, "end");
+  let told = 0;
+  let asked = 0;
+  const ask = () => socket.write(heartbeat(++asked));
+  socket.on("data", (bytes) => {
+    told += bytes.length / 10;
+    // Two are always on their way.
+    while (asked < told + 2) ask();
+  });
+  const begun = performance.now();
+  ask();
+  ask();
+  await ended;
+  t.is(told, answers);
+  // Of the two that are left, one was asked when the answer before the last came.
+  const took = performance.now() - begun;
+  t.true(took > (answers - 1) * pause + 1900, `${took}`);
 });

@@ -31,6 +31,13 @@ std::vector<std::string> names_of(const std::optional<std::vector<Topic>>& topic
   return names;
 }
 
+// Milliseconds of a time that are left after so many nanoseconds; 0: it is never over.
+uint32_t left_of(uint32_t timeout, uint64_t passed) {
+  if (timeout == 0) return 0;
+  const uint64_t milliseconds = passed / 1'000'000;
+  return milliseconds >= timeout ? 1 : timeout - static_cast<uint32_t>(milliseconds);
+}
+
 }  // namespace
 
 size_t KafkaFilter::receive(Side from, std::string_view bytes, Wire& wire) {
@@ -191,12 +198,16 @@ size_t KafkaFilter::from_server(std::string_view bytes, Wire& wire) {
   return start.size();
 }
 
-// One timer: for a request that does not come to its end, for an answer that does not come, or for a client that says nothing.
+// One timer: for a request that does not come to its end, for the answer that is next, or for a client that says nothing. Each answer has a time of
+// its own, as a client that always has some on their way would else be cut off in the midst of its work.
 void KafkaFilter::rearm(Wire& wire) {
   const Waits waits = begun_ != 0 && !passes_ ? Waits::request : pending_.empty() ? Waits::nothing : Waits::answer;
-  if (waits == waits_) return;
+  const uint64_t since = waits == Waits::answer ? pending_.front().begun : 0;
+  if (waits == waits_ && since == since_) return;
   waits_ = waits;
-  wire.expire_after(waits == Waits::request ? limits_.head_timeout : waits == Waits::answer ? limits_.request_timeout : limits_.idle_timeout);
+  since_ = since;
+  if (waits == Waits::answer) wire.expire_after(left_of(limits_.request_timeout, wire.now() - since));
+  else wire.expire_after(waits == Waits::request ? limits_.head_timeout : limits_.idle_timeout);
 }
 
 void KafkaFilter::expired(Wire& wire) {

@@ -71,6 +71,7 @@ class KafkaFilter : public Filter {
   bool answer_passes_ = false;  // the rest of an answer is passing
   std::deque<Pending> pending_;
   Waits waits_ = Waits::unset;
+  uint64_t since_ = 0;  // when the request began whose answer is waited for
   bool is_over_ = false, draining_ = false, client_ended_ = false;
 };
 
