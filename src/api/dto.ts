@@ -166,10 +166,10 @@ export interface BgpServiceDto {
   /** "namespace/name", of all that have it and want it announced. */
   readonly services: readonly string[];
   /**
-   * advertised; not-exported: gobgpd has it, and kube-router's policy may keep it; foreign: somebody else announces it through this daemon;
+   * advertised; foreign: somebody else announces it through this daemon;
    * waiting: it is to be announced, and is not yet; withheld: it is not to be.
    */
-  readonly state: "advertised" | "not-exported" | "foreign" | "waiting" | "withheld";
+  readonly state: "advertised" | "foreign" | "waiting" | "withheld";
   readonly why: string;
   readonly communities: readonly string[];
   readonly localPref: number | null;

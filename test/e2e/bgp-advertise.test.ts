@@ -105,6 +105,13 @@ test("addresses are announced from nodes with ready backends, as annotations say
     await lab.until("the address that was left is withdrawn", async () => (await from(lab, vip)) === "");
     t.notRegex(await rib(lab, "node-2"), /203\.0\.113\.10/);
 
+    // Of two nodes that announce it one withdraws: the other's path, which it learned from there, does not go out in place of its own.
+    await lab.applyObjects([web, pod("web-1", { node: "node-1", labels: { app: "web" } })]);
+    await lab.until("both have a backend", async () => (await from(lab, vip)) === "node-1 node-2");
+    await lab.deleteObjects([pod("web-1")]);
+    await lab.until("one is left", async () => (await from(lab, vip)) === "node-2");
+    t.is(await from(lab, vip6), "node-2");
+
     // gobgpd gone: the agent goes on, and announces anew when it is back.
     await lab.applyObjects([web]);
     await lab.until("announced again", async () => (await from(lab, vip)) === "node-2");

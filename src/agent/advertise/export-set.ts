@@ -1,51 +1,53 @@
 /**
- * kube-router's export policy lets nothing out but what its sets of prefixes name. The one of the pod CIDRs is made once at its start and never again
- * compared, so that a prefix which is added there is exported until gobgpd ends; the one of the service addresses is rewritten with each of its events.
- * Entries are only ever added and taken out one by one, each a host's prefix of its exact length; the pod CIDRs in it stay.
+ * What gobgpd lets out of what this agent announces: kube-router's export policy lets out what kube-router knows, and nothing else. A policy of our own
+ * stands behind it, with a set of prefixes for each family (decisions/0013); kube-router's sets and policies stay as they are. Both last as long as
+ * gobgpd does.
  */
 import type { Prefix } from "../../model/ip.ts";
 import type { GobgpClient } from "../../sources/gobgp/client.ts";
+import { exportPolicy, exportSets } from "../../sources/gobgp/export-policy.ts";
 
-const names = { 4: "podcidrdefinedset", 6: "podcidrdefinedsetv6" } as const;
-
-type SetClient = Pick<GobgpClient, "definedSets" | "changeSet">;
+type PolicyClient = Pick<GobgpClient, "definedSets" | "policies" | "addExportPolicy" | "changeSet">;
 
 export class ExportSet {
-  readonly #client: SetClient;
-  /** Texts of what each set has; null: there is no such set, and whatever gobgpd exports is not decided there. */
-  readonly #members = new Map<4 | 6, Set<string> | null>();
+  readonly #client: PolicyClient;
+  /** Texts of what each set has. */
+  #members = new Map<4 | 6, Set<string>>();
+  #isInForce = false;
 
-  constructor(client: SetClient) {
+  constructor(client: PolicyClient) {
     this.#client = client;
   }
 
   async read(signal: AbortSignal): Promise<void> {
     const sets = await this.#client.definedSets("prefix", signal);
+    const assigned = await this.#client.policies("export", signal);
+    this.#isInForce = assigned.some(({ policies }) => policies.some(({ name }) => name === exportPolicy));
+    this.#members = new Map();
     for (const family of [4, 6] as const) {
-      const set = sets.find(({ name }) => name === names[family]);
-      this.#members.set(family, set === undefined ? null : new Set(set.prefixes.map(({ prefix }) => prefix)));
+      const set = sets.find(({ name }) => name === exportSets[family]);
+      this.#members.set(family, new Set(set?.prefixes.map(({ prefix }) => prefix)));
+      this.#isInForce = this.#isInForce && set !== undefined;
     }
-  }
-
-  /** Not open: kube-router's set of this family is empty, and is left so: an empty one matches everything, one with our prefixes only them. */
-  isOpen(prefix: Prefix): boolean {
-    return this.#members.get(prefix.family)?.size !== 0;
   }
 
   /** @returns whether it was missing */
   async add(prefix: Prefix, signal: AbortSignal): Promise<boolean> {
+    if (!this.#isInForce) await this.#client.addExportPolicy(signal);
+    this.#isInForce = true;
     const members = this.#members.get(prefix.family);
-    if (members === undefined || members === null || members.size === 0 || members.has(prefix.text)) return false;
-    await this.#client.changeSet("add", names[prefix.family], [prefix], signal);
+    // What is put into a set twice is there twice.
+    if (members === undefined || members.has(prefix.text)) return false;
+    await this.#client.changeSet("add", exportSets[prefix.family], [prefix], signal);
     members.add(prefix.text);
     return true;
   }
 
-  /** The last one stays: see `isOpen`. */
+  /** Of a path that is withdrawn: before, gobgpd would take it for one that was never told, and send no withdrawal. */
   async remove(prefix: Prefix, signal: AbortSignal): Promise<void> {
     const members = this.#members.get(prefix.family);
-    if (members === undefined || members === null || !members.has(prefix.text) || members.size < 2) return;
-    await this.#client.changeSet("remove", names[prefix.family], [prefix], signal);
+    if (members?.has(prefix.text) !== true) return;
+    await this.#client.changeSet("remove", exportSets[prefix.family], [prefix], signal);
     members.delete(prefix.text);
   }
 }

@@ -21,7 +21,7 @@ const intervalMs = { least: 2, most: 1_000 } as const;
 const retryMs = { firstMs: 100, maxMs: 5_000 } as const;
 /** ms that the datapath may fail before clients are sent to other nodes: what passes is not worth a change of all ways. */
 const unhealthyMs = 3_000;
-/** ms between two looks whether kube-router's sets still have our prefixes. */
+/** ms between two looks whether our policy and its prefixes are still there. */
 const refreshMs = 30_000;
 /** ms that a path may be missing from the table of events before it is announced again. */
 const eventMs = 2_000;
@@ -137,7 +137,7 @@ export class Advertiser {
     try {
       await this.#run();
       this.#failure = null;
-      conditions.report("advertise", this.#notExported());
+      conditions.report("advertise", []);
     } catch (error) {
       this.#failure = problemOf(error);
       // Opened anew: what was done of it is not known.
@@ -231,26 +231,10 @@ export class Advertiser {
     if (this.#failingSince === null || now - this.#failingSince < unhealthyMs) return null;
     return `the datapath could not be written for ${Math.round((now - this.#failingSince) / 1000)} s`;
   }
-
-  #notExported(): readonly Problem[] {
-    const closed = [...this.#outcomes].flatMap(([text, outcome]) => (outcome === "not-exported" ? [text] : []));
-    if (closed.length === 0) return [];
-    return [
-      {
-        code: "ADVERTISE_NOT_EXPORTED",
-        severity: "warning",
-        object: `${closed.length} service ${closed.length === 1 ? "address" : "addresses"}`,
-        field: "advertiseServices",
-        message: `gobgpd has ${closed[0]} and may not export it: kube-router's set of pod CIDRs of that family is empty`,
-        remedy: "give the node a pod CIDR of that family, and restart kube-router",
-      },
-    ];
-  }
 }
 
 const outcomeTexts: Readonly<Partial<Record<Outcome, string>>> = {
   foreign: "kube-router, or somebody else, announces it itself through this daemon: that path is left alone",
-  "not-exported": "gobgpd has it, and kube-router's set of pod CIDRs of its family is empty: it may not be exported",
 };
 
 function readOnly({ client }: GobgpSession): never {

@@ -16,7 +16,7 @@ const markVersion = 1;
 /** Of a list before the event loop gets a turn. */
 const pathsPerTurn = 200;
 
-export type Outcome = "advertised" | "foreign" | "not-exported";
+export type Outcome = "advertised" | "foreign";
 
 interface Held {
   readonly announcement: Pick<Announcement, "prefix" | "nextHop">;
@@ -57,7 +57,7 @@ export class Speaker {
     }
   }
 
-  /** Compares kube-router's sets again: another one has them after it was restarted within a session. */
+  /** Looks again for what lets our paths out: whoever else changes policies may have taken it away. */
   async refresh(signal: AbortSignal): Promise<void> {
     await this.#exports.read(signal);
   }
@@ -106,7 +106,7 @@ export class Speaker {
       await this.session.client.announce(announcement, signal);
       this.#held.set(prefix.text, { announcement, signature });
     }
-    return this.#exports.isOpen(prefix) ? "advertised" : "not-exported";
+    return "advertised";
   }
 
   /** Somebody took it away: it is announced again with the next comparison. */

@@ -7,6 +7,7 @@ import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Connection } from "./connection.ts";
 import { GobgpError, gobgpError } from "./errors.ts";
+import { exportPolicy, exportSets, placeholders, writeExportAssignment, writeExportPolicy } from "./export-policy.ts";
 import { merge } from "./merge.ts";
 import { type Call, type Methods, methodsOf, type Reply, type Request } from "./methods.ts";
 import { PathReader, writePath } from "./paths.ts";
@@ -187,6 +188,27 @@ export class GobgpClient {
     // Removing without a prefix is not sent: nothing says what that would be taken for.
     if (prefixes.length === 0) return;
     await this.#one(call, { definedSet: writePrefixSet(this.protocol.prefixSet, name, prefixes) } as Request, signal);
+  }
+
+  /**
+   * The policy of `export-policy.ts`, and its sets, behind those that are there. It may be there already, and its sets with it.
+   * @throws GobgpError also GOBGP_READ_ONLY
+   */
+  async addExportPolicy(signal: AbortSignal): Promise<void> {
+    this.#mustWrite("AddPolicy");
+    const there = new Set((await this.definedSets("prefix", signal)).map(({ name }) => name));
+    for (const family of [4, 6] as const) {
+      if (!there.has(exportSets[family])) await this.changeSet("add", exportSets[family], placeholders[family], signal);
+    }
+    const assigned = await this.policies("export", signal);
+    if (assigned.some(({ policies }) => policies.some(({ name }) => name === exportPolicy))) return;
+    // It may be there and not in force: whoever made it was ended in between.
+    await this.#one("AddPolicy", { policy: writeExportPolicy(this.protocol) } as Request, signal).catch(
+      (error: unknown) => {
+        if (!(error instanceof GobgpError && error.code === "GOBGP_ANSWER")) throw error;
+      },
+    );
+    await this.#one("AddPolicyAssignment", { assignment: writeExportAssignment() } as Request, signal);
   }
 
   #mustWrite(call: Call): void {

@@ -74,6 +74,8 @@ const messages: Readonly<Record<string, readonly Field[]>> = {
   ],
   ListDefinedSetRequest: [["defined_type", 1, "int32"]],
   DefinedSetRequest: [["defined_set", 1, "bytes"]],
+  AddPolicyRequest: [["policy", 1, "bytes"]],
+  AddPolicyAssignmentRequest: [["assignment", 1, "bytes"]],
   AddPathRequest: [
     ["table_type", 1, "int32"],
     ["path", 3, "bytes"],
@@ -98,6 +100,8 @@ const calls = {
   AddPath: false,
   DeletePath: false,
   AddDefinedSet: false,
+  AddPolicy: false,
+  AddPolicyAssignment: false,
   DeleteDefinedSet: false,
 } as const;
 

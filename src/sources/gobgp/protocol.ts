@@ -20,11 +20,27 @@ export interface Protocol {
   readonly exact: number;
   readonly prefixSet: number;
   readonly neighborSet: number;
+  /** MatchSet.Type.ANY */
+  readonly matchAny: number;
 }
 
 /** Enums without a number for "not said". */
-const fromZero = { table: { global: 0, received: 2, sent: 3 }, bestPaths: 0, exact: 0, prefixSet: 0, neighborSet: 1 };
-const fromOne = { table: { global: 1, received: 3, sent: 4 }, bestPaths: 1, exact: 1, prefixSet: 1, neighborSet: 2 };
+const fromZero = {
+  table: { global: 0, received: 2, sent: 3 },
+  bestPaths: 0,
+  exact: 0,
+  prefixSet: 0,
+  neighborSet: 1,
+  matchAny: 0,
+};
+const fromOne = {
+  table: { global: 1, received: 3, sent: 4 },
+  bestPaths: 1,
+  exact: 1,
+  prefixSet: 1,
+  neighborSet: 2,
+  matchAny: 1,
+};
 
 export const protocols: readonly Protocol[] = [
   { service: "api.GoBgpService", anyPackage: null, watches: true, writes: true, label: "GoBGP 4", ...fromOne },
