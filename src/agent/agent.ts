@@ -39,6 +39,7 @@ import { EndpointSettings } from "./endpoint-settings.ts";
 import { L7 } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
+import { MetricsServer } from "./metrics-server.ts";
 import { createNames, NamesLink } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
@@ -240,6 +241,13 @@ export class Agent {
       onError: (error, request) => log.error({ request, error: String(error) }, "a request failed"),
     });
 
+    const metrics = new MetricsServer({
+      address: config.metricsAddress,
+      status: () => answers.status(),
+      conditions,
+      onError: (error) => log.error({ error: String(error) }, "a scrape failed"),
+    });
+
     for (const folder of [config.bpffs, config.stateDir]) {
       const lock = new AgentLock(folder, { pid: process.pid, socket: config.socket });
       await this.#step(
@@ -255,6 +263,10 @@ export class Agent {
     await this.#step(
       () => datapath.start(),
       () => datapath.close(),
+    );
+    await this.#step(
+      () => metrics.start(),
+      () => metrics.stop(),
     );
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => Promise.all([cni.restore(), names.restore()]));

@@ -116,6 +116,12 @@ export const configSchema = z.strictObject({
     .describe(
       "where kube-router's BGP daemon is asked why routes are as they are (--gobgp-admin-address and -port), tried in turn; null: not at all",
     ),
+  metricsAddress: z
+    .string()
+    .regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, "is not host:port")
+    .nullable()
+    .default(null)
+    .describe("where Prometheus finds /metrics, as 127.0.0.1:9962; null: nowhere"),
   healthProbe: z
     .boolean()
     .default(true)

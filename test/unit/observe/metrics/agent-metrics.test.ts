@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import test from "ava";
+import { agentMetrics } from "../../../../src/observe/metrics/agent-metrics.ts";
+import { maxRuleSets } from "../../../../src/observe/metrics/proxy-metrics.ts";
+import { fullStatus, rule } from "./status-fixture.ts";
+
+const page = readFileSync(new URL("../../../../docs/metrics.md", import.meta.url), "utf8");
+
+/** Series of a name, as {labels: value}. */
+function series(name: string, status = fullStatus()): Record<string, number> {
+  const samples = agentMetrics(status).find((family) => family.name === name)?.samples ?? [];
+  return Object.fromEntries(samples.map(({ labels, value }) => [Object.values(labels).join(" "), value]));
+}
+
+test("docs/metrics.md has every metric with type, labels and meaning, and no other", (t) => {
+  const served = agentMetrics(fullStatus()).map(({ name, type, help, samples }) => {
+    const labels = Object.keys(samples[0]?.labels ?? {}).map((label) => `\`${label}\``);
+    return `| \`${name}\` | ${type} | ${labels.join(", ")} | ${help} |`;
+  });
+  t.deepEqual(
+    page.split("\n").filter((line) => line.startsWith("| `tandem_")),
+    served,
+  );
+});
+
+test("names and labels are legal, each name is there once in both formats, counters and only they end in _total", (t) => {
+  const families = agentMetrics(fullStatus());
+  for (const { name, type, samples } of families) {
+    t.regex(name, /^tandem_[a-z0-9_]+$/);
+    t.is(name.endsWith("_total"), type === "counter", name);
+    t.true(samples.length > 0, name);
+    const keys = samples.map(({ labels }) => JSON.stringify(labels));
+    t.is(new Set(keys).size, keys.length, name);
+  }
+  const names = families.map(({ name }) => name.replace(/_total$/, ""));
+  t.is(new Set(names).size, names.length);
+});
+
+test("figures are those of the status, in base units", (t) => {
+  t.deepEqual(series("tandem_drop_packets_total"), { "policy denied ingress": 11 });
+  t.deepEqual(series("tandem_forward_bytes_total"), { egress: 720 });
+  t.deepEqual(series("tandem_start_to_ready_seconds"), { "": 1.5 });
+  t.deepEqual(series("tandem_map_entries"), { conntrack: 10 });
+  t.deepEqual(series("tandem_routes_missing"), { "": 1 });
+  t.deepEqual(series("tandem_proxy_rule_latency_seconds_total"), { "99 7": 2.5 });
+});
+
+test("denied requests are counted without identities", (t) => {
+  t.deepEqual(series("tandem_proxy_denied_requests_total"), { "99 http egress": 5, "99 http none": 1 });
+});
+
+test("rule sets beyond the bound share one series", (t) => {
+  const rules = Array.from({ length: maxRuleSets + 3 }, (_, id) => rule(id));
+  const found = series("tandem_proxy_rule_requests_total", fullStatus(rules));
+  t.is(Object.keys(found).length, maxRuleSets + 1);
+  t.is(found["99 other"], 6);
+});
+
+test("an agent that is not ready yet has no time of it", (t) => {
+  t.deepEqual(series("tandem_start_to_ready_seconds", { ...fullStatus(), readyMs: null, ready: false }), {});
+});

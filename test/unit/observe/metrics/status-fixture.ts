@@ -1,0 +1,64 @@
+/** A status in which every figure is there. */
+import type { StatusDto } from "../../../../src/api/dto.ts";
+import type { RuleCount } from "../../../../src/api/proxy-dto.ts";
+
+export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
+  return {
+    ok: true,
+    node: "node-1",
+    version: "1.2.3",
+    started: "2026-01-01T00:00:00.000Z",
+    readyMs: 1500,
+    ready: true,
+    revision: { facts: 5, applied: 4 },
+    kernel: { release: "6.8", features: {} },
+    attach: { mode: "tcx", endpoints: 2, uplinks: ["eth0"], xdp: [], cgroup: null },
+    sources: [{ name: "files", synced: true, stale: false, detail: "" }],
+    addresses: [{ family: 4, podCidr: "10.64.1.0/24", used: 2, size: 254 }],
+    counts: { endpoints: 2, identities: 3, policies: 1, services: 4, backends: 6 },
+    maps: [
+      { name: "conntrack", entries: 10, max: 100 },
+      { name: "events", entries: null, max: 8 },
+    ],
+    reconcilers: [{ name: "policy", writes: 9, repaired: 1, failures: 2, lastError: null }],
+    drops: [{ reason: "policy denied", direction: "ingress", packets: 11, bytes: 660 }],
+    forwarded: [{ direction: "egress", packets: 12, bytes: 720 }],
+    proxy: {
+      mode: "on",
+      generation: 1,
+      ruleSets: rules.length,
+      instances: [
+        {
+          version: "1.2.3",
+          pid: 99,
+          started: 0,
+          state: "active",
+          connectedSince: 0,
+          generation: 1,
+          stats: {
+            connections: 1,
+            connectionsTotal: 20,
+            refused: 0,
+            requests: 30,
+            memory: 4096,
+            recordsLost: 0,
+            rules,
+            denied: [
+              { protocol: "http", direction: "egress", source: 300, destination: 301, requests: 2 },
+              { protocol: "http", direction: "egress", source: 302, destination: 301, requests: 3 },
+              { protocol: "http", direction: null, source: 300, destination: 301, requests: 1 },
+            ],
+          },
+        },
+      ],
+    },
+    routes: { expected: 3, present: 2, missing: ["10.64.2.0/24"] },
+    mtu: { bytes: 1500, from: "" },
+    memory: { rssBytes: 1e8 },
+    problems: [],
+  };
+}
+
+export function rule(ruleSet: number): RuleCount {
+  return { ruleSet, requests: 2, answered: 2, latencySum: 2_500_000, latencyMax: 2_000_000 };
+}
