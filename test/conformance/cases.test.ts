@@ -14,7 +14,7 @@ import { readManifests } from "../support/manifest-tables.ts";
 const folder = join(import.meta.dirname, "cases");
 
 /** Number of the case -> why some of its probes cannot be judged yet. */
-const pending: ReadonlyMap<string, RegExp> = new Map([["89", /Kafka request|L7 rules/]]);
+const pending: ReadonlyMap<string, RegExp> = new Map();
 
 const cases = readdirSync(folder).sort();
 
