@@ -21,20 +21,25 @@ class Daemon {
   readonly calls: string[] = [];
   fails = false;
   readonly #store: TableStore;
+  #sets: readonly object[] = [];
+  #policies: readonly object[] = [];
   readonly session: GobgpSession;
 
-  constructor(store: TableStore, podCidrs: readonly string[] = ["10.1.0.0/24"]) {
+  constructor(store: TableStore) {
     this.#store = store;
     const client = {
       address: "127.0.0.1:50051",
       protocol: { writes: true, label: "GoBGP 3" },
-      definedSets: async () => [
-        {
-          name: "podcidrdefinedset",
-          prefixes: podCidrs.map((prefix) => ({ prefix, least: 24, most: 24 })),
-          list: [],
-        },
-      ],
+      definedSets: async () => this.#sets,
+      policies: async () => this.#policies,
+      addExportPolicy: async () => {
+        this.calls.push("policy");
+        this.#sets = [
+          { name: "tandem_services", prefixes: [] },
+          { name: "tandem_services6", prefixes: [] },
+        ];
+        this.#policies = [{ policies: [{ name: "tandem_services" }] }];
+      },
       changeSet: async (change: string, name: string, prefixes: readonly { readonly text: string }[]) => {
         this.calls.push(`${change} ${prefixes.map(({ text }) => text).join()} ${name}`);
       },
@@ -122,15 +127,17 @@ function world(t: ExecutionContext, config: Partial<AdvertiserOptions["config"]>
   return { store, clock, daemon, bgp, problems, advertiser, apply, state };
 }
 
-const announced = [`add ${vip}/32 podcidrdefinedset`, `announce ${vip}/32`];
-const withdrawn = [`withdraw ${vip}/32`, `remove ${vip}/32 podcidrdefinedset`];
+/** By a daemon that has our policy, and the first time. */
+const announced = [`add ${vip}/32 tandem_services`, `announce ${vip}/32`];
+const first = ["policy", ...announced];
+const withdrawn = [`withdraw ${vip}/32`, `remove ${vip}/32 tandem_services`];
 
 test("the set goes before the path, and after its withdrawal; what holds is not told again", async (t) => {
   const { clock, daemon, advertiser, apply, state } = world(t);
   apply(true);
   advertiser.start();
   await clock.advance(5_000);
-  t.deepEqual(daemon.take(), announced);
+  t.deepEqual(daemon.take(), first);
   t.is(state(), "advertised");
   apply(false);
   await clock.advance(10);
@@ -158,7 +165,7 @@ test("where somebody else announces the prefix nothing is done; once it is gone 
   t.is(state(), "foreign");
   store.delete("bgpPaths", `${vip}/32`);
   await clock.advance(100);
-  t.deepEqual(daemon.take(), announced);
+  t.deepEqual(daemon.take(), first);
   // kube-router replaces ours: what is there now is not ours to withdraw.
   daemon.put(vip, "172.18.0.1", []);
   await clock.advance(100);
@@ -182,7 +189,7 @@ test("a daemon that goes is waited for, and a new one is told all of it", async 
   bgp.session = next.session;
   advertiser.wake();
   await clock.advance(100);
-  t.deepEqual(next.take(), announced);
+  t.deepEqual(next.take(), first);
   t.deepEqual(daemon.take(), []);
 });
 
