@@ -1,4 +1,6 @@
 /** Rules about DNS as pods meet them: what they ask goes through tandem-proxy, and what they are answered is what toFQDNs opens. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
@@ -81,6 +83,10 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     t.deepEqual((await dig(lab, dns, "rebound.open.test")).addresses, [inside]);
     t.false(await reaches(inside, 2), "a name never opens a pod");
 
+    const file = join(lab.node("node-1").stateDir, "names.json");
+    await lab.until("what was learned is on disk", async () =>
+      (await readFile(file, "utf8")).includes("many.open.test"),
+    );
     await lab.stopAgent("node-1", "SIGKILL");
     t.is((await dig(lab, dns, "a.open.test")).code, "NOERROR", "without an agent");
     t.is((await dig(lab, dns, "else.example")).code, "REFUSED");

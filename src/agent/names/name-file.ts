@@ -9,8 +9,8 @@ import { BoundedFrequencyRunner } from "../../lib/runner.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import { replaceFile } from "../durable-file.ts";
 
-/** ms between two writes: what an agent that is killed learned since is in the kernel, and asked for again. */
-const minIntervalMs = 10_000;
+/** ms between two writes. What an agent that is killed learned since is closed until it is asked for again: pods may keep an answer for long. */
+const minIntervalMs = 1_000;
 
 export interface NameFileOptions {
   readonly stateDir: string;
