@@ -202,10 +202,11 @@ export class GobgpClient {
     }
     const assigned = await this.policies("export", signal);
     if (assigned.some(({ policies }) => policies.some(({ name }) => name === exportPolicy))) return;
-    // It may be there and not in force: whoever made it was ended in between.
+    // It may be there and not in force: whoever made it was ended in between, or somebody took it out. gobgpd refuses it then; where it is refused for
+    // something else, so is what follows.
     await this.#one("AddPolicy", { policy: writeExportPolicy(this.protocol) } as Request, signal).catch(
       (error: unknown) => {
-        if (!(error instanceof GobgpError && error.code === "GOBGP_ANSWER")) throw error;
+        if (!(error instanceof GobgpError && error.code === "GOBGP_REFUSED")) throw error;
       },
     );
     await this.#one("AddPolicyAssignment", { assignment: writeExportAssignment() } as Request, signal);
