@@ -14,6 +14,8 @@ export class ExportSet {
   /** Texts of what each set has. */
   #members = new Map<4 | 6, Set<string>>();
   #isInForce = false;
+  /** Of those that were asked for since it has been in force. */
+  readonly #letOut = new Set<string>();
 
   constructor(client: PolicyClient) {
     this.#client = client;
@@ -31,16 +33,23 @@ export class ExportSet {
     }
   }
 
-  /** @returns whether it was missing */
+  /** @returns whether a path that is there may not have been let out, as policies are asked when a path comes: it is to be announced again */
   async add(prefix: Prefix, signal: AbortSignal): Promise<boolean> {
-    if (!this.#isInForce) await this.#client.addExportPolicy(signal);
-    this.#isInForce = true;
+    if (!this.#isInForce) {
+      await this.#client.addExportPolicy(signal);
+      this.#isInForce = true;
+      this.#letOut.clear();
+    }
     const members = this.#members.get(prefix.family);
     // What is put into a set twice is there twice.
-    if (members === undefined || members.has(prefix.text)) return false;
-    await this.#client.changeSet("add", exportSets[prefix.family], [prefix], signal);
-    members.add(prefix.text);
-    return true;
+    if (members?.has(prefix.text) === false) {
+      await this.#client.changeSet("add", exportSets[prefix.family], [prefix], signal);
+      members.add(prefix.text);
+      this.#letOut.delete(prefix.text);
+    }
+    const isNew = !this.#letOut.has(prefix.text);
+    this.#letOut.add(prefix.text);
+    return isNew;
   }
 
   /** Of a path that is withdrawn: before, gobgpd would take it for one that was never told, and send no withdrawal. */
@@ -49,5 +58,6 @@ export class ExportSet {
     if (members?.has(prefix.text) !== true) return;
     await this.#client.changeSet("remove", exportSets[prefix.family], [prefix], signal);
     members.delete(prefix.text);
+    this.#letOut.delete(prefix.text);
   }
 }
