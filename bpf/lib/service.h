@@ -85,11 +85,21 @@ static __always_inline bool may_carry(const struct __sk_buff *skb, const struct 
 	       !(packet->flags & PACKET_LATER_FRAGMENT) && (v6 || packet->l4 - packet->l3 == sizeof(struct iphdr));
 }
 
-/* The backend's node answers the client itself: it knows the flow, or is told of the service with this packet. */
+/* A pod or node of the cluster. */
+static __always_inline bool is_of_cluster(const struct address *address, const bool v6)
+{
+	struct ipcache_value who;
+
+	identify(&who, address, v6);
+	return who.identity != (v6 ? ID_WORLD_IPV6 : ID_WORLD_IPV4);
+}
+
+/* The backend's node answers the client itself: it knows the flow, or is told of the service with this packet. Not a client inside of the cluster,
+ * who asked a port of this node: the backend may be on its own node, which takes nothing of its own addresses from outside. */
 static __always_inline bool returns_directly(const struct __sk_buff *skb, const struct packet *packet, const struct service *service,
 					     const struct address *backend, const bool v6)
 {
-	if (!(service->flags & SERVICE_DSR) || is_of_node(backend, v6))
+	if (!(service->flags & SERVICE_DSR) || is_of_node(backend, v6) || is_of_cluster(&packet->source, v6))
 		return false;
 	return (packet->protocol == IPPROTO_TCP && !is_opening(packet)) || may_carry(skb, packet, v6);
 }

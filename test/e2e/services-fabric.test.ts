@@ -39,11 +39,11 @@ async function announce(lab: Lab, ...names: readonly string[]): Promise<void> {
 }
 
 /** Who answers `count` connections of the client outside, and as whom the client was seen. */
-async function answerers(lab: Lab, address: string, port: number, count = 24) {
+async function answerers(lab: Lab, address: string, port: number, from = "external/client", count = 24) {
   const names = new Set<string>();
   const peers = new Set<string>();
   for (let i = 0; i < count; i++) {
-    const answer = (await fetchFrom(lab, "external/client", address, port)) ?? "none";
+    const answer = (await fetchFrom(lab, from, address, port)) ?? "none";
     names.add(answer.split(" ")[0] ?? "none");
     peers.add(/ peer \[?(?:::ffff:)?([0-9a-f.:]+?)\]?(?::\d+)?( |$)/.exec(answer)?.[1] ?? "nobody");
   }
@@ -106,7 +106,7 @@ test("a client outside reaches backends on other nodes: they see the node that i
     // A new backend is used, one that left is not.
     await lab.deleteObjects([backend("a", "node-1"), backend("b", "node-2")]);
     await settled(lab);
-    for (const vip of vips) t.deepEqual((await answerers(lab, vip, 80, 12)).names, ["default/c"]);
+    for (const vip of vips) t.deepEqual((await answerers(lab, vip, 80, "external/client", 12)).names, ["default/c"]);
     await lab.deleteObjects([backend("c", "node-2")]);
     await settled(lab);
     t.is(await fetchFrom(lab, "external/client", vips[0], 80, 1), null);
@@ -119,6 +119,11 @@ test("direct return: backends see the client, and a flow that the fabric moves t
     await announce(lab, "node-1");
     const peers = await reachesAll(t, lab);
     t.deepEqual([...peers].sort(), [...(await clientAddresses(lab))].sort());
+    // Who is inside asks a node beside that of the backend, which may be its own: answers come by way of the node that was asked.
+    const { ipv4, ipv6 } = lab.node("node-3");
+    for (const address of [ipv4, ipv6])
+      for (const from of ["default/a", "node/node-1"])
+        t.deepEqual((await answerers(lab, address, 30080, from)).names, ["default/a", "default/b", "default/c"], from);
 
     await announce(lab, "node-3"); // where no backend is
     const flows = await Promise.all(

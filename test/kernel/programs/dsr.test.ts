@@ -10,7 +10,7 @@ import {
   wireFrame,
   wrongChecksums,
 } from "../../support/programs.ts";
-import { mapped, putPolicy, putService } from "../../support/programs-maps.ts";
+import { mapped, putIdentity, putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { both } = programTests({}, {}, ["tc", "xdp"]);
@@ -100,6 +100,18 @@ both("a connection that comes to another node in the middle goes on", async (t, 
   t.is(moved.verdict, "redirect");
   t.is(way(moved), `${who.w[family]}:40000 > ${who.r[family]}:8080`);
 });
+
+both(
+  "a pod of another node is answered by way of this one: the backend may be on its own node",
+  async (t, node, family) => {
+    serve(node, family);
+    putIdentity(node.maps, who.w[family], 1234);
+    const passed = await asks(node, family, tcp(40000, 80, "S"));
+    isPassed(t, node, passed, "redirect", "ingress");
+    t.is(passed.parsed.ip?.source, who.host[family]);
+    t.is(passed.parsed.ip?.destination, who.r[family]);
+  },
+);
 
 both("datagrams that would grow too long go in the node's name, as all do without it", async (t, node, family) => {
   serve(node, family, { protocol: Protocol.udp });
