@@ -40,7 +40,7 @@ import { L7 } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { MetricsServer } from "./metrics-server.ts";
-import { createNames, NamesLink } from "./names/index.ts";
+import { containerOf, createNames, NamesLink } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
 import { pairingChecks } from "./pairing-checks.ts";
@@ -106,7 +106,8 @@ export class Agent {
     const namesLink: NamesLink | null =
       config.dnsMode === "proxy"
         ? new NamesLink({
-            learn: (name, found) => names.learn(name, found),
+            learn: (endpoint, name, found) => names.learn(endpoint, name, found),
+            ...(!config.dnsShared && { endpointOf: (number: number) => containerOf(store, number) }),
             store,
             broadcast: (message) => l7.broadcast(message),
           })
@@ -164,6 +165,7 @@ export class Agent {
       serviceSelection: config.serviceSelection,
       externalClusterIps: config.externalClusterIps,
       healthActs: config.healthActs,
+      namesPerEndpoint: config.dnsMode === "proxy" && !config.dnsShared,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
         ...(config.masqueradeIpv6 ? [6 as const] : []),
@@ -178,6 +180,7 @@ export class Agent {
       ...shared,
       inUse: (addresses) => datapath.addressesInUse(addresses),
       forgotten: (gone) => namesLink?.forgotten(gone),
+      gone: (endpoints) => namesLink?.gone(endpoints),
     });
     const health = new ServiceHealth({ conditions });
     const loop = new ControlLoop({
@@ -186,7 +189,7 @@ export class Agent {
       apply: (desired) => datapath.apply(desired),
       applied: (result, tables) => {
         health.update(result.desired.healthChecks ?? []);
-        names.follow(result.desired.sets);
+        names.follow(result.desired.sets, result.desired.endpoints);
         namesLink?.applied(result.desired.sets, loop.revision.applied);
         mtu.follow(tables);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));

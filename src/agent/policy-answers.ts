@@ -36,6 +36,7 @@ const asked = [
   "cidrGroups",
   "names",
   "localAddresses",
+  "localEndpoints",
 ] as const;
 
 /** A cluster with what it was made of. */

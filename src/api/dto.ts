@@ -297,12 +297,14 @@ export interface IpcacheDto {
 /** What a name of DNS has given. */
 export interface FqdnCacheDto {
   readonly name: string;
+  /** "namespace/name" of the pod that it counts for; null: for all of this node. */
+  readonly pod: string | null;
   readonly addresses: readonly {
     readonly address: string;
     /** Until its time is over. */
     readonly ttlSeconds: number;
-    /** connection: its time is over, and a connection keeps it. */
-    readonly state: "valid" | "connection";
+    /** lookup: a pod was answered it; agent: the agent asked; connection: its time is over, and a connection keeps it. */
+    readonly source: "lookup" | "agent" | "connection";
   }[];
 }
 

@@ -22,8 +22,15 @@ export type NamesFromProxy =
 
 export type NamesToProxy =
   /** Of all toFQDNs rules of this node: an expression of RE2 for whole names with their last dot. null: no rule is about names. */
-  | { readonly type: "names-wanted"; readonly pattern: string | null }
+  | {
+      readonly type: "names-wanted";
+      readonly pattern: string | null;
+      /** What one pod was given is open to all: else each pod's answers are told. Not set, by an agent before 0.2: so it is. */
+      readonly shared?: boolean;
+    }
   /** Their addresses are in the kernel. */
   | { readonly type: "names-open"; readonly tickets: readonly number[] }
+  /** Pods, by number, that are no more: what is known to be open to them is not to who has the number next. */
+  | { readonly type: "names-gone"; readonly endpoints: readonly number[] }
   /** Addresses of these names may be closed again. null: of all. */
   | { readonly type: "names-forget"; readonly names: readonly string[] | null };

@@ -18,9 +18,9 @@ export function registerFqdn(context: CliContext, program: Command): void {
     "/v1/fqdn/cache",
     (rows) =>
       table(
-        ["FQDN", "TTL", "STATE", "IPS"],
-        rows.flatMap(({ name, addresses }) =>
-          addresses.map(({ address, ttlSeconds, state }) => [name, `${ttlSeconds}s`, stateText(state), address]),
+        ["POD", "SOURCE", "FQDN", "TTL", "IPS"],
+        rows.flatMap(({ pod, name, addresses }) =>
+          addresses.map(({ address, ttlSeconds, source }) => [pod ?? "all", source, name, `${ttlSeconds}s`, address]),
         ),
       ),
   );
@@ -43,10 +43,6 @@ export function registerFqdn(context: CliContext, program: Command): void {
         ]),
       ),
   );
-}
-
-function stateText(state: FqdnCacheDto["addresses"][number]["state"]): string {
-  return state === "connection" ? "kept by a connection" : "valid";
 }
 
 function registerClean(context: CliContext, cache: Command): void {

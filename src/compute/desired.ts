@@ -60,7 +60,9 @@ export interface CompiledDirection {
  * what pods may reach (egress) name them.
  */
 export interface NamedPrefixes {
-  /** Digest of the set without addresses of names: the same as long as its rules say the same. */
+  /** Key of the set as its rules give it, which several pods may have. */
+  readonly set: string;
+  /** Of the set without addresses of names: the same as long as its rules say the same, and for each pod its own where names are a pod's own. */
   readonly base: string;
   /** Of egress, without addresses of names. */
   readonly prefixes: readonly CompiledPrefix[];

@@ -53,7 +53,7 @@ class TableComputation implements Computation {
   readonly #sets: SetCompiler;
   /** Null: nothing is enforced. */
   readonly #hostSets: HostSetCompiler | null;
-  readonly #namedSets = new NamedSets();
+  readonly #namedSets: NamedSets;
   readonly #frontends = createFrontends();
   readonly #services: ComputationOptions["services"];
   readonly #native: NativePrefixes;
@@ -76,6 +76,7 @@ class TableComputation implements Computation {
     this.#pods = new PodIdentifier(identities);
     this.#addresses = new AddressBook(nodeName);
     this.#sets = new SetCompiler(policyEnforcement);
+    this.#namedSets = new NamedSets({ perEndpoint: options.namesPerEndpoint ?? false });
     this.#native = new NativePrefixes({ families: masquerade ?? new Set() });
     this.#hostSets = policyEnforcement === "never" ? null : new HostSetCompiler(allowLockout ?? false);
   }
@@ -124,17 +125,17 @@ class TableComputation implements Computation {
     const ownNode = nodes.get(this.#nodeName) ?? null;
     const host =
       this.#hostSets?.compile({ node: ownNode, policies: policies.ofNodes, surroundings, endpointSlices }) ?? null;
-    const allSets = this.#namedSets.fill(host === null ? sets : [...sets, host.set], names);
+    const filled = this.#namedSets.fill(host === null ? sets : [...sets, host.set], endpoints, names);
     const missing = this.#missing(policies.withGroups, cidrGroups);
-    const refused = allSets.filter((set) => set.refused !== null);
+    const refused = filled.sets.filter((set) => set.refused !== null);
     const reports = new Reports({ policies: policies.all, identities, missing, host });
     return {
       desired: {
         identities: holders.identities,
         clusterPrefixes: cidrs.prefixes,
-        endpoints,
+        endpoints: filled.endpoints,
         ...(host !== null && { host: { set: host.set.key, audit: this.#auditMode } }),
-        sets: allSets,
+        sets: filled.sets,
         frontends: frontends.frontends,
         healthChecks: frontends.healthChecks,
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),

@@ -48,6 +48,8 @@ export interface ComputationOptions {
   readonly externalClusterIps?: boolean;
   /** Backends on nodes whose pods do not answer this node get nothing new from it. Not set: no. */
   readonly healthActs?: boolean;
+  /** Names that one pod was given are that pod's alone (NameRow.endpoint), which costs each such pod a set of its own. Not set: there are none. */
+  readonly namesPerEndpoint?: boolean;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

@@ -213,6 +213,12 @@ export const configSchema = z.strictObject({
     .array(z.string())
     .default([])
     .describe("DNS servers that the agent asks, with :port if it is not 53; empty: those of the node's resolv.conf"),
+  dnsShared: z
+    .boolean()
+    .default(false)
+    .describe(
+      "with dnsMode proxy: what one pod was answered opens the addresses for all pods of the node whose policies name the name, as in Cilium; else for that pod only",
+    ),
   dnsMinTtl: z
     .int()
     .min(0)

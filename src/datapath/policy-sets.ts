@@ -31,6 +31,7 @@ import {
   nothingDemanded,
   type SetDemands,
 } from "./set-demands.ts";
+import { SetNumbers } from "./set-numbers.ts";
 
 /** What is in the kernel under one number; the keys, as texts, to remove it again. */
 interface KernelSet {
@@ -61,7 +62,7 @@ export class PolicySetReconciler {
   readonly #native: MapNative;
   readonly #maps: ReadonlyMap<PolicyMap, MapInfo>;
   readonly #sets = new Map<number, KernelSet>();
-  readonly #numbers = new Map<string, number>();
+  readonly #numbers = new SetNumbers();
   /** Digest of compute -> digest of the content; an empty text for a set without entries. */
   #contents = new Map<string, string>();
   /** By the digest of the set without the addresses. */
@@ -117,13 +118,13 @@ export class PolicySetReconciler {
       if (!demandsNothing(demands)) this.#demands.set(number, demands);
       const digest = contentDigest(list) + demandsDigest(demands);
       this.#sets.set(number, { digest, keys: keys.get(number) ?? new Map() });
-      if (!this.#numbers.has(digest)) this.#numbers.set(digest, number);
+      this.#numbers.add(digest, number);
       if (before.get(number) !== digest) this.#compiled.delete(number);
       this.#next = Math.max(this.#next, number + 1);
     }
     for (const number of this.#demands.keys()) if (!this.#sets.has(number)) this.#demands.delete(number);
     for (const [base, { number }] of this.#named) {
-      if (before.get(number) !== this.#sets.get(number)?.digest) this.#named.delete(base);
+      if (before.get(number) !== this.#sets.get(number)?.digest) this.#disown(base, number);
     }
     const all = new Set([...before.keys(), ...this.#sets.keys()]);
     return [...all].filter((number) => before.get(number) !== this.#sets.get(number)?.digest).length;
@@ -159,11 +160,12 @@ export class PolicySetReconciler {
       }
       const digest = this.#contents.get(compiled.digest) ?? contentOf(compiled);
       contents.set(compiled.digest, digest);
-      const number = digest === "" ? 0 : this.#numbers.get(digest);
+      const number = digest === "" ? 0 : this.#numberFor(digest, compiled);
+      const place = compiled.named === undefined ? digest : `${digest} ${compiled.named.base}`;
       if (number !== undefined) this.#holds(number, compiled);
-      else if (!missing.has(digest)) {
+      else if (!missing.has(place)) {
         const demands = demandsOf(compiled);
-        missing.set(digest, { number: this.#allocate(), compiled, digest, rows: encodeSet(compiled), demands });
+        missing.set(place, { number: this.#allocate(), compiled, digest, rows: encodeSet(compiled), demands });
       }
     }
     this.#contents = contents;
@@ -188,7 +190,7 @@ export class PolicySetReconciler {
     if (named !== undefined) return named.number;
     const digest = this.#contents.get(compiled.digest);
     if (digest === "") return 0;
-    return digest === undefined ? null : (this.#numbers.get(digest) ?? null);
+    return digest === undefined || compiled.named !== undefined ? null : (this.#numbers.shared(digest) ?? null);
   }
 
   /** What the set of a number was compiled from, null for one of an agent before. */
@@ -205,14 +207,14 @@ export class PolicySetReconciler {
       this.counters.writes += keys.length;
     }
     for (const [base, { number }] of this.#named) {
-      if (!used.has(number)) this.#named.delete(base);
+      if (!used.has(number)) this.#disown(base, number);
     }
     for (const [number, { digest }] of gone) {
       this.#sets.delete(number);
       this.#demands.delete(number);
       this.#moved.delete(number);
       this.#compiled.delete(number);
-      if (this.#numbers.get(digest) === number) this.#numbers.delete(digest);
+      this.#numbers.remove(digest, number);
     }
     return gone.length > 0;
   }
@@ -262,7 +264,7 @@ export class PolicySetReconciler {
       this.counters.writes += set.rows.length;
       this.#sets.set(set.number, { digest: set.digest, keys });
       if (!demandsNothing(set.demands)) this.#demands.set(set.number, set.demands);
-      this.#numbers.set(set.digest, set.number);
+      this.#numbers.add(set.digest, set.number);
       this.#holds(set.number, set.compiled);
     }
     return failures;
@@ -272,7 +274,21 @@ export class PolicySetReconciler {
   #holds(number: number, compiled: CompiledSet): void {
     this.#compiled.set(number, compiled);
     const { named } = compiled;
-    if (named !== undefined && number !== 0) this.#named.set(named.base, new NamedEntries(number, compiled, named));
+    if (named === undefined || number === 0) return;
+    this.#named.set(named.base, new NamedEntries(number, compiled, named));
+    this.#numbers.own(number, named.base);
+  }
+
+  #disown(base: string, number: number): void {
+    this.#named.delete(base);
+    this.#numbers.disown(number);
+  }
+
+  /** What is in the kernel with this content, and may be this set's. */
+  #numberFor(digest: string, { named }: CompiledSet): number | undefined {
+    return named === undefined
+      ? this.#numbers.shared(digest)
+      : this.#numbers.free(digest, (number) => this.#compiled.has(number));
   }
 
   /** From the addresses that are there to those that should be: new before old is removed. */
@@ -334,9 +350,9 @@ export class PolicySetReconciler {
     for (const entries of this.#named.values()) {
       const set = this.#sets.get(entries.number);
       if (set === undefined || !this.#moved.has(entries.number)) continue;
-      if (this.#numbers.get(set.digest) === entries.number) this.#numbers.delete(set.digest);
+      this.#numbers.remove(set.digest, entries.number);
       set.digest = contentDigest(entries.rows()) + demandsDigest(this.#demands.get(entries.number) ?? nothingDemanded);
-      this.#numbers.set(set.digest, entries.number);
+      this.#numbers.add(set.digest, entries.number);
     }
     this.#moved.clear();
   }

@@ -1,6 +1,7 @@
 /** The name cache as a text, so that a restart keeps it. Times are of the wall clock, as the monotonic one ends with the machine. */
 import { normalName } from "../model/dns-names.ts";
 import { parseAddress } from "../model/ip.ts";
+import { nameKey, ofNameKey } from "../model/name-key.ts";
 import type { NameCache } from "./name-cache.ts";
 
 const format = 1;
@@ -12,10 +13,14 @@ export interface Clocks {
 }
 
 export function encodeNames(cache: Pick<NameCache, "names">, { wallMs, monotonicMs }: Clocks): string {
-  const names = [...cache.names].map(([name, addresses]) => [
-    name,
-    [...addresses.values()].map(({ address, until }) => [address.text, Math.round(until - monotonicMs + wallMs)]),
-  ]);
+  const names = [...cache.names].map(([key, addresses]) => {
+    const { name, endpoint } = ofNameKey(key);
+    const times = [...addresses.values()].map(({ address, until }) => [
+      address.text,
+      Math.round(until - monotonicMs + wallMs),
+    ]);
+    return endpoint === null ? [name, times] : [name, times, endpoint];
+  });
   return JSON.stringify({ format, names });
 }
 
@@ -28,11 +33,11 @@ export function decodeNames(text: string, cache: Pick<NameCache, "restore">, { w
   if (record?.format !== format || !Array.isArray(record.names)) return false;
   for (const entry of record.names as readonly unknown[]) {
     if (!Array.isArray(entry) || typeof entry[0] !== "string" || !Array.isArray(entry[1])) continue;
-    const name = normalName(entry[0]);
+    const key = nameKey(typeof entry[2] === "string" ? entry[2] : null, normalName(entry[0]));
     for (const pair of entry[1] as readonly unknown[]) {
       if (!Array.isArray(pair) || typeof pair[0] !== "string" || !Number.isFinite(pair[1])) continue;
       const address = parseAddress(pair[0]);
-      if (address !== null) cache.restore(name, address, (pair[1] as number) - wallMs + monotonicMs);
+      if (address !== null) cache.restore(key, address, (pair[1] as number) - wallMs + monotonicMs);
     }
   }
   return true;

@@ -156,6 +156,8 @@ export interface CidrGroupRow {
 export interface NameRow {
   /** As `dns-names.ts` writes names: lower case, without the final dot. */
   readonly name: string;
+  /** LocalEndpointRow.containerId of the pod that was answered; not set: they count for all pods. */
+  readonly endpoint?: string;
   readonly addresses: readonly Address[];
 }
 

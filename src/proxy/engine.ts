@@ -7,12 +7,14 @@ export type EngineStats = Omit<ProxyStats, "rules" | "denied">;
 
 /** What the engine has to know about names of DNS, beside who may ask for them. */
 export interface EngineNames {
-  /** Answers for names like this are told. null: none are. */
-  want(pattern: string | null): void;
+  /** Answers for names like this are told. null: none are. @param shared what one pod was given is open to all: else each pod's answers are told */
+  want(pattern: string | null, shared: boolean): void;
   /** Whether somebody opens what is told; while nobody does, no answer waits. */
   connected(isConnected: boolean): void;
   /** Their addresses are open. */
   open(tickets: readonly number[]): void;
+  /** Pods that are no more, by number: nothing is open to who has the number next. */
+  gone(endpoints: readonly number[]): void;
   /** Addresses of the name (with its last dot; null: of all) may be closed again. */
   forget(name: string | null): void;
 }

@@ -9,6 +9,7 @@ export class Names {
   readonly #send: (message: NamesFromProxy) => boolean;
   #engine: EngineNames | null = null;
   #pattern: string | null = null;
+  #isShared = true;
   #isConnected = false;
 
   /** @param send false: it was not sent */
@@ -19,7 +20,7 @@ export class Names {
   /** null: there is none any more. */
   use(engine: EngineNames | null): void {
     this.#engine = engine;
-    engine?.want(this.#pattern);
+    engine?.want(this.#pattern, this.#isShared);
     engine?.connected(this.#isConnected);
   }
 
@@ -47,7 +48,11 @@ export class Names {
     switch (message.type) {
       case "names-wanted":
         this.#pattern = message.pattern;
-        this.#engine?.want(message.pattern);
+        this.#isShared = message.shared ?? true;
+        this.#engine?.want(this.#pattern, this.#isShared);
+        return;
+      case "names-gone":
+        this.#engine?.gone(message.endpoints);
         return;
       case "names-open":
         this.#engine?.open(message.tickets);

@@ -39,10 +39,11 @@ export interface L7EngineOptions {
 export interface L7EngineBinding {
   openL7Engine(options: L7EngineOptions, onRecords: OnRecords, onLookups: OnLookups): Handle;
   /** See EngineNames. */
-  wantL7Names(engine: Handle, pattern: string | null): void;
+  wantL7Names(engine: Handle, pattern: string | null, shared: boolean): void;
   connectL7Names(engine: Handle, connected: boolean): void;
   openL7Names(engine: Handle, tickets: readonly number[]): void;
   forgetL7Names(engine: Handle, name: string | null): void;
+  forgetL7Endpoints(engine: Handle, endpoints: readonly number[]): void;
   configureL7Engine(engine: Handle, tables: L7Tables): readonly RefusedRules[];
   /** Puts its sockets where the kernel looks for the proxy. */
   listenL7Engine(engine: Handle): void;
@@ -82,9 +83,10 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
     const engine = binding.openL7Engine(options, onRecords, onLookups);
     return {
       names: {
-        want: (pattern) => binding.wantL7Names(engine, pattern),
+        want: (pattern, shared) => binding.wantL7Names(engine, pattern, shared),
         connected: (isConnected) => binding.connectL7Names(engine, isConnected),
         open: (tickets) => binding.openL7Names(engine, tickets),
+        gone: (endpoints) => binding.forgetL7Endpoints(engine, endpoints),
         forget: (name) => binding.forgetL7Names(engine, name),
       },
       configure: (tables) => binding.configureL7Engine(engine, tables),

@@ -7,6 +7,8 @@ import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts"
 import { cachedAddresses, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
+/** With the same rules. */
+const twin = pod("twin", { node: "node-1", labels: { app: "client" } });
 const victim = pod("victim", { node: "node-1", ports: [80] });
 
 /** The client may ask for names of test, and reach those below open.test. */
@@ -43,14 +45,18 @@ interface Dug {
 }
 
 async function dig(lab: Lab, server: string, ...words: readonly string[]): Promise<Dug> {
+  return digFrom(lab, "default/client", server, ...words);
+}
+
+async function digFrom(lab: Lab, from: string, server: string, ...words: readonly string[]): Promise<Dug> {
   const arguments_ = ["dig", "+tries=1", "+time=10", "+noall", "+comments", "+answer", `@${server}`, ...words];
-  const { stdout } = await lab.exec("default/client", arguments_);
+  const { stdout } = await lab.exec(from, arguments_);
   const addresses = stdout.split("\n").flatMap((line) => /\sIN\s+(?:A|AAAA)\s+(\S+)$/.exec(line)?.[1] ?? []);
   return { code: /status: (\w+)/.exec(stdout)?.[1] ?? "none", addresses };
 }
 
 test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
-  withLab(t, { nodes: 1, objects: [client, victim, policy], agent, proxies: true }, async (lab) => {
+  withLab(t, { nodes: 1, objects: [client, twin, victim, policy], agent, proxies: true }, async (lab) => {
     const { ipv4, dns, publish } = await outsideNames(t, lab);
     const [first = "", second = "", third = ""] = ipv4;
     const inside = await podAddress(lab, "default/victim");
@@ -68,11 +74,19 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
 
     t.deepEqual(await dig(lab, dns, "else.example"), { code: "REFUSED", addresses: [] });
     t.deepEqual(await dig(lab, dns, "+tcp", "else.example"), { code: "REFUSED", addresses: [] });
-    const reaches = async (address: string, seconds: number) =>
-      (await fetchFrom(lab, "default/client", address, 80, seconds)) !== null;
+    const reaches = async (address: string, seconds: number, from = "default/client") =>
+      (await fetchFrom(lab, from, address, 80, seconds)) !== null;
     t.false(await reaches(first, 2), "nobody has asked yet");
     t.deepEqual(await dig(lab, dns, "a.open.test"), { code: "NOERROR", addresses: [first] });
     t.true(await reaches(first, 20), "the answer came when it was open");
+    t.false(await reaches(first, 2, "default/twin"), "what one pod was given is not open to another one");
+    t.deepEqual(await digFrom(lab, "default/twin", dns, "a.open.test"), { code: "NOERROR", addresses: [first] });
+    t.true(await reaches(first, 20, "default/twin"), "its own answer comes when it is open to it");
+    const trace = async (from: string, to: string) => {
+      const words = ["policy", "trace", "--from", from, "--to", to, "--port", "80", "--json"];
+      return (JSON.parse((await lab.agent("node-1", words)).stdout) as { readonly verdict: string }).verdict;
+    };
+    t.is(await trace("default/client", first), "allow");
     t.deepEqual(await dig(lab, dns, "+tcp", "b.open.test"), { code: "NOERROR", addresses: [second] });
     t.true(await reaches(second, 20), "over TCP, by an alias");
     t.deepEqual((await dig(lab, dns, "closed.test")).addresses, [third]);
@@ -93,4 +107,8 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     t.true(await reaches(first, 20));
     await lab.startAgent("node-1");
     t.deepEqual(await cachedAddresses(lab, "a.open.test"), [first]);
+    t.true(await reaches(first, 20, "default/twin"));
+    t.false(await reaches(second, 2, "default/twin"), "also after a restart");
+    t.is(await trace("default/client", second), "allow");
+    t.is(await trace("default/twin", second), "deny");
   }));

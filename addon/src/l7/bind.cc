@@ -212,7 +212,7 @@ Value want_names(const CallbackInfo& info) {
     if (!pattern) bad_argument("names " + expression + ": " + error);
     names->emplace(0, std::move(pattern));
   }
-  engine_of(info).dns().names->publish(std::move(names));
+  engine_of(info).dns().names->publish(std::move(names), to_bool(info[2], "shared"));
   return info.Env().Undefined();
 }
 
@@ -230,6 +230,15 @@ Value forget_names(const CallbackInfo& info) {
   auto& names = *engine_of(info).dns().names;
   if (info[1].IsNull()) names.forget();
   else names.forget(to_string(info[1], "name"));
+  return info.Env().Undefined();
+}
+
+Value forget_endpoints(const CallbackInfo& info) {
+  auto array = to_array(info[1], "endpoints");
+  for (uint32_t each = 0; each < array.Length(); each++) {
+    const uint32_t endpoint = to_u32(array.Get(each), "endpoints[]");
+    engine_of(info).dns().names->forget(endpoint);
+  }
   return info.Env().Undefined();
 }
 
@@ -364,6 +373,7 @@ void bind_l7(Napi::Object exports) {
   define<connect_names>(exports, "connectL7Names");
   define<open_names>(exports, "openL7Names");
   define<forget_names>(exports, "forgetL7Names");
+  define<forget_endpoints>(exports, "forgetL7Endpoints");
   define_async<drain_engine>(exports, "drainL7Engine");
   define_async<close_engine>(exports, "closeL7Engine");
   define<run_filter>(exports, "runL7Filter");

@@ -13,15 +13,17 @@ import { NameFile } from "./name-file.ts";
 import { NameFollower, type NameFollowerOptions } from "./name-follower.ts";
 
 export type { NameFollower } from "./name-follower.ts";
-export { NamesLink } from "./names-link.ts";
+export { containerOf, NamesLink } from "./names-link.ts";
 
 const resolvConf = "/etc/resolv.conf";
 const dnsPort = 53;
-/** Addresses of all names: a quarter of what the kernel's table of prefixes takes by default. */
-const mostAddresses = 16_384;
+/** Addresses of all names: half of what the kernel's table of prefixes takes by default. */
+const mostAddresses = 32_768;
+/** Of those that are one pod's own: one that asks for ever new names takes nothing from others. */
+const mostAddressesOfPod = 4_096;
 
 export interface NamesOptions
-  extends Pick<NameFollowerOptions, "inUse" | "store" | "conditions" | "log" | "forgotten"> {
+  extends Pick<NameFollowerOptions, "inUse" | "store" | "conditions" | "log" | "forgotten" | "gone"> {
   readonly config: Pick<
     AgentConfig,
     "dnsMode" | "dnsServers" | "dnsMinTtl" | "dnsMaxAddresses" | "ipv4" | "ipv6" | "stateDir"
@@ -35,6 +37,7 @@ export function createNames(options: NamesOptions): NameFollower {
   const cache = new NameCache({
     minTtlSeconds: config.dnsMinTtl,
     mostPerName: config.dnsMaxAddresses,
+    mostPerEndpoint: mostAddressesOfPod,
     mostInAll: mostAddresses,
     monotonicMs: () => clock.monotonicMs(),
   });

@@ -7,7 +7,7 @@
  */
 import type { FqdnCacheDto, FqdnNameDto } from "../../api/dto.ts";
 import type { NamesControl } from "../../api/queries.ts";
-import type { CompiledSet } from "../../compute/desired.ts";
+import type { CompiledSet, DesiredEndpoint } from "../../compute/desired.ts";
 import type { NameAddress } from "../../dns/addresses.ts";
 import type { NameCache } from "../../dns/name-cache.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
@@ -15,6 +15,7 @@ import { messageOf } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
 import { isWhole, meansName, namePattern } from "../../model/dns-names.ts";
 import type { Address } from "../../model/ip.ts";
+import { nameKey, ofNameKey } from "../../model/name-key.ts";
 import type { Logger } from "../../model/logging.ts";
 import type { ConditionSink, Problem } from "../../model/status.ts";
 import type { TableStore } from "../../model/store.ts";
@@ -41,6 +42,8 @@ export interface NameFollowerOptions {
   readonly isTold?: boolean;
   /** Addresses of names went before their time; null: maybe of all. */
   readonly forgotten?: (names: readonly string[] | null) => void;
+  /** Pods that had names of their own went, by their numbers on this node. */
+  readonly gone?: (endpoints: readonly number[]) => void;
   readonly conditions: ConditionSink;
   readonly log: Logger;
   readonly clock: Clock;
@@ -53,6 +56,8 @@ export class NameFollower implements NamesControl {
   readonly #stopping = new AbortController();
   readonly #asking = new Set<Promise<void>>();
   #sets: readonly CompiledSet[] = [];
+  /** Of pods: containerId -> number and "namespace/name". */
+  #endpoints: ReadonlyMap<string, { readonly id: number; readonly pod: string }> = new Map();
   #timer: Timer | null = null;
 
   constructor(options: NameFollowerOptions) {
@@ -83,8 +88,9 @@ export class NameFollower implements NamesControl {
     await this.#options.file.stop();
   }
 
-  /** Follows the names of these sets, and no others, from now on. */
-  follow(sets: readonly CompiledSet[]): void {
+  /** Follows the names of these sets, and no others, and of the pods that are there from now on. */
+  follow(sets: readonly CompiledSet[], endpoints: readonly DesiredEndpoint[] = []): void {
+    this.#followEndpoints(endpoints);
     if (sets === this.#sets || this.#stopping.signal.aborted) return;
     this.#sets = sets;
     const patterns = [...patternsOf(sets).values()].map(({ pattern }) => pattern);
@@ -99,16 +105,21 @@ export class NameFollower implements NamesControl {
     this.#ask();
   }
 
-  /** Takes what an answer to a pod says. @returns whether there is an address that was not known */
-  learn(name: string, found: readonly NameAddress[]): boolean {
+  /**
+   * Takes what an answer to a pod says.
+   * @param endpoint containerId of the only pod that it counts for; null: for all
+   * @returns whether there is an address that was not known
+   */
+  learn(endpoint: string | null, name: string, found: readonly NameAddress[]): boolean {
     if (this.#stopping.signal.aborted) return false;
-    this.#options.cache.learn(name, found);
+    this.#options.cache.learn(nameKey(endpoint, name), found);
     return this.#publish();
   }
 
   cache(): readonly FqdnCacheDto[] {
-    const { cache, clock } = this.#options;
-    return cacheReport(cache.names, clock.monotonicMs());
+    const { cache, clock, isTold } = this.#options;
+    const podOf = (endpoint: string) => this.#endpoints.get(endpoint)?.pod ?? endpoint;
+    return cacheReport(cache.names, clock.monotonicMs(), isTold === true ? "lookup" : "agent", podOf);
   }
 
   names(): readonly FqdnNameDto[] {
@@ -118,7 +129,7 @@ export class NameFollower implements NamesControl {
   clean(pattern: string | null): number {
     const { cache, clock } = this.#options;
     const meant = pattern === null ? null : namePattern("pattern", pattern);
-    const forgotten = cache.clean((name) => meant === null || meansName(meant, name));
+    const forgotten = cache.clean((key) => meant === null || meansName(meant, ofNameKey(key).name));
     this.#publish();
     this.#options.forgotten?.(null);
     this.#schedule.hurry(clock.monotonicMs());
@@ -158,7 +169,7 @@ export class NameFollower implements NamesControl {
     // Nobody waits for it any more.
     if (this.#schedule.names.get(name) !== scheduled) return;
     const hadError = scheduled.error !== null;
-    cache.learn(name, found);
+    cache.learn(nameKey(null, name), found);
     const now = clock.monotonicMs();
     if (failure === undefined) {
       const ttl = found.length === 0 ? null : Math.min(...found.map((each) => each.ttl));
@@ -192,14 +203,28 @@ export class NameFollower implements NamesControl {
     const changed = cache.takeChanged();
     // Whoever remembers what was open asks again for those that had to make room for others.
     const evicted = cache.takeEvicted();
-    if (evicted.size > 0) forgotten?.([...evicted]);
-    for (const name of changed) {
-      const addresses = cache.addressesOf(name);
-      if (addresses.length === 0) store.delete("names", name);
-      else store.upsert("names", name, { name, addresses });
+    if (evicted.size > 0) forgotten?.([...new Set([...evicted].map((key) => ofNameKey(key).name))]);
+    for (const key of changed) {
+      const addresses = cache.addressesOf(key);
+      const { name, endpoint } = ofNameKey(key);
+      if (addresses.length === 0) store.delete("names", key);
+      else store.upsert("names", key, { name, ...(endpoint !== null && { endpoint }), addresses });
     }
     file.changed();
     return changed.size > 0;
+  }
+
+  /** What a pod was given ends with it; another one may have its number. */
+  #followEndpoints(endpoints: readonly DesiredEndpoint[]): void {
+    const { cache, gone } = this.#options;
+    const before = this.#endpoints;
+    this.#endpoints = new Map(endpoints.map(({ row }) => [row.containerId, { id: row.id, pod: row.pod }]));
+    const ended = new Set([...cache.endpoints].filter((endpoint) => !this.#endpoints.has(endpoint)));
+    const numbers = [...before].flatMap(([endpoint, { id }]) => (this.#endpoints.has(endpoint) ? [] : [id]));
+    if (numbers.length > 0) gone?.(numbers);
+    if (ended.size === 0) return;
+    cache.clean((key) => ended.has(ofNameKey(key).endpoint ?? ""));
+    this.#publish();
   }
 
   #report(): void {

@@ -15,8 +15,10 @@ import { patternsOf } from "./name-reports.ts";
 const graceSeconds = 1;
 
 export interface NamesLinkOptions {
-  /** Takes what an answer says into the tables. @returns whether they changed */
-  readonly learn: (name: string, found: readonly NameAddress[]) => boolean;
+  /** Takes what an answer says into the tables. @param endpoint whose it is alone; null: it counts for all. @returns whether they changed */
+  readonly learn: (endpoint: string | null, name: string, found: readonly NameAddress[]) => boolean;
+  /** containerId of the pod with this number on the node; null: there is none. Not set: what one pod is given counts for all. */
+  readonly endpointOf?: (number: number) => string | null;
   readonly store: Pick<TableStore, "revision">;
   /** To every proxy. */
   readonly broadcast: (message: NamesToProxy) => void;
@@ -40,7 +42,7 @@ export class NamesLink {
   /** What no other part of the agent understands. */
   take(message: { readonly type: string }, send: Send): void {
     const known = message as NamesFromProxy;
-    if (known.type === "names-hello") send({ type: "names-wanted", pattern: this.#pattern });
+    if (known.type === "names-hello") send(this.#wanted());
     else if (known.type === "names-seen") this.#learn(known.lookups, send);
   }
 
@@ -50,7 +52,7 @@ export class NamesLink {
     const pattern = expressionOf(sets);
     if (pattern !== this.#pattern) {
       this.#pattern = pattern;
-      this.#options.broadcast({ type: "names-wanted", pattern });
+      this.#options.broadcast(this.#wanted());
     }
     const ready = this.#waiting.filter((each) => each.revision <= revision);
     if (ready.length === 0) return;
@@ -63,19 +65,36 @@ export class NamesLink {
     this.#options.broadcast({ type: "names-forget", names: names?.map((name) => `${name}.`) ?? null });
   }
 
+  /** These pods, by their numbers, are no more: others may have the numbers. */
+  gone(endpoints: readonly number[]): void {
+    if (this.#options.endpointOf !== undefined) this.#options.broadcast({ type: "names-gone", endpoints });
+  }
+
+  #wanted(): NamesToProxy {
+    return { type: "names-wanted", pattern: this.#pattern, shared: this.#options.endpointOf === undefined };
+  }
+
   #learn(lookups: readonly LookupMessage[], send: Send): void {
-    const { learn, store } = this.#options;
-    for (const { name, ttl, addresses } of lookups) {
+    const { learn, store, endpointOf } = this.#options;
+    for (const { endpoint, name, ttl, addresses } of lookups) {
+      const of = endpointOf === undefined ? null : endpointOf(endpoint);
+      if (of === null && endpointOf !== undefined) continue; // the pod is gone: nobody waits
       const found = addresses.flatMap((text): readonly NameAddress[] => {
         const address = parseAddress(text);
         return address !== null && isReachable(address) ? [{ address, ttl: ttl + graceSeconds }] : [];
       });
-      if (learn(normalName(name), found)) this.#changed = store.revision;
+      if (learn(of, normalName(name), found)) this.#changed = store.revision;
     }
     const tickets = lookups.map(({ ticket }) => ticket);
     if (this.#changed <= this.#applied) send({ type: "names-open", tickets });
     else this.#waiting.push({ revision: this.#changed, tickets, send });
   }
+}
+
+/** @returns LocalEndpointRow.containerId; null: no pod of this node has that number */
+export function containerOf(store: Pick<TableStore, "table">, number: number): string | null {
+  for (const { id, containerId } of store.table("localEndpoints").values()) if (id === number) return containerId;
+  return null;
 }
 
 function expressionOf(sets: readonly CompiledSet[]): string | null {

@@ -1,6 +1,7 @@
 /**
  * Compiled sets with what names of DNS stand for at the moment. Rules are compiled without it, so that a new address of a name costs an entry in
- * each set that may use the name, and neither a recompilation nor an identity.
+ * each set that may use the name, and neither a recompilation nor an identity. Where a pod's own lookups count for that pod alone, each pod
+ * whose rules are about names has a set of its own.
  *
  * Names never open what is inside of the cluster: their groups count for peers outside only (`CompiledDirection.outsideOnly`), so that whoever
  * answers for a name cannot lead a pod to other pods, to nodes or to its own host (DNS rebinding).
@@ -9,14 +10,13 @@ import { mapChanges } from "../../lib/map-diff.ts";
 import { VersionedMap } from "../../lib/versioned-map.ts";
 import { type Address, comparePrefixes, makePrefix } from "../../model/ip.ts";
 import type { NameRow } from "../../model/tables.ts";
-import type { CompiledNames, CompiledPrefix, CompiledSet, Groups } from "../desired.ts";
+import type { CompiledNames, CompiledPrefix, CompiledSet, DesiredEndpoint, Groups } from "../desired.ts";
 import { sha256 } from "../policy/digest.ts";
 import { type NamedAddresses, NameIndex } from "./name-index.ts";
 import { StaticPrefixes } from "./static-prefixes.ts";
 
 interface Remembered {
   readonly base: CompiledSet;
-  readonly fixed: StaticPrefixes;
   /** Of each pattern of the set, as it was asked. */
   readonly answers: readonly NamedAddresses[];
   readonly entries: Entries;
@@ -25,31 +25,61 @@ interface Remembered {
 
 type Entries = VersionedMap<string, CompiledPrefix>;
 
+export interface FilledSets {
+  readonly sets: readonly CompiledSet[];
+  readonly endpoints: readonly DesiredEndpoint[];
+}
+
 export class NamedSets {
+  readonly #perEndpoint: boolean;
   readonly #index = new NameIndex();
   #remembered = new Map<string, Remembered>();
+  /** Pods with the same rules look into one table. */
+  #fixed = new WeakMap<CompiledSet, StaticPrefixes>();
 
-  /** @returns in the order given; sets without names as they are, others the same object as before if they say the same */
-  fill(sets: readonly CompiledSet[], rows: ReadonlyMap<string, NameRow>): readonly CompiledSet[] {
-    this.#index.update(rows);
-    const remembered = new Map<string, Remembered>();
-    const filled = sets.map((set) => {
-      const { names } = set.egress;
-      if (names === undefined) return set;
-      const known = this.#fill(set, names);
-      remembered.set(set.key, known);
-      return known.set;
-    });
-    this.#remembered = remembered;
-    return remembered.size === 0 ? sets : filled;
+  /** @param perEndpoint names that one pod was given (NameRow.endpoint) are that pod's alone. Not set: there are none */
+  constructor({ perEndpoint = false }: { readonly perEndpoint?: boolean } = {}) {
+    this.#perEndpoint = perEndpoint;
   }
 
-  #fill(base: CompiledSet, names: CompiledNames): Remembered {
-    const answers = names.map(({ pattern }) => this.#index.addresses(pattern));
-    const last = this.#remembered.get(base.key);
+  /**
+   * @returns in the order given; sets without names as they are, others the same object as before if they say the same; endpoints with the
+   * keys of their sets
+   */
+  fill(
+    sets: readonly CompiledSet[],
+    endpoints: readonly DesiredEndpoint[],
+    rows: ReadonlyMap<string, NameRow>,
+  ): FilledSets {
+    this.#index.update(rows);
+    const named = sets.filter(({ egress }) => egress.names !== undefined);
+    const users = this.#perEndpoint ? usersOf(named, endpoints) : noUsers;
+    const remembered = new Map<string, Remembered>();
+    const fill = (set: CompiledSet, names: CompiledNames, key: string, endpoint: string | null) => {
+      const known = this.#fill(set, names, key, endpoint);
+      remembered.set(key, known);
+      return known.set;
+    };
+    const filled = sets.flatMap((set) => {
+      const { names } = set.egress;
+      if (names === undefined) return set;
+      const own = users.get(set.key);
+      if (own === undefined) return fill(set, names, set.key, null);
+      return own.map((containerId) => fill(set, names, ownKey(set.key, containerId), containerId));
+    });
+    this.#remembered = remembered;
+    return {
+      sets: named.length === 0 ? sets : filled,
+      endpoints: users.size === 0 ? endpoints : endpoints.map((endpoint) => withOwnSet(endpoint, users)),
+    };
+  }
+
+  #fill(base: CompiledSet, names: CompiledNames, key: string, endpoint: string | null): Remembered {
+    const answers = names.map(({ pattern }) => this.#index.addresses(pattern, endpoint));
+    const last = this.#remembered.get(key);
     const before = last?.base === base ? last : null;
     if (before?.answers.every((each, at) => each === answers[at]) === true) return before;
-    const fixed = before?.fixed ?? new StaticPrefixes(base.egress.prefixes);
+    const fixed = this.#fixedOf(base);
     // An old version keeps those after it: none is remembered for longer than the set.
     const known = last?.entries ?? VersionedMap.from<string, CompiledPrefix>();
     const entry = (text: string) => [text, entryOf(text, names, answers, fixed, known)] as const;
@@ -59,9 +89,37 @@ export class NamedSets {
         : before.answers.flatMap((each, at) => mapChanges(each, answers[at] ?? each).map(({ key }) => key)),
     );
     const entries = (before?.entries ?? VersionedMap.from<string, CompiledPrefix>()).with([...touched].map(entry));
-    const set = entries === before?.entries ? before.set : filledSet(base, entries);
-    return { base, fixed, answers, entries, set };
+    const set = entries === before?.entries ? before.set : filledSet(base, entries, key);
+    return { base, answers, entries, set };
   }
+
+  #fixedOf(base: CompiledSet): StaticPrefixes {
+    const known = this.#fixed.get(base) ?? new StaticPrefixes(base.egress.prefixes);
+    this.#fixed.set(base, known);
+    return known;
+  }
+}
+
+/** By key of a set the pods that have it, each as its containerId. */
+type Users = ReadonlyMap<string, readonly string[]>;
+
+const noUsers: Users = new Map();
+
+function usersOf(named: readonly CompiledSet[], endpoints: readonly DesiredEndpoint[]): Users {
+  if (named.length === 0) return noUsers;
+  const users = new Map<string, string[]>(named.map(({ key }) => [key, []]));
+  for (const { set, row } of endpoints) if (set !== null) users.get(set)?.push(row.containerId);
+  // A node's own set is no pod's.
+  return new Map([...users].filter(([, own]) => own.length > 0));
+}
+
+function ownKey(key: string, containerId: string): string {
+  return `${key} of ${containerId}`;
+}
+
+function withOwnSet(endpoint: DesiredEndpoint, users: Users): DesiredEndpoint {
+  const { set, row } = endpoint;
+  return set === null || !users.has(set) ? endpoint : { ...endpoint, set: ownKey(set, row.containerId) };
 }
 
 /** @returns undefined: no name gives the address, or the prefixes of the set say it already; the known one, if it says the same */
@@ -95,8 +153,8 @@ function sameGroups(left: Groups, right: Groups): boolean {
 }
 
 /** The whole table and the digest are for reports and comparisons: made when somebody asks, as a set may hold tens of thousands of addresses. */
-function filledSet(base: CompiledSet, entries: ReadonlyMap<string, CompiledPrefix>): CompiledSet {
-  const { key, refused, ingress, egress, digest } = base;
+function filledSet(base: CompiledSet, entries: ReadonlyMap<string, CompiledPrefix>, key: string): CompiledSet {
+  const { refused, ingress, egress, digest } = base;
   let prefixes: readonly CompiledPrefix[] | null = null;
   let whole: string | null = null;
   return {
@@ -115,7 +173,12 @@ function filledSet(base: CompiledSet, entries: ReadonlyMap<string, CompiledPrefi
       },
     },
     ingress,
-    named: { base: digest, prefixes: egress.prefixes, entries },
+    named: {
+      set: base.key,
+      base: key === base.key ? digest : `${digest} ${key}`,
+      prefixes: egress.prefixes,
+      entries,
+    },
     refused,
   };
 }

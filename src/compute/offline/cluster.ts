@@ -4,6 +4,7 @@
  */
 import { TandemError } from "../../lib/errors.ts";
 import { normalName } from "../../model/dns-names.ts";
+import { nameKey } from "../../model/name-key.ts";
 import type { Address } from "../../model/ip.ts";
 import { prefixContains } from "../../model/ip.ts";
 import { compareText } from "../../model/labels.ts";
@@ -32,7 +33,10 @@ export type OfflineFacts = Pick<
 export type ResolvedNames = readonly { readonly name: string; readonly addresses: readonly Address[] }[];
 
 /** What agents are set to, and what one of them remembers. */
-export type ClusterSettings = Pick<ComputationOptions, "policyEnforcement" | "allowLockout" | "lastValid">;
+export type ClusterSettings = Pick<
+  ComputationOptions,
+  "policyEnforcement" | "allowLockout" | "lastValid" | "namesPerEndpoint"
+>;
 
 /** How ends that are not there are told. */
 export interface ClusterWords {
@@ -176,9 +180,10 @@ export class OfflineCluster {
     return this.#explainer;
   }
 
-  /** Names of DNS that clients have got this address for. */
-  namesOf({ text }: Address): readonly string[] {
+  /** Names of DNS that clients have got this address for. @param pod "namespace/name", whose own lookups count, too */
+  namesOf({ text }: Address, pod: string | null): readonly string[] {
     return [...this.#tables.names.values()]
+      .filter(({ endpoint }) => endpoint === undefined || endpoint === pod)
       .filter(({ addresses }) => addresses.some((address) => address.text === text))
       .map(({ name }) => name);
   }
@@ -188,7 +193,8 @@ export class OfflineCluster {
     const names = new Map<string, NameRow>();
     for (const { name: written, addresses } of resolved) {
       const name = normalName(written);
-      names.set(name, { name, addresses: [...(names.get(name)?.addresses ?? []), ...addresses] });
+      const key = nameKey(null, name);
+      names.set(key, { name, addresses: [...(names.get(key)?.addresses ?? []), ...addresses] });
     }
     return new OfflineCluster(this.facts, { ...this.#tables, names }, this.#engine);
   }

@@ -246,7 +246,8 @@ export function rulesBehind(cluster: OfflineCluster, end: EndVerdict): EndRules 
   if (set === null) return { deciding: [], others: [], otherPorts: [], otherPeers: [] };
   const entries = entriesOf(cluster, subject, side, set[side].enforced);
   const { address } = end.peer;
-  const met = meet(entries, { identity: end.peerIdentity, address, names: cluster.namesOf(address) }, end.flow);
+  const names = cluster.namesOf(address, subject.kind === "pod" ? podKey(subject.pod) : null);
+  const met = meet(entries, { identity: end.peerIdentity, address, names }, end.flow);
   const action = end.basis.kind === "group" ? end.verdict : null;
   return {
     deciding: met.matches.filter((entry) => entry.action === action),

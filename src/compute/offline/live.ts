@@ -3,7 +3,9 @@
  * the agent's settings and numbers. Sets are compiled for what is asked about only. Nothing of it comes near the kernel.
  */
 import { compareText } from "../../model/labels.ts";
+import { nameKey } from "../../model/name-key.ts";
 import type { TableSnapshot } from "../../model/store.ts";
+import type { NameRow } from "../../model/tables.ts";
 import type { ComputedIdentity, IdentityAllocator } from "../index.ts";
 import { type ClusterSettings, OfflineCluster } from "./cluster.ts";
 
@@ -18,13 +20,15 @@ export interface LiveFacts {
 
 export function liveCluster({ tables, node, settings, identities }: LiveFacts): OfflineCluster {
   // Compute would have no node that these belong to: the cluster is told whose they are instead.
-  const { localAddresses, ...facts } = tables;
+  const { localAddresses, localEndpoints, ...known } = tables;
+  const facts = { ...known, names: namesOfPods(known.names, localEndpoints) };
+  const namesPerEndpoint = [...facts.names.values()].some(({ endpoint }) => endpoint !== undefined);
   const others = { localAddresses: new Map(), localEndpoints: new Map(), uplinks: new Map(), routes: new Map() };
   return new OfflineCluster(
     facts,
     { ...facts, ...others },
     {
-      settings,
+      settings: { ...settings, namesPerEndpoint },
       words: {
         where: `that the agent of ${node} has seen`,
         remedy: "tandem status tells whether its sources have seen everything",
@@ -33,6 +37,21 @@ export function liveCluster({ tables, node, settings, identities }: LiveFacts): 
       nodeAddresses: new Map([...localAddresses.keys()].sort(compareText).map((address) => [address, node])),
       computations: new Map(),
     },
+  );
+}
+
+/** Endpoints of offline clusters are called as their pods: so are here those whose names they are. */
+function namesOfPods(
+  names: TableSnapshot["names"],
+  endpoints: TableSnapshot["localEndpoints"],
+): ReadonlyMap<string, NameRow> {
+  const podOf = new Map([...endpoints.values()].map(({ containerId, pod }) => [containerId, pod]));
+  return new Map(
+    [...names].flatMap(([key, row]): readonly [string, NameRow][] => {
+      if (row.endpoint === undefined) return [[key, row]];
+      const pod = podOf.get(row.endpoint);
+      return pod === undefined ? [] : [[nameKey(pod, row.name), { ...row, endpoint: pod }]];
+    }),
   );
 }
 

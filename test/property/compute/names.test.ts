@@ -1,12 +1,13 @@
 /** Sets filled with the addresses of names, step by step, say what one table of all blocks would say. */
 import test from "ava";
 import fc from "fast-check";
-import type { CompiledDirection, CompiledPrefix, CompiledSet } from "../../../src/compute/desired.ts";
+import type { CompiledDirection, CompiledPrefix, CompiledSet, DesiredEndpoint } from "../../../src/compute/desired.ts";
 import { NamedSets } from "../../../src/compute/names/named-sets.ts";
 import { makeSet } from "../../../src/compute/policy/compile.ts";
 import { closePrefixes, type GroupBlock } from "../../../src/compute/policy/prefix-sets.ts";
 import { hostBlock } from "../../../src/compute/policy/surroundings.ts";
 import { meansName, namePattern } from "../../../src/model/dns-names.ts";
+import { nameKey } from "../../../src/model/name-key.ts";
 import { type Address, prefixContains } from "../../../src/model/ip.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import { address, prefix } from "../../support/arbitrary-cluster.ts";
@@ -36,7 +37,11 @@ const used = fc.uniqueArray(
   { selector: ({ text }) => text, minLength: 1 },
 );
 const steps = fc.array(
-  fc.record({ name: fc.constantFrom(...names), given: fc.option(fc.subarray(addresses), { nil: null }) }),
+  fc.record({
+    name: fc.constantFrom(...names),
+    given: fc.option(fc.subarray(addresses), { nil: null }),
+    endpoint: fc.constantFrom(null, "one", "two"),
+  }),
   { minLength: 1, maxLength: 8 },
 );
 
@@ -58,6 +63,12 @@ function groupsAt(table: readonly CompiledPrefix[], of: Address): readonly numbe
   return holding.sort((a, b) => b.prefix.length - a.prefix.length)[0]?.groups ?? [];
 }
 
+/** Pods with the set "web". */
+const endpoints = ["one", "two"].map(
+  (containerId, at) =>
+    ({ row: { containerId, id: at + 1 }, identity: 300, set: "web", audit: false }) as unknown as DesiredEndpoint,
+);
+
 test("names that come and go leave what all blocks together say; a fresh start says the same, with the same digest", (t) => {
   fc.assert(
     fc.property(blocks, used, steps, (fixed, patternsUsed, changes) => {
@@ -65,31 +76,49 @@ test("names that come and go leave what all blocks together say; a fresh start s
       const egress = { ...closed, prefixes: closePrefixes(fixed), names: compiled };
       const base = makeSet("web", egress, { ...closed });
       const store = new TableStore();
-      const sets = new NamedSets();
-      let last: CompiledSet | undefined;
-      for (const { name, given } of changes) {
-        if (given === null || given.length === 0) store.delete("names", name);
-        else store.upsert("names", name, { name, addresses: given });
+      const sets = new NamedSets({ perEndpoint: true });
+      const own = (all: ReturnType<NamedSets["fill"]>, at: number): CompiledSet | undefined =>
+        all.sets.find(({ key }) => key === all.endpoints[at]?.set);
+      let last = sets.fill([base], endpoints, store.snapshot().names);
+      for (const { name, given, endpoint } of changes) {
+        const key = nameKey(endpoint, name);
+        if (given === null || given.length === 0) store.delete("names", key);
+        else store.upsert("names", key, { name, ...(endpoint !== null && { endpoint }), addresses: given });
         const rows = store.snapshot().names;
-        last = sets.fill([base], rows)[0];
-        t.is(sets.fill([base], rows)[0], last, "nothing changed: the same object");
-        const all: GroupBlock[] = compiled.flatMap(({ pattern, groups }) =>
-          [...rows.values()]
-            .filter((row) => meansName(pattern, row.name))
-            .flatMap((row) => row.addresses)
-            .flatMap((each) => groups.map((group) => ({ group, block: hostBlock(each, true) }))),
+        last = sets.fill([base], endpoints, rows);
+        t.deepEqual(
+          last.sets.map(({ named }) => named?.set),
+          ["web", "web"],
         );
-        const expected = closePrefixes([...fixed, ...all]);
-        for (const each of addresses) {
-          t.deepEqual(groupsAt(last?.egress.prefixes ?? [], each), groupsAt(expected, each), each.text);
+        for (const [at, { row }] of endpoints.entries()) {
+          const set = own(last, at);
+          t.is(own(sets.fill([base], endpoints, rows), at), set, "nothing changed: the same object");
+          const all: GroupBlock[] = compiled.flatMap(({ pattern, groups }) =>
+            [...rows.values()]
+              .filter((each) => each.endpoint === undefined || each.endpoint === row.containerId)
+              .filter((each) => meansName(pattern, each.name))
+              .flatMap((each) => each.addresses)
+              .flatMap((each) => groups.map((group) => ({ group, block: hostBlock(each, true) }))),
+          );
+          const expected = closePrefixes([...fixed, ...all]);
+          for (const each of addresses) {
+            t.deepEqual(groupsAt(set?.egress.prefixes ?? [], each), groupsAt(expected, each), each.text);
+          }
         }
       }
-      const fresh = new NamedSets().fill([base], store.snapshot().names)[0];
-      t.is(fresh?.digest, last?.digest);
+      const rows = store.snapshot().names;
+      const fresh = new NamedSets({ perEndpoint: true }).fill([base], endpoints, rows);
       const entries = (set: CompiledSet | undefined) =>
         [...(set?.named?.entries ?? [])].map(([text, { groups }]) => `${text} ${groups.join()}`).sort();
-      t.deepEqual(entries(fresh), entries(last));
-      t.deepEqual(fresh?.egress, last?.egress);
+      for (const at of endpoints.keys()) {
+        const [known, anew] = [own(last, at), own(fresh, at)];
+        t.is(anew?.digest, known?.digest);
+        t.deepEqual(entries(anew), entries(known));
+        t.deepEqual(anew?.egress, known?.egress);
+      }
+      t.not(own(fresh, 0)?.named?.base, own(fresh, 1)?.named?.base);
+      const shared = new NamedSets().fill([base], endpoints, rows);
+      t.deepEqual([shared.sets.length, shared.endpoints], [1, endpoints]);
     }),
     { numRuns: 300 },
   );

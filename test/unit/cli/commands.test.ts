@@ -257,9 +257,10 @@ test("fqdn lists names with their addresses, and cleans those of a pattern or al
       cache: () => [
         {
           name: "api.test",
+          pod: "shop/api-0",
           addresses: [
-            { address: "192.0.2.1", ttlSeconds: 59, state: "valid" },
-            { address: "2001:db8::1", ttlSeconds: 0, state: "connection" },
+            { address: "192.0.2.1", ttlSeconds: 59, source: "lookup" },
+            { address: "2001:db8::1", ttlSeconds: 0, source: "connection" },
           ],
         },
       ],
@@ -279,8 +280,8 @@ test("fqdn lists names with their addresses, and cleans those of a pattern or al
     },
   });
   const cache = await run(["fqdn", "cache", "list", "--socket", socket]);
-  t.regex(cache.output, /api\.test\s+59s\s+valid\s+192\.0\.2\.1/);
-  t.regex(cache.output, /api\.test\s+0s\s+kept by a connection\s+2001:db8::1/);
+  t.regex(cache.output, /shop\/api-0\s+lookup\s+api\.test\s+59s\s+192\.0\.2\.1/);
+  t.regex(cache.output, /shop\/api-0\s+connection\s+api\.test\s+0s\s+2001:db8::1/);
   const names = await run(["fqdn", "names", "--socket", socket]);
   t.regex(names.output, /api\.test\s+name\s+1\s+2\s+256\s+not yet\s+no DNS server answered/);
   t.is((await run(["fqdn", "cache", "clean", "--socket", socket])).output, "forgotten: 1 address\n");

@@ -13,6 +13,8 @@ const named = { names: [{ pattern: { kind: "name", text: "api.example.com" }, gr
 function namedSet(
   addresses: Readonly<Record<string, readonly number[]>>,
   fixed: readonly CompiledPrefix[] = [],
+  /** Whose it is alone. */
+  owner = "",
 ): CompiledSet {
   const egress: CompiledDirection = { ...direction([1, 2]), ...named, outsideOnly: [0], prefixes: fixed };
   const base = set("web", openDirection, egress);
@@ -26,7 +28,7 @@ function namedSet(
   for (const each of entries.values()) prefixes.set(each.prefix.text, each);
   return {
     ...set("web", openDirection, { ...egress, prefixes: [...prefixes.values()] }),
-    named: { base: base.digest, prefixes: fixed, entries },
+    named: { set: "web", base: base.digest + owner, prefixes: fixed, entries },
   };
 }
 
@@ -105,6 +107,38 @@ test("a restarted agent knows a set by its rules and addresses, and moves on fro
   t.is(await next.read(), 0, "the comparison with the kernel finds nothing");
   t.true(await next.remove(new Set()));
   t.is(kernel.entries("policy_prefix4").size + kernel.entries("policy_prefix6").size, 0, "all of it goes with the set");
+});
+
+test("sets of equal content that are about names share no number: what one learns is not open to the other", async (t) => {
+  const kernel = new FakeKernel();
+  const sets = await reconciler(kernel);
+  const of = (owner: string, ...texts: readonly string[]) =>
+    namedSet(Object.fromEntries(texts.map((text) => [text, [0]])), [], owner);
+  // Equal rows without any name: to a group of CIDRs that is empty, say.
+  const plain = set("plain", openDirection, { ...direction([1, 2]), outsideOnly: [0] });
+  await sets.write([of("one"), of("two"), plain]);
+  const numbers = (known: PolicySetReconciler, ...all: readonly CompiledSet[]) =>
+    all.map((each) => known.numberOf(each));
+  t.deepEqual(numbers(sets, of("one"), of("two"), plain), [1, 2, 3]);
+  await sets.write([of("one", "203.0.113.7"), of("two"), plain]);
+  t.is(contentOf(kernel, 1), contentDigest(encodeSet(of("one", "203.0.113.7"))));
+  t.is(contentOf(kernel, 2), contentDigest(encodeSet(of("two"))));
+  t.is(contentOf(kernel, 3), contentDigest(encodeSet(plain)));
+  await sets.write([of("one", "203.0.113.7"), of("two", "203.0.113.7"), plain]);
+
+  // The next agent finds two of equal content, and each pod takes one.
+  const next = await reconciler(kernel);
+  kernel.journal.length = 0;
+  await next.write([plain, of("one", "203.0.113.7"), of("two", "203.0.113.7")]);
+  t.deepEqual(kernel.journal, []);
+  t.deepEqual(numbers(next, of("one"), of("two"), plain), [1, 2, 3]);
+  await next.write([plain, of("one"), of("two", "203.0.113.7")]);
+  t.is(contentOf(kernel, 1), contentDigest(encodeSet(of("one"))));
+  t.is(contentOf(kernel, 2), contentDigest(encodeSet(of("two", "203.0.113.7"))));
+  t.is(await next.read(), 0);
+  await next.write([of("three"), plain]);
+  await next.remove(new Set([3, next.numberOf(of("three")) ?? 0]));
+  t.deepEqual(numbers(next, of("three"), plain), [4, 3]);
 });
 
 test("an address that finds no room is told by name and tried again; the others are written", async (t) => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { NameCache } from "../../../src/dns/name-cache.ts";
 import { decodeNames, encodeNames } from "../../../src/dns/name-record.ts";
 import { type Address, parseAddress } from "../../../src/model/ip.ts";
+import { nameKey } from "../../../src/model/name-key.ts";
 
 function at(text: string): Address {
   const address = parseAddress(text);
@@ -14,8 +15,9 @@ class Bench {
   now = 0;
   readonly cache: NameCache;
 
-  constructor({ minTtlSeconds = 0, mostPerName = 1000, mostInAll = 10_000 } = {}) {
-    this.cache = new NameCache({ minTtlSeconds, mostPerName, mostInAll, monotonicMs: () => this.now });
+  constructor({ minTtlSeconds = 0, mostPerName = 1000, mostPerEndpoint = 10_000, mostInAll = 10_000 } = {}) {
+    const limits = { mostPerName, mostPerEndpoint, mostInAll };
+    this.cache = new NameCache({ minTtlSeconds, ...limits, monotonicMs: () => this.now });
   }
 
   learn(name: string, ttl: number, ...addresses: readonly string[]): this {
@@ -109,14 +111,36 @@ test("a snapshot keeps names, addresses and what is left of their time, over a c
   const next = new Bench();
   // 20 s later by the wall, on a machine that has just started.
   t.true(decodeNames(text, next.cache, { wallMs: 1_020_000, monotonicMs: 0 }));
-  t.deepEqual(next.texts("a.test"), ["192.0.2.1", "2001:db8::1"]);
-  t.deepEqual(next.texts("b.test"), ["192.0.2.2"], "over, but a connection may have it: the next look decides");
+  const [a, b] = [nameKey(null, "a.test"), nameKey(null, "b.test")];
+  t.deepEqual(next.texts(a), ["192.0.2.1", "2001:db8::1"]);
+  t.deepEqual(next.texts(b), ["192.0.2.2"], "over, but a connection may have it: the next look decides");
   next.expire(0, "192.0.2.2");
-  t.deepEqual(next.texts("b.test"), ["192.0.2.2"]);
+  t.deepEqual(next.texts(b), ["192.0.2.2"]);
   next.expire(74);
-  t.deepEqual([next.texts("b.test"), next.texts("a.test").length], [[], 2]);
+  t.deepEqual([next.texts(b), next.texts(a).length], [[], 2]);
   next.expire(2);
-  t.deepEqual(next.texts("a.test"), []);
+  t.deepEqual(next.texts(a), []);
+});
+
+test("a pod's names are its own: bounded apart from others', kept over a snapshot, and gone with it", (t) => {
+  const { cache, ...bench } = new Bench({ mostPerEndpoint: 20 });
+  const learn = (endpoint: string | null, name: string, last: number) =>
+    cache.learn(nameKey(endpoint, name), [{ address: at(`192.0.2.${last}`), ttl: 60 + last }]);
+  learn("one", "a.test", 1);
+  learn(null, "a.test", 2);
+  for (let last = 0; last < 100; last++) learn("two", `n${last}.test`, last);
+  t.deepEqual([...cache.endpoints].sort(), ["one", "two"]);
+  const of = (endpoint: string) => [...cache.names.keys()].filter((key) => key.startsWith(`${endpoint}/`)).length;
+  t.deepEqual([of("one"), of("")], [1, 1], "who asks for ever new names takes nothing from others");
+  t.true(of("two") <= 20 && of("two") >= 18);
+  t.true(cache.takeEvicted().has(nameKey("two", "n0.test")));
+
+  const next = new Bench();
+  const clocks = { wallMs: 1_000, monotonicMs: bench.now };
+  t.true(decodeNames(encodeNames(cache, clocks), next.cache, clocks));
+  t.deepEqual([...next.cache.names.keys()].sort(), [...cache.names.keys()].sort());
+  next.cache.clean((key) => key.startsWith("two/"));
+  t.deepEqual([[...next.cache.endpoints], next.cache.size], [["one"], 2]);
 });
 
 test("a snapshot that is none, or in part, gives what can be read", (t) => {

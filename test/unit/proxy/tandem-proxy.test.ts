@@ -20,7 +20,8 @@ class FakeEngine implements Engine {
   readonly told: L7Tables[] = [];
   readonly toldOfNames: unknown[] = [];
   readonly names = {
-    want: (pattern: string | null) => this.toldOfNames.push(["want", pattern]),
+    want: (pattern: string | null, shared: boolean) => this.toldOfNames.push(["want", pattern, shared]),
+    gone: (endpoints: readonly number[]) => this.toldOfNames.push(["gone", endpoints]),
     connected: (isConnected: boolean) => this.toldOfNames.push(["connected", isConnected]),
     open: (tickets: readonly number[]) => this.toldOfNames.push(["open", tickets]),
     forget: (name: string | null) => this.toldOfNames.push(["forget", name]),

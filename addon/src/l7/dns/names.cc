@@ -15,8 +15,10 @@ constexpr uint64_t patience = 5 * second;
 // As of RFC 8767, and as the agent's cache.
 constexpr uint32_t most_ttl = 604'800;
 
-std::string place_of(uint32_t policy_set, const std::string& name, const Address& address) {
-  std::string place(reinterpret_cast<const char*>(&policy_set), sizeof(policy_set));
+// `endpoint`: whose it is alone; 0: of all with the policy set.
+std::string place_of(uint32_t endpoint, uint32_t policy_set, const std::string& name, const Address& address) {
+  std::string place(reinterpret_cast<const char*>(&endpoint), sizeof(endpoint));
+  place.append(reinterpret_cast<const char*>(&policy_set), sizeof(policy_set));
   place.append(reinterpret_cast<const char*>(address.bytes.data()), address.length);
   return place.append(name);
 }
@@ -31,7 +33,10 @@ std::string key_of(const End& client, const Answer& answer) {
 
 }  // namespace
 
-void Names::publish(std::shared_ptr<const NamesOfSets> of_sets) { std::atomic_store(&of_sets_, std::move(of_sets)); }
+void Names::publish(std::shared_ptr<const NamesOfSets> of_sets, bool shared) {
+  shared_ = shared;
+  std::atomic_store(&of_sets_, std::move(of_sets));
+}
 
 void Names::connected(bool is_connected) {
   connected_ = is_connected;
@@ -68,10 +73,11 @@ uint64_t Names::learn(const End& client, const Answer& answer, uint64_t now) {
   if (names == of_sets->end() || !names->second->matches(answer.question->name)) return 0;
 
   const std::string& name = answer.question->name;
+  const uint32_t alone = shared_ ? 0 : client.endpoint;
   const uint64_t until = now + std::clamp(answer.ttl, options_.least_ttl, most_ttl) * second;
   std::vector<std::string> places;
   places.reserve(answer.addresses.size());
-  for (const Address& each : answer.addresses) places.push_back(place_of(names->first, name, each));
+  for (const Address& each : answer.addresses) places.push_back(place_of(alone, names->first, name, each));
   bool must_wait = false, is_news = false, was_empty = false;
   uint64_t ticket = 0;
   {
@@ -103,7 +109,7 @@ uint64_t Names::learn(const End& client, const Answer& answer, uint64_t now) {
     queue_.push_back({ticket, client.endpoint, client.policy_set, name, answer.addresses, answer.ttl});
     if (connected_) {
       tickets_.emplace(key, ticket);
-      waiting_.emplace(ticket, Waiting{std::move(key), name, std::move(places), until, now});
+      waiting_.emplace(ticket, Waiting{alone, std::move(key), name, std::move(places), until, now});
     }
   }
   counts.told++;
@@ -149,6 +155,7 @@ void Names::remember(const Waiting& waiting) {
   if (known_.size() + waiting.places.size() > options_.most_known) known_.clear();
   for (const std::string& place : waiting.places) {
     Known& known = known_[place];
+    known.endpoint = waiting.endpoint;
     known.name = waiting.name;
     known.until = std::max(known.until, waiting.until);
   }
@@ -162,6 +169,12 @@ void Names::forget() {
 void Names::forget(const std::string& name) {
   std::lock_guard lock(mutex_);
   for (auto each = known_.begin(); each != known_.end();) each = each->second.name == name ? known_.erase(each) : std::next(each);
+}
+
+void Names::forget(uint32_t endpoint) {
+  std::lock_guard lock(mutex_);
+  for (auto each = known_.begin(); each != known_.end();)
+    each = each->second.endpoint == endpoint ? known_.erase(each) : std::next(each);
 }
 
 }  // namespace tandem::l7::dns

@@ -27,7 +27,7 @@ struct Lookup {
   uint32_t ttl = 0;
 };
 
-// By policy set: the names that its toFQDNs rules may use; 0: those of all sets that are not there. What one of those learns counts for all.
+// By policy set: the names that its toFQDNs rules may use; 0: those of all sets that are not there.
 using NamesOfSets = std::unordered_map<uint32_t, std::shared_ptr<const Pattern>>;
 
 struct NamesOptions {
@@ -46,7 +46,8 @@ class Names {
  public:
   explicit Names(NamesOptions options) : options_(options) {}
 
-  void publish(std::shared_ptr<const NamesOfSets> of_sets);
+  // `shared`: what one client learns is open for all with the same set (0: with any that is not there); else for that client only.
+  void publish(std::shared_ptr<const NamesOfSets> of_sets, bool shared = true);
 
   // Whether an agent listens. Without one answers wait for nobody; what they say is kept for it as far as there is room.
   void connected(bool is_connected);
@@ -69,11 +70,14 @@ class Names {
   // What was open may not be any more: all names, or one (with its last dot).
   void forget();
   void forget(const std::string& name);
+  // A client went, and another one may have its number.
+  void forget(uint32_t endpoint);
 
   NamesCounts counts;
 
  private:
   struct Waiting {
+    uint32_t endpoint;
     std::string key;
     std::string name;
     std::vector<std::string> places;  // in known_
@@ -81,6 +85,7 @@ class Names {
     uint64_t since;
   };
   struct Known {
+    uint32_t endpoint;  // whose it is alone; 0: of all
     std::string name;
     uint64_t until;  // ns
   };
@@ -91,6 +96,7 @@ class Names {
 
   const NamesOptions options_;
   std::shared_ptr<const NamesOfSets> of_sets_ = std::make_shared<NamesOfSets>();  // by atomic_load only
+  std::atomic<bool> shared_{true};
   std::atomic<bool> connected_{false};
   std::function<void()> notify_;
 

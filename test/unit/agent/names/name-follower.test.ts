@@ -5,6 +5,7 @@ import type { CompiledSet } from "../../../../src/compute/desired.ts";
 import type { NameAddress } from "../../../../src/dns/addresses.ts";
 import { NameCache } from "../../../../src/dns/name-cache.ts";
 import { TandemError } from "../../../../src/lib/errors.ts";
+import { nameKey } from "../../../../src/model/name-key.ts";
 import { namePattern } from "../../../../src/model/dns-names.ts";
 import { parseAddress } from "../../../../src/model/ip.ts";
 import { silentLogger } from "../../../../src/model/logging.ts";
@@ -79,7 +80,7 @@ class Bench {
     return (
       this.store
         .table("names")
-        .get(name)
+        .get(nameKey(null, name))
         ?.addresses.map(({ text }) => text) ?? []
     );
   }
@@ -181,7 +182,7 @@ test("an address stays while a connection has it, and while nobody can tell", as
   bench.live.add("192.0.2.1");
   bench.inUse = async () => bench.live;
   await bench.clock.advance(60_000);
-  t.deepEqual(bench.follower.cache()[0]?.addresses, [{ address: "192.0.2.1", ttlSeconds: 0, state: "connection" }]);
+  t.deepEqual(bench.follower.cache()[0]?.addresses, [{ address: "192.0.2.1", ttlSeconds: 0, source: "connection" }]);
   bench.live.clear();
   await bench.clock.advance(10_000);
   t.deepEqual(bench.addresses("api.test"), []);

@@ -3,6 +3,7 @@ import test from "ava";
 import { NamesLink } from "../../../../src/agent/names/names-link.ts";
 import type { NamesToProxy } from "../../../../src/api/names-link.ts";
 import { NameCache } from "../../../../src/dns/name-cache.ts";
+import { nameKey } from "../../../../src/model/name-key.ts";
 import { namePattern } from "../../../../src/model/dns-names.ts";
 import { TableStore } from "../../../../src/model/store.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
@@ -19,21 +20,29 @@ class Bench {
     mostInAll: 2_000,
     monotonicMs: () => this.clock.monotonicMs(),
   });
-  readonly link = new NamesLink({
-    learn: (name, found) => {
-      this.cache.learn(name, found);
-      const changed = this.cache.takeChanged();
-      for (const each of changed) {
-        this.store.upsert("names", each, { name: each, addresses: this.cache.addressesOf(each) });
-      }
-      return changed.size > 0;
-    },
-    store: this.store,
-    broadcast: (message) => this.said.push(message),
-  });
+  readonly link: NamesLink;
+
+  /** @param pods by their numbers, where what one is given is its own */
+  constructor(pods?: ReadonlyMap<number, string>) {
+    this.link = new NamesLink({
+      learn: (endpoint, name, found) => {
+        this.cache.learn(nameKey(endpoint, name), found);
+        const changed = this.cache.takeChanged();
+        for (const key of changed) this.store.upsert("names", key, { name, addresses: this.cache.addressesOf(key) });
+        return changed.size > 0;
+      },
+      ...(pods !== undefined && { endpointOf: (number: number) => pods.get(number) ?? null }),
+      store: this.store,
+      broadcast: (message) => this.said.push(message),
+    });
+  }
 
   see(ticket: number, name: string, ttl: number, ...addresses: readonly string[]): void {
-    const lookups = [{ ticket, endpoint: 1, name, ttl, addresses }];
+    this.seeOf(1, ticket, name, ttl, ...addresses);
+  }
+
+  seeOf(endpoint: number, ticket: number, name: string, ttl: number, ...addresses: readonly string[]): void {
+    const lookups = [{ ticket, endpoint, name, ttl, addresses }];
     this.link.take({ type: "names-seen", lookups } as { type: string }, (answer) => this.answered.push(answer));
   }
 }
@@ -88,9 +97,25 @@ test("proxies hear which names are wanted: all when the rules change, each when 
   for (const name of ["api.test.", "x.example.com.", "any.other.", "."]) t.true(means.test(name), name);
   bench.link.applied(using("api.test"), 0);
   bench.link.take({ type: "names-hello" }, (answer) => bench.answered.push(answer));
-  t.deepEqual(bench.answered, [{ type: "names-wanted", pattern: "api\\.test\\." }]);
+  t.deepEqual(bench.answered, [{ type: "names-wanted", pattern: "api\\.test\\.", shared: true }]);
   bench.link.applied([], 0);
-  t.deepEqual(bench.said.at(-1), { type: "names-wanted", pattern: null });
+  t.deepEqual(bench.said.at(-1), { type: "names-wanted", pattern: null, shared: true });
+});
+
+test("where a pod's lookups are its own each is learned for who asked, and not for a pod that is gone", (t) => {
+  const bench = new Bench(new Map([[7, "c7"]]));
+  bench.seeOf(7, 1, "api.test.", 60, "203.0.113.1");
+  bench.seeOf(8, 2, "api.test.", 60, "203.0.113.2");
+  t.deepEqual([...bench.cache.names.keys()], [nameKey("c7", "api.test")]);
+  bench.link.applied(using("api.test"), bench.store.revision);
+  t.deepEqual(
+    bench.answered.map((each) => (each.type === "names-open" ? each.tickets : each)).sort(),
+    [[1], [2]],
+    "and nobody waits",
+  );
+  t.like(bench.said.at(-1), { type: "names-wanted", shared: false });
+  bench.link.gone([7]);
+  t.deepEqual(bench.said.at(-1), { type: "names-gone", endpoints: [7] });
 });
 
 test("200 new names a second for a quarter of an hour stay within the bounds, and what has to go is told", async (t) => {

@@ -1,6 +1,7 @@
 /** Peers that are neither pods nor written addresses: CiliumCIDRGroups, nodes by labels, names of DNS. */
 import test from "ava";
 import type { ComputeResult } from "../../../../src/compute/index.ts";
+import { nameKey } from "../../../../src/model/name-key.ts";
 import { identityOf, judge, type Verdict } from "../../../support/kernel-verdict.ts";
 import { address, Bench, node, pod, policy, prefix, setOf } from "../support.ts";
 
@@ -32,7 +33,7 @@ function group(
 }
 
 function learn(to: Bench, name: string, ...addresses: readonly string[]): Bench {
-  to.store.upsert("names", name, { name, addresses: addresses.map(address) });
+  to.store.upsert("names", nameKey(null, name), { name, addresses: addresses.map(address) });
   return to;
 }
 
@@ -187,7 +188,7 @@ test("a name stands for what it has given, and for nothing before", (t) => {
   ]);
   learn(world, "api.example.com", "203.0.113.9");
   t.deepEqual(allowed(world.compute(), "egress", "203.0.113.7", "203.0.113.9"), ["203.0.113.9"]);
-  world.store.delete("names", "api.example.com");
+  world.store.delete("names", nameKey(null, "api.example.com"));
   t.deepEqual(allowed(world.compute(), "egress", "203.0.113.7", "203.0.113.9"), []);
 });
 
@@ -195,9 +196,9 @@ test("an address stays open as long as one of its names gives it", (t) => {
   const world = bench({ egress: [{ toFQDNs: [{ matchPattern: "*.example.com" }] }] });
   learn(learn(world, "a.example.com", "203.0.113.7"), "b.example.com", "203.0.113.7");
   t.is(verdict(world.compute(), "egress", "203.0.113.7"), "allow");
-  world.store.delete("names", "a.example.com");
+  world.store.delete("names", nameKey(null, "a.example.com"));
   t.is(verdict(world.compute(), "egress", "203.0.113.7"), "allow");
-  world.store.delete("names", "b.example.com");
+  world.store.delete("names", nameKey(null, "b.example.com"));
   t.is(verdict(world.compute(), "egress", "203.0.113.7"), "deny");
 });
 
