@@ -100,26 +100,28 @@ ClientHello read_body(std::string_view body) {
 
 }  // namespace
 
-ClientHello read_client_hello(std::string_view bytes) {
-  std::string message;
-  while (!bytes.empty()) {
-    if (static_cast<unsigned char>(bytes[0]) != handshake) return refuse("no TLS");
-    if (bytes.size() >= 2 && bytes[1] != 3) return refuse("no TLS");
-    if (bytes.size() < 5) return ClientHello();
-    Reader record(bytes.substr(3));
+ClientHello HelloReader::read(std::string_view bytes) {
+  while (at_ < bytes.size()) {
+    const std::string_view rest = bytes.substr(at_);
+    if (static_cast<unsigned char>(rest[0]) != handshake) return refuse("no TLS");
+    if (rest.size() >= 2 && rest[1] != 3) return refuse("no TLS");
+    if (rest.size() < 5) return ClientHello();
+    Reader record(rest.substr(3));
     const size_t length = record.number(2);
     if (length == 0 || length > largest_record) return refuse("a record of no possible size");
-    const std::string_view part = bytes.substr(5, length);
-    message.append(part);
-    if (!message.empty() && static_cast<unsigned char>(message[0]) != hello_type) return refuse("no ClientHello");
-    if (message.size() >= 4) {
-      Reader head(std::string_view(message).substr(1));
+    const std::string_view part = rest.substr(5, length);
+    message_.append(part.substr(taken_));
+    taken_ = part.size();
+    if (!message_.empty() && static_cast<unsigned char>(message_[0]) != hello_type) return refuse("no ClientHello");
+    if (message_.size() >= 4) {
+      Reader head(std::string_view(message_).substr(1));
       const size_t size = head.number(3);
       if (size > largest_hello) return refuse("a ClientHello that is too large");
-      if (message.size() >= 4 + size) return read_body(std::string_view(message).substr(4, size));
+      if (message_.size() >= 4 + size) return read_body(std::string_view(message_).substr(4, size));
     }
-    if (part.size() < length) return ClientHello();
-    bytes.remove_prefix(5 + length);
+    if (taken_ < length) return ClientHello();
+    at_ += 5 + length;
+    taken_ = 0;
   }
   return ClientHello();
 }

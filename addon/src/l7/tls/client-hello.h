@@ -13,7 +13,19 @@ struct ClientHello {
   std::string server_name;  // lower case; empty: it says none. With an encrypted hello inside, that of the outer one
 };
 
-// bytes: from the connection's first one on; the message may be spread over any number of records.
-ClientHello read_client_hello(std::string_view bytes);
+// Reads the message, which may be spread over any number of records, as it comes: each byte is looked at once, so that a client that sends it in
+// tiny pieces costs no more than others.
+class HelloReader {
+ public:
+  // bytes: from the connection's first one on, those of the calls before included.
+  ClientHello read(std::string_view bytes);
+
+  size_t memory() const { return message_.capacity(); }
+
+ private:
+  std::string message_;
+  size_t at_ = 0;     // where the record begins that is being read
+  size_t taken_ = 0;  // of its content
+};
 
 }  // namespace tandem::l7::tls

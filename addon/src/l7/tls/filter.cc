@@ -3,7 +3,6 @@
 
 #include "l7/json.h"
 #include "l7/pattern.h"
-#include "l7/tls/client-hello.h"
 
 namespace tandem::l7::tls {
 namespace {
@@ -40,18 +39,19 @@ size_t TlsFilter::receive(Side from, std::string_view bytes, Wire& wire) {
     begun_ = wire.now();
     wire.expire_after(limits_.head_timeout);
   }
-  const ClientHello hello = read_client_hello(bytes);
-  switch (hello.read) {
+  const ClientHello said = hello_.read(bytes);
+  switch (said.read) {
     case ClientHello::Read::more:
       if (bytes.size() >= limits_.head) close(Verdict::refused, false, "a ClientHello that is too large", wire);
       return is_over_ ? bytes.size() : 0;
     case ClientHello::Read::refused:
-      close(Verdict::refused, false, hello.reason, wire);
+      close(Verdict::refused, false, said.reason, wire);
       return bytes.size();
     case ClientHello::Read::whole:
       break;
   }
-  name_ = hello.server_name;
+  name_ = said.server_name;
+  hello_ = HelloReader();
   const Demands& demands = wire.demands();
   const bool egress = is_allowed(demands.egress, name_, rules_);
   if (!egress || !is_allowed(demands.ingress, name_, rules_)) {

@@ -5,6 +5,7 @@
 
 #include "l7/filter.h"
 #include "l7/limits.h"
+#include "l7/tls/client-hello.h"
 
 namespace tandem::l7::tls {
 
@@ -18,13 +19,14 @@ class TlsFilter : public Filter {
   void expired(Wire& wire) override;
   void drain(Wire& wire) override;
   bool is_idle() const override { return begun_ == 0; }
-  size_t memory() const override { return sizeof(*this); }
+  size_t memory() const override { return sizeof(*this) + hello_.memory(); }
 
  private:
   void close(Verdict verdict, bool ingress, const char* reason, Wire& wire);
   void tell(Verdict verdict, bool ingress, const char* reason, Wire& wire);
 
   const Limits& limits_;
+  HelloReader hello_;
   std::string name_;
   uint64_t begun_ = 0;
   uint32_t rules_ = 0;
