@@ -15,7 +15,7 @@ const allowed = {
   dns: ["lib", "model"],
   identities: ["lib", "model", "kube", "kube-objects", "compute/result.ts"],
   datapath: ["lib", "model", "native", "config", "compute/desired.ts", "compute/services/maglev.ts"],
-  observe: ["lib", "model", "compute", "datapath", "api/dto.ts", "api/health-dto.ts"],
+  observe: ["lib", "model", "compute", "datapath", "api/dto.ts", "api/health-dto.ts", "api/metrics-dto.ts", "api/proxy-dto.ts"],
   cni: ["lib", "model", "native", "config", "api/dto.ts"],
   api: ["lib", "model", "native"],
   "kube-objects": ["lib", "model", "compute/policy"],

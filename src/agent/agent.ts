@@ -246,7 +246,7 @@ export class Agent {
 
     const metrics = new MetricsServer({
       address: config.metricsAddress,
-      status: () => answers.status(),
+      metrics: () => answers.metrics(),
       conditions,
       onError: (error) => log.error({ error: String(error) }, "a scrape failed"),
     });

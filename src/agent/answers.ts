@@ -21,6 +21,7 @@ import type {
   VersionDto,
 } from "../api/dto.ts";
 import type { NodeHealthDto } from "../api/health-dto.ts";
+import type { MetricDto } from "../api/metrics-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "../api/policy-dto.ts";
 import type { ProxyDto } from "../api/proxy-dto.ts";
 import type { AgentQueries, EventFeed } from "../api/queries.ts";
@@ -74,6 +75,7 @@ import {
 import { type L7RequestRecord, l7EventReport } from "../observe/l7-events.ts";
 import { maglevReport } from "../observe/maglev.ts";
 import { nodeHealthReport } from "../observe/node-health.ts";
+import { agentMetrics } from "../observe/metrics/agent-metrics.ts";
 import type { NodeHealthReport } from "../model/node-health.ts";
 import { type NameOf, namesOf } from "../observe/names.ts";
 import { policyReport } from "../observe/policies.ts";
@@ -203,6 +205,10 @@ export class Answers implements AgentQueries {
       rssBytes: process.memoryUsage.rss(),
       problems: conditions.problems(),
     });
+  }
+
+  async metrics(): Promise<readonly MetricDto[]> {
+    return agentMetrics(await this.status());
   }
 
   version(): VersionDto {

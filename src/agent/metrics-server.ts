@@ -3,16 +3,15 @@
  * cannot be had is a problem in the status; the node works without.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { StatusDto } from "../api/dto.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { ConditionSink } from "../model/status.ts";
-import { agentMetrics } from "../observe/metrics/agent-metrics.ts";
 import { contentTypes, exposition, type Family, formatFor } from "../observe/metrics/exposition.ts";
 
 export interface MetricsServerOptions {
   /** HOST:PORT or [HOST]:PORT, as the setting metricsAddress; null: nothing is served. */
   readonly address: string | null;
-  readonly status: () => Promise<StatusDto>;
+  /** What is to be served. */
+  readonly metrics: () => Promise<readonly Family[]>;
   readonly conditions: ConditionSink;
   readonly onError: (error: unknown) => void;
 }
@@ -83,14 +82,10 @@ export class MetricsServer {
   }
 
   #families(): Promise<readonly Family[]> {
-    this.#reading ??= this.#read().finally(() => {
+    this.#reading ??= this.#options.metrics().finally(() => {
       this.#reading = null;
     });
     return this.#reading;
-  }
-
-  async #read(): Promise<readonly Family[]> {
-    return agentMetrics(await this.#options.status());
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * What the agent's unix socket answers: plain JSON, the same fields that `tandem … --json` prints. HTTP over the socket:
- * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/health (health-dto.ts), /v1/bgp/peers, /v1/bgp/routes[?of=NODE|all], /v1/bgp/services, /v1/bpf/{ct,ipcache,policy,services},
+ * GET /v1/status, /v1/endpoints, /v1/identities[/ID], /v1/policies, /v1/services, /v1/routes, /v1/health (health-dto.ts), /v1/metrics (metrics-dto.ts), /v1/bgp/peers, /v1/bgp/routes[?of=NODE|all], /v1/bgp/services, /v1/bpf/{ct,ipcache,policy,services},
  * GET /v1/services/NS%2FNAME, GET /v1/service/trace?client=…&to=… (service-dto.ts),
  * GET /v1/endpoints/{ID,NS%2FPOD} (EndpointDetailsDto), GET /v1/policy/trace?from=…&to=…&port=… (policy-dto.ts),
  * POST /v1/endpoints/{ID,NS%2FPOD}/config (EndpointOptionsDto -> EndpointDto),

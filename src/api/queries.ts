@@ -24,6 +24,7 @@ import type {
   VersionDto,
 } from "./dto.ts";
 import type { NodeHealthDto } from "./health-dto.ts";
+import type { MetricDto } from "./metrics-dto.ts";
 import type { ProxyDto, ProxyRulesDto } from "./proxy-dto.ts";
 import type { ServiceDetailsDto, ServiceQuestionDto, ServiceTraceDto } from "./service-dto.ts";
 import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./policy-dto.ts";
@@ -31,6 +32,8 @@ import type { EndpointDetailsDto, PolicyTraceDto, TraceQuestionDto } from "./pol
 /** Each may be asked at any time, also while the agent starts; what is not known yet is empty. */
 export interface AgentQueries {
   status(): Promise<StatusDto>;
+  /** The same that Prometheus is served. */
+  metrics(): Promise<readonly MetricDto[]>;
   version(): VersionDto;
   endpoints(): readonly EndpointDto[];
   /** With the verdict tables of this endpoint. */

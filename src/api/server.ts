@@ -84,6 +84,7 @@ export class ApiServer {
     });
     return [
       get("/v1/status", () => queries.status()),
+      get("/v1/metrics", () => queries.metrics()),
       get("/v1/version", () => queries.version()),
       get("/v1/endpoints", () => queries.endpoints()),
       get("/v1/endpoints/:id", ({ parameters: { id = "" } }) => queries.endpointDetails(this.#endpoint(id))),

@@ -12,6 +12,7 @@ import { CliError } from "./errors.ts";
 import { registerFqdn } from "./fqdn.ts";
 import { registerHealth } from "./health.ts";
 import { registerLists } from "./lists.ts";
+import { registerMetrics } from "./metrics.ts";
 import { registerMonitor } from "./monitor.ts";
 import { packageVersion } from "./package.ts";
 import { registerPolicy } from "./policy/index.ts";
@@ -30,6 +31,7 @@ Examples:
                                        which backend this client gets, and why
   tandem routes                        pod CIDRs of all nodes: next hops, who brought them, why one is missing
   tandem health                        do the other nodes answer, how fast, and why not
+  tandem metrics drop                  the node's figures, by name, without a Prometheus
   tandem bgp peers                     sessions of kube-router on this node (also: bgp routes)
   tandem policy test -f DIR -p FILE    what policies do, without a cluster (also validate, trace, show, impact)
   tandem lab up && tandem lab status   a cluster on this machine
@@ -54,6 +56,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerFqdn(context, program);
   registerProxy(context, program);
   registerBpf(context, program);
+  registerMetrics(context, program);
   registerMonitor(context, program);
   registerConfig(context, program);
   registerCni(context, program);

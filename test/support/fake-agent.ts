@@ -43,6 +43,7 @@ export const status: StatusDto = {
 
 const queries: AgentQueries = {
   status: async () => status,
+  metrics: async () => [],
   version: () => ({ version: "0.1.0", node: "node-1", kernel: "6.18.0" }),
   endpoints: () => [
     {

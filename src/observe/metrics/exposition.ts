@@ -2,21 +2,10 @@
  * Metrics as Prometheus reads them: text format 0.0.4, and OpenMetrics 1.0 for who asks for it
  * (prometheus.io/docs/instrumenting/exposition_formats).
  */
+import type { HistogramSampleDto, MetricDto, SampleDto } from "../../api/metrics-dto.ts";
 
-export interface Sample {
-  readonly labels: Readonly<Record<string, string>>;
-  /** In base units: seconds, bytes, or a number of things. */
-  readonly value: number;
-}
-
-/** All series of one name. */
-export interface Family {
-  /** Of a counter it ends in _total. */
-  readonly name: string;
-  readonly type: "counter" | "gauge";
-  readonly help: string;
-  readonly samples: readonly Sample[];
-}
+export type Family = MetricDto;
+export type Sample = SampleDto;
 
 export type Format = "text" | "openmetrics";
 
@@ -41,15 +30,34 @@ export function exposition(families: readonly Family[], format: Format): string 
   return `${lines.join("\n")}\n`;
 }
 
-function linesOf({ name, type, help, samples }: Family, format: Format): string[] {
+function linesOf(metric: Family, format: Format): string[] {
+  const { name, type, help } = metric;
   // OpenMetrics names a counter's family without the suffix of its samples.
   const family = format === "openmetrics" && type === "counter" ? name.replace(/_total$/, "") : name;
   const text = format === "openmetrics" ? escapeLabel(help) : escapeHelp(help);
   return [
     `# HELP ${family} ${text}`,
     `# TYPE ${family} ${type}`,
-    ...samples.map(({ labels, value }) => `${name}${labelText(labels)} ${valueText(value)}`),
+    ...(metric.type === "histogram"
+      ? metric.samples.flatMap((sample) => histogramLines(name, sample, format))
+      : metric.samples.map(({ labels, value }) => line(name, labels, value))),
   ];
+}
+
+function histogramLines(name: string, sample: HistogramSampleDto, format: Format): readonly string[] {
+  const { labels, buckets, sum, count } = sample;
+  const all = [...buckets, { le: Number.POSITIVE_INFINITY, count }];
+  // OpenMetrics wants bounds as floats: 1.0.
+  const bound = (le: number) => (format === "openmetrics" && Number.isInteger(le) ? `${le}.0` : valueText(le));
+  return [
+    ...all.map((bucket) => line(`${name}_bucket`, { ...labels, le: bound(bucket.le) }, bucket.count)),
+    line(`${name}_sum`, labels, sum),
+    line(`${name}_count`, labels, count),
+  ];
+}
+
+function line(name: string, labels: Sample["labels"], value: number): string {
+  return `${name}${labelText(labels)} ${valueText(value)}`;
 }
 
 function labelText(labels: Sample["labels"]): string {

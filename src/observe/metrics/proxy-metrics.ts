@@ -118,6 +118,6 @@ function add(sums: Map<string, number>, key: string, value: number): void {
   sums.set(key, (sums.get(key) ?? 0) + value);
 }
 
-function family(name: string, type: Family["type"], help: string, samples: readonly Sample[]): Family {
+function family(name: string, type: "counter" | "gauge", help: string, samples: readonly Sample[]): Family {
   return { name, type, help, samples };
 }

@@ -1,6 +1,7 @@
 import test from "ava";
 import { MetricsServer } from "../../../src/agent/metrics-server.ts";
 import type { StatusDto } from "../../../src/api/dto.ts";
+import { agentMetrics } from "../../../src/observe/metrics/agent-metrics.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { fullStatus } from "../observe/metrics/status-fixture.ts";
 
@@ -9,7 +10,8 @@ function serverWith(status: () => Promise<StatusDto>, address = "127.0.0.1:0") {
   const errors: unknown[] = [];
   const conditions = { report: (_topic: string, all: readonly Problem[]) => problems.splice(0, Infinity, ...all) };
   const onError = (error: unknown) => errors.push(error);
-  return { server: new MetricsServer({ address, status, conditions, onError }), problems, errors };
+  const metrics = async () => agentMetrics(await status());
+  return { server: new MetricsServer({ address, metrics, conditions, onError }), problems, errors };
 }
 
 test("a scrape gets the figures, in the format that it asks for", async (t) => {

@@ -9,7 +9,9 @@ const page = readFileSync(new URL("../../../../docs/metrics.md", import.meta.url
 /** Series of a name, as {labels: value}. */
 function series(name: string, status = fullStatus()): Record<string, number> {
   const samples = agentMetrics(status).find((family) => family.name === name)?.samples ?? [];
-  return Object.fromEntries(samples.map(({ labels, value }) => [Object.values(labels).join(" "), value]));
+  return Object.fromEntries(
+    samples.map((sample) => [Object.values(sample.labels).join(" "), "value" in sample ? sample.value : sample.count]),
+  );
 }
 
 test("docs/metrics.md has every metric with type, labels and meaning, and no other", (t) => {

@@ -32,6 +32,37 @@ test("OpenMetrics: a counter's family has no suffix, quotes of help are escaped,
   t.deepEqual(lines.slice(-2), ["# EOF", ""]);
 });
 
+test("a histogram has its buckets, with all below in each, a sum and a count; OpenMetrics has floats as bounds", (t) => {
+  const times: Family = {
+    name: "tandem_times_seconds",
+    type: "histogram",
+    help: "Times.",
+    samples: [
+      {
+        labels: { command: "add" },
+        buckets: [
+          { le: 0.5, count: 1 },
+          { le: 1, count: 3 },
+        ],
+        sum: 4.5,
+        count: 4,
+      },
+    ],
+  };
+  const lines = exposition([times], "text").split("\n");
+  t.deepEqual(lines, [
+    "# HELP tandem_times_seconds Times.",
+    "# TYPE tandem_times_seconds histogram",
+    'tandem_times_seconds_bucket{command="add",le="0.5"} 1',
+    'tandem_times_seconds_bucket{command="add",le="1"} 3',
+    'tandem_times_seconds_bucket{command="add",le="+Inf"} 4',
+    'tandem_times_seconds_sum{command="add"} 4.5',
+    'tandem_times_seconds_count{command="add"} 4',
+    "",
+  ]);
+  t.true(exposition([times], "openmetrics").includes('_bucket{command="add",le="1.0"} 3\n'));
+});
+
 test("a family without samples is left out", (t) => {
   t.is(exposition([{ ...drops, samples: [] }], "openmetrics"), "# EOF\n");
 });
