@@ -25,6 +25,7 @@ import type { PolicyRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
+import { Durations } from "../observe/metrics/durations.ts";
 import { HealthSource } from "../sources/health/index.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
@@ -48,6 +49,7 @@ import { PodMtuFollower } from "./pod-mtu.ts";
 import { PodWatch } from "./pod-watch.ts";
 import { StaleRoutes } from "./stale-routes.ts";
 import { StandingProblems } from "./standing-problems.ts";
+import { timedCni } from "./timed-cni.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
 const sweepMs = 60_000;
@@ -94,6 +96,7 @@ export class Agent {
     const { config, version, native, log, clock } = this.#options;
     const conditions = new Conditions(log);
     const store = new TableStore();
+    const durations = new Durations();
     const l7 = await L7.open({
       config,
       readDemands: parseDemands,
@@ -112,7 +115,15 @@ export class Agent {
             broadcast: (message) => l7.broadcast(message),
           })
         : null;
-    const datapath = new Datapath({ native, config, log, clock, conditions, demands: l7.demands });
+    const datapath = new Datapath({
+      native,
+      config,
+      log,
+      clock,
+      conditions,
+      demands: l7.demands,
+      onRound: (name, ms) => durations.round(name, ms),
+    });
     const mtu = new PodMtuFollower({
       nodeName: config.nodeName,
       podMtu: config.podMtu,
@@ -201,6 +212,7 @@ export class Agent {
       lastValid: policies,
       unread: new Set(config.healthActs ? [] : ["nodeHealth" as const]),
       conditions,
+      durations,
       log,
       clock,
     });
@@ -229,6 +241,7 @@ export class Agent {
       nodes,
       loop,
       proxy: l7,
+      figures: () => durations.metrics(),
       clock,
       monotonicNs: () => process.hrtime.bigint(),
     });
@@ -236,7 +249,7 @@ export class Agent {
       socket: config.socket,
       queries: answers,
       events: answers.events,
-      cni: gate,
+      cni: timedCni(gate, durations, clock),
       endpoints: new EndpointSettings({ endpoints: cni, loop, clock }),
       names,
       proxy: l7,

@@ -136,6 +136,8 @@ export interface AnswersOptions {
     readonly pending: PendingChanges;
   };
   readonly proxy: { proxy(): ProxyDto; watch(isWatched: boolean): void };
+  /** Those that no status has. */
+  readonly figures?: () => readonly MetricDto[];
   readonly clock: Pick<Clock, "now" | "monotonicMs">;
   /** CLOCK_MONOTONIC. */
   readonly monotonicNs: () => bigint;
@@ -208,7 +210,7 @@ export class Answers implements AgentQueries {
   }
 
   async metrics(): Promise<readonly MetricDto[]> {
-    return agentMetrics(await this.status());
+    return [...agentMetrics(await this.status()), ...(this.#options.figures?.() ?? [])];
   }
 
   version(): VersionDto {

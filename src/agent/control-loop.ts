@@ -44,6 +44,11 @@ export interface ControlLoopOptions {
   /** Further tables that computing does not read. Not set: none. */
   readonly unread?: ReadonlySet<TableName>;
   readonly conditions: ConditionSink;
+  /** Is told how long things took. */
+  readonly durations?: {
+    round(loop: "compute" | "apply", ms: number): void;
+    policyChange(ms: number): void;
+  };
   readonly log: Logger;
   readonly clock: Clock;
 }
@@ -57,6 +62,8 @@ export class ControlLoop {
   #applied = 0;
   /** ms of the monotonic clock of the first change that is not in the kernel; null: all are. */
   #behindSince: number | null = null;
+  /** Changes of policies that are not in the kernel: their revision, and when they were seen. */
+  #policyChanges: { readonly revision: number; readonly since: number }[] = [];
   #isRunning = false;
   #started = false;
   #settle: () => void = () => undefined;
@@ -96,7 +103,9 @@ export class ControlLoop {
     this.#unsubscribe = this.#options.store.onChange(({ table, revision }) => {
       if (reportTables.has(table) || this.#options.unread?.has(table) === true) return;
       this.#facts = revision;
-      this.#behindSince ??= this.#options.clock.monotonicMs();
+      const since = this.#options.clock.monotonicMs();
+      this.#behindSince ??= since;
+      if (table === "policies") this.#policyChanges.push({ revision, since });
       this.#runner.trigger();
     });
     this.#facts = this.#options.store.revision;
@@ -145,12 +154,14 @@ export class ControlLoop {
 
   /** @returns ms that computing took */
   async #run(): Promise<number> {
-    const { store, compute, apply, allocator, identityFile, lastValid, conditions, clock, log } = this.#options;
+    const { store, compute, apply, allocator, identityFile, lastValid, conditions, durations, clock, log } =
+      this.#options;
     const start = clock.monotonicMs();
     const { revision } = store;
     const tables = store.snapshot();
     const result = compute(tables);
     const computeMs = clock.monotonicMs() - start;
+    durations?.round("compute", computeMs);
     conditions.report("compute", result.problems);
     allocator.retain(result.identitiesInUse);
     // Before the kernel learns of a number: a crash in between must not give it to somebody else.
@@ -160,13 +171,25 @@ export class ControlLoop {
     }
     lastValid.keep(result.lastValid);
     this.#result = result;
+    const applyStart = clock.monotonicMs();
     await apply(result.desired);
+    durations?.round("apply", clock.monotonicMs() - applyStart);
     this.#applied = revision;
+    this.#tellPolicyChanges(revision);
     this.#behindSince = this.#facts > revision ? start : null;
     this.#options.applied?.(result, tables);
     const applyMs = clock.monotonicMs() - start - computeMs;
     log.debug({ revision, computeMs: Math.round(computeMs), applyMs: Math.round(applyMs) }, "applied");
     return computeMs;
+  }
+
+  /** @param applied what the kernel has now */
+  #tellPolicyChanges(applied: number): void {
+    const now = this.#options.clock.monotonicMs();
+    for (const { revision, since } of this.#policyChanges) {
+      if (revision <= applied) this.#options.durations?.policyChange(now - since);
+    }
+    this.#policyChanges = this.#policyChanges.filter(({ revision }) => revision > applied);
   }
 }
 

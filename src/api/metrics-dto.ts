@@ -1,4 +1,5 @@
 /** GET /v1/metrics: what the agent says of itself in numbers (`tandem metrics --json`), the same that Prometheus is served (docs/metrics.md). */
+import type { HistogramData } from "../lib/histogram.ts";
 
 export interface SampleDto {
   readonly labels: Readonly<Record<string, string>>;
@@ -6,12 +7,8 @@ export interface SampleDto {
   readonly value: number;
 }
 
-export interface HistogramSampleDto {
+export interface HistogramSampleDto extends HistogramData {
   readonly labels: Readonly<Record<string, string>>;
-  /** How many were at most `le`, each with those of the buckets before it. What was more is in `count` only. */
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-  readonly sum: number;
-  readonly count: number;
 }
 
 /** All series of one name; none: there is no figure yet. */

@@ -57,6 +57,8 @@ export interface DatapathOptions {
   readonly clock: Clock;
   readonly conditions: ConditionSink;
   readonly demands: DemandsPublisher;
+  /** Told how long one round of a loop took. */
+  readonly onRound?: (loop: "conntrack" | "links" | "verify", ms: number) => void;
 }
 
 /** What there is once it has started. */
@@ -88,11 +90,20 @@ export class Datapath {
     this.#events = new EventRing(native, (set, direction, group) => {
       return this.#running?.reconciler.sets.compiledOf(set)?.[direction].origins[group] ?? [];
     });
-    this.#timers = [
-      new Periodic(clock, sweepIntervalMs, () => this.#supervised("sweep of conntrack", () => this.#sweep())),
-      new Periodic(clock, settleIntervalMs, () => this.#supervised("links of new devices", () => this.#settle())),
-      new Periodic(clock, verifyIntervalMs, () => this.#supervised("comparison with the kernel", () => this.verify())),
-    ];
+    const timed = async (loop: "conntrack" | "links" | "verify", work: () => Promise<void>) => {
+      const start = clock.monotonicMs();
+      await work();
+      options.onRound?.(loop, clock.monotonicMs() - start);
+    };
+    const rounds = [
+      [sweepIntervalMs, "conntrack", "sweep of conntrack", () => this.#sweep()],
+      [settleIntervalMs, "links", "links of new devices", () => this.#settle()],
+      [verifyIntervalMs, "verify", "comparison with the kernel", () => this.verify()],
+    ] as const;
+    this.#timers = rounds.map(
+      ([intervalMs, loop, what, work]) =>
+        new Periodic(clock, intervalMs, () => timed(loop, () => this.#supervised(what, work))),
+    );
   }
 
   /**

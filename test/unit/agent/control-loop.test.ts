@@ -1,5 +1,5 @@
 import test from "ava";
-import { ControlLoop } from "../../../src/agent/control-loop.ts";
+import { ControlLoop, type ControlLoopOptions } from "../../../src/agent/control-loop.ts";
 import { type IdentityRecord, LocalIdentityAllocator } from "../../../src/identities/index.ts";
 import type { ComputeResult } from "../../../src/compute/result.ts";
 import { type Clock, systemClock } from "../../../src/lib/clock.ts";
@@ -7,6 +7,7 @@ import { parsePrefix } from "../../../src/model/ip.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { TableStore } from "../../../src/model/store.ts";
+import type { PolicyRow } from "../../../src/model/tables.ts";
 
 /** The system's, but keeping the test's process alive. */
 const clock: Clock = {
@@ -30,7 +31,13 @@ function result(id: number, key: string): ComputeResult {
 }
 
 /** @param computeMs how long a computation blocks */
-function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => true, time: Clock = clock) {
+function setUp(
+  apply: () => Promise<void>,
+  computeMs = 0,
+  write = async () => true,
+  time: Clock = clock,
+  durations?: ControlLoopOptions["durations"],
+) {
   const store = new TableStore();
   const allocator = new LocalIdentityAllocator(null);
   const steps: string[] = [];
@@ -60,6 +67,7 @@ function setUp(apply: () => Promise<void>, computeMs = 0, write = async () => tr
     conditions: { report: (topic, problems) => void reports.set(topic, problems) },
     clock: time,
     log: silentLogger,
+    ...(durations && { durations }),
   });
   return { store, loop, steps, kept, reports };
 }
@@ -227,4 +235,39 @@ test("what computing asks for may change without any table: then it is computed 
   await again;
   await loop.stop();
   t.deepEqual(steps.slice(before), ["compute", "apply"]);
+});
+
+test("each changed policy is told once, with the time from when it was seen until the kernel had it; other changes are not", async (t) => {
+  const times: number[] = [];
+  const rounds: string[] = [];
+  let failures = 1;
+  let now = 0;
+  const { store, loop } = setUp(
+    async () => {
+      now += 100;
+      if (store.table("policies").size > 0 && failures-- > 0) throw new Error("map is full");
+    },
+    0,
+    async () => true,
+    { ...clock, monotonicMs: () => now },
+    { round: (name) => void rounds.push(name), policyChange: (ms) => void times.push(ms) },
+  );
+  await loop.start();
+  store.upsert("namespaces", "a", { name: "a", labels: {} });
+  await until(() => loop.revision.applied === store.revision);
+  t.deepEqual(times, []);
+  t.deepEqual(rounds.slice(0, 4), ["compute", "apply", "compute", "apply"]);
+  for (const name of ["p", "q"]) store.upsert("policies", name, policy(name));
+  await until(() => loop.revision.applied === store.revision);
+  await loop.stop();
+  // The first try failed.
+  t.deepEqual(times, [200, 200]);
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+const policy = (name: string): PolicyRow => ({
+  ...{ kind: "NetworkPolicy", namespace: "shop", name, uid: name, generation: 1, spec: {}, specs: null },
 });

@@ -1,10 +1,21 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
 import { agentMetrics } from "../../../../src/observe/metrics/agent-metrics.ts";
+import { Durations } from "../../../../src/observe/metrics/durations.ts";
+import type { Family } from "../../../../src/observe/metrics/exposition.ts";
 import { maxRuleSets } from "../../../../src/observe/metrics/proxy-metrics.ts";
 import { fullStatus, rule } from "./status-fixture.ts";
 
 const page = readFileSync(new URL("../../../../docs/metrics.md", import.meta.url), "utf8");
+
+/** All that an agent can serve. */
+function everything(): readonly Family[] {
+  const durations = new Durations();
+  durations.cni("ADD", true, 40);
+  durations.policyChange(10);
+  durations.round("compute", 1);
+  return [...agentMetrics(fullStatus()), ...durations.metrics()];
+}
 
 /** Series of a name, as {labels: value}. */
 function series(name: string, status = fullStatus()): Record<string, number> {
@@ -15,7 +26,7 @@ function series(name: string, status = fullStatus()): Record<string, number> {
 }
 
 test("docs/metrics.md has every metric with type, labels and meaning, and no other", (t) => {
-  const served = agentMetrics(fullStatus()).map(({ name, type, help, samples }) => {
+  const served = everything().map(({ name, type, help, samples }) => {
     const labels = Object.keys(samples[0]?.labels ?? {}).map((label) => `\`${label}\``);
     return `| \`${name}\` | ${type} | ${labels.join(", ")} | ${help} |`;
   });
@@ -26,7 +37,7 @@ test("docs/metrics.md has every metric with type, labels and meaning, and no oth
 });
 
 test("names and labels are legal, each name is there once in both formats, counters and only they end in _total", (t) => {
-  const families = agentMetrics(fullStatus());
+  const families = everything();
   for (const { name, type, samples } of families) {
     t.regex(name, /^tandem_[a-z0-9_]+$/);
     t.is(name.endsWith("_total"), type === "counter", name);
