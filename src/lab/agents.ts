@@ -51,8 +51,17 @@ export async function agentProcess(node: NodePlan): Promise<number | null> {
 
 /** GET on an agent's socket: the parsed answer. Rejects when nobody answers. */
 export function agentGet(node: NodePlan, path: string): Promise<unknown> {
+  return callAgent(node, "GET", path, null);
+}
+
+/** As `agentGet`. */
+export function agentPost(node: NodePlan, path: string, body: unknown): Promise<unknown> {
+  return callAgent(node, "POST", path, JSON.stringify(body));
+}
+
+function callAgent(node: NodePlan, method: string, path: string, body: string | null): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath: node.socket, path, method: "GET", timeout: 5000 }, (response) => {
+    const call = request({ socketPath: node.socket, path, method, timeout: 5000 }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("error", reject);
@@ -66,7 +75,7 @@ export function agentGet(node: NodePlan, path: string): Promise<unknown> {
     });
     call.on("timeout", () => call.destroy(new Error(`${node.socket} does not answer`)));
     call.on("error", reject);
-    call.end();
+    call.end(body ?? undefined);
   });
 }
 

@@ -1,11 +1,16 @@
 /** From a probe to packets: who sends what from which address to which, who has to answer, and who has to serve for that. */
 import { type CaseProbe, isIcmp } from "./case.ts";
+import { type AskedRequest, askedOf } from "./exchanges.ts";
+import { unsendable } from "./kafka-message.ts";
 import { familyOf, type End, type Who } from "./who.ts";
 
 export interface Attempt {
   /** Whose prober sends. */
   readonly place: string;
-  readonly protocol: "tcp" | "udp" | "sctp" | "icmp";
+  /** "open": of TCP, and the connection alone counts. */
+  readonly protocol: "tcp" | "open" | "udp" | "sctp" | "icmp";
+  /** What is asked over it; null: the server says its name. */
+  readonly asked: AskedRequest | null;
   readonly source: string;
   readonly destination: string;
   readonly port: number;
@@ -18,7 +23,7 @@ export interface Attempt {
 /** A port that a server has to be on. */
 export interface Listener {
   readonly place: string;
-  readonly protocol: "tcp" | "udp" | "sctp" | "http";
+  readonly protocol: "tcp" | "udp" | "sctp" | "http" | "dns" | "kafka";
   readonly port: number;
 }
 
@@ -37,12 +42,17 @@ export type ProbePlan =
 /** So many connections to a service for each of its backends: the choice is random, and every backend has to be met. */
 const connectionsPerBackend = 12;
 const maxConnections = 40;
+/** Over UDP nothing is open before something is answered: that a question may be asked shows it, whatever it is. */
+const anyQuestion = { kind: "dns", name: "any.invalid", type: "A" } as const;
 const echoRequest = { 4: 8, 6: 128 } as const;
 
-export function planProbe(probe: CaseProbe, who: Who): ProbePlan {
+/** @param silent the server's name does not come by itself (`greeting.ts`) */
+export function planProbe(probe: CaseProbe, who: Who, silent = false): ProbePlan {
+  const unsent = probe.request?.kind === "kafka" ? unsendable(probe.request) : null;
+  if (unsent !== null) return { kind: "broken", reason: unsent };
   const from = who.end(probe.from);
   if (from === null) return { kind: "broken", reason: `${probe.from} is not in the cluster` };
-  if (probe.to.startsWith("svc/")) return planService(probe, from, who);
+  if (probe.to.startsWith("svc/")) return planService(probe, from, who, silent);
   const to = who.end(probe.to);
   if (to === null) return { kind: "broken", reason: `${probe.to} is not in the cluster` };
   const family = chooseFamily(probe, from.addresses, to.addresses);
@@ -50,22 +60,37 @@ export function planProbe(probe: CaseProbe, who: Who): ProbePlan {
   const destination = pick(to.addresses, family);
   if (source === null || destination === null) return noFamily(probe);
   const protocol = wireProtocol(probe);
-  const silent = protocol === "icmp" && probe.port !== echoRequest[family];
+  const unanswered = protocol === "icmp" && probe.port !== echoRequest[family];
   const attempt: Attempt = {
     place: from.place,
-    protocol,
+    ...sending(probe, protocol, silent),
     source,
     destination,
     port: probe.port,
-    servers: protocol === "icmp" ? ["-"] : [to.server],
-    arrivesAt: silent ? to.server : null,
+    servers: protocol === "icmp" ? ["-"] : serversSeen([to.server], probe, silent),
+    arrivesAt: unanswered ? to.server : null,
   };
-  const served = probe.request === null ? protocol : ("http" as const);
+  const served = probe.request?.kind ?? protocol;
   const listeners = served === "icmp" ? [] : [{ place: to.server, protocol: served, port: probe.port }];
   return { kind: "send", attempts: [attempt], listeners, nobodyBehind: false };
 }
 
-function planService(probe: CaseProbe, from: End, who: Who): ProbePlan {
+/** How it is sent. */
+function sending(
+  { request }: CaseProbe,
+  protocol: ReturnType<typeof wireProtocol>,
+  silent: boolean,
+): Pick<Attempt, "protocol" | "asked"> {
+  if (silent && protocol === "tcp") return { protocol: "open", asked: null };
+  return { protocol, asked: silent && protocol === "udp" ? anyQuestion : askedOf(request) };
+}
+
+/** Of a connection alone nobody can say who took it. */
+function serversSeen(servers: readonly string[], { protocol }: CaseProbe, silent: boolean): readonly string[] {
+  return silent && protocol === "TCP" ? ["-"] : servers;
+}
+
+function planService(probe: CaseProbe, from: End, who: Who, silent: boolean): ProbePlan {
   const service = who.service(probe.to.slice("svc/".length), probe.protocol, probe.port);
   if (service === null) return { kind: "broken", reason: `${probe.to} is not in the cluster` };
   const protocol = wireProtocol(probe);
@@ -75,7 +100,7 @@ function planService(probe: CaseProbe, from: End, who: Who): ProbePlan {
   const source = pick(from.addresses, family);
   const destination = pick(service.addresses, family);
   if (source === null || destination === null || pick(ends, family) === null) return noFamily(probe);
-  const served = probe.request === null ? protocol : ("http" as const);
+  const served = probe.request?.kind ?? protocol;
   const listeners = service.backends
     .filter(({ address }) => familyOf(address) === family)
     .map(({ address, port }) => ({ place: who.end(address)?.server ?? "", protocol: served, port }));
@@ -83,11 +108,11 @@ function planService(probe: CaseProbe, from: End, who: Who): ProbePlan {
   const count = listeners.length < 2 ? 1 : Math.min(maxConnections, listeners.length * connectionsPerBackend);
   const attempt: Attempt = {
     place: from.place,
-    protocol,
+    ...sending(probe, protocol, silent),
     source,
     destination,
     port: probe.port,
-    servers,
+    servers: serversSeen(servers, probe, silent),
     arrivesAt: null,
   };
   return {
@@ -102,7 +127,7 @@ function noFamily({ from, to }: CaseProbe): ProbePlan {
   return { kind: "impossible", reason: `${from} and ${to} have no address family in common` };
 }
 
-function wireProtocol({ protocol }: CaseProbe): Attempt["protocol"] {
+function wireProtocol({ protocol }: CaseProbe): "tcp" | "udp" | "sctp" | "icmp" {
   return isIcmp(protocol) ? "icmp" : (protocol.toLowerCase() as "tcp" | "udp" | "sctp");
 }
 

@@ -26,9 +26,16 @@ const probeSchema = z
         headers: z.record(z.string(), z.union([z.string(), z.array(z.string())])).default({}),
       })
       .optional(),
-    kafka: z.record(z.string(), z.unknown()).optional(),
-    dns: z.looseObject({ server: z.string() }).optional(),
-    resolved: z.array(z.unknown()).optional(),
+    kafka: z
+      .strictObject({
+        apiKey: z.string(),
+        apiVersion: z.int().min(0).max(32_767).default(0),
+        clientID: z.string().default(""),
+        topic: z.union([z.string(), z.array(z.string())]).default([]),
+      })
+      .optional(),
+    dns: z.strictObject({ name: z.string(), type: z.enum(["A", "AAAA"]).default("A"), server: z.string() }).optional(),
+    resolved: z.array(z.strictObject({ name: z.string(), addresses: z.array(z.string()) })).default([]),
   })
   .refine(({ to, dns }) => (to === undefined) !== (dns === undefined), "needs either to or dns")
   .refine(({ dns, port, icmp }) => dns !== undefined || (port === undefined) !== (icmp === undefined), {
@@ -42,6 +49,7 @@ const probesSchema = z.strictObject({
 });
 
 export interface HttpRequest {
+  readonly kind: "http";
   readonly method: string;
   readonly path: string;
   /** null: where it is sent to. */
@@ -49,22 +57,41 @@ export interface HttpRequest {
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
+export interface DnsRequest {
+  readonly kind: "dns";
+  /** As the case writes it. */
+  readonly name: string;
+  readonly type: "A" | "AAAA";
+}
+
+export interface KafkaRequest {
+  readonly kind: "kafka";
+  /** Name of the request, in any case. */
+  readonly apiKey: string;
+  readonly apiVersion: number;
+  readonly clientId: string;
+  readonly topics: readonly string[];
+}
+
+/** What the client has learned from DNS before. */
+export interface ResolvedName {
+  readonly name: string;
+  readonly addresses: readonly string[];
+}
+
 export interface CaseProbe {
   /** From 1, as they stand in the file. */
   readonly number: number;
   readonly from: string;
-  /** With `application` "dns": the server. */
+  /** With a request of DNS: the server. */
   readonly to: string;
   readonly protocol: ProbeProtocol;
   /** Or the type of an ICMP message. */
   readonly port: number;
   readonly family: 4 | 6 | null;
   /** What is sent over the connection; null: it is only opened. */
-  readonly application: "http" | "kafka" | "dns" | null;
-  /** With `application` "http". */
-  readonly request: HttpRequest | null;
-  /** The verdict depends on names that the client has resolved before. */
-  readonly resolved: boolean;
+  readonly request: HttpRequest | DnsRequest | KafkaRequest | null;
+  readonly resolved: readonly ResolvedName[];
   readonly expect: "allow" | "deny" | "forbidden" | "refused";
 }
 
@@ -106,7 +133,7 @@ function parseYaml(text: string, file: string): unknown {
 }
 
 function readProbe(probe: z.infer<typeof probeSchema>, number: number): CaseProbe {
-  const { dns, family, http, icmp, kafka } = probe;
+  const { dns, family, icmp, resolved } = probe;
   return {
     number,
     from: probe.from,
@@ -114,11 +141,18 @@ function readProbe(probe: z.infer<typeof probeSchema>, number: number): CaseProb
     protocol: probe.protocol ?? (dns === undefined ? "TCP" : "UDP"),
     port: icmp?.type ?? probe.port ?? 53,
     family: family === undefined ? null : family === "IPv4" ? 4 : 6,
-    application: http !== undefined ? "http" : kafka !== undefined ? "kafka" : dns !== undefined ? "dns" : null,
-    request: http === undefined ? null : { ...http, host: http.host ?? null, headers: headersOf(http.headers) },
-    resolved: probe.resolved !== undefined,
+    request: requestOf(probe),
+    resolved,
     expect: probe.expect,
   };
+}
+
+function requestOf({ dns, http, kafka }: z.infer<typeof probeSchema>): CaseProbe["request"] {
+  if (http !== undefined) return { kind: "http", ...http, host: http.host ?? null, headers: headersOf(http.headers) };
+  if (dns !== undefined) return { kind: "dns", name: dns.name, type: dns.type };
+  if (kafka === undefined) return null;
+  const { apiKey, apiVersion, clientID, topic } = kafka;
+  return { kind: "kafka", apiKey, apiVersion, clientId: clientID, topics: typeof topic === "string" ? [topic] : topic };
 }
 
 function headersOf(written: Readonly<Record<string, string | readonly string[]>>): HttpRequest["headers"] {
@@ -133,8 +167,8 @@ export function isIcmp(protocol: ProbeProtocol): boolean {
 
 /** "shop/front to shop/cart TCP 8080 (IPv6)": a probe as tables show it. */
 export function probeTitle(probe: CaseProbe): string {
-  const { application, family, from, port, protocol, to } = probe;
+  const { family, from, port, protocol, request, to } = probe;
   const what = isIcmp(protocol) ? `${protocol} type ${port}` : `${protocol} ${port}`;
-  const extra = [...(application === null ? [] : [application]), ...(family === null ? [] : [`IPv${family}`])];
+  const extra = [...(request === null ? [] : [request.kind]), ...(family === null ? [] : [`IPv${family}`])];
   return `${from} to ${to} ${what}${extra.length === 0 ? "" : ` (${extra.join(", ")})`}`;
 }

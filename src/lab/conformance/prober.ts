@@ -5,6 +5,7 @@ import { LabError } from "../errors.ts";
 import { inside } from "../run.ts";
 import { probeBinary } from "../runtime.ts";
 import type { Attempt, Listener } from "./attempts.ts";
+import { messageOf } from "./exchanges.ts";
 import type { Outcome } from "./verdict.ts";
 
 export interface ProbeEvent {
@@ -12,7 +13,8 @@ export interface ProbeEvent {
   readonly id: number;
   /** Whose prober tells it. */
   readonly place: string;
-  readonly outcome: Outcome;
+  /** Or the answer to what was asked, as it came. */
+  readonly outcome: Outcome | { readonly kind: "said"; readonly ms: number; readonly bytes: Buffer };
 }
 
 export class Prober {
@@ -83,11 +85,14 @@ export class Prober {
   }
 
   try(attempts: readonly (Attempt & { readonly id: number })[]): void {
-    this.#send(
-      attempts.map(
-        ({ id, protocol, source, destination, port }) => `try ${id} ${protocol} ${source} ${destination} ${port}`,
-      ),
-    );
+    this.#send(attempts.map(commandOf));
+  }
+
+  /** Replaces what its server of DNS has. */
+  async publish(records: ReadonlyMap<string, readonly string[]>): Promise<void> {
+    const lines = [...records].flatMap(([name, addresses]) => addresses.map((address) => `record ${name} ${address}`));
+    this.#send(["forget-records", ...lines]);
+    await this.listen([]);
   }
 
   /** Gives up what is under way. */
@@ -122,8 +127,23 @@ export class Prober {
   }
 }
 
-function readOutcome(kind: string | undefined, third: string, name: string): Outcome | null {
+function commandOf(attempt: Attempt & { readonly id: number }): string {
+  const { asked, id, protocol, source, destination, port } = attempt;
+  if (asked === null) return `try ${id} ${protocol} ${source} ${destination} ${port}`;
+  const { width, bytes } = messageOf(asked, protocol === "udp" ? "udp" : "tcp", id);
+  return `ask ${id} ${width} ${source} ${destination} ${port} ${bytes.toString("hex")}`;
+}
+
+function readOutcome(kind: string | undefined, third: string, name: string): ProbeEvent["outcome"] | null {
+  if (kind === "said") return { kind, ms: Number(third), bytes: Buffer.from(name, "hex") };
   if (kind === "answer") return { kind, ms: Number(third), name };
   if (kind === "refused" || kind === "failed") return { kind, why: third };
   return kind === "arrived" ? { kind } : null;
+}
+
+/** @throws LabError LAB_PROBE */
+export function proberOf(probers: ReadonlyMap<string, Prober>, place: string): Prober {
+  const prober = probers.get(place);
+  if (prober === undefined) throw new LabError("LAB_PROBE", place, "has no prober", "");
+  return prober;
 }

@@ -1,23 +1,21 @@
-/** What a conformance run says: what differed, what has to wait and why, and the totals. */
+/** What a conformance run says: what differed, and the totals. */
 import { probeTitle } from "./case.ts";
-import { groupBy } from "./groups.ts";
 import type { CaseResult } from "./run.ts";
 
 export interface Totals {
   readonly passed: number;
   readonly failed: number;
-  readonly pending: number;
 }
 
 export function totalsOf(results: readonly CaseResult[]): Totals {
   const probes = results.flatMap((result) => result.probes);
   const count = (status: string) => probes.filter((probe) => probe.status === status).length;
-  return { passed: count("passed"), failed: count("failed"), pending: count("pending") };
+  return { passed: count("passed"), failed: count("failed") };
 }
 
-/** "72 passed, 0 failed, 2 pending". */
-export function formatTotals({ passed, failed, pending }: Totals): string {
-  return `${passed} passed, ${failed} failed, ${pending} pending`;
+/** "72 passed, 0 failed". */
+export function formatTotals({ passed, failed }: Totals): string {
+  return `${passed} passed, ${failed} failed`;
 }
 
 /** The whole report for people, its last line being the totals. */
@@ -34,20 +32,8 @@ export function formatReport(results: readonly CaseResult[]): string {
       errors.map(({ name, error }) => [name, error ?? ""]),
     ),
     ...section("mismatches", mismatches.length === 0 ? [] : [["CASE", "PROBE", "EXPECTED", "SEEN"], ...mismatches]),
-    ...section("pending", pendingRows(results)),
     `${results.length} cases: ${formatTotals(totalsOf(results))}`,
   ].join("\n");
-}
-
-function pendingRows(results: readonly CaseResult[]): readonly (readonly string[])[] {
-  return results.flatMap(({ name, probes }) => {
-    const waiting = probes.filter(({ status }) => status === "pending");
-    return [...groupBy(waiting, ({ seen }) => seen)].map(([reason, { length }]) => [
-      name,
-      `${length} of ${probes.length}`,
-      reason,
-    ]);
-  });
 }
 
 /** The run as data: what `--json` prints. */

@@ -36,7 +36,7 @@ export async function sendRequest(
   const ms = Math.round(performance.now() - start);
   const status = Number(stdout.slice(stdout.lastIndexOf("\n") + 1));
   const name = stdout.slice(0, Math.max(0, stdout.indexOf("\n")));
-  if (code === 0 && status === 403) onEvent({ id, place, outcome: { kind: "forbidden", ms } });
+  if (code === 0 && status === 403) onEvent({ id, place, outcome: { kind: "forbidden", how: "403", ms } });
   // An answer without a body names nobody.
   else if (code === 0 && status === 200)
     onEvent({

@@ -4,8 +4,9 @@ import { Lab } from "../lab.ts";
 import { type ConformanceCase, readCase } from "./case.ts";
 import { CaseCluster } from "./case-cluster.ts";
 import { overBothFamilies } from "./dual.ts";
-import { pendingReason } from "./pending.ts";
-import { Outcomes, type Patience, type ProbeResult, runCase } from "./run-case.ts";
+import { Outcomes } from "./outcomes.ts";
+import { Resolver } from "./resolver.ts";
+import { type Patience, type ProbeResult, runCase } from "./run-case.ts";
 import { Barrier } from "./settled.ts";
 import { planSites, type SitedCases } from "./site.ts";
 import { outside, Who } from "./who.ts";
@@ -73,18 +74,23 @@ async function runSite(
 ): Promise<void> {
   const { agent, progress, signal } = options;
   const patience = { ...defaultPatience, ...options.patience };
+  const all = cases.flatMap(({ probes }) => probes);
+  const isResolving = all.some(({ resolved }) => resolved.length > 0);
   const lab = await Lab.up({
     name,
     site,
     externals: [outside],
-    proxies: cases.some(({ probes }) => probes.some(({ application }) => application !== null)),
-    ...(agent && { agent }),
+    proxies: isResolving || all.some(({ request }) => request !== null),
+    agent: { ...(isResolving && { dnsMode: "proxy" }), ...agent },
     ...(progress && { progress }),
   });
   const host = new OutsideHost(lab.plan);
   await host.connect();
   const outcomes = new Outcomes();
-  const cluster = await CaseCluster.open(lab.plan, new Barrier(lab.plan), (event) => outcomes.take(event));
+  const barrier = new Barrier(lab.plan);
+  const cluster = await CaseCluster.open(lab.plan, barrier, (event) => outcomes.take(event));
+  const { probers } = cluster;
+  const resolver = new Resolver(lab.plan, barrier, probers);
   try {
     for (const one of cases) {
       if (signal?.aborted) throw new LabError("LAB_ABORTED", "tandem lab test", "was interrupted", "");
@@ -94,12 +100,12 @@ async function runSite(
       let error: string | null = null;
       try {
         await host.be(who.outsideAddresses(one.probes));
-        await cluster.become(one);
-        probes = await runCase(one, who, cluster.probers, outcomes, patience);
+        await cluster.become({ ...one, policies: [...one.policies, ...resolver.policies(one)] });
+        probes = await runCase(one, { who, probers, outcomes, resolver, patience });
       } catch (cause) {
         if (!(cause instanceof LabError)) throw cause;
         error = cause.message;
-        probes = one.probes.map((probe) => withoutRun(one, probe));
+        probes = one.probes.map(withoutRun);
       }
       const ms = Math.round(performance.now() - start);
       done({ name: one.name, description: one.description, ms, error, probes });
@@ -109,8 +115,6 @@ async function runSite(
   }
 }
 
-function withoutRun(one: ConformanceCase, probe: ProbeResult["probe"]): ProbeResult {
-  const pending = pendingReason(probe, one);
-  if (pending !== null) return { probe, status: "pending", seen: pending, ms: null };
+function withoutRun(probe: ProbeResult["probe"]): ProbeResult {
   return { probe, status: "failed", seen: "not tried: the cluster could not be made", ms: null };
 }

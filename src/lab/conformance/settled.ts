@@ -49,26 +49,42 @@ export class Barrier {
     };
     await writeAtomically(join(this.#lab.manifests, "barrier.json"), JSON.stringify(object));
     const deadline = Date.now() + timeoutMs;
-    await Promise.all(this.#lab.nodes.map((node) => waitFor(node, name, deadline)));
+    await Promise.all(
+      this.#lab.nodes.map(async (node) => {
+        await untilRead(node, name, deadline);
+        await untilApplied(node, deadline);
+      }),
+    );
+  }
+
+  /** As `pass`, of what the agents know already. */
+  async settle(): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    await Promise.all(this.#lab.nodes.map((node) => untilApplied(node, deadline)));
   }
 }
 
-async function waitFor(node: NodePlan, name: string, deadline: number): Promise<void> {
-  const late = (what: string, remedy: string) => new LabError("LAB_SETTLE", node.name, what, remedy);
-  const remedy = `read ${node.folder}/agent.log`;
+const late = (node: NodePlan, what: string) =>
+  new LabError("LAB_SETTLE", node.name, what, `read ${node.folder}/agent.log`);
+
+async function untilRead(node: NodePlan, name: string, deadline: number): Promise<void> {
   for (;;) {
     const policies = (await agentGet(node, "/v1/policies")) as readonly PolicyDto[];
-    if (policies.some((policy) => policy.name === name)) break;
-    if (Date.now() > deadline) throw late(`has not read the manifests within ${timeoutMs} ms`, remedy);
+    if (policies.some((policy) => policy.name === name)) return;
+    if (Date.now() > deadline) throw late(node, `has not read the manifests within ${timeoutMs} ms`);
     await sleep(pollMs);
   }
+}
+
+/** What is known now is in the kernel. */
+async function untilApplied(node: NodePlan, deadline: number): Promise<void> {
   let facts: number | null = null;
   for (;;) {
     const { revision } = (await agentGet(node, "/v1/status")) as StatusDto;
     facts ??= revision.facts;
     if (revision.applied >= facts) return;
     if (Date.now() > deadline) {
-      throw late(`revision ${facts} is not in the kernel, which has ${revision.applied}`, remedy);
+      throw late(node, `revision ${facts} is not in the kernel, which has ${revision.applied}`);
     }
     await sleep(pollMs);
   }

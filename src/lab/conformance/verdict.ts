@@ -4,8 +4,8 @@ import type { CaseProbe } from "./case.ts";
 
 export type Outcome =
   | { readonly kind: "answer"; readonly name: string; readonly ms: number }
-  /** The proxy's own answer to a request. */
-  | { readonly kind: "forbidden"; readonly ms: number }
+  /** The proxy's own answer to a request: "403", "REFUSED", "error 29". */
+  | { readonly kind: "forbidden"; readonly how: string; readonly ms: number }
   /** An ICMP message came to where it should. */
   | { readonly kind: "arrived" }
   | { readonly kind: "refused"; readonly why: string }
@@ -15,7 +15,7 @@ export type Outcome =
   | { readonly kind: "silence" };
 
 export interface Verdict {
-  readonly status: "passed" | "failed" | "pending";
+  readonly status: "passed" | "failed";
   /** "answered by shop/cart", "no answer", … */
   readonly seen: string;
 }
@@ -30,16 +30,15 @@ export function judge(probe: CaseProbe, plan: ProbePlan, outcomes: readonly Outc
       outcome.kind === "failed" || (outcome.kind === "answer" && !attempts[i]?.servers.includes(outcome.name)),
   );
   if (strange || outcomes.length !== attempts.length) return verdict(false, seen);
-  if (probe.expect === "forbidden")
-    return verdict(
-      outcomes.every(({ kind }) => kind === "forbidden"),
-      seen,
-    );
-  const answered = outcomes.every(({ kind }) => kind === "answer" || kind === "arrived");
+  const forbidden = ({ kind }: Outcome) => kind === "forbidden";
+  if (probe.expect === "forbidden" || probe.expect === "refused") return verdict(outcomes.every(forbidden), seen);
+  // Who only opens a connection, and is told by the proxy that it may not ask this, has opened it.
+  const open = ({ kind }: Outcome) =>
+    kind === "answer" || kind === "arrived" || (kind === "forbidden" && probe.request === null);
+  const answered = outcomes.every(open);
   const refused = outcomes.some(({ kind }) => kind === "refused");
   if (probe.expect === "allow") return verdict(answered, seen);
-  if (probe.expect === "deny") return verdict(!answered && (!refused || nobodyBehind), seen);
-  return verdict(false, `${seen}; ${probe.expect} can only be seen through the L7 proxy`);
+  return verdict(!answered && !outcomes.some(forbidden) && (!refused || nobodyBehind), seen);
 }
 
 function verdict(passed: boolean, seen: string): Verdict {
@@ -65,7 +64,7 @@ function describeOne(outcome: Outcome, attempt: Attempt | undefined): string {
       return `answered by ${outcome.name}${servers.includes(outcome.name) ? "" : ` instead of ${servers.join(", ") || "nobody"}`}`;
     }
     case "forbidden":
-      return "forbidden (403)";
+      return `forbidden (${outcome.how})`;
     case "arrived":
       return "arrived";
     case "refused":

@@ -82,7 +82,7 @@ uint32_t token_id(const void *payload, size_t length)
 }
 
 /* Only marked: the loop frees it, since more events for it may be in the batch at hand. */
-static void end(struct try *try)
+void end_try(struct try *try)
 {
 	try->done = true;
 	if (try->watch.fd >= 0)
@@ -93,19 +93,19 @@ static void end(struct try *try)
 void answered(struct try *try, const char *name)
 {
 	printf("answer %u %lld %s\n", try->id, (long long)(now_ms() - try->started_ms), name);
-	end(try);
+	end_try(try);
 }
 
 void refused(struct try *try, int error)
 {
 	printf("refused %u %s\n", try->id, strerrorname_np(error));
-	end(try);
+	end_try(try);
 }
 
 void failed(struct try *try, int error)
 {
 	printf("failed %u %s\n", try->id, strerrorname_np(error));
-	end(try);
+	end_try(try);
 }
 
 void say_arrived(uint32_t id)
@@ -125,8 +125,9 @@ static void sweep(bool all)
 			continue;
 		}
 		if (!try->done)
-			end(try);
+			end_try(try);
 		*link = try->next;
+		free(try->exchange);
 		free(try);
 	}
 }
@@ -162,17 +163,29 @@ static bool parse_address(const char *text, uint16_t port, union address *addres
 
 static void command_listen(const char *protocol, unsigned port)
 {
-	int error = !strcmp(protocol, "tcp") || !strcmp(protocol, "http") ? tcp_listen((uint16_t)port, *protocol == 'h')
-		  : !strcmp(protocol, "udp") ? udp_listen((uint16_t)port)
-					     : sctp_listen((uint16_t)port);
+	int error = 0;
 
+	if (!strcmp(protocol, "sctp")) {
+		error = sctp_listen((uint16_t)port);
+	} else {
+		enum speech speech = !strcmp(protocol, "http") ? SPEAKS_HTTP
+				   : !strcmp(protocol, "dns") ? SPEAKS_DNS
+				   : !strcmp(protocol, "kafka") ? SPEAKS_KAFKA
+								: SPEAKS_NAME;
+
+		if (strcmp(protocol, "udp"))
+			error = tcp_listen((uint16_t)port, speech);
+		if (!error && (speech == SPEAKS_DNS || !strcmp(protocol, "udp")))
+			error = udp_listen((uint16_t)port, speech);
+	}
 	if (error) {
 		errno = error;
 		die("listen");
 	}
 }
 
-static void command_try(uint32_t id, const char *protocol, const char *source, const char *destination, unsigned port)
+/* NULL: it could not even be tried, which is said. */
+static struct try *new_try(uint32_t id, const char *source, const char *destination, unsigned port)
 {
 	struct try *try = calloc(1, sizeof(*try));
 
@@ -186,10 +199,19 @@ static void command_try(uint32_t id, const char *protocol, const char *source, c
 	try->next = tries;
 	tries = try;
 	if (!parse_address(source, 0, &try->source) || !parse_address(destination, (uint16_t)port, &try->destination) ||
-	    !try->destination.any.sa_family)
+	    !try->destination.any.sa_family) {
 		failed(try, EINVAL);
-	else if (!strcmp(protocol, "tcp"))
+		return NULL;
+	}
+	return try;
+}
+
+static void start(struct try *try, const char *protocol)
+{
+	if (!strcmp(protocol, "tcp"))
 		tcp_start(try);
+	else if (!strcmp(protocol, "open"))
+		tcp_start_open(try);
 	else if (!strcmp(protocol, "udp"))
 		udp_start(try);
 	else if (!strcmp(protocol, "sctp"))
@@ -200,13 +222,25 @@ static void command_try(uint32_t id, const char *protocol, const char *source, c
 
 static void command(const char *line)
 {
-	char protocol[8], source[64], destination[64];
-	unsigned id, port;
+	char protocol[8], source[64], destination[64], name[256];
+	unsigned id, port, width;
+	struct try *try;
+	int hex = 0;
 
 	if (sscanf(line, "listen %7s %u", protocol, &port) == 2)
 		command_listen(protocol, port);
-	else if (sscanf(line, "try %u %7s %63s %63s %u", &id, protocol, source, destination, &port) == 5)
-		command_try(id, protocol, source, destination, port);
+	else if (sscanf(line, "try %u %7s %63s %63s %u", &id, protocol, source, destination, &port) == 5) {
+		try = new_try(id, source, destination, port);
+		if (try)
+			start(try, protocol);
+	} else if (sscanf(line, "ask %u %u %63s %63s %u %n", &id, &width, source, destination, &port, &hex) == 5 && hex > 0 && width <= 4) {
+		try = new_try(id, source, destination, port);
+		if (try)
+			exchange_start(try, width, line + hex);
+	} else if (sscanf(line, "record %255s %63s", name, destination) == 2 && dns_record(name, destination))
+		return;
+	else if (!strcmp(line, "forget-records"))
+		dns_forget();
 	else if (sscanf(line, "sync %u", &id) == 1)
 		printf("synced %u\n", id);
 	else if (!strcmp(line, "forget"))

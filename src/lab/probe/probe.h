@@ -4,14 +4,20 @@
  *
  * stdin, a command per line:
  *   listen tcp|udp|sctp PORT                      answer there, on every address; again is no error
- *   listen http PORT                              as tcp, but answer requests of HTTP/1.1 and greet nobody, until `listen tcp`
+ *   listen http|kafka PORT                        as tcp, but answer requests of HTTP/1.1 or Kafka and greet nobody, until `listen tcp`
+ *   listen dns PORT                               likewise, over UDP, too
+ *   record NAME ADDRESS                           the server of DNS has it, too; names without addresses are answered without
+ *   forget-records                                the server of DNS has no addresses any more
  *   try ID tcp|udp|sctp SOURCE DESTINATION PORT   open a connection; SOURCE "-": the kernel's choice
+ *   try ID open SOURCE DESTINATION PORT           open a connection of TCP, and wait for no more
  *   try ID icmp SOURCE DESTINATION TYPE           send a message of that type (ICMPv6 for IPv6 addresses)
+ *   ask ID WIDTH SOURCE DESTINATION PORT HEX      send these bytes: WIDTH 0 as a datagram, else over TCP behind their length of so many bytes
  *   forget                                        give up everything that was tried
  *   sync NUMBER                                   say so when everything before is done
  * stdout, a line per event:
  *   ready                     it serves
- *   answer ID MS NAME         NAME answered after MS milliseconds ("-": an echo reply, which names nobody)
+ *   answer ID MS NAME         NAME answered after MS milliseconds ("-": an echo reply or a connection, which name nobody)
+ *   said ID MS HEX            what was asked was answered with these bytes
  *   refused ID WHY            a reset, an ABORT, an ICMP error, or the kernel's own no: WHY is an errno name
  *   failed ID WHY             it could not even be tried
  *   synced NUMBER
@@ -57,6 +63,8 @@ struct try {
 	/* TCP: the answer so far */
 	char line[NAME_MAX_LENGTH + 2];
 	size_t length;
+	/* Of `ask`. */
+	struct exchange *exchange;
 };
 
 extern char own_name[NAME_MAX_LENGTH + 1];
@@ -71,21 +79,41 @@ void answered(struct try *try, const char *name);
 void refused(struct try *try, int error);
 void failed(struct try *try, int error);
 void say_arrived(uint32_t id);
+/* Of which all has been said. */
+void end_try(struct try *try);
 socklen_t address_length(const union address *address);
 
 /* Of the token in a payload; 0: there is none (ids start at 1). */
 uint32_t token_id(const void *payload, size_t length);
 
 /* tcp.c, udp.c, sctp.c, icmp.c: `open` sockets that serve always, `listen` on a port, `start` a try. 0 or an errno. */
-int tcp_listen(uint16_t port, bool http);
+enum speech { SPEAKS_NAME, SPEAKS_HTTP, SPEAKS_DNS, SPEAKS_KAFKA };
+int tcp_listen(uint16_t port, enum speech speech);
 void tcp_start(struct try *try);
-int udp_listen(uint16_t port);
+void tcp_start_open(struct try *try);
+int udp_listen(uint16_t port, enum speech speech);
 void udp_start(struct try *try);
 void sctp_open(void);
 int sctp_listen(uint16_t port);
 void sctp_start(struct try *try);
 void icmp_open(void);
 void icmp_start(struct try *try);
+
+/* Sockets on their way to the destination. False: it was said why not. */
+bool tcp_connect(struct try *try);
+bool udp_connect(struct try *try);
+uint16_t port_of(int fd);
+
+/* exchange.c */
+void exchange_start(struct try *try, unsigned width, const char *hex);
+size_t message_length(const uint8_t *bytes, unsigned width);
+void put_message_length(uint8_t *bytes, unsigned width, size_t length);
+
+/* dns.c, kafka.c: length of the answer to a whole message; 0: none. The room is of some hundred bytes at least. */
+size_t dns_answer(const uint8_t *query, size_t length, uint8_t *answer, size_t room);
+bool dns_record(const char *name, const char *address);
+void dns_forget(void);
+size_t kafka_answer(const uint8_t *request, size_t length, uint8_t *answer, size_t room);
 
 /* raw.c: a raw socket that tells and takes the local address of each message. */
 int raw_open(int family, int protocol);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* TCP: a server says its name and waits for the client to close; a client is answered when it has read that name. Where HTTP is spoken the name is the
- * body of every answer. */
+/* TCP: a server says its name and waits for the client to close; a client is answered when it has read that name. Where a protocol is spoken the name is
+ * in every answer. */
 #define _GNU_SOURCE
 #include "probe.h"
 #include <errno.h>
@@ -11,16 +11,19 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-static uint8_t listening[1 << 16], speaks_http[1 << 16];
+static uint8_t listening[1 << 16], speaks[1 << 16];
 
 /* A connection of a client. */
 struct served {
 	struct watch watch;
-	bool http;
+	enum speech speech;
 	/* Where HTTP is spoken: of the end of a head, what has come. */
 	size_t matched;
 	bool is_head;
 	bool begun;
+	/* Where messages follow their length: what has come of one. */
+	uint8_t message[1024];
+	size_t length;
 };
 
 static bool answer_request(struct served *served)
@@ -53,6 +56,41 @@ static bool take_request(struct served *served, const char *bytes, size_t length
 	return true;
 }
 
+/* False: the connection is of no use any more. */
+static bool take_messages(struct served *served, const char *bytes, size_t length)
+{
+	const unsigned width = served->speech == SPEAKS_DNS ? 2 : 4;
+	uint8_t answer[1024];
+
+	for (size_t i = 0; i < length; i++) {
+		size_t whole, answered;
+
+		served->message[served->length++] = (uint8_t)bytes[i];
+		if (served->length < width)
+			continue;
+		whole = width + message_length(served->message, width);
+		if (whole > sizeof(served->message))
+			return false;
+		if (served->length < whole)
+			continue;
+		served->length = 0;
+		answered = (width == 2 ? dns_answer : kafka_answer)(served->message + width, whole - width, answer + width, sizeof(answer) - width);
+		if (!answered)
+			return false;
+		put_message_length(answer, width, answered);
+		if (write(served->watch.fd, answer, width + answered) != (ssize_t)(width + answered))
+			return false;
+	}
+	return true;
+}
+
+static bool take(struct served *served, const char *bytes, size_t length)
+{
+	if (served->speech == SPEAKS_NAME)
+		return true;
+	return served->speech == SPEAKS_HTTP ? take_request(served, bytes, length) : take_messages(served, bytes, length);
+}
+
 static void served_ready(struct watch *watch, uint32_t events)
 {
 	struct served *served = (struct served *)watch;
@@ -61,7 +99,7 @@ static void served_ready(struct watch *watch, uint32_t events)
 
 	(void)events;
 	while ((got = read(watch->fd, bytes, sizeof(bytes))) > 0) {
-		if (served->http && !take_request(served, bytes, (size_t)got))
+		if (!take(served, bytes, (size_t)got))
 			break;
 	}
 	if (got < 0 && errno == EAGAIN)
@@ -70,7 +108,7 @@ static void served_ready(struct watch *watch, uint32_t events)
 	free(served);
 }
 
-static uint16_t port_of(int fd)
+uint16_t port_of(int fd)
 {
 	struct sockaddr_in6 own;
 	socklen_t length = sizeof(own);
@@ -92,9 +130,9 @@ static void listener_ready(struct watch *watch, uint32_t events)
 		length = snprintf(line, sizeof(line), "%s\n", own_name);
 		served = calloc(1, sizeof(*served));
 		if (served)
-			served->http = speaks_http[port_of(fd)];
+			served->speech = speaks[port_of(fd)];
 		/* A short line into an empty socket buffer is taken whole or not at all. */
-		if (!served || (!served->http && write(fd, line, (size_t)length) != length)) {
+		if (!served || (served->speech == SPEAKS_NAME && write(fd, line, (size_t)length) != length)) {
 			free(served);
 			close(fd);
 			continue;
@@ -105,14 +143,14 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	}
 }
 
-int tcp_listen(uint16_t port, bool http)
+int tcp_listen(uint16_t port, enum speech speech)
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_ANY_INIT};
 	struct watch *watch;
 	int one = 1, zero = 0;
 	int fd;
 
-	speaks_http[port] = http;
+	speaks[port] = (uint8_t)speech;
 	if (listening[port])
 		return 0;
 	fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -164,7 +202,7 @@ static void client_ready(struct watch *watch, uint32_t events)
 	}
 }
 
-void tcp_start(struct try *try)
+bool tcp_connect(struct try *try)
 {
 	/* Thousands of short connections must not fill the namespace with TIME_WAIT. */
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -173,19 +211,48 @@ void tcp_start(struct try *try)
 
 	if (fd < 0) {
 		failed(try, errno);
-		return;
+		return false;
 	}
 	try->watch.fd = fd;
-	try->watch.ready = client_ready;
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
 	if (try->source.any.sa_family && bind(fd, &try->source.any, address_length(&try->source))) {
 		failed(try, errno);
-		return;
+		return false;
 	}
 	if (connect(fd, &try->destination.any, address_length(&try->destination)) && errno != EINPROGRESS) {
 		refused(try, errno);
-		return;
+		return false;
 	}
+	return true;
+}
+
+void tcp_start(struct try *try)
+{
+	if (!tcp_connect(try))
+		return;
+	try->watch.ready = client_ready;
 	watch_add(&try->watch, EPOLLIN | EPOLLOUT);
+}
+
+static void opened(struct watch *watch, uint32_t events)
+{
+	struct try *try = (struct try *)watch;
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	(void)events;
+	getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	if (error)
+		refused(try, error);
+	else
+		answered(try, "-");
+}
+
+void tcp_start_open(struct try *try)
+{
+	if (!tcp_connect(try))
+		return;
+	try->watch.ready = opened;
+	watch_add(&try->watch, EPOLLOUT);
 }

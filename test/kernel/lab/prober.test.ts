@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from "ava";
 import { destroyCgroup, findCgroupRoot, makeCgroup } from "../../../src/lab/cgroups.ts";
 import type { Attempt } from "../../../src/lab/conformance/attempts.ts";
 import { type ProbeEvent, Prober } from "../../../src/lab/conformance/prober.ts";
+import { readMessage } from "../../../src/lab/conformance/exchanges.ts";
 import type { Outcome } from "../../../src/lab/conformance/verdict.ts";
 import { ipBatch, run } from "../../../src/lab/run.ts";
 
@@ -19,7 +20,10 @@ interface Pair {
   readonly netns: readonly [client: string, server: string];
   readonly server: Prober;
   /** What came of it within `ms`; null: nothing. */
-  try(attempt: Pick<Attempt, "protocol" | "destination" | "port">, ms?: number): Promise<Outcome | null>;
+  try(
+    attempt: Pick<Attempt, "protocol" | "destination" | "port"> & Partial<Attempt>,
+    ms?: number,
+  ): Promise<Outcome | null>;
   /** Whether the server's prober says that the last one arrived. */
   arrived(ms?: number): Promise<boolean>;
 }
@@ -63,10 +67,15 @@ async function pair(t: ExecutionContext): Promise<Pair> {
   const probers = [await start("client", netns[0]), await start("server", netns[1])] as const;
   t.teardown(() => Promise.all(probers.map((prober) => prober.stop())));
   let id = 0;
+  let asked: Attempt["asked"] = null;
   const find = async (place: string, ms: number) => {
     for (const end = Date.now() + ms; Date.now() < end; await sleep(5)) {
       const found = events.find((event) => event.id === id && event.place === place);
-      if (found !== undefined) return found.outcome;
+      if (found === undefined) continue;
+      const { outcome } = found;
+      return outcome.kind !== "said" || asked === null
+        ? (outcome as Outcome)
+        : readMessage(asked, outcome.bytes, outcome.ms);
     }
     return null;
   };
@@ -76,8 +85,9 @@ async function pair(t: ExecutionContext): Promise<Pair> {
     server: probers[1],
     try: async (attempt, ms = 60_000) => {
       id++;
+      asked = attempt.asked ?? null;
       const source = client[attempt.destination.includes(":") ? 6 : 4];
-      probers[0].try([{ ...attempt, id, source, place: "client", servers: [], arrivesAt: null }]);
+      probers[0].try([{ asked: null, ...attempt, id, source, place: "client", servers: [], arrivesAt: null }]);
       return find("client", ms);
     },
     arrived: async (ms = 60_000) => (await find("server", ms))?.kind === "arrived",
@@ -130,6 +140,45 @@ test("an echo request is answered; other ICMP messages are told by the prober th
   }
 });
 
+test("DNS is answered over UDP and TCP with what names were given, Kafka with the broker's name, each by whom it was asked", async (t) => {
+  const hosts = await pair(t);
+  await hosts.server.listen([
+    { place: "server", protocol: "dns", port: 53 },
+    { place: "server", protocol: "kafka", port: 9092 },
+  ]);
+  await hosts.server.publish(new Map([["a.test", ["203.0.113.1", "2001:db8::1"]]]));
+  const kafka = { kind: "kafka", apiVersion: 0, clientId: "c", topics: ["orders"] } as const;
+  for (const destination of [server[4], server[6], second[4], second[6]]) {
+    for (const protocol of ["udp", "tcp"] as const) {
+      for (const name of ["A.test.", "b.test"]) {
+        const asked = { kind: "dns", name, type: "A" } as const;
+        t.like(await hosts.try({ protocol, destination, port: 53, asked }), { kind: "answer", name: "server" });
+      }
+    }
+    for (const apiKey of ["produce", "fetch", "metadata", "heartbeat", "apiversions"]) {
+      const asked = { ...kafka, apiKey };
+      t.like(await hosts.try({ protocol: "tcp", destination, port: 9092, asked }), { kind: "answer", name: "server" });
+    }
+  }
+  const dig = async (...words: readonly string[]) =>
+    (await run(["nsenter", `--net=/run/netns/${hosts.netns[0]}`, "dig", "+short", "+tries=1", ...words])).stdout.trim();
+  t.is(await dig(`@${server[4]}`, "a.test"), "203.0.113.1");
+  t.is(await dig(`@${server[6]}`, "+tcp", "a.test", "AAAA"), "2001:db8::1");
+  t.is(await dig(`@${server[4]}`, "b.test"), "");
+  await hosts.server.publish(new Map());
+  t.is(await dig(`@${server[4]}`, "a.test"), "");
+});
+
+test("a connection alone counts where that is all that is wanted", async (t) => {
+  const hosts = await pair(t);
+  await hosts.server.listen([{ place: "server", protocol: "http", port: 80 }]);
+  for (const family of families) {
+    const open = { protocol: "open", destination: server[family] } as const;
+    t.like(await hosts.try({ ...open, port: 80 }), { kind: "answer", name: "-" });
+    t.deepEqual(await hosts.try({ ...open, port: 81 }), { kind: "refused", why: "ECONNREFUSED" });
+  }
+});
+
 test("what cannot be sent is told as such: an address that the client does not have, no route", async (t) => {
   const hosts = await pair(t);
   const stranger = await Prober.start(
@@ -138,7 +187,7 @@ test("what cannot be sent is told as such: an address that the client does not h
     (event) => void (hosts.events as ProbeEvent[]).push(event),
   );
   t.teardown(() => stranger.stop());
-  const attempt = { protocol: "tcp", port: 80, place: "stranger", servers: [], arrivesAt: null } as const;
+  const attempt = { protocol: "tcp", asked: null, port: 80, place: "stranger", servers: [], arrivesAt: null } as const;
   stranger.try([
     { ...attempt, id: 1000, source: "10.9.0.99", destination: server[4] },
     { ...attempt, id: 1001, source: client[4], destination: "192.0.2.1" },

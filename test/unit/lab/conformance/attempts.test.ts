@@ -91,3 +91,23 @@ test("outside are the addresses that probes and endpoint slices name and nobody 
   ];
   t.deepEqual(who.outsideAddresses(probes), ["10.244.1.110", "10.244.9.9", "203.0.113.5", "203.0.113.80"]);
 });
+
+test("a request is asked over its protocol, and whoever serves has to speak it", (t) => {
+  const dns = { kind: "dns", name: "a.test", type: "A" } as const;
+  const made = plan("shop/front", "shop/cart", { protocol: "UDP", port: 53, request: dns });
+  t.like(made, { listeners: [{ place: "shop/cart", protocol: "dns", port: 53 }] });
+  t.like(made, { attempts: [{ protocol: "udp", asked: dns, servers: ["shop/cart"] }] });
+  const kafka = { kind: "kafka", apiKey: "fetch", apiVersion: 0, clientId: "", topics: ["t"] } as const;
+  t.like(plan("shop/front", "shop/cart", { request: kafka }), { listeners: [{ protocol: "kafka" }] });
+  t.is(plan("shop/front", "shop/cart", { request: { ...kafka, apiKey: "createTopics" } }).kind, "broken");
+  t.is(plan("shop/front", "shop/cart", { request: { ...kafka, apiVersion: 12 } }).kind, "broken");
+});
+
+test("where nothing comes by itself a connection is only opened; over UDP anything is asked", (t) => {
+  const silent = (protocol: "TCP" | "UDP") => {
+    const made = planProbe(probe("shop/front", "shop/cart", { protocol }), who, true);
+    return made.kind === "send" ? made.attempts[0] : null;
+  };
+  t.like(silent("TCP"), { protocol: "open", asked: null, servers: ["-"] });
+  t.like(silent("UDP"), { protocol: "udp", asked: { kind: "dns" }, servers: ["shop/cart"] });
+});

@@ -46,6 +46,26 @@ test("defaults of a probe are filled in, and a table names it in words", async (
   );
 });
 
+test("requests are read with their defaults, and names with what they gave", async (t) => {
+  const path = await folder(
+    t,
+    `
+  - {from: a/b, dns: {name: X.org., server: c/d}, expect: allow}
+  - {from: a/b, to: c/d, port: 9092, kafka: {apiKey: Produce, topic: [t, u]}, expect: forbidden}
+  - {from: a/b, to: 203.0.113.1, port: 80, resolved: [{name: x.org, addresses: [203.0.113.1]}], expect: allow}`,
+  );
+  const [dns, kafka, named] = (await readCase(path)).probes;
+  t.like(dns, { to: "c/d", protocol: "UDP", port: 53, request: { kind: "dns", name: "X.org.", type: "A" } });
+  t.deepEqual(kafka?.request, {
+    kind: "kafka",
+    apiKey: "Produce",
+    apiVersion: 0,
+    clientId: "",
+    topics: ["t", "u"],
+  });
+  t.deepEqual(named?.resolved, [{ name: "x.org", addresses: ["203.0.113.1"] }]);
+});
+
 const broken: Readonly<Record<string, readonly [string, RegExp]>> = {
   "an unknown field": ["  - {from: a/b, to: c/d, protocol: TCP, port: 1, expect: deny, because: x}", /because/],
   "an unknown verdict": ["  - {from: a/b, to: c/d, protocol: TCP, port: 1, expect: maybe}", /probes\.0\.expect/],

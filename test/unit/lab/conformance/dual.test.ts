@@ -33,7 +33,8 @@ test("what an address, a service or ICMP decides has no twin", (t) => {
     probe("shop/front", "svc/shop/both"),
     probe("shop/front", "shop/cart", { protocol: "ICMP", port: 8 }),
     probe("shop/front", "shop/cart", { family: 4 }),
-    probe("shop/front", "shop/cart", { application: "http" }),
+    probe("shop/front", "shop/cart", { request: { kind: "dns", name: "a.test", type: "A" } }),
+    probe("shop/front", "shop/cart", { resolved: [{ name: "a.test", addresses: ["203.0.113.1"] }] }),
   ];
   t.deepEqual(overBothFamilies(conformanceCase(shop, { probes })).probes, probes);
 });

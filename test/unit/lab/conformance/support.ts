@@ -68,9 +68,8 @@ export function probe(from: string, to: string, more: Partial<CaseProbe> = {}): 
     protocol: "TCP",
     port: 80,
     family: null,
-    application: null,
     request: null,
-    resolved: false,
+    resolved: [],
     expect: "allow",
     ...more,
   };

@@ -1,6 +1,7 @@
 import test from "ava";
 import { type Attempt, planProbe, type ProbePlan } from "../../../../src/lab/conformance/attempts.ts";
-import { Outcomes } from "../../../../src/lab/conformance/run-case.ts";
+import { Outcomes } from "../../../../src/lab/conformance/outcomes.ts";
+import type { CaseProbe } from "../../../../src/lab/conformance/case.ts";
 import { judge, type Outcome } from "../../../../src/lab/conformance/verdict.ts";
 import { Who } from "../../../../src/lab/conformance/who.ts";
 import { conformanceCase, probe, shop } from "./support.ts";
@@ -13,7 +14,7 @@ const answer = (name: string): Outcome => ({ kind: "answer", name, ms: 1 });
 const silence: Outcome = { kind: "silence" };
 const refused: Outcome = { kind: "refused", why: "ECONNREFUSED" };
 
-function outcome(plan: ProbePlan, expect: "allow" | "deny" | "forbidden", ...outcomes: readonly Outcome[]) {
+function outcome(plan: ProbePlan, expect: CaseProbe["expect"], ...outcomes: readonly Outcome[]) {
   const { status, seen } = judge(probe("shop/front", "shop/cart", { expect }), plan, outcomes);
   return `${status}: ${seen}`;
 }
@@ -65,9 +66,22 @@ test("what only a proxy can show is not passed without one", (t) => {
   t.regex(outcome(direct, "forbidden", silence), /^failed/);
 });
 
+const forbidden: Outcome = { kind: "forbidden", how: "REFUSED", ms: 1 };
+
+test("the proxy's own answer is what it says, neither an allow nor a deny", (t) => {
+  t.is(outcome(direct, "refused", forbidden), "passed: forbidden (REFUSED)");
+  t.is(outcome(direct, "refused", answer("shop/cart")), "failed: answered by shop/cart");
+  t.is(outcome(direct, "deny", forbidden), "failed: forbidden (REFUSED)");
+  const request = { kind: "dns", name: "a.test", type: "A" } as const;
+  const asked = (given: Outcome) => judge(probe("shop/front", "shop/cart", { request }), direct, [given]).status;
+  t.is(asked(forbidden), "failed");
+  t.is(outcome(direct, "allow", forbidden), "passed: forbidden (REFUSED)", "nothing was asked: the port is open");
+});
+
 const attempt = (arrivesAt: string | null): Attempt => ({
   place: "shop/front",
   protocol: arrivesAt === null ? "tcp" : "icmp",
+  asked: null,
   source: "10.0.0.1",
   destination: "10.0.0.2",
   port: 80,

@@ -1,24 +1,17 @@
 /**
- * What a live run cannot show yet, told from the content of policies and probes alone: requests of DNS and Kafka, names, which a run does not publish,
- * and connections over which nothing is asked, where a rule is about what is asked. Nothing else may be pending.
+ * Where a connection alone shows nothing but that it is open: ports that L7 rules hold, as a proxy has nothing to pass on before something is asked,
+ * and ports over which the case sends requests, as their servers greet nobody.
  */
 import type { CaseProbe, ConformanceCase } from "./case.ts";
 import { isIcmp } from "./case.ts";
 
-/** Why this probe has to wait; null: it can be run. */
-export function pendingReason(probe: CaseProbe, { policies, probes }: ConformanceCase): string | null {
-  if (probe.application === "dns") return "dns: a run has no DNS server";
-  if (probe.application === "kafka") return "kafka: a run has no broker";
-  if (probe.application === "http") return null;
-  if (probe.resolved) return "toFQDNs: names are not published by a run";
-  if (probe.expect === "allow" && !isIcmp(probe.protocol) && policies.some((policy) => isClosedByL7(policy, probe))) {
-    return "an L7 rule holds this port: nothing is answered before something is asked";
-  }
-  const asksHere = ({ request, to, port }: CaseProbe) => request !== null && to === probe.to && port === probe.port;
-  if (probe.expect === "allow" && probe.protocol === "TCP" && probes.some(asksHere)) {
-    return "this port speaks HTTP: nothing is answered before something is asked";
-  }
-  return null;
+/** Whether the server's name would not come by itself to whoever connects as this probe does. */
+export function isSilent(probe: CaseProbe, { policies, probes }: ConformanceCase): boolean {
+  if (probe.request !== null || isIcmp(probe.protocol)) return false;
+  if (policies.some((policy) => isClosedByL7(policy, probe))) return true;
+  const asksHere = ({ protocol, request, to, port }: CaseProbe) =>
+    request !== null && protocol === "TCP" && to === probe.to && port === probe.port;
+  return probe.protocol === "TCP" && probes.some(asksHere);
 }
 
 interface Rule {
