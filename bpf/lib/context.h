@@ -85,6 +85,15 @@ enum place {
 	AT_HOST, /* from the network for the node itself: link-local senders are neighbours */
 };
 
+/* How a packet relates to the end that is judged: bits of context->how. */
+enum judged {
+	JUDGE_INGRESS = 1 << 0, /* the end answers the flow; else it opened it */
+	JUDGE_REPLY = 1 << 1,	/* the packet is one of the responder's */
+	JUDGE_IPV6 = 1 << 2,
+	JUDGE_AGAIN = 1 << 3,	/* the flow was allowed before: only a change is told */
+	JUDGE_QUIETLY = 1 << 4, /* nothing is told */
+};
+
 /* What became of a packet from outside that was sent to no pod. */
 enum entered {
 	ENTERED, /* it is judged like any other, for the end that its destination is now */

@@ -101,6 +101,9 @@ static __always_inline bool may_report_drop(__u32 now)
 static __always_inline int drop(struct __sk_buff *skb, struct context *context, __u32 reason, __u32 direction,
 				const struct endpoint *endpoint)
 {
+	/* by whose policy: where both ends are here that is not told by where the packet was seen */
+	if (reason == REASON_POLICY || reason == REASON_POLICY_DENY)
+		direction = context->how & JUDGE_INGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS;
 	count(skb, reason, direction);
 	/* policy drops were reported with their group and identities where the verdict was made; that no proxy is there is found later */
 	if (reason != REASON_POLICY && reason != REASON_POLICY_DENY &&

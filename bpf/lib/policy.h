@@ -7,15 +7,6 @@
 #include "context.h"
 #include "observe.h"
 
-/* How a packet relates to the end that is judged: bits of context->how. */
-enum judged {
-	JUDGE_INGRESS = 1 << 0, /* the end answers the flow; else it opened it */
-	JUDGE_REPLY = 1 << 1,	/* the packet is one of the responder's */
-	JUDGE_IPV6 = 1 << 2,
-	JUDGE_AGAIN = 1 << 3,	/* the flow was allowed before: only a change is told */
-	JUDGE_QUIETLY = 1 << 4, /* nothing is told */
-};
-
 /* context->verdict is a reason, and one of these bits: only audit mode let the packet through; the L7 proxy has to look at the flow. */
 #define JUDGED_AUDIT 0x100
 #define JUDGED_PROXY 0x200

@@ -409,7 +409,28 @@ both("replies are held to the present policy of the flow, not to one of their ow
     destinationIdentity: who.a.identity,
   });
   t.is((event?.flags ?? 0) & EventFlags.reply, EventFlags.reply);
+  t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("policy")}/egress`], "counted for the same policy");
   t.is((await node.flows(family))[0]?.egressRevision, 2);
+});
+
+both("between pods of one node a drop is counted for the end whose policy it was", async (t, node, family) => {
+  putPolicy(node.maps, allowWeb(1, "egress"));
+  putPolicy(node.maps, {
+    set: 2,
+    direction: "ingress",
+    denies: 1,
+    peers: { 0: [0] },
+    ports: [{ ...web, groups: [0] }],
+  });
+  node.enforce("a", "egress");
+  const send = (port: number) => node.fromPod("a", podFrame("a", who.a[family], who.b[family], tcp(40000, port, "S")));
+  t.is((await send(81)).verdict, "drop");
+  t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("policy")}/egress`]);
+  node.enforce("b", "ingress", { policySet: 2 });
+  t.is((await send(80)).verdict, "drop");
+  t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("policyDeny")}/ingress`]);
+  t.is((await send(81)).verdict, "drop");
+  t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("policy")}/egress`]);
 });
 
 both(
