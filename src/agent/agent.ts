@@ -41,6 +41,7 @@ import { L7 } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { MetricsServer } from "./metrics-server.ts";
+import { ignoredOf } from "./ignored-annotations.ts";
 import { containerOf, createNames, NamesLink } from "./names/index.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
@@ -176,6 +177,7 @@ export class Agent {
       serviceSelection: config.serviceSelection,
       externalClusterIps: config.externalClusterIps,
       healthActs: config.healthActs,
+      visibility: config.l7Proxy === "on",
       namesPerEndpoint: config.dnsMode === "proxy" && !config.dnsShared,
       masquerade: new Set([
         ...(config.masqueradeIpv4 ? [4 as const] : []),
@@ -219,8 +221,7 @@ export class Agent {
     const podWatch = new PodWatch({
       store,
       nodeName: config.nodeName,
-      // A plugin of that name does what they ask for, as far as it can.
-      ignored: ({ bandwidth = [] }) => (config.cniChained.includes("bandwidth") ? [] : bandwidth),
+      ignored: (pod) => ignoredOf(pod, config),
       conditions,
       notices: cluster.notices,
       clock,

@@ -18,11 +18,18 @@ const graceMs = 30_000;
 /** ms after which it is told on the pod again: events live for an hour. */
 const againMs = 1_800_000;
 
+/** What a pod asks for by annotations, and this node does not do. */
+export interface Ignored {
+  /** In one word: the reason of the Event. */
+  readonly reason: "BandwidthIgnored" | "VisibilityIgnored";
+  readonly annotations: readonly string[];
+  readonly because: string;
+}
+
 export interface PodWatchOptions {
   readonly store: Pick<TableStore, "table" | "onChange">;
   readonly nodeName: string;
-  /** Annotations that ask for something that this node does not do. */
-  readonly ignored: (pod: PodRow) => readonly string[];
+  readonly ignored: (pod: PodRow) => readonly Ignored[];
   readonly conditions: ConditionSink;
   readonly notices: PodNoticeSink;
   readonly clock: Clock;
@@ -132,15 +139,13 @@ export class PodWatch {
   }
 
   #tellIgnored(pod: PodRow, seen: Seen): void {
-    const annotations = this.#options.ignored(pod);
-    if (seen.asked || annotations.length === 0) return;
-    seen.asked = true;
-    const plural = annotations.length > 1;
-    this.#tell(
-      pod,
-      "BandwidthIgnored",
-      `${plural ? "annotations" : "annotation"} ${annotations.join(" and ")} ${plural ? "have" : "has"} no effect: Tandem does not limit bandwidth`,
-    );
+    if (seen.asked) return;
+    const ignored = this.#options.ignored(pod);
+    for (const { reason, annotations, because } of ignored) {
+      const [noun, verb] = annotations.length > 1 ? ["annotations", "have"] : ["annotation", "has"];
+      this.#tell(pod, reason, `${noun} ${annotations.join(" and ")} ${verb} no effect: ${because}`);
+    }
+    seen.asked = ignored.length > 0;
   }
 
   #tell(pod: PodRow, reason: string, message: string): void {

@@ -75,7 +75,7 @@ class TableComputation implements Computation {
     this.#book = new PolicyBook(lastValid ?? new Map());
     this.#pods = new PodIdentifier(identities);
     this.#addresses = new AddressBook(nodeName);
-    this.#sets = new SetCompiler(policyEnforcement);
+    this.#sets = new SetCompiler(policyEnforcement, options.visibility ?? true);
     this.#namedSets = new NamedSets({ perEndpoint: options.namesPerEndpoint ?? false });
     this.#native = new NativePrefixes({ families: masquerade ?? new Set() });
     this.#hostSets = policyEnforcement === "never" ? null : new HostSetCompiler(allowLockout ?? false);

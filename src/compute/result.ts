@@ -50,6 +50,8 @@ export interface ComputationOptions {
   readonly healthActs?: boolean;
   /** Names that one pod was given are that pod's alone (NameRow.endpoint), which costs each such pod a set of its own. Not set: there are none. */
   readonly namesPerEndpoint?: boolean;
+  /** Annotations of pods for L7 visibility count. Not set: they do. */
+  readonly visibility?: boolean;
   /** `ComputeResult.lastValid` of a computation before this one, which goes on where that one ended. */
   readonly lastValid?: ReadonlyMap<string, PolicyRow>;
 }

@@ -31,6 +31,15 @@ export interface ContainerPort {
   readonly protocol: Protocol;
 }
 
+/** Traffic of a pod whose requests are told, and not judged. */
+export interface PodVisibility {
+  readonly direction: "ingress" | "egress";
+  /** IANA number: 6, 17. */
+  readonly protocol: number;
+  readonly port: number;
+  readonly l7: "http" | "dns" | "kafka";
+}
+
 export interface PodRow {
   readonly namespace: string;
   readonly name: string;
@@ -45,6 +54,8 @@ export interface PodRow {
   readonly phase: string;
   /** Condition Ready; true where the manifest says nothing. */
   readonly ready: boolean;
+  /** What its annotation policy.cilium.io/proxy-visibility names. Not set: nothing. */
+  readonly visibility?: readonly PodVisibility[];
   /** Names of its annotations that limit its bandwidth. Not set: it has none. */
   readonly bandwidth?: readonly string[];
 }

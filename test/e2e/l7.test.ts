@@ -63,6 +63,8 @@ async function ask(
   return { status: Number(stdout.slice(end + 1)), body: stdout.slice(0, end) };
 }
 
+const seen = pod("seen", { node: "node-1" });
+
 const rules = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy/rules")) as ProxyRulesDto;
 const proxy = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy")) as ProxyDto;
 
@@ -112,11 +114,31 @@ test("requests pass as the policies of both ends say, and each end sees the othe
         pod("client", { node: "node-2" }),
         pod("near", { node: "node-1", labels: { app: "client" } }),
         pod("stranger", { node: "node-2" }),
+        {
+          ...seen,
+          metadata: {
+            ...seen.metadata,
+            annotations: { "policy.cilium.io/proxy-visibility": "<Ingress/8080/TCP/HTTP>" },
+          },
+        },
         ingress,
       ],
     },
     async (lab) => {
       await settled(lab);
+      // No rule is about it: requests pass and are told, and those of its own node pass without.
+      const open = await podAddress(lab, "default/seen");
+      t.is((await ask(lab, "node/node-1", open, "/probe")).status, 200);
+      const told = await monitored<EventDto>(
+        lab,
+        "node-1",
+        async () => void (await ask(lab, "default/stranger", open, "/shown")),
+        (all) => all.some(({ type }) => type === "l7"),
+      );
+      t.like(
+        told.find(({ type }) => type === "l7"),
+        { verdict: "allowed", l7: { protocol: "http/1.1", http: { method: "GET", path: "/shown", status: 200 } } },
+      );
       for (const family of [4, 6] as const) {
         const server = await podAddress(lab, "default/server", family);
         for (const client of ["default/client", "default/near"]) {

@@ -19,6 +19,7 @@ interface Group {
   readonly guard: boolean;
   readonly l7: string;
   readonly ports: PortSet;
+  readonly except: PortSet;
   /** Sorts groups of one action: the same for the same rules, whatever else there is. */
   readonly name: string;
   readonly outsideOnly: boolean;
@@ -49,7 +50,10 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
     peers: closePeers(groups),
     prefixes: closePrefixes(blocks),
     ...(names.length > 0 && { names }),
-    ports: closePorts(groups.map(({ ports }) => ports)),
+    ports: closePorts(
+      groups.map(({ ports }) => ports),
+      groups.map(({ except }) => except),
+    ),
     origins: groups.map(({ origins }) => origins),
   };
 }
@@ -57,7 +61,9 @@ export function compileDirection(entries: readonly Entry[], enforced: boolean): 
 function makeGroups(entries: readonly Entry[]): readonly Group[] {
   const classes = new Map<string, Entry[]>();
   for (const entry of entries) {
-    const name = `${rankOf(entry)} ${portSetText(entry.ports)} ${entry.l7}`;
+    const { ports, except = [] } = entry;
+    const but = except.length === 0 ? "" : `!${portSetText(except)}`;
+    const name = `${rankOf(entry)} ${portSetText(ports)}${but} ${entry.l7}`;
     const known = classes.get(name);
     if (known === undefined) classes.set(name, [entry]);
     else known.push(entry);
@@ -80,6 +86,7 @@ function splitByScope(name: string, members: readonly Entry[]): readonly Group[]
     guard: first.guard === true,
     l7: first.l7,
     ports: first.ports,
+    except: first.except ?? [],
     name: `${name} ${outsideOnly ? "outside" : ""}`,
     outsideOnly,
     anybody: named && part.some(({ any }) => any),

@@ -67,8 +67,8 @@ function holds(outer: PortPrefix, inner: PortPrefix): boolean {
   return inner.port >= outer.port && inner.port < outer.port + size;
 }
 
-/** @param sets the ports of group 0, 1, … */
-export function closePorts(sets: readonly PortSet[]): CompiledDirection["ports"] {
+/** @param sets the ports of group 0, 1, … @param excepts single ports that are out of them again; not set: none */
+export function closePorts(sets: readonly PortSet[], excepts: readonly PortSet[] = []): CompiledDirection["ports"] {
   const own = new Map<string, { readonly prefix: PortPrefix; readonly groups: number[] }>();
   for (const [group, set] of sets.entries()) {
     for (const prefix of set.flatMap(portPrefixes)) {
@@ -76,6 +76,14 @@ export function closePorts(sets: readonly PortSet[]): CompiledDirection["ports"]
       const known = own.get(name);
       if (known === undefined) own.set(name, { prefix, groups: [group] });
       else known.groups.push(group);
+    }
+  }
+  const taken = new Map<string, Set<number>>();
+  for (const [group, except] of excepts.entries()) {
+    for (const prefix of except.flatMap(portPrefixes)) {
+      const name = `${prefix.protocol}/${prefix.port}/${prefix.bits}`;
+      if (!own.has(name)) own.set(name, { prefix, groups: [] });
+      taken.set(name, (taken.get(name) ?? new Set<number>()).add(group));
     }
   }
   // Shorter ones before those that they hold, so that the ones around a prefix are a stack.
@@ -87,10 +95,12 @@ export function closePorts(sets: readonly PortSet[]): CompiledDirection["ports"]
   for (const { prefix, groups } of sorted) {
     while (around.length > 0 && !holds((around.at(-1) as { prefix: PortPrefix }).prefix, prefix)) around.pop();
     const outer = around.at(-1)?.groups ?? [];
-    const all = [...new Set([...outer, ...groups])].sort((a, b) => a - b);
+    const out = taken.get(`${prefix.protocol}/${prefix.port}/${prefix.bits}`);
+    const all = [...new Set([...outer, ...groups])].filter((group) => out?.has(group) !== true).sort((a, b) => a - b);
     around.push({ prefix, groups: all });
-    // A prefix that adds nothing would only make the trie deeper.
-    if (all.length > outer.length) closed.push({ ...prefix, groups: all });
+    // A prefix that changes nothing would only make the trie deeper.
+    if (all.length !== outer.length || all.some((group, at) => group !== outer[at]))
+      closed.push({ ...prefix, groups: all });
   }
   return closed;
 }

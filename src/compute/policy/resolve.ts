@@ -18,6 +18,8 @@ export interface Entry extends Peers {
   readonly action: Action;
   readonly l7: string;
   readonly ports: PortSet;
+  /** Single ports of these that it does not mean. */
+  readonly except?: PortSet;
   readonly origin: string;
   /** Allows before anything is denied: for what must not be locked out. */
   readonly guard?: true;

@@ -1,9 +1,9 @@
 /**
  * The policy sets of the local pods. Pods of one identity share a set, unless port names in ingress rules mean different numbers on
- * them; then there is one for each meaning.
+ * them, or their annotations make other ports visible; then there is one for each meaning.
  */
 import { compareText } from "../../model/labels.ts";
-import type { ContainerPort } from "../../model/tables.ts";
+import type { ContainerPort, PodVisibility } from "../../model/tables.ts";
 import type { CompiledDirection, CompiledSet } from "../desired.ts";
 import type { PodFact } from "../identity/pods.ts";
 import type { PolicyInForce } from "./book.ts";
@@ -14,6 +14,7 @@ import { Resolution, RuleResolver, sameEntries } from "./resolve.ts";
 import type { Direction, Spec } from "./rules.ts";
 import { type Selecting, SubjectIndex } from "./subject-index.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { visibilityKey, withVisibility } from "./visibility.ts";
 
 export type Enforcement = "default" | "always" | "never";
 
@@ -35,12 +36,15 @@ const nothingSaid = new Resolution([], []);
 
 export class SetCompiler {
   readonly #enforcement: Enforcement;
+  readonly #visible: boolean;
   readonly #resolver = new RuleResolver();
   readonly #subjects = new SubjectIndex();
   #remembered = new Map<string, Remembered>();
 
-  constructor(enforcement: Enforcement) {
+  /** @param visible annotations for visibility count: there is a proxy */
+  constructor(enforcement: Enforcement, visible: boolean) {
     this.#enforcement = enforcement;
+    this.#visible = visible;
   }
 
   /**
@@ -57,16 +61,25 @@ export class SetCompiler {
     this.#subjects.update(policies);
     for (const fact of pods) {
       const selecting = this.#subjects.selecting(fact.labelSet);
-      const key = setKey(fact, selecting.named);
+      const visibility = this.#visible ? fact.row.visibility : undefined;
+      const key = setKey(fact, selecting.named, visibilityKey(visibility));
       setOf.set(fact.key, key);
-      if (!remembered.has(key)) remembered.set(key, this.#build(key, selecting, fact.row.ports, surroundings));
+      if (!remembered.has(key))
+        remembered.set(key, this.#build(key, selecting, fact.row.ports, surroundings, visibility));
     }
     this.#remembered = remembered;
     const sets = [...remembered.values()].map(({ set }) => set).sort((a, b) => compareText(a.key, b.key));
     return { sets, setOf };
   }
 
-  #build(key: string, selecting: Selecting, ports: readonly ContainerPort[], surroundings: Surroundings): Remembered {
+  /** @param visibility said by the key */
+  #build(
+    key: string,
+    selecting: Selecting,
+    ports: readonly ContainerPort[],
+    surroundings: Surroundings,
+    visibility: readonly PodVisibility[] | undefined,
+  ): Remembered {
     const before = this.#remembered.get(key);
     if (before?.selecting === selecting && before.surroundings === surroundings) return before;
     const subject = { specs: selecting.specs, ports };
@@ -79,7 +92,9 @@ export class SetCompiler {
           ? nothingSaid
           : this.#resolver.resolve(subject, direction, enforced, surroundings);
       const same = known?.enforced === enforced && sameEntries(known.resolution.entries, resolution.entries);
-      return { resolution, enforced, compiled: same ? known.compiled : compileDirection(resolution.entries, enforced) };
+      if (same) return { resolution, enforced, compiled: known.compiled };
+      const entries = withVisibility(resolution.entries, direction, enforced, visibility);
+      return { resolution, enforced, compiled: compileDirection(entries, enforced) };
     };
     const ingress = direct("ingress");
     const egress = direct("egress");
@@ -100,10 +115,10 @@ export class SetCompiler {
   }
 }
 
-/** "300", or "300 6 http=6:8080-8080" where a name is used. */
-function setKey({ identity, row }: PodFact, named: ReadonlyMap<string, NamedPort>): string {
+/** "300", or "300 6 http=6:8080-8080" where a name is used, or "300 visible egress 17/53 dns". */
+function setKey({ identity, row }: PodFact, named: ReadonlyMap<string, NamedPort>, visible: string): string {
   const meanings = [...named].map(
     ([name, port]) => `${name}=${portSetText(makePortSet(namedRanges([port], row.ports)))}`,
   );
-  return [String(identity), ...meanings].join(" ");
+  return [String(identity), ...meanings, ...(visible === "" ? [] : ["visible", visible])].join(" ");
 }

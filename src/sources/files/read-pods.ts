@@ -17,6 +17,7 @@ import {
   readWord,
   refuse,
 } from "./read-values.ts";
+import { readVisibility, visibilityAnnotation } from "./read-visibility.ts";
 
 /** PodSpec of core/v1. */
 const podSpec: ReadonlySet<string> = new Set([
@@ -77,7 +78,11 @@ export function readPod(object: Fields, metadata: Metadata, place: Place): PodRo
   const statusPlace = at(place, "status");
   const status = readFields(object.status, statusPlace, null);
   const account = spec.serviceAccountName ?? spec.serviceAccount;
-  const bandwidth = readBandwidth(object, place);
+  const annotationsPlace = at(at(place, "metadata"), "annotations");
+  const annotations = readAnnotations(object, place);
+  const bandwidth = bandwidthAnnotations.filter((name) => !isAbsent(annotations[name]));
+  const visible = readText(annotations[visibilityAnnotation], at(annotationsPlace, visibilityAnnotation)) ?? "";
+  const visibility = visible === "" ? [] : readVisibility(visible, at(annotationsPlace, visibilityAnnotation));
   return {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -93,15 +98,15 @@ export function readPod(object: Fields, metadata: Metadata, place: Place): PodRo
     ],
     phase: readWord(status.phase, at(statusPlace, "phase"), phases, "Running"),
     ready: readReady(status, statusPlace) && !metadata.deleting,
+    ...(visibility.length > 0 && { visibility }),
     ...(bandwidth.length > 0 && { bandwidth }),
   };
 }
 
-function readBandwidth(object: Fields, place: Place): readonly string[] {
+function readAnnotations(object: Fields, place: Place): Fields {
   const metadataPlace = at(place, "metadata");
   const { annotations } = readFields(object.metadata, metadataPlace, null);
-  const present = readFields(annotations, at(metadataPlace, "annotations"), null);
-  return bandwidthAnnotations.filter((name) => !isAbsent(present[name]));
+  return readFields(annotations, at(metadataPlace, "annotations"), null);
 }
 
 function readPodAddresses(status: Fields, place: Place): PodRow["addresses"] {

@@ -1,4 +1,5 @@
 import test from "ava";
+import { ignoredOf } from "../../../src/agent/ignored-annotations.ts";
 import { PodWatch } from "../../../src/agent/pod-watch.ts";
 import type { PodNotice } from "../../../src/model/pod-notices.ts";
 import type { Problem } from "../../../src/model/status.ts";
@@ -15,7 +16,7 @@ function node(t: { teardown: (work: () => Promise<void>) => void }) {
   const watch = new PodWatch({
     store,
     nodeName: "n1",
-    ignored: ({ bandwidth = [] }) => bandwidth,
+    ignored: (each) => ignoredOf(each, { cniChained: [], l7Proxy: "off" }),
     conditions: {
       report: (_topic, problems) => {
         state.problems = problems;

@@ -198,6 +198,34 @@ test("whom a service serves outside: of which nodes", (t) => {
   t.is(service({ healthCheckNodePort: 0 })?.healthCheckNodePort, null);
 });
 
+test("a pod's annotation for L7 visibility says which ports; what it says wrong is told, and the rest counts", (t) => {
+  const read = (text: string) => {
+    const annotations = { "policy.cilium.io/proxy-visibility": text };
+    const reading = one({ apiVersion: "v1", kind: "Pod", metadata: { name: "web", annotations } });
+    const ways = reading.rows.pods
+      .get("default/web")
+      ?.visibility?.map(({ direction, protocol, port, l7 }) => `${direction} ${protocol}/${port} ${l7}`);
+    return [ways ?? [], brief(reading).length] as const;
+  };
+  t.deepEqual(read("<Egress/53/UDP/DNS>,<Egress/80/TCP/HTTP>"), [["egress 17/53 dns", "egress 6/80 http"], 0]);
+  t.deepEqual(read("<Egress/53/ANY/DNS>, <Ingress/9092/ANY/Kafka>"), [
+    ["egress 6/53 dns", "egress 17/53 dns", "ingress 6/9092 kafka"],
+    0,
+  ]);
+  for (const wrong of [
+    "<Ingress/53/UDP/DNS>",
+    "<Egress/80/UDP/HTTP>",
+    "<Egress/80/SCTP/HTTP>",
+    "<Egress/70000/TCP/HTTP>",
+    "<Egress/0/TCP/HTTP>",
+    "<Egress/80/TCP/Cassandra>",
+    "Egress/80/TCP/HTTP",
+    "<Egress/8080/TCP/HTTP>,",
+  ])
+    t.is(read(`${wrong},<Egress/8080/TCP/HTTP>`)[1], wrong.endsWith(",") ? 2 : 1, wrong);
+  t.deepEqual(read("<Egress/80/TCP/HTTP>,<Egress/80/TCP/Kafka>"), [["egress 6/80 http"], 1]);
+});
+
 test("annotations that limit a pod's bandwidth are known by their names", (t) => {
   const annotations = { "kubernetes.io/egress-bandwidth": "10M", "kubernetes.io/other": "x" };
   const limited = one({ apiVersion: "v1", kind: "Pod", metadata: { name: "web", annotations } });
