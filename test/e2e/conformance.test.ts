@@ -1,6 +1,6 @@
 import { cp, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { formatReport, formatTotals, totalsOf } from "../../src/lab/conformance/report.ts";
 import { type CaseResult, type ConformanceOptions, runConformance } from "../../src/lab/conformance/run.ts";
@@ -63,8 +63,15 @@ test.serial("a run tells every connection that is not as the table says", async 
     spec: { podSelector: {}, policyTypes: ["Ingress"] },
   }));
   await writeFile(join(shut, "policies.yaml"), closing.map((object) => JSON.stringify(object)).join("\n---\n"));
-  const results = await run(t, [honest, open, shut], { patience: { allowMs: 5_000 } });
-  const [same, opened, closed] = results;
+  const asking = await suite(/^(83|88|89)-/);
+  const unasked = asking.map((_, i) => join(folder, `${i + 3}-unasked`));
+  for (const [i, copy] of unasked.entries()) {
+    await cp(asking[i] ?? "", copy, { recursive: true });
+    await writeFile(join(copy, "policies.yaml"), "");
+  }
+  const results = await run(t, [honest, open, shut, ...unasked], { patience: { allowMs: 5_000 } });
+  const named = (name: string) => results.find((result) => result.name === name);
+  const [same, opened, closed] = [basename(honest), "1-open", "2-shut"].map(named);
   if (same === undefined || opened === undefined || closed === undefined) throw new Error("a case is missing");
   t.is(totalsOf([same]).failed, 0, formatReport([same]));
   for (const [result, wrong] of [
@@ -76,5 +83,17 @@ test.serial("a run tells every connection that is not as the table says", async 
       if (status === "failed") t.regex(seen, wrong === "deny" ? /^answered by / : /^no answer$/);
     }
     t.true(totalsOf([result]).failed >= 16);
+  }
+  const answered = results.filter(({ name }) => name.endsWith("-unasked"));
+  t.is(answered.length, 3);
+  for (const { name, probes } of answered) {
+    for (const { probe, status, seen } of probes) {
+      t.is(status, probe.expect === "allow" ? "passed" : "failed", `${name} #${probe.number}: ${seen}`);
+      if (status === "failed") t.regex(seen, /^answered/);
+    }
+    t.true(
+      probes.some(({ status }) => status === "failed"),
+      name,
+    );
   }
 });
