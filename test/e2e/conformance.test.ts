@@ -40,7 +40,7 @@ test.serial("every case of the truth tables, as connections through the kernel",
 });
 
 test.serial("with clsact, without the socket hook and over both address families the same holds", async (t) => {
-  const folders = await suite(/^(14|27|39|50|51|52|53|67|68|70|72|74|77|80|92|93)-/);
+  const folders = await suite(/^(14|27|39|50|51|52|53|67|68|70|72|74|77|80|82|85|86|87|88|89|92|93)-/);
   const results = await run(t, folders, { dual: true, agent: { tcMode: "clsact", cgroup: null } });
   t.true(results.length >= 14);
   const overIpv6 = results.flatMap(({ probes }) => probes.filter(({ probe }) => probe.family === 6));

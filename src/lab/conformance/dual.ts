@@ -16,8 +16,8 @@ export function overBothFamilies(one: ConformanceCase): ConformanceCase {
   return { ...one, cluster: one.cluster.map(withIpv6), probes: [...one.probes, ...twins] };
 }
 
-function hasTwin({ family, from, to, protocol, request, resolved }: CaseProbe): boolean {
-  if (family !== null || isIcmp(protocol) || request !== null || resolved.length > 0) return false;
+function hasTwin({ family, from, to, protocol, resolved }: CaseProbe): boolean {
+  if (family !== null || isIcmp(protocol) || resolved.length > 0) return false;
   return [from, to].every((end) => end.includes("/") && !end.startsWith("svc/"));
 }
 
