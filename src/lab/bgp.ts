@@ -1,8 +1,9 @@
-/** The BGP side of a lab: bird in the top of rack, gobgpd and the injector in every node, and when all have what they should. */
+/** The BGP side of a lab: bird in the routers, gobgpd and the injector in every node, and when all have what they should. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { birdConfig, type BgpOptions, gobgpConfig } from "./bgp-config.ts";
+import { peersOfRouter } from "./bgp-peers.ts";
 import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import type { InjectorConfig } from "./injector/main.ts";
@@ -14,18 +15,21 @@ import { systemCgroup } from "./topology.ts";
 
 const api = "127.0.0.1:50051";
 
-export async function startTor(lab: LabPlan, options: BgpOptions): Promise<void> {
-  const { folder, netns, cgroup } = lab.tor;
-  await mkdir(folder, { recursive: true });
-  const file = (name: string) => join(folder, name);
-  await writeAtomically(file("bird.conf"), birdConfig(lab, options));
-  await startDaemon({
-    netns,
-    cgroup,
-    command: ["bird", "-f", "-c", file("bird.conf"), "-s", file("bird.ctl")],
-    log: file("bird.log"),
-    pidFile: file("bird.pid"),
-  });
+export async function startRouters(lab: LabPlan, options: BgpOptions): Promise<void> {
+  for (const router of lab.routers) {
+    if (peersOfRouter(lab, router).length === 0) continue;
+    const { folder, netns, cgroup } = router;
+    await mkdir(folder, { recursive: true });
+    const file = (name: string) => join(folder, name);
+    await writeAtomically(file("bird.conf"), birdConfig(lab, router, options));
+    await startDaemon({
+      netns,
+      cgroup,
+      command: ["bird", "-f", "-c", file("bird.conf"), "-s", file("bird.ctl")],
+      log: file("bird.log"),
+      pidFile: file("bird.pid"),
+    });
+  }
 }
 
 /** gobgpd and the injector: what kube-router is on a real node. */
@@ -33,11 +37,12 @@ export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOpt
   const file = (name: string) => join(node.folder, name);
   const config: InjectorConfig = {
     api,
-    addresses: [node.ipv4, node.ipv6],
+    addresses: node.uplinks.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]),
     announcements: [
       { prefix: node.podCidr4, nextHop: node.ipv4 },
       { prefix: node.podCidr6, nextHop: node.ipv6 },
     ],
+    multipath: lab.topology === "ecmp",
   };
   await writeAtomically(file("gobgpd.toml"), gobgpConfig(lab, node, options));
   await writeAtomically(file("injector.json"), JSON.stringify(config));
@@ -97,18 +102,27 @@ export async function bgpRoutes(netns: string, protocol: string): Promise<Readon
   return found;
 }
 
+/** "tor", "tor2" */
+export function routerName(i: number): string {
+  return i === 0 ? "tor" : `tor${i + 1}`;
+}
+
 /** What each namespace should have learned and has not: [place, destination]. Empty: BGP has converged. */
 export async function missingRoutes(lab: LabPlan): Promise<readonly (readonly [place: string, prefix: string])[]> {
   const cidrs = (node: NodePlan) => [node.podCidr4, node.podCidr6];
   const places = [
-    { place: "tor", netns: lab.tor.netns, protocol: "bird", expected: lab.nodes.flatMap(cidrs) },
+    ...lab.routers.map((router, i) => ({
+      place: routerName(i),
+      netns: router.netns,
+      protocol: "bird",
+      expected: peersOfRouter(lab, router).length === 0 ? [] : lab.nodes.flatMap(cidrs),
+    })),
     ...lab.nodes.map((node) => ({
       place: node.name,
       netns: node.netns,
       protocol: "17",
       expected: [
-        lab.externalPrefix4,
-        lab.externalPrefix6,
+        ...(lab.topology === "mesh" ? [] : [lab.externalPrefix4, lab.externalPrefix6]),
         ...lab.nodes.filter((o) => o.name !== node.name).flatMap(cidrs),
       ],
     })),

@@ -1,11 +1,12 @@
 /** `tandem lab …` */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { agentLog } from "./agents.ts";
 import { proxyLog } from "./proxies.ts";
 import { registerTestCommand } from "./conformance/cli.ts";
 import { LabError } from "./errors.ts";
 import { apiServerSource } from "./kube/source.ts";
 import { Lab } from "./lab.ts";
+import { type Topology, topologies } from "./plan.ts";
 import { labNames } from "./records.ts";
 import { runAttached } from "./run.ts";
 import { formatStatus } from "./status.ts";
@@ -25,6 +26,7 @@ export function registerLabCommands(program: Command): void {
     .option("--nodes <n>", "number of nodes", positive, 3)
     .option("-f, --filename <path...>", "manifests to apply: files or folders", [])
     .option("--external <name...>", "hosts behind the top-of-rack router", ["client"])
+    .addOption(new Option("--topology <name>", "who peers with whom by BGP").choices([...topologies]).default("fabric"))
     .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
@@ -32,7 +34,7 @@ export function registerLabCommands(program: Command): void {
     .option("--no-proxies", "agents only: ports with L7 rules are closed")
     .action(
       guard(async (options: Named & UpOptions) => {
-        const { name, nodes, filename, external, gracefulRestart, agents, proxies } = options;
+        const { name, nodes, filename, external, topology, gracefulRestart, agents, proxies } = options;
         const { apiServer, kubeconfig } = options;
         const api =
           apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
@@ -42,6 +44,7 @@ export function registerLabCommands(program: Command): void {
           nodes,
           manifests: filename,
           externals: external,
+          topology,
           gracefulRestart,
           agents,
           proxies,
@@ -136,6 +139,7 @@ interface UpOptions {
   readonly nodes: number;
   readonly filename: string[];
   readonly external: string[];
+  readonly topology: Topology;
   readonly gracefulRestart: boolean;
   readonly agents: boolean;
   readonly proxies: boolean;

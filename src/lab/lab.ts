@@ -22,7 +22,7 @@ import { KubeCluster } from "./kube/kube-cluster.ts";
 import type { ApiServerSource } from "./kube/source.ts";
 import { LabRuntime } from "./kubelet/lab-runtime.ts";
 import { checkObject, type KubeObject, type Pod, readManifests } from "./objects.ts";
-import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab } from "./plan.ts";
+import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab, type Topology } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
 import { stopDaemon } from "./processes.ts";
@@ -53,6 +53,8 @@ export interface LabOptions {
   /** Further keys of every agent's configuration. */
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly gracefulRestart?: boolean;
+  /** Who peers with whom, default "fabric". */
+  readonly topology?: Topology;
   /** Where objects are kept; left out: in files, and the lab itself stands in for controllers and kubelets. */
   readonly api?: ApiServerSource;
   /** Told what happens, a line per step. */
@@ -89,6 +91,7 @@ export class Lab {
       externals: options.externals ?? ["client"],
       gracefulRestart: options.gracefulRestart ?? false,
       agent: options.agent ?? {},
+      ...(options.topology && { topology: options.topology }),
       ...(options.site && { site: options.site }),
       ...(options.api && { api: options.api }),
     });
@@ -125,7 +128,8 @@ export class Lab {
   async #build(objects: readonly KubeObject[], options: LabOptions): Promise<void> {
     const progress = options.progress ?? (() => {});
     const { plan } = this;
-    progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${plan.tor.netns}`);
+    const routers = plan.routers.map(({ netns }) => netns).join(" and ");
+    progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${routers}`);
     const { api } = this.#stored;
     await buildTopology(plan, { api: api !== undefined });
     if (api !== undefined) {
@@ -136,7 +140,7 @@ export class Lab {
       await mkdir(plan.manifests, { recursive: true });
       await (await Cluster.open(plan)).putNodes();
     }
-    await bgp.startTor(plan, this.#stored);
+    await bgp.startRouters(plan, this.#stored);
     for (const node of plan.nodes) await bgp.startNodeBgp(plan, node, this.#stored);
     if (options.agents !== false) {
       for (const node of plan.nodes) await agents.startAgent(plan, node, this.#agentConfig);

@@ -6,6 +6,10 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { LabError } from "./errors.ts";
 
+/** Who peers with whom; `bgp-peers.ts` has the sessions of each. */
+export const topologies = ["fabric", "ipv6", "mesh", "reflectors", "per-node-asn", "ecmp"] as const;
+export type Topology = (typeof topologies)[number];
+
 /** What is recorded of a lab; the rest follows from it. */
 export interface LabRecord {
   readonly name: string;
@@ -13,6 +17,8 @@ export interface LabRecord {
   readonly index: number;
   readonly nodes: number;
   readonly externals: readonly string[];
+  /** Left out: "fabric". */
+  readonly topology?: Topology;
   /** Names and addresses that the lab has to have instead of those of its index. Labs share nothing, so they may be equal. */
   readonly site?: LabSite;
 }
@@ -21,6 +27,13 @@ export interface LabRecord {
 export interface LabSite {
   readonly nodes: readonly Pick<NodePlan, "name" | "ipv4" | "ipv6" | "podCidr4" | "podCidr6">[];
   readonly router: { readonly ipv4: string; readonly ipv6: string };
+}
+
+/** A device of a node on a fabric bridge, with the addresses that it has there. */
+export interface UplinkPlan {
+  readonly device: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
 }
 
 export interface NodePlan {
@@ -37,6 +50,21 @@ export interface NodePlan {
   readonly ipv6: string;
   readonly podCidr4: string;
   readonly podCidr6: string;
+  /** AS number of its BGP speaker. */
+  readonly as: number;
+  /** The first has the node's addresses; the n-th is on the bridge of the n-th router. */
+  readonly uplinks: readonly UplinkPlan[];
+}
+
+/** A top-of-rack router. External hosts are behind all of them. */
+export interface RouterPlan {
+  readonly netns: string;
+  readonly folder: string;
+  readonly cgroup: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly external4: string;
+  readonly external6: string;
 }
 
 export interface ExternalPlan {
@@ -52,15 +80,10 @@ export interface LabPlan extends Pick<LabRecord, "name" | "index"> {
   readonly manifests: string;
   readonly cgroup: string;
   readonly fabric: { readonly netns: string; readonly length4: number; readonly length6: number };
-  readonly tor: {
-    readonly netns: string;
-    readonly folder: string;
-    readonly cgroup: string;
-    readonly ipv4: string;
-    readonly ipv6: string;
-    readonly external4: string;
-    readonly external6: string;
-  };
+  readonly topology: Topology;
+  /** The first router. */
+  readonly tor: RouterPlan;
+  readonly routers: readonly RouterPlan[];
   /** A host on the fabric behind which the API server is; only in labs that have one. */
   readonly api: {
     readonly netns: string;
@@ -122,7 +145,7 @@ export function podNetns(lab: string, namespace: string, pod: string): string {
 
 /** Whether a network namespace can only be this lab's. */
 export function isNetnsOf(lab: string, netns: string): boolean {
-  return new RegExp(`^tandem-${lab}-(fabric|tor|api|node-\\d+|[xp]-.+)$`).test(netns);
+  return new RegExp(`^tandem-${lab}-(fabric|tor2?|api|node-\\d+|[xp]-.+)$`).test(netns);
 }
 
 /** Kubernetes names hold no "_", so no two pods share a cgroup and none is called "system". */
@@ -135,22 +158,43 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
   const folder = join(labsFolder, name);
   const cgroup = join(cgroupRoot, `tandem-${name}`);
   const site = hex(index + 1);
+  const topology = record.topology ?? "fabric";
+  const tor: RouterPlan = {
+    netns: `tandem-${name}-tor`,
+    folder: join(folder, "tor"),
+    cgroup: join(cgroup, "tor"),
+    ipv4: record.site?.router.ipv4 ?? `172.30.${index}.254`,
+    ipv6: record.site?.router.ipv6 ?? `fd72:30:${site}::fe`,
+    external4: `198.18.${index}.1`,
+    external6: `2001:db8:${site}::1`,
+  };
+  const second: RouterPlan = {
+    netns: `tandem-${name}-tor2`,
+    folder: join(folder, "tor2"),
+    cgroup: join(cgroup, "tor2"),
+    ...(topology === "ecmp"
+      ? { ipv4: `172.31.${index}.254`, ipv6: `fd72:31:${site}::fe` }
+      : { ipv4: `172.30.${index}.252`, ipv6: `fd72:30:${site}::fc` }),
+    external4: `198.18.${index}.2`,
+    external6: `2001:db8:${site}::2`,
+  };
+  const planned = (number: number): NodePlan => {
+    const node = { ...planNode(name, index, number, folder, cgroup), ...record.site?.nodes[number - 1] };
+    const uplinks = [{ device: "eth0", ipv4: node.ipv4, ipv6: node.ipv6 }];
+    if (topology === "ecmp")
+      uplinks.push({ device: "eth1", ipv4: `172.31.${index}.${number}`, ipv6: `fd72:31:${site}::${hex(number)}` });
+    return { ...node, uplinks, as: hasTwoRouters(topology) ? nodeAs + number : nodeAs };
+  };
   return {
     name,
     index,
+    topology,
     folder,
     cgroup,
     manifests: join(folder, "manifests"),
     fabric: { netns: `tandem-${name}-fabric`, length4: 24, length6: 64 },
-    tor: {
-      netns: `tandem-${name}-tor`,
-      folder: join(folder, "tor"),
-      cgroup: join(cgroup, "tor"),
-      ipv4: record.site?.router.ipv4 ?? `172.30.${index}.254`,
-      ipv6: record.site?.router.ipv6 ?? `fd72:30:${site}::fe`,
-      external4: `198.18.${index}.1`,
-      external6: `2001:db8:${site}::1`,
-    },
+    tor,
+    routers: hasTwoRouters(topology) ? [tor, second] : [tor],
     api: {
       netns: `tandem-${name}-api`,
       folder: join(folder, "api"),
@@ -169,10 +213,7 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
     externalPrefix6: `2001:db8:${site}::/64`,
     servicePrefix4: `10.${128 + index}.0.0/16`,
     servicePrefix6: `fd00:10:${hex(128 + index)}::/112`,
-    nodes: Array.from({ length: record.nodes }, (_, i) => ({
-      ...planNode(name, index, i + 1, folder, cgroup),
-      ...record.site?.nodes[i],
-    })),
+    nodes: Array.from({ length: record.nodes }, (_, i) => planned(i + 1)),
     externals: record.externals.map((external, i) => ({
       name: external,
       netns: `tandem-${name}-x-${external}`,
@@ -188,7 +229,17 @@ function hex(n: number): string {
   return n.toString(16);
 }
 
-function planNode(lab: string, index: number, number: number, labFolder: string, labCgroup: string): NodePlan {
+function hasTwoRouters(topology: Topology): boolean {
+  return topology === "per-node-asn" || topology === "ecmp";
+}
+
+function planNode(
+  lab: string,
+  index: number,
+  number: number,
+  labFolder: string,
+  labCgroup: string,
+): Omit<NodePlan, "as" | "uplinks"> {
   const slot = `node-${number}`;
   const folder = join(labFolder, slot);
   return {

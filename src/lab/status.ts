@@ -1,7 +1,7 @@
 /** The whole picture of a lab, as `tandem lab status` prints it. */
 import { agentProcess, agentReady } from "./agents.ts";
 import { proxyActive, proxyProcess } from "./proxies.ts";
-import { type BgpPeer, missingRoutes, nodePeers } from "./bgp.ts";
+import { type BgpPeer, missingRoutes, nodePeers, routerName } from "./bgp.ts";
 import type { LabCluster } from "./cluster-api.ts";
 import { podIps, podReady } from "./controllers.ts";
 import type { LabPlan } from "./plan.ts";
@@ -31,11 +31,12 @@ export interface LabStatus {
     readonly bgp: readonly BgpPeer[] | null;
     readonly missingRoutes: readonly string[];
   }[];
-  readonly tor: {
+  readonly routers: readonly {
+    readonly name: string;
     readonly netns: string;
     readonly addresses: readonly string[];
     readonly missingRoutes: readonly string[];
-  };
+  }[];
   readonly pods: readonly {
     readonly namespace: string;
     readonly name: string;
@@ -86,7 +87,10 @@ export async function labStatus(plan: LabPlan, cluster: LabCluster): Promise<Lab
         missingRoutes: missingIn(node.name),
       })),
     ),
-    tor: { netns: plan.tor.netns, addresses: [plan.tor.ipv4, plan.tor.ipv6], missingRoutes: missingIn("tor") },
+    routers: plan.routers.map(({ netns, ipv4, ipv6 }, i) => {
+      const name = routerName(i);
+      return { name, netns, addresses: [ipv4, ipv6], missingRoutes: missingIn(name) };
+    }),
     pods: (await cluster.pods()).map((pod) => ({
       namespace: pod.metadata.namespace ?? "default",
       name: pod.metadata.name,
@@ -129,7 +133,7 @@ export function formatStatus(status: LabStatus): string {
         established(n.bgp),
         routes(n.missingRoutes),
       ]),
-      ["tor", status.tor.addresses.join(" "), "", "", "", "", routes(status.tor.missingRoutes)],
+      ...status.routers.map((r) => [r.name, r.addresses.join(" "), "", "", "", "", routes(r.missingRoutes)]),
     ]),
     ...section(
       "pods",

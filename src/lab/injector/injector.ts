@@ -2,6 +2,9 @@
  * What kube-router does between its BGP daemon and the kernel, without overlay: best paths become routes when the next hop is
  * in the subnet of one of the node's addresses. A re-announced path is deleted and added, a withdrawn one deleted, and all of
  * them are written again every minute. It never reads the kernel's table and never deletes what it did not learn.
+ *
+ * With `multipath` it is what kube-router is not, and a routing daemon of the node is: paths that are equally good become one route with
+ * several next hops, changed in place.
  */
 import { BlockList } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,12 +17,13 @@ export interface InjectorDependencies {
     announce(prefix: string, nextHop: string, signal: AbortSignal): Promise<void>;
   };
   readonly routes: {
-    replaceRoute(prefix: string, nextHop: string): Promise<void>;
+    replaceRoute(prefix: string, nextHops: readonly string[]): Promise<void>;
     deleteRoute(prefix: string): Promise<void>;
   };
   readonly subnets: readonly LocalSubnet[];
   /** Own pod CIDRs with the node's address of that family as next hop. */
   readonly announcements: readonly { readonly prefix: string; readonly nextHop: string }[];
+  readonly multipath?: boolean;
   readonly log: (event: Readonly<Record<string, unknown>>) => void;
   readonly syncIntervalMs: number;
   /** Pause before gobgpd is tried again. */
@@ -29,7 +33,7 @@ export interface InjectorDependencies {
 export class Injector {
   readonly #deps: InjectorDependencies;
   readonly #near: BlockList;
-  readonly #routes = new Map<string, string>();
+  readonly #routes = new Map<string, readonly string[]>();
   /** Kernel changes happen one after the other: the minute's replay must not overtake a withdrawal. */
   #queue: Promise<void> = Promise.resolve();
 
@@ -66,7 +70,8 @@ export class Injector {
       await this.#deps.gobgp.announce(prefix, nextHop, signal);
     this.#deps.log({ event: "announced", prefixes: this.#deps.announcements.map((a) => a.prefix) });
     for await (const paths of this.#deps.gobgp.bestPaths(signal)) {
-      for (const path of paths) if (!path.local) await this.#enqueue(() => this.#apply(path));
+      for (const [first, ...more] of this.#together(paths.filter(({ local }) => !local)))
+        await this.#enqueue(() => this.#apply(first, more));
     }
     throw new Error("gobgpd closed the stream");
   }
@@ -76,21 +81,36 @@ export class Injector {
     return this.#queue;
   }
 
-  async #apply(path: BestPath): Promise<void> {
-    const { prefix, nextHop } = path;
-    const reachable = !path.withdrawn && this.#near.check(nextHop, path.family === 6 ? "ipv6" : "ipv4");
-    this.#deps.log({ event: path.withdrawn ? "withdraw" : reachable ? "route" : "not-in-subnet", prefix, nextHop });
+  /** What makes one route: gobgpd tells all equally good paths to a prefix at once, if it was told to keep them. */
+  #together(paths: readonly BestPath[]): Iterable<readonly [BestPath, ...BestPath[]]> {
+    const groups = new Map<unknown, [BestPath, ...BestPath[]]>();
+    for (const path of paths) {
+      const key = this.#deps.multipath ? path.prefix : path;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [path]);
+      else group.push(path);
+    }
+    return groups.values();
+  }
+
+  async #apply(first: BestPath, more: readonly BestPath[]): Promise<void> {
+    const { prefix, family } = first;
+    const paths = [first, ...more].filter(({ withdrawn }) => !withdrawn);
+    const told = paths.map(({ nextHop }) => nextHop);
+    const near = [...new Set(told)].filter((nextHop) => this.#near.check(nextHop, family === 6 ? "ipv6" : "ipv4"));
+    const event = paths.length === 0 ? "withdraw" : near.length > 0 ? "route" : "not-in-subnet";
+    this.#deps.log({ event, prefix, nextHop: told.length === 0 ? first.nextHop : told.join(",") });
     this.#routes.delete(prefix);
     // Also before a replacement: kube-router's clean-up of a tunnel that is not wanted removes the route first.
-    await this.#deps.routes.deleteRoute(prefix);
-    if (!reachable) return;
-    this.#routes.set(prefix, nextHop);
-    await this.#deps.routes.replaceRoute(prefix, nextHop);
+    if (near.length === 0 || !this.#deps.multipath) await this.#deps.routes.deleteRoute(prefix);
+    if (near.length === 0) return;
+    this.#routes.set(prefix, near);
+    await this.#deps.routes.replaceRoute(prefix, near);
     await this.#sync();
   }
 
   /** Writes every route again; the first failure ends the round, as in kube-router. */
   async #sync(): Promise<void> {
-    for (const [prefix, nextHop] of this.#routes) await this.#deps.routes.replaceRoute(prefix, nextHop);
+    for (const [prefix, nextHops] of this.#routes) await this.#deps.routes.replaceRoute(prefix, nextHops);
   }
 }

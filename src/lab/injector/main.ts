@@ -7,9 +7,10 @@ import { deleteRoute, nodeSubnets, replaceRoute } from "./routes.ts";
 export interface InjectorConfig {
   /** host:port of gobgpd's API. */
   readonly api: string;
-  /** The node's InternalIP addresses. */
+  /** Those of the node whose subnets have next hops: its InternalIPs, and those of further uplinks. */
   readonly addresses: readonly string[];
   readonly announcements: readonly { readonly prefix: string; readonly nextHop: string }[];
+  readonly multipath: boolean;
 }
 
 const config = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as InjectorConfig;
@@ -22,6 +23,7 @@ const injector = new Injector({
   routes: { replaceRoute, deleteRoute },
   subnets: await nodeSubnets(config.addresses),
   announcements: config.announcements,
+  multipath: config.multipath,
   log: (event) => process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`),
   syncIntervalMs: 60_000,
   retryMs: 300,

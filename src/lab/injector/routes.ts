@@ -25,18 +25,9 @@ export async function deleteRoute(prefix: string): Promise<void> {
   await mustRun(["ip", family(prefix), "route", "flush", prefix, "table", "main", "proto", String(kubeRouterProtocol)]);
 }
 
-export async function replaceRoute(prefix: string, nextHop: string): Promise<void> {
-  await mustRun([
-    "ip",
-    family(prefix),
-    "route",
-    "replace",
-    prefix,
-    "via",
-    nextHop,
-    "proto",
-    String(kubeRouterProtocol),
-  ]);
+export async function replaceRoute(prefix: string, nextHops: readonly string[]): Promise<void> {
+  const via = nextHops.flatMap((nextHop) => [...(nextHops.length > 1 ? ["nexthop"] : []), "via", nextHop]);
+  await mustRun(["ip", family(prefix), "route", "replace", prefix, "proto", String(kubeRouterProtocol), ...via]);
 }
 
 function family(prefix: string): string {

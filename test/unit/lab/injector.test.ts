@@ -12,7 +12,10 @@ const path = (prefix: string, nextHop: string, more: Partial<BestPath> = {}): Be
 });
 
 /** Runs the injector over streams of paths; when the last stream ends it is stopped. Gives what it did to the kernel. */
-async function replay(streams: readonly (readonly BestPath[])[]): Promise<{ kernel: string[]; announced: string[] }> {
+async function replay(
+  streams: readonly (readonly (BestPath | readonly BestPath[])[])[],
+  multipath = false,
+): Promise<{ kernel: string[]; announced: string[] }> {
   const kernel: string[] = [];
   const announced: string[] = [];
   const stop = new AbortController();
@@ -22,12 +25,12 @@ async function replay(streams: readonly (readonly BestPath[])[]): Promise<{ kern
       async *bestPaths() {
         const stream = streams[next++];
         if (stream === undefined) stop.abort();
-        else for (const one of stream) yield await Promise.resolve([one]);
+        else for (const one of stream) yield await Promise.resolve([one].flat());
       },
       announce: async (prefix, nextHop) => void announced.push(`${prefix} via ${nextHop}`),
     },
     routes: {
-      replaceRoute: async (prefix, nextHop) => void kernel.push(`+ ${prefix} via ${nextHop}`),
+      replaceRoute: async (prefix, nextHops) => void kernel.push(`+ ${prefix} via ${nextHops.join()}`),
       deleteRoute: async (prefix) => void kernel.push(`- ${prefix}`),
     },
     subnets: [
@@ -35,6 +38,7 @@ async function replay(streams: readonly (readonly BestPath[])[]): Promise<{ kern
       { address: "fd72:30:1::1", prefixLength: 64 },
     ],
     announcements: [{ prefix: "10.64.1.0/24", nextHop: "172.30.0.1" }],
+    multipath,
     log: () => {},
     syncIntervalMs: 60_000,
     retryMs: 1,
@@ -84,4 +88,29 @@ test("a daemon that dies leaves its routes in the kernel and is forgotten by the
   const { kernel } = await replay([[path("10.64.2.0/24", "172.30.0.2")], [path("10.64.3.0/24", "172.30.0.3")]]);
   const later = kernel.slice(kernel.indexOf("- 10.64.3.0/24"));
   t.false(later.some((line) => line.includes("10.64.2.0")));
+});
+
+test("with multipath, equally good paths are one route, changed in place, and deleted with the last of them", async (t) => {
+  const by = (nextHop: string) => path("10.64.2.0/24", nextHop);
+  const { kernel } = await replay(
+    [
+      [
+        [by("172.30.0.253"), path("10.64.3.0/24", "172.30.0.254"), by("172.30.0.254")],
+        [by("172.30.0.254")],
+        [{ ...by("172.30.0.254"), withdrawn: true }],
+      ],
+    ],
+    true,
+  );
+  t.deepEqual(kernel, [
+    "+ 10.64.2.0/24 via 172.30.0.253,172.30.0.254",
+    "+ 10.64.2.0/24 via 172.30.0.253,172.30.0.254",
+    "+ 10.64.3.0/24 via 172.30.0.254",
+    "+ 10.64.2.0/24 via 172.30.0.253,172.30.0.254",
+    "+ 10.64.3.0/24 via 172.30.0.254",
+    "+ 10.64.2.0/24 via 172.30.0.254",
+    "+ 10.64.3.0/24 via 172.30.0.254",
+    "+ 10.64.2.0/24 via 172.30.0.254",
+    "- 10.64.2.0/24",
+  ]);
 });
