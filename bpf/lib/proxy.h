@@ -10,6 +10,8 @@
 #include "deliver.h"
 #include "service.h"
 
+#define LOOPBACK 1 /* ifindex of lo, in every namespace */
+
 /* States of sockets (linux/tcp_states.h in the kernel). */
 enum { TCP_STATE_TIME_WAIT = 6, TCP_STATE_LISTEN = 10 };
 
@@ -141,6 +143,59 @@ static __always_inline int to_proxy(struct __sk_buff *skb, struct context *conte
 			steer4(skb);
 	}
 	return to_stack_as(skb, MARK_TO_PROXY);
+}
+
+/* A server of this node answers the proxy, which asked in a pod's name: no other socket of the node has a pod's address. */
+static __always_inline bool answers_proxy(struct __sk_buff *skb, const struct context *context, const bool v6)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 zero = 0, length;
+	struct proxy *running = bpf_map_lookup_elem(&proxy, &zero);
+	struct bpf_sock *sk;
+	bool found;
+
+	if (!running || !running->workers || !has_proxy(context->packet.protocol) || !is_of_node(&context->packet.source, v6))
+		return false;
+	length = tuple_of(&context->packet, &tuple, v6);
+	if (context->packet.protocol == IPPROTO_TCP) {
+		sk = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return false;
+		found = sk->state != TCP_STATE_LISTEN;
+		bpf_sk_release(sk);
+		return found;
+	}
+	sk = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	found = sk->dst_port;
+	bpf_sk_release(sk);
+	return found;
+}
+
+STEP answers_proxy4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context && answers_proxy(skb, context, false);
+}
+
+STEP answers_proxy6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context && answers_proxy(skb, context, true);
+}
+
+/* From a pod's device back into the stack, which gives it to its socket. */
+static __always_inline int back_to_proxy(struct __sk_buff *skb)
+{
+	const __u8 own[6] = {}; /* of lo */
+
+	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), own, sizeof(own), 0))
+		return TC_ACT_SHOT;
+	set_mark(skb, MARK_TO_PROXY);
+	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
 }
 
 /* What the proxy sends was judged when it came to it. Its flow lives on, and clients of a service see the service. */

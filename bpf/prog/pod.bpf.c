@@ -173,6 +173,8 @@ static __always_inline int stack_sends(struct __sk_buff *skb, struct context *co
 		goes_on(skb, context, v6);
 		goto judged;
 	}
+	if (v6 ? answers_proxy6(skb) : answers_proxy4(skb))
+		return back_to_proxy(skb);
 	if (packet->flags & PACKET_ICMP_ERROR) {
 		if (follows_flow(skb, context, NULL, pod, v6))
 			goto judged;

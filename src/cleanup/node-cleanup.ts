@@ -3,6 +3,7 @@
  * nothing: the runtime's configuration first, so that no pod comes; pods' devices next, since a pod whose programs are gone would talk
  * without policy; then programs, maps, routes and files.
  */
+import { isProxyRule, loopbackTakesLocal } from "../datapath/proxy-routes.ts";
 import { execFile } from "node:child_process";
 import { rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -27,7 +28,17 @@ export interface CleanupOptions {
 }
 
 export interface CleanupStep {
-  readonly what: "CNI configuration" | "pod" | "filters" | "pin" | "rule" | "route" | "mount" | "folder" | "file";
+  readonly what:
+    | "CNI configuration"
+    | "pod"
+    | "filters"
+    | "pin"
+    | "rule"
+    | "setting"
+    | "route"
+    | "mount"
+    | "folder"
+    | "file";
   readonly object: string;
   /** Done, or with `dryRun` to be done: "removed", "given back"; or why not. */
   readonly outcome: string;
@@ -104,6 +115,9 @@ function* plan(found: Leftovers, native: CleanupNative): Iterable<Work> {
   for (const rule of found.rules) {
     const object = `${rule.priority}: from all iif ${rule.iif} lookup ${rule.table}, IPv${rule.family}`;
     yield { what: "rule", object, run: () => change({ kind: "rule", op: "delete", rule }) };
+    // What the rule needed of lo.
+    if (isProxyRule(rule) && rule.family === 4)
+      yield { what: "setting", object: "accept_local of lo", run: () => change(loopbackTakesLocal(false)) };
   }
   for (const route of found.routes) {
     const object = `${textOf(route.destination)}/${route.prefixLength} in table ${route.table}`;

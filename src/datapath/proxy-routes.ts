@@ -1,7 +1,8 @@
 /**
  * The way of packets to the L7 proxy's sockets, whatever address they are sent to: a rule for what the programs marked (MARK_TO_PROXY, bpf/lib/proxy.h)
  * and a table whose one route says that everything is this node's own. They stay while the agent is away, as the programs do; without the mark
- * nothing asks that table.
+ * nothing asks that table. Answers of the node's own servers come to the proxy by lo, which has to take packets from addresses of this node for that
+ * (to_pod in bpf/prog/pod.bpf.c sends them there).
  */
 import type { AgentConfig } from "../config/index.ts";
 import type { Problem } from "../model/status.ts";
@@ -18,7 +19,7 @@ const [toTable, protocol, local, hostScope, loopback] = [1, 158, 2, 254, 1] as c
 
 export type ProxyRouteNative = Pick<NativeBinding, "routes" | "rules" | "applyNetlink">;
 
-type Part = Extract<NetlinkChange, { readonly kind: "rule" | "route" }>;
+type Part = Extract<NetlinkChange, { readonly kind: "rule" | "route" } | { readonly kind: "link"; readonly op: "set" }>;
 
 export class ProxyRoutes {
   readonly counters = new Counters();
@@ -38,6 +39,8 @@ export class ProxyRoutes {
     const there = new Set([
       ...rules.filter(isProxyRule).map(({ family }) => `rule ${family}`),
       ...routes.filter(isLocalDefault).map(({ family }) => `route ${family}`),
+      // What the kernel has of it no row says.
+      ...(this.#there.has("lo") ? ["lo"] : []),
     ]);
     const wanted = this.#families.flatMap((family) => [`rule ${family}`, `route ${family}`]);
     const differing = wanted.filter((part) => there.has(part) !== this.#there.has(part)).length;
@@ -48,6 +51,7 @@ export class ProxyRoutes {
   /** The route first: a rule that finds an empty table changes nothing. */
   async apply(): Promise<readonly Problem[]> {
     const parts = this.#families.flatMap((family): readonly Part[] => [
+      ...(family === 4 ? [loopbackTakesLocal(true)] : []),
       { kind: "route", op: "replace", onlink: false, route: localDefault(family) },
       { kind: "rule", op: "add", rule: proxyRule(family) },
     ]);
@@ -57,7 +61,8 @@ export class ProxyRoutes {
     const failed = new Set(failures.map(({ at }) => at));
     const done = missing.filter((_, at) => !failed.has(at));
     this.#there = new Set([...this.#there, ...done.map(nameOf)]);
-    this.counters.writes += done.length;
+    // That of lo is written again by every agent, as nothing says whether it is there.
+    this.counters.writes += done.filter(({ kind }) => kind !== "link").length;
     return failures.map(({ at, code, log }) => {
       const what = missing[at]?.kind ?? "rule";
       const error = new Error(`${what} of table ${proxyTable}: ${log ?? code}`);
@@ -78,6 +83,21 @@ export class ProxyRoutes {
   }
 }
 
+/** IPv6 asks nothing of the kind. */
+export function loopbackTakesLocal(acceptLocal: boolean): Extract<NetlinkChange, { readonly op: "set" }> {
+  return {
+    kind: "link",
+    op: "set",
+    index: loopback,
+    up: null,
+    mtu: null,
+    name: null,
+    master: null,
+    alias: null,
+    acceptLocal,
+  };
+}
+
 /** One of ours, of either family. */
 export function isProxyRule(rule: RuleRow): boolean {
   return rule.priority === priority && rule.table === proxyTable;
@@ -88,6 +108,7 @@ function isLocalDefault({ type, prefixLength }: RouteRow): boolean {
 }
 
 function nameOf(part: Part): string {
+  if (part.kind === "link") return "lo";
   return part.kind === "rule" ? `rule ${part.rule.family}` : `route ${part.route.family}`;
 }
 

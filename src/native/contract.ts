@@ -202,6 +202,8 @@ export type NetlinkChange =
       readonly name: string | null;
       readonly master: number | null;
       readonly alias: string | null;
+      /** IPv4 packets from addresses of this host may come in by it (accept_local). Not set: as it was. */
+      readonly acceptLocal?: boolean;
     };
 
 export interface NetlinkChangeFailure {

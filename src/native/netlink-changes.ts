@@ -130,16 +130,17 @@ function packLink(out: WireWriter, change: Extract<NetlinkChange, { kind: "link"
     return;
   }
   if (change.op !== "set") at.refuse("op", "must be set or delete");
-  const { up, mtu, master, name, alias } = change;
+  const { up, mtu, master, name, alias, acceptLocal = null } = change;
   out.u8(kinds.link);
   out.u32(index);
-  const given = [up, mtu, master, name, alias].map((value, bit) => (value === null ? 0 : 1 << bit));
+  const given = [up, mtu, master, name, alias, acceptLocal].map((value, bit) => (value === null ? 0 : 1 << bit));
   out.u8(given.reduce((all, bit) => all | bit, 0));
   if (up !== null) out.u8(at.flag(up, "up"));
   if (mtu !== null) out.u32(at.number(mtu, "mtu", u32));
   if (master !== null) out.u32(at.number(master, "master", u32));
   if (name !== null) out.text(at.text(name, "name"));
   if (alias !== null) out.text(at.text(alias, "alias"));
+  if (acceptLocal !== null) out.u8(at.flag(acceptLocal, "acceptLocal"));
 }
 
 const none = new Uint8Array(0);

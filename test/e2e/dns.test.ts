@@ -20,7 +20,7 @@ const policy = {
     endpointSelector: { matchLabels: { app: "client" } },
     egress: [
       {
-        toEntities: ["world"],
+        toEntities: ["world", "host"],
         toPorts: [
           {
             ports: [{ port: "53", protocol: "ANY" }],
@@ -57,7 +57,7 @@ async function digFrom(lab: Lab, from: string, server: string, ...words: readonl
 
 test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
   withLab(t, { nodes: 1, objects: [client, twin, victim, policy], agent, proxies: true }, async (lab) => {
-    const { ipv4, dns, publish } = await outsideNames(t, lab);
+    const { ipv4, dns, serveOnNode, publish } = await outsideNames(t, lab);
     const [first = "", second = "", third = ""] = ipv4;
     const inside = await podAddress(lab, "default/victim");
     await publish({
@@ -91,6 +91,15 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     t.true(await reaches(second, 20), "over TCP, by an alias");
     t.deepEqual((await dig(lab, dns, "closed.test")).addresses, [third]);
     t.false(await reaches(third, 2), "it may be asked for, and that is all");
+
+    // A cache on the pod's own node, as NodeLocal DNS is one.
+    for (const own of [lab.node("node-1").ipv4, lab.node("node-1").ipv6]) {
+      await serveOnNode(own);
+      for (const words of [["+notcp"], ["+tcp"]]) {
+        t.deepEqual(await dig(lab, own, ...words, "closed.test"), { code: "NOERROR", addresses: [third] }, own);
+        t.is((await dig(lab, own, ...words, "else.example")).code, "REFUSED", own);
+      }
+    }
 
     t.is((await dig(lab, dns, "many.open.test")).addresses.length, 100, "cut over UDP, whole over TCP");
     t.is((await cachedAddresses(lab, "many.open.test")).length, 100);

@@ -1,4 +1,4 @@
-/** L7 rules on what comes and goes by services, in the node's name, and on flows that were there before the rules. */
+/** L7 rules on what comes and goes by services, in the node's name, to the pod's own node, and on flows that were there before the rules. */
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
@@ -97,6 +97,7 @@ for (const loadBalancerMode of ["snat", "dsr"] as const) {
           pod("server", { node: "node-1" }),
           pod("client", { node: "node-2" }),
           pod("near", { node: "node-1" }),
+          pod("host", { node: "node-2", hostNetwork: true }),
           service,
         ],
       },
@@ -148,6 +149,8 @@ for (const loadBalancerMode of ["snat", "dsr"] as const) {
         for (const family of families) {
           const own = await podAddress(lab, "default/client", family);
           await judged(t, lab, "default/client", cluster[family], 80, own);
+          // A server of the pod's own node sees the pod, too.
+          await judged(t, lab, "default/client", family === 4 ? two.ipv4 : two.ipv6, 8080, own);
           await judged(t, lab, "default/client", far[family], 8080, family === 4 ? two.ipv4 : two.ipv6);
         }
       },

@@ -25,6 +25,8 @@ export interface Outside {
   readonly ipv6: readonly string[];
   /** Where pods may ask for names, port 53: outside, over UDP and TCP. */
   readonly dns: string;
+  /** The same names at port 53 of node-1's own address. */
+  serveOnNode(address: string): Promise<void>;
   /** From now on names give this, and no others exist. */
   publish(records: Readonly<Record<string, NameRecord>>): Promise<void>;
 }
@@ -73,7 +75,11 @@ export async function outsideNames(t: ExecutionContext, lab: Lab): Promise<Outsi
   await begin("node/node-1", "dns", host, port, path);
   await rm(join(folder, "dns"));
   await begin(name, "dns", external.ipv4, "53", path);
-  return { ipv4, ipv6, dns: external.ipv4, publish };
+  const serveOnNode = async (address: string) => {
+    await rm(join(folder, "dns"));
+    await begin("node/node-1", "dns", address, "53", path);
+  };
+  return { ipv4, ipv6, dns: external.ipv4, serveOnNode, publish };
 }
 
 export async function cachedAddresses(lab: Lab, name: string): Promise<readonly string[]> {

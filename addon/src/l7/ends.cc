@@ -77,6 +77,18 @@ uint32_t Ends::identity_of(const Address& address) const {
   return find(cluster_prefix6_, prefix, value) ? value.identity : uint32_t{ID_WORLD_IPV6};
 }
 
+bool Ends::is_of_node(const Address& address) const {
+  ipcache_value value;
+  if (address.is_ipv4()) {
+    ipcache4_key key;
+    memcpy(&key.address, address.bytes.data() + 12, 4);
+    return find(ipcache4_, key, value) && value.flags & IPCACHE_LOCAL_NODE;
+  }
+  ipcache6_key key;
+  memcpy(key.address.bytes, address.bytes.data(), 16);
+  return find(ipcache6_, key, value) && value.flags & IPCACHE_LOCAL_NODE;
+}
+
 End Ends::end(bool ingress, const Address& here, const Address& peer, uint8_t protocol, uint16_t port, const Tables& tables) const {
   End made;
   endpoint pod;

@@ -29,6 +29,9 @@ class Ends {
   // protocol: IANA's number.
   Demands demands(const Address& client, const Address& server, uint8_t protocol, const Tables& tables) const;
 
+  // An address of the node itself.
+  bool is_of_node(const Address& address) const;
+
  private:
   Descriptor endpoint_addr_, ipcache4_, ipcache6_, cluster_prefix4_, cluster_prefix6_;
   Descriptor policy_set_, policy_peer_, policy_prefix4_, policy_prefix6_, policy_port_;

@@ -34,7 +34,7 @@ class KernelNetwork : public Network {
     return ends_.demands(client, server, protocol, tables);
   }
   Descriptor connect(const Address& client, const Address& server) const override {
-    return connect_transparent(client, server, SOCK_STREAM);
+    return ends_.is_of_node(server) ? connect_to_node(client, server) : connect_transparent(client, server, SOCK_STREAM);
   }
   Descriptor listen(int family) const override { return listen_transparent(family); }
   Address destination(const Address& local) const override { return local; }

@@ -6,6 +6,7 @@
 #include <tandem/types.h>
 
 #include <cerrno>
+#include <random>
 
 #include "napi/failure.h"
 
@@ -97,6 +98,21 @@ Descriptor connect_transparent(const Address& client, const Address& server, int
   const socklen_t length = server.to(storage);
   if (connect(made.get(), reinterpret_cast<sockaddr*>(&storage), length) && errno != EINPROGRESS) throw Failure(errno, "connect", object);
   return made;
+}
+
+Descriptor connect_to_node(const Address& client, const Address& server) {
+  thread_local std::minstd_rand random{std::random_device{}()};
+  // Of what kernels choose for clients (from 32,768 on) and of NodePorts (from 30,000 on) they keep clear.
+  std::uniform_int_distribution<uint16_t> ports(16'384, 29'999);
+  for (int tries = 16;; tries--) {
+    Address from = client;
+    from.port = ports(random);
+    try {
+      return connect_transparent(from, server, SOCK_STREAM);
+    } catch (const Failure& failure) {
+      if (tries == 0 || (failure.error != EADDRINUSE && failure.error != EADDRNOTAVAIL)) throw;
+    }
+  }
 }
 
 Descriptor answer_transparent(const Address& server) {

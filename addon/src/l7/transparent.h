@@ -24,6 +24,10 @@ Descriptor receive_transparent(int family);
 // SOCK_DGRAM.
 Descriptor connect_transparent(const Address& client, const Address& server, int type);
 
+// The same to a server of this node, from another port: with the client's own the server's connection would be the one that the client has with the
+// proxy, as both are sockets of this node.
+Descriptor connect_to_node(const Address& client, const Address& server);
+
 // Sends datagrams in the server's name.
 Descriptor answer_transparent(const Address& server);
 

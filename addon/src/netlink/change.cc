@@ -4,6 +4,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -152,6 +153,13 @@ Message write_link(const LinkChange& change) {
   if (change.name) message.attribute_string(IFLA_IFNAME, *change.name);
   if (change.master) message.attribute_u32(IFLA_MASTER, *change.master);
   if (change.alias) message.attribute_string(IFLA_IFALIAS, *change.alias);
+  if (change.accept_local) {
+    const size_t families = message.open(IFLA_AF_SPEC), ipv4 = message.open(AF_INET), settings = message.open(IFLA_INET_CONF);
+    message.attribute_u32(IPV4_DEVCONF_ACCEPT_LOCAL, *change.accept_local ? 1 : 0);
+    message.close(settings);
+    message.close(ipv4);
+    message.close(families);
+  }
   return message;
 }
 

@@ -169,12 +169,13 @@ NeighbourRow get_neighbour(Unpacker& in) {
 LinkChange get_link(Unpacker& in) {
   LinkChange change;
   change.index = in.u32();
-  const uint8_t given = in.u8();  // 1 up, 2 mtu, 4 master, 8 name, 16 alias: which of these follow
+  const uint8_t given = in.u8();  // 1 up, 2 mtu, 4 master, 8 name, 16 alias, 32 accept_local: which of these follow
   if (given & 1) change.up = in.u8() != 0;
   if (given & 2) change.mtu = in.u32();
   if (given & 4) change.master = in.u32();
   if (given & 8) change.name = in.text();
   if (given & 16) change.alias = in.text();
+  if (given & 32) change.accept_local = in.u8() != 0;
   return change;
 }
 

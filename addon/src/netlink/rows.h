@@ -73,6 +73,7 @@ Message delete_link(uint32_t index);
 struct LinkChange {
   uint32_t index = 0;
   std::optional<bool> up;
+  std::optional<bool> accept_local;  // net.ipv4.conf.<link>.accept_local
   std::optional<uint32_t> mtu, master;
   std::optional<std::string> name, alias;
 };

@@ -95,6 +95,11 @@ test("links change: up, MTU, name, alias, master and back, removal", async (t) =
   let [link] = await ns.ipJson("link show dev tandem-a");
   t.like(link, { mtu: 1400, ifalias: "tandem:x", master: "tandem-br" });
   t.is((link?.flags as string[] | undefined)?.includes("UP"), true);
+  for (const acceptLocal of [true, false]) {
+    t.deepEqual(await native.applyNetlink(ns.path, [set({ acceptLocal })]), []);
+    const setting = await ns.exec("cat", "/proc/sys/net/ipv4/conf/tandem-a/accept_local");
+    t.is(setting.trim(), acceptLocal ? "1" : "0");
+  }
   t.deepEqual(await native.applyNetlink(ns.path, [set({ up: false, master: 0 }), set({ name: "tandem-c" })]), []);
   [link] = await ns.ipJson("link show dev tandem-c");
   t.is(link?.master, undefined);

@@ -153,6 +153,7 @@ export class FakeKernel {
           else this.rules.delete(`${family} ${iif}`);
           return [];
         }
+        if (change.kind === "link" && change.op === "set") return [];
         if (change.kind !== "route") throw new Error(`no ${change.kind} here`);
         const { destination, prefixLength } = change.route;
         const text = `${destination.toString("hex")}/${prefixLength}`;
