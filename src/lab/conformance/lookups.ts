@@ -10,21 +10,32 @@ const settleMs = 1_000;
 
 export class Lookups {
   readonly #attempts: readonly Attempt[];
-  readonly #probers: ReadonlyMap<string, Prober>;
+  readonly #probers: ReadonlyMap<string, Pick<Prober, "try">>;
   readonly #outcomes: Outcomes;
+  readonly #learned = new Set<string>();
   #ids: readonly number[] = [];
   #asked = 0;
 
-  constructor(attempts: readonly Attempt[], probers: ReadonlyMap<string, Prober>, outcomes: Outcomes) {
+  constructor(attempts: readonly Attempt[], probers: ReadonlyMap<string, Pick<Prober, "try">>, outcomes: Outcomes) {
     this.#attempts = attempts;
     this.#probers = probers;
     this.#outcomes = outcomes;
   }
 
-  /** Resolves when all are answered, or nobody answers for so long: then the probes tell what is missing. */
+  /** Resolves when all are answered, or after that time. */
   async all(timeoutMs: number): Promise<void> {
     this.#ask();
     await this.#answered(timeoutMs);
+    for (const [i, { place, asked, servers }] of this.#attempts.entries()) {
+      const outcome = this.#outcomes.of(this.#ids[i] ?? 0);
+      const isAnswered = outcome?.kind === "answer" && servers.includes(outcome.name);
+      if (isAnswered && asked?.kind === "dns") this.#learned.add(`${place} ${asked.name}`);
+    }
+  }
+
+  /** Of these, the names that this client was not told: it has not learned what the case says. */
+  missing(place: string, names: readonly string[]): readonly string[] {
+    return names.filter((name) => !this.#learned.has(`${place} ${name}`));
   }
 
   /** Once the ones before are answered, and not all the time. */

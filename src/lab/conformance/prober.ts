@@ -142,7 +142,7 @@ function readOutcome(kind: string | undefined, third: string, name: string): Pro
 }
 
 /** @throws LabError LAB_PROBE */
-export function proberOf(probers: ReadonlyMap<string, Prober>, place: string): Prober {
+export function proberOf<P>(probers: ReadonlyMap<string, P>, place: string): P {
   const prober = probers.get(place);
   if (prober === undefined) throw new LabError("LAB_PROBE", place, "has no prober", "");
   return prober;

@@ -82,6 +82,10 @@ async function runRound(round: Round<Prepared>, running: Running): Promise<reado
   const results = sent.map(({ probe, plan, ids }): ProbeResult => {
     const seen = ids.map((id): Outcome => outcomes.of(id) ?? { kind: "silence" });
     const times = seen.flatMap((outcome) => (outcome.kind === "answer" ? [outcome.ms] : []));
+    const missing = lookups.missing(who.end(probe.from)?.place ?? "", namesOf(probe));
+    if (missing.length > 0) {
+      return { probe, status: "failed", seen: `the client was not told of ${missing.join(", ")}`, ms: null };
+    }
     return { probe, ...judge(probe, plan, seen), ms: times.length === 0 ? null : Math.max(...times) };
   });
   // What is answered after the names of this round were forgotten would be learned for the next.
@@ -90,6 +94,11 @@ async function runRound(round: Round<Prepared>, running: Running): Promise<reado
   await requests;
   outcomes.forget();
   return results;
+}
+
+/** That its client has to be told of. */
+function namesOf({ resolved }: CaseProbe): readonly string[] {
+  return resolved.filter(({ addresses }) => addresses.length > 0).map(({ name }) => name);
 }
 
 /** Every port is served before anybody knocks. */
