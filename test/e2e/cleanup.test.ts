@@ -75,6 +75,7 @@ for (const tcMode of ["auto", "clsact"] as const) {
         ...filters,
         "pin",
         "rule",
+        "setting",
         "route",
         "mount",
         "folder",
