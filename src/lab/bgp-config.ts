@@ -8,6 +8,8 @@ import type { LabPlan, NodePlan, RouterPlan } from "./plan.ts";
 export interface BgpOptions {
   /** kube-router's --bgp-graceful-restart: peers keep a vanished speaker's routes for 90 s. */
   readonly gracefulRestart: boolean;
+  /** A real kube-router instead of gobgpd and the injector: its binary. */
+  readonly kubeRouter?: string;
 }
 
 /** gobgpd's TOML for one node. */
@@ -116,7 +118,7 @@ function statement(
 
 /** s. Shorter than kube-router's (90 and 30), so that a lab is up, and a lost peer noticed, in seconds. */
 function timers(lab: LabPlan) {
-  return lab.topology === "ecmp" ? { hold: 3, keepalive: 1 } : { hold: 9, keepalive: 3 };
+  return lab.topology === "ecmp" ? { hold: 6, keepalive: 2 } : { hold: 9, keepalive: 3 };
 }
 
 function neighbor(lab: LabPlan, peer: Peer, { gracefulRestart }: BgpOptions): string {

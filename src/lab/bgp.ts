@@ -8,6 +8,7 @@ import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import type { InjectorConfig } from "./injector/main.ts";
 import type { LabPlan, NodePlan } from "./plan.ts";
+import { kubeRouterPidFile, startKubeRouter } from "./kube-router.ts";
 import { startDaemon, stopDaemon } from "./processes.ts";
 import { inside, mustRun, run } from "./run.ts";
 import { program } from "./runtime.ts";
@@ -32,8 +33,9 @@ export async function startRouters(lab: LabPlan, options: BgpOptions): Promise<v
   }
 }
 
-/** gobgpd and the injector: what kube-router is on a real node. */
+/** gobgpd and the injector: what kube-router is on a real node. Or that itself. */
 export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOptions): Promise<void> {
+  if (options.kubeRouter !== undefined) return startKubeRouter(lab, node, options.kubeRouter);
   const file = (name: string) => join(node.folder, name);
   const config: InjectorConfig = {
     api,
@@ -61,8 +63,9 @@ export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOpt
   });
 }
 
-/** Ends a node's gobgpd. The injector stays, waiting for the next one, and removes what the others withdraw. */
+/** Ends what is kube-router on a node. */
 export async function stopNodeBgp(node: NodePlan, signal: NodeJS.Signals): Promise<void> {
+  await stopDaemon(kubeRouterPidFile(node), signal);
   await stopDaemon(join(node.folder, "injector.pid"), signal);
   await stopDaemon(join(node.folder, "gobgpd.pid"), signal);
 }
@@ -148,7 +151,7 @@ export async function waitForRoutes(lab: LabPlan, timeoutMs = 120_000): Promise<
         "LAB_BGP",
         `lab ${lab.name}`,
         list.join(", "),
-        `read gobgpd.log, injector.log and bird.log below ${lab.folder}`,
+        `read kube-router.log or gobgpd.log and injector.log, and bird.log below ${lab.folder}`,
       );
     }
     await sleep(150);

@@ -30,12 +30,13 @@ export function registerLabCommands(program: Command): void {
     .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
+    .option("--kube-router <path>", "this kube-router on each node instead of what plays it; needs --api-server")
     .option("--no-agents", "nodes and BGP only")
     .option("--no-proxies", "agents only: ports with L7 rules are closed")
     .action(
       guard(async (options: Named & UpOptions) => {
         const { name, nodes, filename, external, topology, gracefulRestart, agents, proxies } = options;
-        const { apiServer, kubeconfig } = options;
+        const { apiServer, kubeconfig, kubeRouter } = options;
         const api =
           apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
         const progress = (text: string) => process.stderr.write(`${text}\n`);
@@ -50,6 +51,7 @@ export function registerLabCommands(program: Command): void {
           proxies,
           progress,
           ...(api && { api }),
+          ...(kubeRouter !== undefined && { kubeRouter }),
         });
         process.stdout.write(`${formatStatus(await made.status())}\n`);
       }),
@@ -145,6 +147,7 @@ interface UpOptions {
   readonly proxies: boolean;
   readonly apiServer?: string | true;
   readonly kubeconfig?: string;
+  readonly kubeRouter?: string;
 }
 
 function positive(text: string): number {

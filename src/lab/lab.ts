@@ -18,6 +18,7 @@ import {
   startKubelet,
   stopScript,
 } from "./kube/api-server.ts";
+import { checkKubeRouter } from "./kube-router.ts";
 import { KubeCluster } from "./kube/kube-cluster.ts";
 import type { ApiServerSource } from "./kube/source.ts";
 import { LabRuntime } from "./kubelet/lab-runtime.ts";
@@ -55,6 +56,8 @@ export interface LabOptions {
   readonly gracefulRestart?: boolean;
   /** Who peers with whom, default "fabric". */
   readonly topology?: Topology;
+  /** Path of a kube-router to run on each node instead of what plays it; needs `api`. */
+  readonly kubeRouter?: string;
   /** Where objects are kept; left out: in files, and the lab itself stands in for controllers and kubelets. */
   readonly api?: ApiServerSource;
   /** Told what happens, a line per step. */
@@ -84,6 +87,9 @@ export class Lab {
         "a lab of given addresses has no API server",
         "leave one out",
       );
+    const { kubeRouter, topology = "fabric", api } = options;
+    const router =
+      kubeRouter === undefined ? null : await checkKubeRouter(kubeRouter, { topology, api: api !== undefined });
     const objects = [...(await readManifests(options.manifests ?? [])), ...checkObjects(options.objects ?? [])];
     const stored = await claimLab({
       name: checkLabName(options.name),
@@ -91,7 +97,8 @@ export class Lab {
       externals: options.externals ?? ["client"],
       gracefulRestart: options.gracefulRestart ?? false,
       agent: options.agent ?? {},
-      ...(options.topology && { topology: options.topology }),
+      topology,
+      ...(router !== null && { kubeRouter: router }),
       ...(options.site && { site: options.site }),
       ...(options.api && { api: options.api }),
     });
@@ -136,6 +143,7 @@ export class Lab {
       progress("waiting for the API server");
       await startApiServer(plan, api);
       for (const node of plan.nodes) await startKubelet(plan, node);
+      if (this.#stored.kubeRouter !== undefined) await KubeCluster.whenRegistered(plan);
     } else {
       await mkdir(plan.manifests, { recursive: true });
       await (await Cluster.open(plan)).putNodes();

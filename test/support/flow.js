@@ -1,18 +1,16 @@
 /**
- * One flow that lives on, run inside of a pod: `node flow.js udp|tcp HOST PORT FILE [EVERY_MS]` sends a line each EVERY_MS (20) over
- * one socket and counts the answers, until FILE.end is there; over TCP the next line waits for the answer, since a server that
- * reads two at once answers once. When some lines were sent it makes FILE.begun, so that nobody has to guess how long that takes on
- * this machine. Prints {"sent", "answered", "from"}: from are the names that answered.
+ * One flow that lives on, run inside of a pod: `node flow.js udp|tcp HOST PORT FILE [EVERY_MS [LATE_MS]]` sends a line each EVERY_MS (20) over
+ * one socket and counts the answers, until FILE.end is there, and for LATE_MS (3000) those that are on their way; over TCP the next line waits
+ * for the answer, since a server that reads two at once answers once. When some lines were sent it makes FILE.begun, so that nobody has to guess
+ * how long that takes on this machine. Prints {"sent", "answered", "from"}: from are the names that answered.
  */
 import { createSocket } from "node:dgram";
 import { existsSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 
-const [kind, host, port, file, everyMs = "20"] = process.argv.slice(2);
+const [kind, host, port, file, everyMs = "20", lateMs = "3000"] = process.argv.slice(2);
 /** Lines after which it counts as begun. */
 const beginning = 20;
-/** ms that answers may still be on their way. */
-const lateMs = 3_000;
 const seen = { sent: 0, answered: 0, from: new Set() };
 let received = "";
 
@@ -38,7 +36,7 @@ function start(send, close) {
   const timer = setInterval(() => {
     if (existsSync(`${file}.end`)) {
       clearInterval(timer);
-      waitForLast(performance.now() + lateMs);
+      waitForLast(performance.now() + Number(lateMs));
     } else if (kind === "udp" || seen.answered >= seen.sent) {
       send(`${++seen.sent}\n`);
       if (seen.sent === beginning) writeFileSync(`${file}.begun`, "");

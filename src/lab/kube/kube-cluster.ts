@@ -18,7 +18,7 @@ import type { LabPlan } from "../plan.ts";
 import { addressesAnnotation } from "../pods.ts";
 import { connectLab } from "./api-server.ts";
 import { Resources } from "./resources.ts";
-import { deploymentRuns, nodeTakesPods, objectGone, podRuns, podsGone, until } from "./rollout.ts";
+import { deploymentRuns, nodeIsRegistered, nodeTakesPods, objectGone, podRuns, podsGone, until } from "./rollout.ts";
 
 const fieldManager = "tandem-lab";
 /** Objects that others need come first, what makes pods last. */
@@ -40,12 +40,21 @@ export class KubeCluster implements LabCluster {
     return new KubeCluster(lab, connectLab(lab));
   }
 
+  /** Resolves when every node of the lab has its Node. @throws LabError */
+  static whenRegistered(lab: LabPlan): Promise<void> {
+    return KubeCluster.#eachNode(lab, nodeIsRegistered);
+  }
+
   /** Resolves when every node of the lab takes pods. @throws LabError */
   static whenReady(lab: LabPlan): Promise<void> {
+    return KubeCluster.#eachNode(lab, nodeTakesPods);
+  }
+
+  static #eachNode(lab: LabPlan, wait: (client: KubeClient, name: string) => Promise<void>): Promise<void> {
     return explained(async () => {
       const client = connectLab(lab);
       try {
-        for (const { name } of lab.nodes) await nodeTakesPods(client, name);
+        for (const { name } of lab.nodes) await wait(client, name);
       } finally {
         await client.close();
       }

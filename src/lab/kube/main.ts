@@ -10,6 +10,7 @@ import { connectKube, type KubeClient, parseKubeconfig } from "../../kube/index.
 import { agentReady } from "../agents.ts";
 import { findCgroupRoot } from "../cgroups.ts";
 import { LabError } from "../errors.ts";
+import { kubeRouterAnnotations } from "../kube-router.ts";
 import { Kubelet } from "../kubelet/kubelet.ts";
 import { LabRuntime } from "../kubelet/lab-runtime.ts";
 import { NodeStatus } from "../kubelet/node-status.ts";
@@ -44,16 +45,22 @@ async function gate(lab: LabPlan): Promise<void> {
   tellReady();
 }
 
-async function kubelet(lab: LabPlan, name: string): Promise<void> {
+async function kubelet(lab: LabPlan, name: string, hasKubeRouter: boolean): Promise<void> {
   const node = lab.nodes.find((each) => each.name === name);
   if (node === undefined) throw new LabError("LAB_UNKNOWN", `node ${name}`, `not in lab ${lab.name}`, "");
   const client = connect(lab.api.nodeKubeconfig, `tandem-lab-kubelet (${name})`);
   const runtime = new LabRuntime(lab, node, clock);
   const networkReady = () => agentReady(node);
   await Promise.all([
-    new NodeStatus({ lab: lab.name, node, client, clock, log: lineLogger({ part: "node" }), networkReady }).run(
-      stop.signal,
-    ),
+    new NodeStatus({
+      lab: lab.name,
+      node,
+      ...(hasKubeRouter && { annotations: kubeRouterAnnotations(lab, node) }),
+      client,
+      clock,
+      log: lineLogger({ part: "node" }),
+      networkReady,
+    }).run(stop.signal),
     new Kubelet({ nodeName: name, hostIp: node.ipv4, client, runtime, clock, log: lineLogger() }).run(stop.signal),
   ]);
   await client.close();
@@ -71,7 +78,7 @@ try {
   const lab = planLab(stored, await findCgroupRoot());
   if (role === "control") await control(lab);
   else if (role === "gate") await gate(lab);
-  else if (role === "kubelet") await kubelet(lab, name);
+  else if (role === "kubelet") await kubelet(lab, name, stored.kubeRouter !== undefined);
   else throw new LabError("LAB_UNKNOWN", String(role), "no such part of a lab", "control, gate or kubelet");
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);

@@ -34,6 +34,13 @@ export function podRuns(client: Reader, name: ObjectName): Promise<void> {
   });
 }
 
+export function nodeIsRegistered(client: Reader, name: string): Promise<void> {
+  return until(`Node ${name}`, async () => {
+    const found = await client.listAll(kinds.nodes, { fieldSelector: `metadata.name=${name}` });
+    return found.length === 0 ? "its kubelet has not registered it" : null;
+  });
+}
+
 /** Until it takes pods: its network is ready and the controller that watches nodes knows. */
 export function nodeTakesPods(client: Reader, name: string): Promise<void> {
   return until(`Node ${name}`, async () => {

@@ -23,6 +23,8 @@ export const labLabel = "tandem-lab/name";
 export interface NodeStatusOptions {
   readonly lab: string;
   readonly node: Pick<NodePlan, "name" | "ipv4" | "ipv6" | "podCidr4" | "podCidr6">;
+  /** That the Node has to have, of kube-router. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly client: Pick<KubeClient, "get" | "create" | "patch">;
   readonly clock: Clock;
   readonly log: Logger;
@@ -65,7 +67,7 @@ export class NodeStatus {
 
   /** Makes the Node, or gives one that was made by others what it lacks. */
   async #register(signal: AbortSignal): Promise<KubeObject> {
-    const { client, lab, node, log } = this.#options;
+    const { client, lab, node, annotations = {}, log } = this.#options;
     const labels = {
       "kubernetes.io/hostname": node.name,
       "kubernetes.io/os": "linux",
@@ -79,12 +81,14 @@ export class NodeStatus {
     });
     if (found === null) {
       log.info({ node: node.name, ...spec }, "registered");
-      return client.create(kinds.nodes, { metadata: { name: node.name, labels }, spec }, { signal });
+      return client.create(kinds.nodes, { metadata: { name: node.name, labels, annotations }, spec }, { signal });
     }
     const { podCIDRs } = found.spec as { readonly podCIDRs?: unknown };
-    const missing = Object.entries(labels).filter(([key, value]) => found.metadata.labels?.[key] !== value);
-    if (missing.length === 0 && podCIDRs !== undefined) return found;
-    const patch = { metadata: { labels: Object.fromEntries(missing) }, ...(podCIDRs === undefined && { spec }) };
+    const missing = differing(labels, found.metadata.labels);
+    const unnoted = differing(annotations, found.metadata.annotations);
+    if (missing.length + unnoted.length === 0 && podCIDRs !== undefined) return found;
+    const metadata = { labels: Object.fromEntries(missing), annotations: Object.fromEntries(unnoted) };
+    const patch = { metadata, ...(podCIDRs === undefined && { spec }) };
     return client.patch(kinds.nodes, { name: node.name }, patch, { signal });
   }
 
@@ -127,6 +131,12 @@ export class NodeStatus {
       await client.create(kinds.leases, { metadata: name, spec }, { signal });
     }
   }
+}
+
+type Texts = Readonly<Record<string, string>>;
+
+function differing(wanted: Texts, there: Texts = {}): readonly (readonly [string, string])[] {
+  return Object.entries(wanted).filter(([key, value]) => there[key] !== value);
 }
 
 function nodeConditions(networkReady: boolean): readonly Condition[] {

@@ -33,7 +33,8 @@ test("a node registers with addresses and CIDRs, is ready once its network is an
   const stop = new AbortController();
   let network = false;
   const networkReady = async () => network;
-  const subject = new NodeStatus({ lab: "demo", node, client, clock, log: silentLogger, networkReady });
+  const annotations = { "kube-router.io/node.asn": "64513" };
+  const subject = new NodeStatus({ lab: "demo", node, annotations, client, clock, log: silentLogger, networkReady });
   const running = subject.run(stop.signal);
   t.teardown(async () => {
     stop.abort();
@@ -46,6 +47,7 @@ test("a node registers with addresses and CIDRs, is ready once its network is an
     "kubernetes.io/os": "linux",
     "tandem-lab/name": "demo",
   });
+  t.like(made.metadata.annotations, annotations);
   t.deepEqual(made.spec, { podCIDR: "10.64.1.0/24", podCIDRs: ["10.64.1.0/24", "fd00:10:40:1::/64"] });
   t.is(await condition(client, "Ready"), "False");
 
