@@ -26,6 +26,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
 import { Durations } from "../observe/metrics/durations.ts";
+import { PolicyRequests } from "../observe/metrics/policy-requests.ts";
 import { HealthSource } from "../sources/health/index.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
@@ -98,6 +99,7 @@ export class Agent {
     const conditions = new Conditions(log);
     const store = new TableStore();
     const durations = new Durations();
+    const requests = new PolicyRequests();
     const l7 = await L7.open({
       config,
       readDemands: parseDemands,
@@ -105,6 +107,7 @@ export class Agent {
       log,
       clock,
       onRecords: (records) => answers.publishL7(records),
+      onStats: (process, { rules }) => requests.take(process, rules),
       onOther: (message, send) => namesLink?.take(message, send),
     });
     const namesLink: NamesLink | null =
@@ -204,6 +207,7 @@ export class Agent {
         health.update(result.desired.healthChecks ?? []);
         names.follow(result.desired.sets, result.desired.endpoints);
         namesLink?.applied(result.desired.sets, loop.revision.applied);
+        requests.follow(l7.ruleSets, result.desired.sets);
         mtu.follow(tables);
         cluster.tell(result, tables, (endpoint) => answers.stateOf(endpoint));
         advertiser.applied(result, tables);
@@ -242,7 +246,7 @@ export class Agent {
       nodes,
       loop,
       proxy: l7,
-      figures: () => durations.metrics(),
+      figures: () => [...durations.metrics(), ...requests.metrics()],
       clock,
       monotonicNs: () => process.hrtime.bigint(),
     });

@@ -3,6 +3,7 @@
  * of GET /v1/proxy/link), and both send JSON lines from then on. It is the proxy that comes again when the agent was away.
  * GET /v1/proxy (ProxyDto), /v1/proxy/rules (ProxyRulesDto).
  */
+import type { HistogramData } from "../lib/histogram.ts";
 import type { L7Record, L7Tables } from "../native/l7-contract.ts";
 
 export const linkPath = "/v1/proxy/link";
@@ -36,7 +37,10 @@ export interface ProxyHello {
 export interface RuleCount {
   /** L7RuleSet.id */
   readonly ruleSet: number;
+  /** That they allowed. */
   readonly requests: number;
+  /** That no rule allowed where these were asked. Not set, by a proxy before 0.2: it does not count them. */
+  readonly denied?: number;
   /** Of those that were answered. */
   readonly answered: number;
   /** Microseconds, of those that were answered. */
@@ -67,6 +71,15 @@ export interface ProxyStats {
   readonly recordsLost: number;
   readonly rules: readonly RuleCount[];
   readonly denied: readonly DeniedCount[];
+  /** Seconds. Not set, by a proxy before 0.2: it does not measure. */
+  readonly durations?: ProxyDurations;
+}
+
+export interface ProxyDurations {
+  /** From a request's first byte to that of its answer, by protocol. */
+  readonly requests: readonly (readonly [protocol: string, HistogramData])[];
+  /** That answers of DNS waited for their addresses to be open. */
+  readonly dnsHold: HistogramData;
 }
 
 export type FromProxy =

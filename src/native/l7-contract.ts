@@ -80,6 +80,8 @@ export interface L7Record {
   };
   /** L7RuleSet.id of what allowed it; 0: no rule had to. */
   readonly ruleSet: number;
+  /** Of denied: L7RuleSet.id of all that were asked, of the end that denied it. */
+  readonly asked?: readonly number[];
   /** Microseconds from the request's first byte to the answer's; null: there was no answer. */
   readonly latency: number | null;
   readonly http?: {

@@ -3,7 +3,7 @@ import type { LookupMessage } from "../api/names-link.ts";
 import type { ProxyStats, RefusedRules } from "../api/proxy-dto.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
 
-export type EngineStats = Omit<ProxyStats, "rules" | "denied">;
+export type EngineStats = Omit<ProxyStats, "rules" | "denied" | "durations">;
 
 /** What the engine has to know about names of DNS, beside who may ask for them. */
 export interface EngineNames {

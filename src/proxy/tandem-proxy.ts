@@ -76,7 +76,7 @@ export class TandemProxy {
       onMessage: (message) => this.#take(message),
       onClose: () => this.#names.lost(),
     });
-    this.#names = new Names((message) => this.#link.send(message));
+    this.#names = new Names((message) => this.#link.send(message), clock);
   }
 
   get state(): ProxyState {
@@ -211,7 +211,7 @@ export class TandemProxy {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       const stats = this.#engine?.stats() ?? noStats;
-      const { requests, rules, denied } = this.#counters;
+      const { requests, rules, denied, durations } = this.#counters;
       this.#link.send({
         type: "stats",
         ...stats,
@@ -219,6 +219,7 @@ export class TandemProxy {
         recordsLost: stats.recordsLost + this.#lost,
         rules,
         denied,
+        durations: { requests: durations, dnsHold: this.#names.hold },
       });
       await this.#options.clock.sleep(statsMs, signal).catch(() => undefined);
     }

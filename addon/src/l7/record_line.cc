@@ -31,6 +31,13 @@ void append_place(std::string& out, const char* name, const Address& address, co
   out.append(",\"endpoint\":").append(std::to_string(end.endpoint)).append("}");
 }
 
+// Whose rules did not allow it.
+void append_asked(std::string& out, const End& end) {
+  out.append(",\"asked\":[");
+  for (size_t at = 0; at < end.any_of.size(); at++) out.append(at == 0 ? "" : ",").append(std::to_string(end.any_of[at]->id));
+  out.append("]");
+}
+
 }  // namespace
 
 void append_record(std::string& out, const Address& client, const Address& server, const Demands& demands, const Record& record) {
@@ -45,7 +52,9 @@ void append_record(std::string& out, const Address& client, const Address& serve
   else append_json(out, record.reason);
   append_place(out, "source", client, demands.egress);
   append_place(out, "destination", server, demands.ingress);
-  out.append(",\"ruleSet\":").append(std::to_string(record.rules)).append(",\"latency\":");
+  out.append(",\"ruleSet\":").append(std::to_string(record.rules));
+  if (record.verdict == Verdict::denied) append_asked(out, record.ingress ? demands.ingress : demands.egress);
+  out.append(",\"latency\":");
   out.append(record.answered >= record.begun && record.answered != 0 ? std::to_string((record.answered - record.begun) / 1000) : "null");
   if (!record.detail.empty()) out.append(",").append(record.detail);
   out.append("}\n");

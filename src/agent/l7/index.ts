@@ -3,7 +3,7 @@
  * the proxy goes on by what it was told last.
  */
 import type { Duplex } from "node:stream";
-import type { ProxyDto, ProxyRulesDto } from "../../api/proxy-dto.ts";
+import type { ProxyDto, ProxyRulesDto, ProxyStats } from "../../api/proxy-dto.ts";
 import type { ProxyControl } from "../../api/queries.ts";
 import type { AgentConfig } from "../../config/index.ts";
 import type { DemandsPublisher } from "../../datapath/set-demands.ts";
@@ -28,6 +28,8 @@ export interface L7Options {
   readonly clock: Clock;
   /** What the proxy saw. */
   readonly onRecords: (records: readonly L7Record[], lost: number) => void;
+  /** What a proxy has counted since its start. @param process tells it apart from any other */
+  readonly onStats?: (process: string, stats: ProxyStats) => void;
   readonly onOther?: (message: { readonly type: string }, send: (answer: object) => void) => void;
 }
 
@@ -43,11 +45,18 @@ export class L7 implements ProxyControl {
   #started = false;
 
   private constructor(options: L7Options, file: TablesFile, book: L7Book) {
-    const { clock, log, onRecords, onOther } = options;
+    const { clock, log, onRecords, onStats, onOther } = options;
     this.#options = options;
     this.#book = book;
     const onChange = () => this.#judge();
-    this.#links = new ProxyLinks({ clock, log, onChange, onRecords, ...(onOther && { onOther }) });
+    this.#links = new ProxyLinks({
+      clock,
+      log,
+      onChange,
+      onRecords,
+      ...(onStats && { onStats }),
+      ...(onOther && { onOther }),
+    });
     this.#publisher = new L7Publisher({ book, file, links: this.#links, clock, onChange });
     this.demands = this.#publisher;
   }
@@ -63,6 +72,11 @@ export class L7 implements ProxyControl {
 
   accept(socket: Duplex, head: Uint8Array): void {
     this.#links.accept(socket, head);
+  }
+
+  /** Rules that the proxy has, by their numbers. */
+  get ruleSets(): readonly { readonly id: number; readonly text: string }[] {
+    return this.#book.kept.ruleSets;
   }
 
   proxy(): ProxyDto {

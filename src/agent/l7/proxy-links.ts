@@ -28,6 +28,8 @@ export interface ProxyLinksOptions {
   /** Somebody came, went, or changed its state. */
   readonly onChange: () => void;
   readonly onRecords: (records: readonly L7Record[], lost: number) => void;
+  /** What a proxy has counted since its start. @param process tells it apart from any other */
+  readonly onStats?: (process: string, stats: ProxyStats) => void;
   /** What is not of this protocol's own: names of DNS. Answers are sent by `send`. */
   readonly onOther?: (message: { readonly type: string }, send: (answer: object) => void) => void;
 }
@@ -143,6 +145,7 @@ export class ProxyLinks {
       case "stats": {
         const { type: _, ...stats } = message;
         link.stats = stats;
+        if (link.hello !== null) this.#options.onStats?.(`${link.hello.pid} ${link.hello.started}`, stats);
         break;
       }
       case "records":

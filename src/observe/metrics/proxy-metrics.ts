@@ -3,6 +3,8 @@
  * would go backwards. Rules are told apart by the number of their set, never by what was asked for; the sets beyond a bound are counted together.
  */
 import type { StatusDto } from "../../api/dto.ts";
+import type { HistogramSampleDto } from "../../api/metrics-dto.ts";
+import type { ProxyDurations } from "../../api/proxy-dto.ts";
 import type { Family, Sample } from "./exposition.ts";
 
 type ProxyDto = StatusDto["proxy"];
@@ -81,7 +83,32 @@ export function proxyMetrics({ instances, ruleSets }: ProxyDto): readonly Family
       "Requests that no rule allows; direction none: they could not be passed on.",
       each(({ denied }) => deniedSamples(denied)),
     ),
+    {
+      name: "tandem_proxy_request_seconds",
+      type: "histogram",
+      help: "From a request's first byte to that of its answer; the server's time is in it.",
+      samples: durations(instances, ({ requests }) =>
+        requests.map(([protocol, data]) => ({ labels: { protocol }, ...data })),
+      ),
+    },
+    {
+      name: "tandem_proxy_dns_hold_seconds",
+      type: "histogram",
+      help: "Time that answers of DNS waited until their addresses were open.",
+      samples: durations(instances, ({ dnsHold }) => [{ labels: {}, ...dnsHold }]),
+    },
   ];
+}
+
+function durations(
+  instances: readonly ProxyInstance[],
+  samplesOf: (durations: ProxyDurations) => readonly HistogramSampleDto[],
+): readonly HistogramSampleDto[] {
+  return instances.flatMap(({ pid, stats }) =>
+    stats?.durations === undefined
+      ? []
+      : samplesOf(stats.durations).map((sample) => ({ ...sample, labels: { pid: String(pid), ...sample.labels } })),
+  );
 }
 
 function withPid(

@@ -62,6 +62,8 @@ test("requests by rule over connections that go on, a record for each, and rules
   });
   t.true((engine.records[0]?.latency ?? -1) >= 0);
   t.like(engine.records[1], { verdict: "denied", direction: "egress", latency: null, http: { status: 403 } });
+  t.deepEqual(engine.records[1]?.asked, [1], "whose rules did not allow it is told");
+  t.is(engine.records[0]?.asked, undefined);
 });
 
 test("large bodies both ways, by length and in chunks, arrive whole, and hold little memory", async (t) => {

@@ -3,11 +3,12 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { L7 } from "../../../src/agent/l7/index.ts";
 import { parseDemands } from "../../../src/compute/l7/parse-demands.ts";
+import type { ProxyStats } from "../../../src/api/proxy-dto.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import type { L7Record, L7Tables } from "../../../src/native/l7-contract.ts";
-import type { Engine, OnRecords } from "../../../src/proxy/engine.ts";
+import type { Engine, OnLookups, OnRecords } from "../../../src/proxy/engine.ts";
 import { LastRules } from "../../../src/proxy/last-rules.ts";
 import { TandemProxy } from "../../../src/proxy/tandem-proxy.ts";
 import { Turn } from "../../../src/proxy/turn.ts";
@@ -27,12 +28,14 @@ class FakeEngine implements Engine {
     forget: (name: string | null) => this.toldOfNames.push(["forget", name]),
   };
   readonly onRecords: OnRecords;
+  readonly onLookups: OnLookups;
   listens = false;
   drained: number | null = null;
   closed = false;
 
-  constructor(onRecords: OnRecords) {
+  constructor(onRecords: OnRecords, onLookups: OnLookups) {
     this.onRecords = onRecords;
+    this.onLookups = onLookups;
   }
 
   configure(tables: L7Tables) {
@@ -80,6 +83,7 @@ interface World {
   readonly l7: L7;
   readonly problems: Map<string, readonly Problem[]>;
   readonly records: L7Record[];
+  readonly stats: ProxyStats[];
   readonly socket: string;
   readonly folder: string;
 }
@@ -88,6 +92,7 @@ async function world(t: ExecutionContext, l7Proxy: "on" | "off" = "on"): Promise
   const folder = await temporaryFolder(t);
   const problems = new Map<string, readonly Problem[]>();
   const records: L7Record[] = [];
+  const stats: ProxyStats[] = [];
   const l7 = await L7.open({
     config: { l7Proxy, stateDir: join(folder, "state") },
     readDemands: parseDemands,
@@ -95,11 +100,12 @@ async function world(t: ExecutionContext, l7Proxy: "on" | "off" = "on"): Promise
     log: silentLogger,
     clock: systemClock,
     onRecords: (batch) => records.push(...batch),
+    onStats: (_process, each) => stats.push(each),
   });
   const { socket } = await fakeAgent(t, { proxy: l7 });
   l7.start();
   t.teardown(() => l7.stop());
-  return { l7, problems, records, socket, folder };
+  return { l7, problems, records, stats, socket, folder };
 }
 
 function startProxy(t: ExecutionContext, { socket, folder }: Pick<World, "socket" | "folder">) {
@@ -109,8 +115,8 @@ function startProxy(t: ExecutionContext, { socket, folder }: Pick<World, "socket
     version: "0.1.0",
     pid: 4711,
     drainMs: 2_000,
-    openEngine: (onRecords) => {
-      const engine = new FakeEngine(onRecords);
+    openEngine: (onRecords, onLookups) => {
+      const engine = new FakeEngine(onRecords, onLookups);
       engines.push(engine);
       return engine;
     },
@@ -172,6 +178,30 @@ test("records reach the agent while somebody looks, and are counted by rule alwa
   await until(() => (made.l7.rules().denied[0]?.requests ?? 0) > 0);
   t.like(made.l7.rules().rules[0], { ruleSet: 1, requests: 1, latencyMean: 1_500, text: get });
   t.like(made.l7.rules().denied[0], { direction: "egress", source: 300, destination: 301, protocol: "http/1.1" });
+});
+
+test("the agent is told how long requests took, what was denied by which rules, and how long answers of DNS waited", async (t) => {
+  const made = await world(t);
+  await made.l7.demands.publish(new Map([[5, demands(get)]]), false);
+  const { proxy, engines } = startProxy(t, made);
+  await until(() => proxy.state === "active" && made.l7.proxy().instances[0]?.state === "active");
+  const denied: L7Record = { ...record, verdict: "denied", direction: "egress", ruleSet: 0, asked: [1], latency: null };
+  engines[0]?.onRecords(Buffer.from([record, denied].map((each) => `${JSON.stringify(each)}\n`).join("")), 0);
+  const lookup = { ticket: 4, endpoint: 1, name: "a.example.", ttl: 30, addresses: ["192.0.2.1"] };
+  engines[0]?.onLookups([lookup, { ...lookup, ticket: 5 }]);
+  made.l7.broadcast({ type: "names-open", tickets: [4, 99] });
+  const last = () => made.stats.at(-1);
+  await until(() => (last()?.durations?.dnsHold.count ?? 0) > 0);
+  t.is(last()?.durations?.dnsHold.count, 1, "one waits on, and of one nobody knows");
+  t.like(
+    last()?.rules.find(({ ruleSet }) => ruleSet === 1),
+    { requests: 1, denied: 1 },
+  );
+  const [[protocol, data] = ["", null]] = last()?.durations?.requests ?? [];
+  t.is(protocol, "http/1.1");
+  t.like(data, { count: 1, sum: 0.0015 });
+  t.is(data?.buckets.find(({ le }) => le === 0.0025)?.count, 1);
+  t.is(data?.buckets.find(({ le }) => le === 0.001)?.count, 0);
 });
 
 test("a proxy that starts while the agent is away works by the last rules", async (t) => {

@@ -4,7 +4,8 @@ import { agentMetrics } from "../../../../src/observe/metrics/agent-metrics.ts";
 import { Durations } from "../../../../src/observe/metrics/durations.ts";
 import type { Family } from "../../../../src/observe/metrics/exposition.ts";
 import { maxRuleSets } from "../../../../src/observe/metrics/proxy-metrics.ts";
-import { fullStatus, rule } from "./status-fixture.ts";
+import { PolicyRequests } from "../../../../src/observe/metrics/policy-requests.ts";
+import { compiledSet, fullStatus, rule, text } from "./status-fixture.ts";
 
 const page = readFileSync(new URL("../../../../docs/metrics.md", import.meta.url), "utf8");
 
@@ -14,7 +15,10 @@ function everything(): readonly Family[] {
   durations.cni("ADD", true, 40);
   durations.policyChange(10);
   durations.round("compute", 1);
-  return [...agentMetrics(fullStatus()), ...durations.metrics()];
+  const requests = new PolicyRequests();
+  requests.follow([{ id: 7, text }], [compiledSet([["CiliumNetworkPolicy shop/api egress[0]"]])]);
+  requests.take("1", [rule(7)]);
+  return [...agentMetrics(fullStatus()), ...durations.metrics(), ...requests.metrics()];
 }
 
 /** Series of a name, as {labels: value}. */
@@ -56,6 +60,8 @@ test("figures are those of the status, in base units", (t) => {
   t.deepEqual(series("tandem_map_entries"), { conntrack: 10 });
   t.deepEqual(series("tandem_routes_missing"), { "": 1 });
   t.deepEqual(series("tandem_proxy_rule_latency_seconds_total"), { "99 7": 2.5 });
+  t.deepEqual(series("tandem_proxy_request_seconds"), { "99 dns": 2 });
+  t.deepEqual(series("tandem_proxy_dns_hold_seconds"), { "99": 3 });
 });
 
 test("denied requests are counted without identities", (t) => {

@@ -1,5 +1,6 @@
 /** A status in which every figure is there. */
 import type { StatusDto } from "../../../../src/api/dto.ts";
+import type { CompiledDirection, CompiledSet } from "../../../../src/compute/desired.ts";
 import type { RuleCount } from "../../../../src/api/proxy-dto.ts";
 
 export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
@@ -48,6 +49,10 @@ export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
               { protocol: "http", direction: "egress", source: 302, destination: 301, requests: 3 },
               { protocol: "http", direction: null, source: 300, destination: 301, requests: 1 },
             ],
+            durations: {
+              requests: [["dns", { buckets: [{ le: 0.001, count: 1 }], sum: 0.5, count: 2 }]],
+              dnsHold: { buckets: [{ le: 0.001, count: 3 }], sum: 0.002, count: 3 },
+            },
           },
         },
       ],
@@ -61,4 +66,31 @@ export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
 
 export function rule(ruleSet: number): RuleCount {
   return { ruleSet, requests: 2, answered: 2, latencySum: 2_500_000, latencyMax: 2_000_000 };
+}
+
+/** Of the rules of `compiledSet`. */
+export const text = 'http [{"method":"GET"}]';
+
+const nothing: CompiledDirection = {
+  enforced: false,
+  denies: 0,
+  allows: 0,
+  redirects: 0,
+  outsideOnly: [],
+  peers: new Map(),
+  prefixes: [],
+  ports: [],
+  origins: [],
+};
+
+/** A set that allows something, and sends the rest to the proxy. @param origins of each group that does so */
+export function compiledSet(origins: readonly (readonly string[])[], demands = origins.map(() => text)): CompiledSet {
+  const egress = {
+    ...nothing,
+    allows: 1,
+    redirects: origins.length,
+    demands,
+    origins: [["CiliumNetworkPolicy shop/plain egress[0]"], ...origins],
+  };
+  return { key: "300", digest: "", egress, ingress: nothing, refused: null };
 }
