@@ -205,7 +205,11 @@ test("requests pass as the policies of both ends say, and each end sees the othe
 
 const websocket = new URL("../support/websocket.js", import.meta.url).pathname;
 
-test("WebSockets pass once their request is allowed, and are refused as any request", (t) =>
+/** A certificate of its own, and TLS at port 8443. */
+const tlsServer = `cd "$(mktemp -d)" && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server \
+  -keyout key -out cert -days 2 2>/dev/null && exec openssl s_server -accept 8443 -key key -cert cert -quiet`;
+
+test("WebSockets pass once their request is allowed, TLS by the name that the client asks for", (t) =>
   withLab(
     t,
     {
@@ -213,7 +217,18 @@ test("WebSockets pass once their request is allowed, and are refused as any requ
       objects: [
         pod("server", { node: "node-1", command: [process.execPath, websocket, "serve", "8080"] }),
         pod("client", { node: "node-2" }),
+        pod("tls", { node: "node-1", command: ["/bin/bash", "-c", tlsServer] }),
         ingress,
+        policy("tls", {
+          endpointSelector: { matchLabels: { app: "client" } },
+          egress: [
+            { toEndpoints: [{ matchLabels: { app: "server" } }] },
+            {
+              toEndpoints: [{ matchLabels: { app: "tls" } }],
+              toPorts: [{ ports: [{ port: "8443", protocol: "TCP" }], serverNames: ["api.test", "*.open.test"] }],
+            },
+          ],
+        }),
       ],
     },
     async (lab) => {
@@ -227,6 +242,20 @@ test("WebSockets pass once their request is allowed, and are refused as any requ
       await lab.until("the server listens", async () => (await chat("/public/chat")).echoed > 0);
       t.deepEqual(await chat("/public/chat"), { echoed: 50, status: null });
       t.deepEqual(await chat("/chat"), { echoed: 0, status: 403 });
+
+      const secure = await podAddress(lab, "default/tls");
+      const greet = async (...words: readonly string[]) => {
+        const command = `openssl s_client -connect ${secure}:8443 -brief ${words.join(" ")} </dev/null 2>&1`;
+        return (await lab.exec("default/client", ["/bin/bash", "-c", command])).stdout;
+      };
+      const names = (name: string) => greet("-servername", name);
+      await lab.until("the TLS server listens", async () =>
+        (await names("api.test")).includes("CONNECTION ESTABLISHED"),
+      );
+      t.regex(await names("x.open.test"), /CONNECTION ESTABLISHED/);
+      t.regex(await names("api.test"), /Peer certificate: CN ?= ?server/, "TLS is the server's own from end to end");
+      for (const name of ["else.test", "a.b.open.test"]) t.regex(await names(name), /alert access denied/, name);
+      t.regex(await greet("-noservername"), /alert access denied/);
     },
   ));
 
