@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
 import { agentMetrics } from "../../../../src/observe/metrics/agent-metrics.ts";
+import { Counters } from "../../../../src/operator/metrics.ts";
 import { Durations } from "../../../../src/observe/metrics/durations.ts";
 import type { Family } from "../../../../src/observe/metrics/exposition.ts";
 import { maxRuleSets } from "../../../../src/observe/metrics/proxy-metrics.ts";
@@ -29,15 +30,28 @@ function series(name: string, status = fullStatus()): Record<string, number> {
   );
 }
 
-test("docs/metrics.md has every metric with type, labels and meaning, and no other", (t) => {
+test("docs/metrics.md has every metric of agents and the operator with type, labels and meaning, and no other", (t) => {
   const served = everything().map(({ name, type, help, samples }) => {
     const labels = Object.keys(samples[0]?.labels ?? {}).map((label) => `\`${label}\``);
     return `| \`${name}\` | ${type} | ${labels.join(", ")} | ${help} |`;
   });
+  const lines = page.split("\n").filter((line) => line.startsWith("| `tandem_"));
   t.deepEqual(
-    page.split("\n").filter((line) => line.startsWith("| `tandem_")),
+    lines.filter((line) => !line.includes("tandem_operator_")),
     served,
   );
+  const operators = new Counters().text().matchAll(/^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$/gm);
+  t.deepEqual(
+    lines.filter((line) => line.includes("tandem_operator_")),
+    [...operators].map(([, name, help, type]) => `| \`${name}\` | ${type} | ${help} |`),
+  );
+});
+
+test("alerts of docs/metrics.md are about metrics that there are", (t) => {
+  const names = new Set(everything().map(({ name }) => name));
+  const asked = page.split("\n").filter((line) => line.trim().startsWith("expr: "));
+  t.true(asked.length > 5);
+  for (const [name] of asked.join("\n").matchAll(/tandem_\w+/g)) t.true(names.has(name.replace(/_bucket$/, "")), name);
 });
 
 test("names and labels are legal, each name is there once in both formats, counters and only they end in _total", (t) => {
