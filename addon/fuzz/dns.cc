@@ -35,16 +35,21 @@ std::string framed(const std::string& message) {
   return std::string{static_cast<char>(message.size() >> 8), static_cast<char>(message.size() & 0xff)} + message;
 }
 
-// Whole messages at the front of a stream; `rest`: bytes behind them.
-std::vector<std::string> messages_of(const std::string& stream, size_t& rest) {
-  std::vector<std::string> messages;
-  size_t at = 0;
+// Adds the whole messages of a stream from `at` on, and moves `at` behind them.
+void read_messages(const std::string& stream, size_t& at, std::vector<std::string>& messages) {
   while (at + 2 <= stream.size()) {
     const size_t length = byte_of(stream, at) * 256 + byte_of(stream, at + 1);
     if (at + 2 + length > stream.size()) break;
     messages.push_back(stream.substr(at + 2, length));
     at += 2 + length;
   }
+}
+
+// Whole messages at the front of a stream; `rest`: bytes behind them.
+std::vector<std::string> messages_of(const std::string& stream, size_t& rest) {
+  std::vector<std::string> messages;
+  size_t at = 0;
+  read_messages(stream, at, messages);
   rest = stream.size() - at;
   return messages;
 }
@@ -106,10 +111,9 @@ class Play {
   }
 
   void answer(unsigned which, unsigned at, unsigned change) {
-    size_t rest = 0;
-    const auto forwarded = messages_of(runner_.out(Side::server).bytes, rest);
-    if (forwarded.empty()) return;
-    std::string message = answer_to(forwarded[which % forwarded.size()]);
+    read_messages(runner_.out(Side::server).bytes, forwarded_to_, forwarded_);
+    if (forwarded_.empty()) return;
+    std::string message = answer_to(forwarded_[which % forwarded_.size()]);
     message[at % message.size()] = static_cast<char>(message[at % message.size()] ^ static_cast<char>(change));
     feed(Side::server, framed(message));
   }
@@ -167,6 +171,9 @@ class Play {
 
   Runner runner_;
   std::string sent_[2];
+  // What there is to answer, and how far it was read.
+  std::vector<std::string> forwarded_;
+  size_t forwarded_to_ = 0;
 };
 
 }  // namespace

@@ -128,7 +128,7 @@ class Play {
  public:
   Play() : runner_(demands()) { runner_.use(std::make_unique<tls::TlsFilter>(limits)); }
 
-  void client(const std::string& bytes, size_t segment) {
+  void client(std::string_view bytes, size_t segment) {
     for (size_t at = 0; at < bytes.size(); at += segment) runner_.feed(Side::client, bytes.substr(at, segment));
     sent_ += bytes;
   }
