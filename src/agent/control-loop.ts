@@ -26,6 +26,9 @@ const longestRestMs = 1_000;
 /** ms from a change to the kernel after which it counts as on its way: most take a hundredth of that. */
 const lateMs = 1_000;
 
+/** Changes of policies whose way to the kernel is timed at once. */
+const mostTimed = 1_024;
+
 /** Compute does not read these: they are for reports. */
 const reportTables: ReadonlySet<TableName> = new Set<TableName>(["bgpPeers", "bgpPaths"]);
 
@@ -105,7 +108,9 @@ export class ControlLoop {
       this.#facts = revision;
       const since = this.#options.clock.monotonicMs();
       this.#behindSince ??= since;
-      if (table === "policies") this.#policyChanges.push({ revision, since });
+      // While nothing can be applied those that came first tell how long it takes.
+      const { length } = this.#policyChanges;
+      if (table === "policies" && length < mostTimed) this.#policyChanges.push({ revision, since });
       this.#runner.trigger();
     });
     this.#facts = this.#options.store.revision;
