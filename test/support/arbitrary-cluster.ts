@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { parsePolicy } from "../../src/compute/policy/parse.ts";
 import { type Address, parseAddress, parsePrefix, type Prefix } from "../../src/model/ip.ts";
+import { nameKey } from "../../src/model/name-key.ts";
 import { TableStore } from "../../src/model/store.ts";
 import type {
   CidrGroupRow,
@@ -431,7 +432,9 @@ export const policyStep: fc.Arbitrary<Step> = policyRow.map(
 export const groupStep: fc.Arbitrary<Step> = groupRow.map(
   (row) => (store) => store.upsert("cidrGroups", row.name, row),
 );
-export const nameStep: fc.Arbitrary<Step> = nameRow.map((row) => (store) => store.upsert("names", row.name, row));
+export const nameStep: fc.Arbitrary<Step> = nameRow.map(
+  (row) => (store) => store.upsert("names", nameKey(row.endpoint ?? null, row.name), row),
+);
 export const nodeStep: fc.Arbitrary<Step> = fc
   .tuple(fc.constantFrom(...nodeNames), fc.constantFrom("n1", "n2", "special"))
   .map(
