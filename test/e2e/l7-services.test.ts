@@ -1,9 +1,8 @@
 /** L7 rules on what comes and goes by services, in the node's name, to the pod's own node, and on flows that were there before the rules. */
-import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { packageRoot } from "../../src/native/index.ts";
-import { beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { far, serveFar } from "../support/far.ts";
 
 const policy = (name: string, direction: "ingress" | "egress", path: string) => ({
   apiVersion: "cilium.io/v2",
@@ -22,8 +21,6 @@ const policy = (name: string, direction: "ingress" | "egress", path: string) => 
 
 const vips = { 4: "203.0.113.10", 6: "2001:db8:aa::10" } as const;
 const cluster = { 4: "10.96.7.1", 6: "fd00:10:96::7:1" } as const;
-/** Outside, and known to nobody: pods go there in their node's name. */
-const far = { 4: "198.51.100.9", 6: "2001:db8:ff::9" } as const;
 const families = [4, 6] as const;
 
 const service = {
@@ -45,22 +42,6 @@ const service = {
 async function must(lab: Lab, on: string, command: string): Promise<void> {
   const { code, stderr } = await lab.exec(on, command.split(" "));
   if (code !== 0) throw new Error(`${on}: ${command}: ${stderr}`);
-}
-
-/** A server outside that tells whom it sees, behind the nodes' default routes. It ends with the lab. */
-async function serveFar(lab: Lab): Promise<void> {
-  const [external] = lab.plan.externals;
-  if (external === undefined) throw new Error("no host outside");
-  for (const family of families) {
-    const [via, gateway] = family === 4 ? [external.ipv4, lab.plan.tor.ipv4] : [external.ipv6, lab.plan.tor.ipv6];
-    await must(lab, "external/client", `ip addr add ${far[family]}/${family === 4 ? 32 : 128} dev lo`);
-    await must(lab, "tor", `ip -${family} route add ${far[family]} via ${via}`);
-    for (const node of lab.plan.nodes)
-      await must(lab, `node/${node.name}`, `ip -${family} route add default via ${gateway}`);
-  }
-  const server = [process.execPath, join(packageRoot(), "dist/tandem-pod-server.js"), "far", "tcp:8080"];
-  void lab.exec("external/client", server, { timeoutMs: 600_000 }).catch(() => undefined);
-  await lab.until("the server outside answers", async () => (await fetchFrom(lab, "tor", far[4], 8080, 2)) !== null);
 }
 
 const bracketed = (address: string) => (address.includes(":") ? `[${address}]` : address);

@@ -5,35 +5,14 @@ import { join } from "node:path";
 import test from "ava";
 import type { NatDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
-import { packageRoot } from "../../src/native/index.ts";
 import { beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { far, serveFar } from "../support/far.ts";
 
-/** Of the host outside, and announced to nobody: nodes reach them by their default route. */
-const far = { 4: "198.51.100.9", 6: "2001:db8:ff::9" } as const;
 const families = [4, 6] as const;
 
 async function must(lab: Lab, on: string, command: string): Promise<void> {
   const { code, stderr } = await lab.exec(on, command.split(" "));
   if (code !== 0) throw new Error(`${on}: ${command}: ${stderr}`);
-}
-
-/** A server outside that tells whom it sees, at addresses behind a default route. It ends with the lab. */
-async function serveFar(lab: Lab): Promise<void> {
-  const [external] = lab.plan.externals;
-  if (external === undefined) throw new Error("no host outside");
-  for (const family of families) {
-    const [via, gateway] = family === 4 ? [external.ipv4, lab.plan.tor.ipv4] : [external.ipv6, lab.plan.tor.ipv6];
-    await must(lab, "external/client", `ip addr add ${far[family]}/${family === 4 ? 32 : 128} dev lo`);
-    await must(lab, "tor", `ip -${family} route add ${far[family]} via ${via}`);
-    // datagrams are answered from there, too
-    const router = family === 4 ? lab.plan.tor.external4 : lab.plan.tor.external6;
-    await must(lab, "external/client", `ip -${family} route replace default via ${router} src ${far[family]}`);
-    for (const node of lab.plan.nodes)
-      await must(lab, `node/${node.name}`, `ip -${family} route add default via ${gateway}`);
-  }
-  const server = [process.execPath, join(packageRoot(), "dist/tandem-pod-server.js"), "far", "tcp:8080", "udp:9000"];
-  void lab.exec("external/client", server, { timeoutMs: 600_000 }).catch(() => undefined);
-  await lab.until("the server outside answers", async () => (await fetchFrom(lab, "tor", far[4], 8080, 2)) !== null);
 }
 
 /** Whom the server sees when the pod asks it; null: nobody came. */
@@ -58,7 +37,7 @@ test("pods leave as their node where nobody knows them, and as themselves by rou
   const objects = [pod("client", { node: "node-1" }), pod("other", { node: "node-2" })];
   await withLab(t, { nodes: 2, agent, objects }, async (lab) => {
     await settled(lab);
-    await serveFar(lab);
+    await serveFar(lab, { datagrams: true });
     const node = lab.node("node-1");
     const [external] = lab.plan.externals;
     for (const family of families) {
