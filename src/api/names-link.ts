@@ -25,7 +25,7 @@ export type NamesToProxy =
   | {
       readonly type: "names-wanted";
       readonly pattern: string | null;
-      /** What one pod was given is open to all: else each pod's answers are told. Not set, by an agent before 0.2: so it is. */
+      /** What one pod was given is open to all: else each pod's answers are told. Not set: it is. */
       readonly shared?: boolean;
     }
   /** Their addresses are in the kernel. */

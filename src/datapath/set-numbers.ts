@@ -2,25 +2,24 @@
  * Which numbers have which content in the kernel. Sets of equal content share a number, but for those with addresses of names: such a set changes
  * in place, so its number is its own, or what one of them learns would be open to whoever shares it.
  */
+import { SetMap } from "../lib/set-map.ts";
+
 export class SetNumbers {
-  readonly #byDigest = new Map<string, Set<number>>();
+  #byDigest = new SetMap<string, number>();
   /** By number, which set with names has it: `NamedPrefixes.base`. */
   readonly #owners = new Map<number, string>();
 
   /** Forgets contents, and not whose the numbers are. */
   clear(): void {
-    this.#byDigest.clear();
+    this.#byDigest = new SetMap();
   }
 
   add(digest: string, number: number): void {
-    const known = this.#byDigest.get(digest);
-    if (known === undefined) this.#byDigest.set(digest, new Set([number]));
-    else known.add(number);
+    this.#byDigest.add(digest, number);
   }
 
   remove(digest: string, number: number): void {
-    const known = this.#byDigest.get(digest);
-    if (known?.delete(number) === true && known.size === 0) this.#byDigest.delete(digest);
+    this.#byDigest.delete(digest, number);
   }
 
   own(number: number, base: string): void {
@@ -42,7 +41,7 @@ export class SetNumbers {
   }
 
   #first(digest: string, fits: (number: number) => boolean): number | undefined {
-    for (const number of this.#byDigest.get(digest) ?? []) if (fits(number)) return number;
+    for (const number of this.#byDigest.get(digest)) if (fits(number)) return number;
     return undefined;
   }
 }

@@ -76,9 +76,13 @@ export class NamesLink {
 
   #learn(lookups: readonly LookupMessage[], send: Send): void {
     const { learn, store, endpointOf } = this.#options;
+    const gone = new Set<number>();
     for (const { endpoint, name, ttl, addresses } of lookups) {
       const of = endpointOf === undefined ? null : endpointOf(endpoint);
-      if (of === null && endpointOf !== undefined) continue; // the pod is gone: nobody waits
+      if (of === null && endpointOf !== undefined) {
+        gone.add(endpoint);
+        continue;
+      }
       const found = addresses.flatMap((text): readonly NameAddress[] => {
         const address = parseAddress(text);
         return address !== null && isReachable(address) ? [{ address, ttl: ttl + graceSeconds }] : [];
@@ -88,6 +92,8 @@ export class NamesLink {
     const tickets = lookups.map(({ ticket }) => ticket);
     if (this.#changed <= this.#applied) send({ type: "names-open", tickets });
     else this.#waiting.push({ revision: this.#changed, tickets, send });
+    // Told of a pod that went meanwhile: nothing was opened, and the proxy must not believe so of who has its number next.
+    if (gone.size > 0) send({ type: "names-gone", endpoints: [...gone] });
   }
 }
 

@@ -175,6 +175,9 @@ void Names::forget(uint32_t endpoint) {
   std::lock_guard lock(mutex_);
   for (auto each = known_.begin(); each != known_.end();)
     each = each->second.endpoint == endpoint ? known_.erase(each) : std::next(each);
+  // What it was still waiting for is open to nobody else.
+  for (auto& [ticket, waiting] : waiting_)
+    if (waiting.endpoint == endpoint) waiting.places.clear();
 }
 
 }  // namespace tandem::l7::dns

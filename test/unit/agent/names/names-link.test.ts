@@ -108,10 +108,12 @@ test("where a pod's lookups are its own each is learned for who asked, and not f
   bench.seeOf(8, 2, "api.test.", 60, "203.0.113.2");
   t.deepEqual([...bench.cache.names.keys()], [nameKey("c7", "api.test")]);
   bench.link.applied(using("api.test"), bench.store.revision);
+  const opened = bench.answered.flatMap((each) => (each.type === "names-open" ? each.tickets : []));
+  t.deepEqual([...opened].sort(), [1, 2], "and nobody waits");
   t.deepEqual(
-    bench.answered.map((each) => (each.type === "names-open" ? each.tickets : each)).sort(),
-    [[1], [2]],
-    "and nobody waits",
+    bench.answered.filter(({ type }) => type === "names-gone"),
+    [{ type: "names-gone", endpoints: [8] }],
+    "nor is anything taken for open to who has the number next",
   );
   t.like(bench.said.at(-1), { type: "names-wanted", shared: false });
   bench.link.gone([7]);
