@@ -8,6 +8,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { release } from "node:os";
+import { bootId } from "../api/boot-file.ts";
 import { ApiServer } from "../api/server.ts";
 import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
 import { CniService } from "../cni/index.ts";
@@ -44,6 +45,7 @@ import { AgentLock } from "./lock.ts";
 import { MetricsServer } from "./metrics-server.ts";
 import { ignoredOf } from "./ignored-annotations.ts";
 import { containerOf, createNames, NamesLink } from "./names/index.ts";
+import { NetworkReadiness } from "./network-readiness.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
 import { pairingChecks } from "./pairing-checks.ts";
@@ -230,6 +232,21 @@ export class Agent {
       notices: cluster.notices,
       clock,
     });
+    const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
+    const notices = new NodeNotices(config.nodeName, cluster.notices);
+    const network = new NetworkReadiness({
+      ...shared,
+      nodeName: config.nodeName,
+      families,
+      share: config.networkRoutes,
+      timeoutSeconds: config.networkTimeout,
+      socket: config.socket,
+      boot: bootId(),
+      bgp,
+      onWaiting: (lack) => cluster.waiting(lack),
+      onOpen: (lack) => cluster.ready(lack),
+      onTold: (topic, problems) => notices.tell(topic, problems),
+    });
     const answers = new Answers({
       config,
       version,
@@ -242,6 +259,7 @@ export class Agent {
       mtu: () => mtu.current,
       sources,
       bgp,
+      network,
       advertiser,
       nodes,
       loop,
@@ -325,9 +343,7 @@ export class Agent {
       async () => nodes.start(),
       () => nodes.stop(),
     );
-    const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
     const checks = pairingChecks(config.nodeName, families, () => bgp.complete);
-    const notices = new NodeNotices(config.nodeName, cluster.notices);
     const pairing = new StandingProblems({
       ...shared,
       checks,
@@ -365,7 +381,10 @@ export class Agent {
         () => keeper.stop(),
       );
     }
-    if (!this.#stopping.signal.aborted) cluster.ready();
+    await this.#step(
+      () => network.start(),
+      () => network.stop(),
+    );
     log.info({ readyMs: Math.round(readyMs) }, "ready");
   }
 

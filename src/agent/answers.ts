@@ -127,6 +127,7 @@ export interface AnswersOptions {
   readonly mtu: () => PodMtu;
   readonly sources: Readonly<Record<string, { status(): StatusDto["sources"][number] }>>;
   readonly bgp: BgpAnswers;
+  readonly network: { status(): StatusDto["network"] };
   /** Not set: nothing is announced. */
   readonly advertiser?: { rows(): readonly AdvertisedAddress[] };
   readonly nodes: { report(): readonly NodeHealthReport[] };
@@ -202,6 +203,7 @@ export class Answers implements AgentQueries {
       datapath: report,
       traffic: datapath.traffic(),
       proxy: proxy.proxy(),
+      network: this.#options.network.status(),
       routes: routeSummary(this.#routes([]), families),
       mtu: this.#options.mtu(),
       rssBytes: process.memoryUsage.rss(),

@@ -3,8 +3,8 @@
  * told of the node's pods, and by a Lease that its agent is there and what it has in the kernel.
  */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { bootId } from "../api/boot-file.ts";
 import type { DesiredEndpoint } from "../compute/desired.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { AgentConfig } from "../config/index.ts";
@@ -32,9 +32,6 @@ import { FilesSource, type FilesStatus, type ManifestVersion } from "../sources/
 import { KubeSource, type KubeStatus } from "../sources/kube/index.ts";
 import { IdentityFile } from "./identity-file.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
-
-/** An id that this boot of the machine has, and no other; in containers too. */
-const bootId = "/proc/sys/kernel/random/boot_id";
 
 export interface ClusterOptions {
   readonly config: AgentConfig;
@@ -69,8 +66,10 @@ export interface Cluster {
   announce(): void;
   /** This holds on the node now. */
   tell(result: ComputeResult, tables: TableSnapshot, stateOf: (endpoint: DesiredEndpoint) => EndpointState): void;
-  /** Everything was seen and is in the kernel, and pods can be added. */
-  ready(): void;
+  /** Everything was seen and is in the kernel, and pods are kept away until this is there. */
+  waiting(lack: string): void;
+  /** Pods may come. @param lack what the node's network is without all the same; "": nothing */
+  ready(lack: string): void;
   stop(): Promise<void>;
 }
 
@@ -96,6 +95,7 @@ function clusterOfManifests({ config, store, conditions, log, clock }: ClusterOp
     identities: () => localIdentities(stateDir, conditions),
     announce: () => undefined,
     tell: () => undefined,
+    waiting: () => undefined,
     ready: () => undefined,
     stop: () => lastGood.stop(),
   };
@@ -125,13 +125,13 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     nodeName,
     process: randomUUID(),
     host: hostname(),
-    boot: readFileSync(bootId, "utf8").trim(),
+    boot: bootId(),
     version,
     conditions,
     clock,
   });
   const kernelPolicies = new KernelPolicies();
-  let said: Said = { ready: false, policies: null };
+  let said: Said = { ready: false, network: "", policies: null };
   const say = (news: Partial<Said>) => {
     said = { ...said, ...news };
     lease.say(said);
@@ -168,7 +168,8 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
       // Nobody is to count on policies of a node that enforces none.
       if (config.policyEnforcement !== "never") say({ policies: kernelPolicies.update(result, tables.policies) });
     },
-    ready: () => say({ ready: true }),
+    waiting: (network) => say({ ready: false, network }),
+    ready: (network) => say({ ready: true, network }),
     stop: async () => {
       await lease.stop();
       await publisher.stop();

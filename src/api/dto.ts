@@ -12,6 +12,16 @@ import type { Problem } from "../model/status.ts";
 import type { L7Record } from "../native/l7-contract.ts";
 import type { ProxyDto } from "./proxy-dto.ts";
 
+/** Whether pods are let onto this node, for which its place in the network is waited for once in a boot. */
+export interface NetworkDto {
+  /** degraded: the time for it was over. */
+  readonly state: "waiting" | "ready" | "degraded";
+  /** What is missing; "": nothing. */
+  readonly text: string;
+  /** Until it is waited for no longer; null: it is not waited for. */
+  readonly secondsLeft: number | null;
+}
+
 export interface StatusDto {
   readonly ok: boolean;
   readonly node: string;
@@ -78,6 +88,7 @@ export interface StatusDto {
   }[];
   /** Who enforces L7 rules. */
   readonly proxy: ProxyDto;
+  readonly network: NetworkDto;
   readonly routes: { readonly expected: number; readonly present: number; readonly missing: readonly string[] };
   /** Of pods; `from` says what decided: "route to 10.64.2.0/24 (node-2)". */
   readonly mtu: { readonly bytes: number; readonly from: string };

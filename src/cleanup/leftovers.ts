@@ -1,6 +1,7 @@
 /** What Tandem has on a node when no agent runs: found by its names and places, so that it is found whatever is left of it. */
 import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { bootFile } from "../api/boot-file.ts";
 import { isPodDevice, tandemProtocol } from "../cni/wiring-plan.ts";
 import type { AgentConfig } from "../config/index.ts";
 import { DeviceReconciler } from "../datapath/devices.ts";
@@ -109,7 +110,7 @@ async function findFiles({ stateDir, socket }: AgentConfig): Promise<readonly st
   const run = new Set(await entries(dirname(socket)));
   return [
     ...stateEntries.filter((name) => state.has(name)).map((name) => join(stateDir, name)),
-    ...[socket].filter((path) => run.has(basename(path))),
+    ...[socket, bootFile(socket)].filter((path) => run.has(basename(path))),
   ];
 }
 

@@ -19,6 +19,7 @@ import { registerPolicy } from "./policy/index.ts";
 import { registerProxy } from "./proxy.ts";
 import { registerRoutes } from "./routes.ts";
 import { registerStatus } from "./status.ts";
+import { registerWait } from "./wait.ts";
 
 const examples = `
 Examples:
@@ -57,6 +58,7 @@ export async function createProgram(context: CliContext, argv: readonly string[]
   registerProxy(context, program);
   registerBpf(context, program);
   registerMetrics(context, program);
+  registerWait(context, program);
   registerMonitor(context, program);
   registerConfig(context, program);
   registerCni(context, program);

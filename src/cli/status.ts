@@ -54,6 +54,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
         paint: missing === "" ? null : bad,
       },
     ],
+    ["Network:", { text: networkText(status.network), paint: status.network.state === "ready" ? null : bad }],
     ["MTU:", `${status.mtu.bytes} for pods (${status.mtu.from})`],
     ["Policy:", `${counts.policies} policies, ${counts.identities} identities, ${counts.endpoints} endpoints`],
     ["Services:", `${counts.services} frontends, ${counts.backends} backends`],
@@ -75,6 +76,13 @@ function agentText(status: StatusDto): string {
   const memory = `${(status.memory.rssBytes / 1e6).toFixed(0)} MB`;
   if (!status.ready) return `starting since ${status.started}, ${memory}`;
   return `${status.ok ? "Ok" : "Degraded"}, ready in ${status.readyMs ?? 0} ms, since ${status.started}, ${memory}`;
+}
+
+function networkText({ state, text, secondsLeft }: StatusDto["network"]): string {
+  if (state === "ready") return "ready for pods";
+  if (state === "degraded") return `pods were let in without all of it${text === "" ? "" : `: ${text}`}`;
+  const until = secondsLeft === null ? "" : ` (${secondsLeft} s more at most)`;
+  return `pods are kept away until it is there${until}${text === "" ? "" : `: ${text}`}`;
 }
 
 function xdpText({ device, mode, why }: StatusDto["attach"]["xdp"][number]): string {

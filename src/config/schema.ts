@@ -122,6 +122,20 @@ export const configSchema = z.strictObject({
     .nullable()
     .default(null)
     .describe("where Prometheus finds /metrics, as 127.0.0.1:9962; null: nowhere"),
+  networkTimeout: z
+    .int()
+    .min(0)
+    .max(3_600)
+    .default(120)
+    .describe(
+      "seconds after a boot for which a BGP session and the routes to other nodes' pods are waited for before the node counts as ready for pods; then it does so without; 0: nothing is waited for",
+    ),
+  networkRoutes: z
+    .int()
+    .min(0)
+    .max(100)
+    .default(90)
+    .describe("percent of those routes that are enough, as nodes come and go all the time in a large cluster"),
   healthProbe: z
     .boolean()
     .default(true)

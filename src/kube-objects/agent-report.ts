@@ -41,8 +41,10 @@ export interface AgentReport {
   readonly boot: string;
   /** Of the agent. */
   readonly version: string;
-  /** Everything was seen, computed and is in the kernel; pods can be added. */
+  /** Everything was seen, computed and is in the kernel, and the node has its place in the network or waits for it no longer: pods may come. */
   readonly ready: boolean;
+  /** What the node lacks of its network: BGP's session, routes to the others' pods. Not ready: it waits for that; ready: it goes on without. "": nothing. */
+  readonly network: string;
   /** In the kernel; null: not known yet, or policies are not enforced on this node. */
   readonly policies: Readonly<Record<PolicyKind, KindReport>> | null;
 }
@@ -64,7 +66,7 @@ export function decodeReport(text: string | undefined): AgentReport | null {
   } catch {
     return null;
   }
-  const { v, node, host, boot, version: agent, ready, policies } = fieldsOf(value);
+  const { v, node, host, boot, version: agent, ready, network, policies } = fieldsOf(value);
   if (v !== version || typeof node !== "string" || node === "" || typeof ready !== "boolean") return null;
   return {
     node,
@@ -72,6 +74,7 @@ export function decodeReport(text: string | undefined): AgentReport | null {
     boot: textOf(boot),
     version: textOf(agent),
     ready,
+    network: textOf(network),
     policies: policiesOf(policies),
   };
 }

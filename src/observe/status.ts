@@ -22,6 +22,7 @@ export interface StatusParts {
   readonly datapath: DatapathReport;
   readonly traffic: readonly TrafficCount[];
   readonly proxy: StatusDto["proxy"];
+  readonly network: StatusDto["network"];
   readonly routes: StatusDto["routes"];
   readonly mtu: StatusDto["mtu"];
   readonly rssBytes: number;
@@ -58,6 +59,7 @@ export function statusReport(parts: StatusParts): StatusDto {
       .filter(({ reason, packets }) => reason === forwarded && packets > 0)
       .map(({ direction, packets, bytes }) => ({ direction, packets, bytes })),
     proxy: parts.proxy,
+    network: parts.network,
     routes: parts.routes,
     mtu: parts.mtu,
     memory: { rssBytes: parts.rssBytes },

@@ -41,12 +41,14 @@ export const operatorSchema = z.strictObject({
     .regex(/^(|([a-z0-9.-]+\/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)$/)
     .default("tandem.io/agent-not-ready")
     .describe(
-      "key of a taint that goes from a node when its agent is ready, and comes back when it is not for a minute; empty: taints are left alone",
+      "key of a taint that goes from a node when its agent is ready, and comes back when it waits for its network or is not ready for a minute; empty: taints are left alone",
     ),
   nodeCondition: z
     .boolean()
     .default(true)
-    .describe("set the condition NetworkUnavailable of a node to false when its agent is ready"),
+    .describe(
+      "set the condition NetworkUnavailable of a node: true while its agent waits for BGP's session and routes, false when it is ready",
+    ),
   healthAddress: z
     .string()
     .min(1)

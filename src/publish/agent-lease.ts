@@ -57,7 +57,7 @@ export interface AgentLeaseOptions {
   readonly random?: () => number;
 }
 
-export type Said = Pick<AgentReport, "ready" | "policies">;
+export type Said = Pick<AgentReport, "ready" | "network" | "policies">;
 
 /** A lease of somebody else, as it is looked at until it may be taken. */
 interface Foreign {
@@ -74,7 +74,7 @@ export class AgentLease {
   readonly #identity: string;
   readonly #runner: BoundedFrequencyRunner;
   readonly #stopping = new AbortController();
-  #said: Said = { ready: false, policies: null };
+  #said: Said = { ready: false, network: "", policies: null };
   /** As this agent wrote it last; null: to be read. */
   #written: Lease | null = null;
   #foreign: Foreign | null = null;

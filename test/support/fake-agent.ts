@@ -35,6 +35,7 @@ export const status: StatusDto = {
   drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 5, bytes: 300 }],
   forwarded: [{ direction: "egress", packets: 100, bytes: 9000 }],
   proxy: { mode: "on", generation: 1, ruleSets: 0, instances: [] },
+  network: { state: "ready", text: "", secondsLeft: null },
   routes: { expected: 1, present: 1, missing: [] },
   mtu: { bytes: 1500, from: "device eth0" },
   memory: { rssBytes: 61_000_000 },

@@ -3,6 +3,8 @@ import type { StatusDto } from "../../api/dto.ts";
 import { proxyMetrics } from "./proxy-metrics.ts";
 import type { Family, Sample } from "./exposition.ts";
 
+const networkStates = ["waiting", "ready", "degraded"] as const;
+
 export function agentMetrics(status: StatusDto): readonly Family[] {
   return [...nodeMetrics(status), ...trafficMetrics(status), ...workMetrics(status), ...proxyMetrics(status.proxy)];
 }
@@ -41,6 +43,11 @@ function nodeMetrics(status: StatusDto): readonly Family[] {
       "tandem_pod_addresses",
       "Addresses that pod CIDRs have.",
       addresses.map(({ family, podCidr, size }) => sample(size, { family: String(family), pod_cidr: podCidr })),
+    ),
+    gauge(
+      "tandem_network_state",
+      "1 for what holds: pods wait for this node's network, have it, or were let in without all of it.",
+      networkStates.map((state) => sample(Number(status.network.state === state), { state })),
     ),
     gauge("tandem_routes_expected", "Pod CIDRs of other nodes.", [sample(routes.expected)]),
     gauge("tandem_routes_present", "Of those, the ones that have a route.", [sample(routes.present)]),

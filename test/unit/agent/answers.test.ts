@@ -221,6 +221,7 @@ function answers(overrides: Partial<AnswersOptions> = {}): Answers {
     mtu: () => ({ bytes: 1480, from: "route to 10.0.2.0/24 (n2)" }),
     sources: { files: { status: () => ({ name: "files", synced: true, stale: false, detail: "" }) } },
     nodes: { report: () => [] },
+    network: { status: () => ({ state: "ready", text: "", secondsLeft: null }) },
     bgp: { state: "off", received: async () => [] },
     loop: { result, revision: { facts: 2, applied: 1 }, pending: "none" },
     proxy: { proxy: () => ({ mode: "on", generation: 1, ruleSets: 0, instances: [] }), watch: () => undefined },
@@ -242,6 +243,7 @@ test("the status of a ready node: counts, traffic, routes, and ok", async (t) =>
     counts: { endpoints: 1, identities: 1, policies: 1, services: 2, backends: 1 },
     drops: [{ reason: "policy: no rule allows it", direction: "ingress", packets: 2, bytes: 120 }],
     forwarded: [{ direction: "egress", packets: 9, bytes: 900 }],
+    network: { state: "ready", text: "", secondsLeft: null },
     routes: { expected: 1, present: 1, missing: [] },
     mtu: { bytes: 1480, from: "route to 10.0.2.0/24 (n2)" },
   });

@@ -35,9 +35,9 @@ export function renew(
   cluster: MemoryCluster,
   clock: Clock,
   node: string,
-  said: Partial<Pick<AgentReport, "ready" | "policies">> = {},
+  said: Partial<Pick<AgentReport, "ready" | "network" | "policies">> = {},
 ): void {
-  const report = { node, host: node, boot: "b", version: "0", ready: true, policies: null, ...said };
+  const report = { node, host: node, boot: "b", version: "0", ready: true, network: "", policies: null, ...said };
   cluster.put(kinds.leases, {
     metadata: {
       namespace: "kube-system",

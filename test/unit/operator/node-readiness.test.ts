@@ -20,10 +20,10 @@ function bench(t: ExecutionContext) {
   const { clock, cluster } = all;
   const taints = (name: string) => (cluster.find(kinds.nodes, name)?.spec as NodeFields | undefined)?.taints;
   const conditions = (name: string) => (cluster.find(kinds.nodes, name)?.status as NodeFields | undefined)?.conditions;
-  /** The agent of n1 renews, ready or not. */
-  const pass = async (ms: number, ready: boolean | null) => {
+  /** The agent of n1 renews, ready or not. @param network what it lacks */
+  const pass = async (ms: number, ready: boolean | null, network = "") => {
     for (let passed = 0; passed < ms; passed += 5_000) {
-      if (ready !== null) renew(cluster, clock, "n1", { ready });
+      if (ready !== null) renew(cluster, clock, "n1", { ready, network });
       await clock.advance(5_000);
     }
   };
@@ -76,4 +76,31 @@ test("nodes that never had an agent are left alone, and nobody is tainted for wh
   await pass(60_000, true);
   t.is(cluster.writes(kinds.nodes).length, before);
   t.is(taints("n2")?.length, 1);
+});
+
+test("a node that waits for its network is unavailable and tainted at once, until it has it or waits no longer", async (t) => {
+  const { cluster, lead, pass, taints, conditions, counters } = bench(t);
+  const [lack, tainted] = ["no BGP session stands", { key, effect: "NoSchedule" }];
+  cluster.put(kinds.nodes, node("n1", { taints: [other] }));
+  await lead();
+  await pass(10_000, false, lack);
+  t.deepEqual(taints("n1"), [other, tainted]);
+  t.like(conditions("n1")?.[0], { type: "NetworkUnavailable", status: "True", reason: "WaitingForRoutes" });
+  t.regex(JSON.stringify(conditions("n1")), /no BGP session stands/);
+  const written = cluster.writes(kinds.nodes).length;
+  await pass(30_000, false, lack);
+  t.is(cluster.writes(kinds.nodes).length, written, "once");
+  await pass(10_000, true);
+  t.deepEqual(taints("n1"), [other]);
+  t.is(conditions("n1")?.length, 1);
+  t.like(conditions("n1")?.[0], { status: "False", reason: "TandemIsUp" });
+
+  // A boot, and nobody to talk to.
+  await pass(10_000, false, lack);
+  t.like(conditions("n1")?.[0], { status: "True" });
+  await pass(10_000, true, lack);
+  t.deepEqual(taints("n1"), [other]);
+  t.like(conditions("n1")?.[0], { status: "False" });
+  t.regex(JSON.stringify(conditions("n1")), /did not wait longer .*no BGP session stands/);
+  t.deepEqual([counters.get("nodes_unavailable_total"), counters.get("nodes_available_total")], [2, 2]);
 });

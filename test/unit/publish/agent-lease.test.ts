@@ -7,7 +7,7 @@ import { ManualClock } from "../../support/manual-clock.ts";
 import { MemoryCluster, unreachable } from "../../support/memory-cluster.ts";
 
 const key = "kube-system/tandem-agent-n1";
-const ready = { ready: true, policies: null };
+const ready = { ready: true, network: "", policies: null };
 
 function bench(t: ExecutionContext) {
   const clock = new ManualClock();
@@ -54,6 +54,7 @@ test("the lease is of the Node, says whose agent it is, and a renewal is one req
     boot: "boot-1",
     version: "0.1.0",
     ready: false,
+    network: "",
     policies: null,
   });
   cluster.requests.length = 0;
@@ -73,11 +74,11 @@ test("what the agent says anew is told soon, many changes by one request, and no
   lease.start();
   await clock.advance(1_000);
   const before = cluster.writes(kinds.leases).length;
-  for (const flag of [true, false, true]) lease.say({ ready: flag, policies: null });
+  for (const flag of [true, false, true]) lease.say({ ready: flag, network: "", policies: null });
   await clock.advance(1_500);
   t.is(cluster.writes(kinds.leases).length, before + 1);
   t.true(report()?.ready);
-  lease.say({ ready: true, policies: null });
+  lease.say({ ready: true, network: "", policies: null });
   await clock.advance(1_500);
   t.is(cluster.writes(kinds.leases).length, before + 1);
 });

@@ -57,6 +57,7 @@ export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
         },
       ],
     },
+    network: { state: "ready", text: "", secondsLeft: null },
     routes: { expected: 3, present: 2, missing: ["10.64.2.0/24"] },
     mtu: { bytes: 1500, from: "" },
     memory: { rssBytes: 1e8 },
