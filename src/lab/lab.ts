@@ -266,9 +266,11 @@ export class Lab {
   }
 
   /** Starts it and waits until it is ready. */
-  async startAgent(nodeName: string): Promise<void> {
+  /** @param settings besides the lab's */
+  async startAgent(nodeName: string, settings: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const node = this.node(nodeName);
-    if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, this.#agentConfig);
+    const config = { ...this.#agentConfig, ...settings };
+    if ((await agents.agentProcess(node)) === null) await agents.startAgent(this.plan, node, config);
     await agents.waitForAgent(node);
   }
 
