@@ -8,7 +8,6 @@
  */
 import { setMaxListeners } from "node:events";
 import { release } from "node:os";
-import { bootId } from "../api/boot-file.ts";
 import { ApiServer } from "../api/server.ts";
 import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
 import { CniService } from "../cni/index.ts";
@@ -35,6 +34,7 @@ import { RoutesSource } from "../sources/routes/index.ts";
 import { NodeNotices } from "../publish/node-notices.ts";
 import { Advertiser } from "./advertise/index.ts";
 import { Answers } from "./answers.ts";
+import { bootMarksBeside } from "./boot-marks.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
@@ -240,8 +240,7 @@ export class Agent {
       families,
       share: config.networkRoutes,
       timeoutSeconds: config.networkTimeout,
-      socket: config.socket,
-      boot: bootId(),
+      marks: bootMarksBeside(config.socket, log),
       bgp,
       onWaiting: (lack) => cluster.waiting(lack),
       onOpen: (lack) => cluster.ready(lack),
@@ -308,7 +307,7 @@ export class Agent {
       () => metrics.stop(),
     );
     datapath.onEvents((batch) => answers.publish(batch));
-    await this.#step(() => Promise.all([cni.restore(), names.restore()]));
+    await this.#step(() => Promise.all([cni.restore(), names.restore(), network.restore()]));
     gate.restored();
     for (const part of [cluster, policies, exempt, health, names, l7]) this.#stopParts.push(() => part.stop());
     this.#stopParts.push(() => mtu.settled());

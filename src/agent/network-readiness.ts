@@ -6,17 +6,16 @@
  * That is decided once in a boot of the machine. A restart of the agent, or routes that go later, are told, and keep no pod away: where they
  * could go instead is not better off if the trouble is BGP's.
  */
-import { type BootMarks, bootFile, encodeMarks, readMarks } from "../api/boot-file.ts";
+import { type BootMarks, noMarks } from "../api/boot-file.ts";
 import type { NetworkDto } from "../api/dto.ts";
 import type { Clock } from "../lib/clock.ts";
-import { messageOf } from "../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
 import { type NetworkExpectation, type NetworkState, networkState } from "../observe/network-readiness.ts";
 import type { BgpKnowledge } from "../observe/route-reasons.ts";
-import { replaceFile } from "./durable-file.ts";
+import type { BootMarksStore } from "./boot-marks.ts";
 
 /** ms between two looks; and once pods are in, as nobody waits any more. */
 const intervalMs = 1_000;
@@ -29,10 +28,7 @@ export const topic = "network";
 export interface NetworkReadinessOptions extends NetworkExpectation {
   /** Seconds after which pods are let in all the same; 0: nothing is waited for. */
   readonly timeoutSeconds: number;
-  /** Of the agent: what is remembered stands beside it. */
-  readonly socket: string;
-  /** Of this run of the machine. */
-  readonly boot: string;
+  readonly marks: BootMarksStore;
   readonly store: Pick<TableStore, "snapshot">;
   readonly bgp: { readonly state: BgpKnowledge["state"] };
   readonly conditions: ConditionSink;
@@ -48,7 +44,7 @@ export interface NetworkReadinessOptions extends NetworkExpectation {
 export class NetworkReadiness {
   readonly #options: NetworkReadinessOptions;
   readonly #runner: BoundedFrequencyRunner;
-  #marks: BootMarks = { datapath: true, network: "waiting" };
+  #marks: BootMarks = noMarks;
   #last: NetworkState | null = null;
   /** When the wait began, and when the last look was, monotonic ms. */
   #since: number | null = null;
@@ -62,11 +58,16 @@ export class NetworkReadiness {
     this.#runner = new BoundedFrequencyRunner({ clock, minIntervalMs: intervalMs, maxIntervalMs: intervalMs, action });
   }
 
+  /** What an agent before this one decided in this boot. */
+  async restore(): Promise<void> {
+    this.#marks = await this.#options.marks.read();
+  }
+
   /** Once the datapath is in place. */
   async start(): Promise<void> {
-    const { socket, boot, clock, onOpen, timeoutSeconds, log } = this.#options;
+    const { clock, onOpen, timeoutSeconds, log } = this.#options;
     this.#since = clock.monotonicMs();
-    const { network } = await readMarks(socket, boot);
+    const { network } = this.#marks;
     await this.#mark(timeoutSeconds === 0 && network === "waiting" ? "ready" : network);
     if (this.#marks.network !== "waiting") onOpen("");
     if (network === "degraded") log.info({}, "pods were let in without all routes before");
@@ -127,13 +128,9 @@ export class NetworkReadiness {
     onTold(topic, problems);
   }
 
-  /** Whoever waits for this node goes by the file; that it cannot be written makes them wait until their own time is over. */
-  async #mark(network: BootMarks["network"]): Promise<void> {
-    const { socket, boot, log } = this.#options;
+  #mark(network: BootMarks["network"]): Promise<void> {
     this.#marks = { datapath: true, network };
-    await replaceFile(bootFile(socket), encodeMarks(boot, this.#marks)).catch((error: unknown) =>
-      log.warn({ file: bootFile(socket), error: messageOf(error) }, "what holds for this boot is not remembered"),
-    );
+    return this.#options.marks.write(this.#marks);
   }
 }
 
