@@ -180,6 +180,30 @@ test("CONNECT by its rules, then everything passes", (t) => {
   t.is(statuses(runFilter(publicOnly, client(connect)).client), "403");
 });
 
+test("what is wrong with a chunked body is the same thing however its bytes come", (t) => {
+  const upload = (line: string) => ask("/up", "Transfer-Encoding: chunked\r\n", "POST", line);
+  const cases = [
+    ["a\rb c\n", "a CR without LF in a chunked body"],
+    ["a\r\r\n", "a CR without LF in a chunked body"],
+    ["ab\n\r", "a line of a chunked body that ends without CR"],
+    [`1;${"x".repeat(4095)}\r\na\r\n0\r\n\r\n`, "a line of a chunked body that is too long"],
+    [`0\r\nT: ${"x".repeat(4096)}\r\n\r\n`, "a line of a chunked body that is too long"],
+  ] as const;
+  for (const [line, reason] of cases) {
+    const whole = runFilter({}, client(upload(line)));
+    const split = runFilter({}, ...[...upload(line)].map((byte) => client(byte)));
+    for (const { records } of [whole, split])
+      t.deepEqual(
+        records.map((record) => record.reason),
+        [reason],
+      );
+    t.is(split.client, whole.client);
+    t.is(split.server, whole.server);
+  }
+  const longest = `1;${"x".repeat(4094)}\r\na\r\n0\r\n\r\n`;
+  t.is(runFilter({}, client(upload(longest))).server, upload("1\r\na\r\n0\r\n\r\n"));
+});
+
 test("answers: without a body, until the end, in chunks; those that nobody can frame are 502", (t) => {
   const answered = (...steps: readonly Step[]) => runFilter({}, client(ask("/", "", "GET")), ...steps);
   t.is(

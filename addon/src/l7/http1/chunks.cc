@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "l7/http1/chunks.h"
 
+#include <algorithm>
+
 #include "l7/http1/head.h"
 
 namespace tandem::l7::http1 {
@@ -9,30 +11,23 @@ namespace {
 constexpr size_t longest_line = 4096;
 constexpr size_t most_trailers = 16 * 1024;
 
-Chunks::Step refuse(const char* reason) {
-  Chunks::Step step;
-  step.wants = Chunks::Wants::refused;
-  step.reason = reason;
-  return step;
-}
-
-// The line at the front without its CRLF; false: it has not come whole. `refused`: it never will be one.
+// The line at the front without its CRLF; false: it has not come whole. `refused`: it never will be one. What is wrong first counts, so that how
+// the bytes come changes nothing.
 bool line_of(std::string_view bytes, std::string_view& line, const char*& refused) {
-  const size_t end = bytes.find('\n');
-  if (end == std::string_view::npos) {
-    if (bytes.size() > longest_line) refused = "a line of a chunked body that is too long";
-    // A lone CR is none of a line's end, and some would take it for one.
-    const size_t cr = bytes.find('\r');
-    if (cr != std::string_view::npos && cr + 1 < bytes.size()) refused = "a CR without LF in a chunked body";
-    return false;
-  }
-  if (end == 0 || bytes[end - 1] != '\r') {
+  const size_t end = std::min(bytes.find_first_of("\r\n"), bytes.size());
+  const std::string_view behind = bytes.substr(end, 2);
+  if (end > longest_line) {
+    refused = "a line of a chunked body that is too long";
+  } else if (behind == "\r\n") {
+    line = bytes.substr(0, end);
+    return true;
+  } else if (behind.substr(0, 1) == "\n") {
     refused = "a line of a chunked body that ends without CR";
-    return false;
+  } else if (behind.size() == 2) {
+    // Some would take a lone CR for a line's end.
+    refused = "a CR without LF in a chunked body";
   }
-  line = bytes.substr(0, end - 1);
-  if (line.find('\r') != std::string_view::npos) refused = "a CR without LF in a chunked body";
-  return refused == nullptr;
+  return false;
 }
 
 bool read_size(std::string_view line, uint64_t& size) {
@@ -61,6 +56,12 @@ Chunks::Step Chunks::next(std::string_view bytes) {
   Step step;
   std::string_view line;
   const char* refused = nullptr;
+  // What was read before it goes on, as it would if it had come alone.
+  const auto refuse = [&](const char* reason) {
+    step.wants = Wants::refused;
+    step.reason = reason;
+    return step;
+  };
   if (state_ == State::end_of_data) {
     if (bytes.size() < 2) return bytes.empty() || bytes[0] == '\r' ? step : refuse("a chunk that is longer than it says");
     if (bytes.substr(0, 2) != "\r\n") return refuse("a chunk that is longer than it says");
@@ -70,10 +71,7 @@ Chunks::Step Chunks::next(std::string_view bytes) {
     bytes.remove_prefix(2);
   }
   if (state_ == State::size) {
-    if (!line_of(bytes, line, refused)) {
-      if (refused != nullptr) return refuse(refused);
-      return step;
-    }
+    if (!line_of(bytes, line, refused)) return refused == nullptr ? step : refuse(refused);
     if (!read_size(line, step.data)) return refuse("a chunk's size that is no number");
     char text[24];
     step.out.append(text, static_cast<size_t>(snprintf(text, sizeof(text), "%llx\r\n", static_cast<unsigned long long>(step.data))));
@@ -87,9 +85,13 @@ Chunks::Step Chunks::next(std::string_view bytes) {
     bytes.remove_prefix(line.size() + 2);
   }
   for (;;) {
-    if (!line_of(bytes, line, refused)) {
-      if (refused != nullptr) return refuse(refused);
-      return step;
+    if (!line_of(bytes, line, refused)) return refused == nullptr ? step : refuse(refused);
+    if (!line.empty()) {
+      trailer_bytes_ += line.size();
+      http::Header field;
+      if (const char* reason = read_field(line, field)) return refuse(reason);
+      if (is_framing(field.name)) return refuse("a trailer that frames the message");
+      if (trailer_bytes_ > most_trailers) return refuse("trailers that are too large");
     }
     step.taken += line.size() + 2;
     step.out.append(line).append("\r\n");
@@ -98,11 +100,6 @@ Chunks::Step Chunks::next(std::string_view bytes) {
       state_ = State::size;
       return step;
     }
-    trailer_bytes_ += line.size();
-    http::Header field;
-    if (const char* reason = read_field(line, field)) return refuse(reason);
-    if (is_framing(field.name)) return refuse("a trailer that frames the message");
-    if (trailer_bytes_ > most_trailers) return refuse("trailers that are too large");
     bytes.remove_prefix(line.size() + 2);
   }
 }

@@ -15,7 +15,7 @@ class Chunks {
     more,     // bytes, before anything can be said
     data,     // `out` to be sent, then `data` bytes of the chunk to be passed on unseen
     done,     // `out` to be sent: the body is over
-    refused,  // `reason`
+    refused,  // `out` to be sent, which came before what is wrong: `reason`
   };
 
   struct Step {
