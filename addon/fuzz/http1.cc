@@ -20,11 +20,9 @@ using tandem::fuzz::http_demands;
 
 const Limits limits;
 
-bool same(const std::string& name, const char* lower) {
-  std::string mine = name;
-  for (char& byte : mine)
-    if (byte >= 'A' && byte <= 'Z') byte = static_cast<char>(byte + 32);
-  return mine == lower;
+bool same(std::string_view name, std::string_view lower) {
+  const auto is_same = [](char mine, char its) { return (mine >= 'A' && mine <= 'Z' ? mine + 32 : mine) == its; };
+  return name.size() == lower.size() && std::equal(name.begin(), name.end(), lower.begin(), is_same);
 }
 
 // A reader of requests as plain as one can be; anything that it does not know breaks a law.
@@ -41,11 +39,11 @@ class Reading {
   }
 
  private:
-  std::optional<std::string> line() {
+  std::optional<std::string_view> line() {
     const size_t end = bytes_.find('\n', at_);
     if (end == std::string::npos) return std::nullopt;
     hold(end > at_ && bytes_[end - 1] == '\r', "each line ends with CR LF");
-    const std::string text = bytes_.substr(at_, end - at_ - 1);
+    const std::string_view text = std::string_view(bytes_).substr(at_, end - at_ - 1);
     hold(text.find('\r') == std::string::npos && text.find('\0') == std::string::npos, "no CR and no NUL within a line");
     at_ = end + 1;
     return text;
@@ -57,7 +55,7 @@ class Reading {
     hold(first.has_value(), "a head is passed on whole");
     const size_t one = first->find(' '), two = one == std::string::npos ? one : first->find(' ', one + 1);
     hold(two != std::string::npos && first->find(' ', two + 1) == std::string::npos, "a request line has three words");
-    const std::string target = first->substr(one + 1, two - one - 1), version = first->substr(two + 1);
+    const std::string_view target = first->substr(one + 1, two - one - 1), version = first->substr(two + 1);
     hold(version == "HTTP/1.1" || version == "HTTP/1.0", "a version of HTTP/1");
     // An absolute target is written anew only where the path is normalised to another; its path counts.
     const size_t scheme = target.find("://");
@@ -71,11 +69,11 @@ class Reading {
       if (field->empty()) break;
       const size_t colon = field->find(':');
       hold(colon != std::string::npos && colon > 0, "a field has a name");
-      const std::string name = field->substr(0, colon);
+      const std::string_view name = field->substr(0, colon);
       hold(name.find_first_of(" \t") == std::string::npos, "no blanks in a name");
-      std::string value = field->substr(colon + 1);
-      while (!value.empty() && (value[0] == ' ' || value[0] == '\t')) value.erase(0, 1);
-      while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.pop_back();
+      std::string_view value = field->substr(colon + 1);
+      while (!value.empty() && (value[0] == ' ' || value[0] == '\t')) value.remove_prefix(1);
+      while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
       if (same(name, "host")) hosts++;
       if (same(name, "upgrade")) is_tunnel = true;
       if (same(name, "transfer-encoding")) {
@@ -85,7 +83,7 @@ class Reading {
       if (same(name, "content-length")) {
         lengths++;
         hold(!value.empty() && value.size() < 19 && value.find_first_not_of("0123456789") == std::string::npos, "a length is a number");
-        length = strtoull(value.c_str(), nullptr, 10);
+        length = strtoull(std::string(value).c_str(), nullptr, 10);
       }
     }
     hold(hosts <= 1 && lengths <= 1 && codings <= 1 && lengths + codings <= 1, "one host, and one end of the body");
@@ -108,11 +106,11 @@ class Reading {
   bool chunks() {
     for (;;) {
       if (bytes_.find('\n', at_) == std::string::npos) return cut();
-      std::string size = *line();
+      std::string_view size = *line();
       size = size.substr(0, size.find(';'));
-      while (!size.empty() && (size.back() == ' ' || size.back() == '\t')) size.pop_back();
+      while (!size.empty() && (size.back() == ' ' || size.back() == '\t')) size.remove_suffix(1);
       hold(!size.empty() && size.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos && size.size() <= 16, "a chunk has a size");
-      const uint64_t length = strtoull(size.c_str(), nullptr, 16);
+      const uint64_t length = strtoull(std::string(size).c_str(), nullptr, 16);
       if (length == 0) break;
       if (length > bytes_.size() - at_) return cut();
       at_ += length;
@@ -122,9 +120,9 @@ class Reading {
     }
     for (;;) {
       if (bytes_.find('\n', at_) == std::string::npos) return cut();
-      const std::string trailer = *line();
+      const std::string_view trailer = *line();
       if (trailer.empty()) return true;
-      const std::string name = trailer.substr(0, trailer.find(':'));
+      const std::string_view name = trailer.substr(0, trailer.find(':'));
       hold(!same(name, "content-length") && !same(name, "transfer-encoding") && !same(name, "host"), "trailers frame nothing");
     }
   }
@@ -133,13 +131,13 @@ class Reading {
   size_t at_ = 0;
 };
 
-const char* const words[] = {"GET ", "POST ", "/ok ", "/no ", "/ok/../no ", "HTTP/1.1\r\n", "HTTP/1.0\r\n", "Host: a\r\n", "Content-Length: ",
+constexpr std::string_view words[] = {"GET ", "POST ", "/ok ", "/no ", "/ok/../no ", "HTTP/1.1\r\n", "HTTP/1.0\r\n", "Host: a\r\n", "Content-Length: ",
                              "Transfer-Encoding: chunked\r\n", "\r\n", "5\r\n", "hello", "0\r\n\r\n", ": ", "x", "\n", "\r", " ", "\t", ";a=b",
                              "Connection: close\r\n", "Expect: 100-continue\r\n", "Upgrade: h2c\r\n", "http://a/ok ", "* ", "OPTIONS ", "CONNECT a:1 ",
                              "GET /ok HTTP/1.1\r\nHost: a\r\n\r\n", "GET /no HTTP/1.1\r\nHost: a\r\n\r\n",
                              "POST /ok HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
                              "POST /ok HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"};
-const char* const answers[] = {"HTTP/1.1 200 OK\r\n", "HTTP/1.1 204 No\r\n\r\n", "Content-Length: 5\r\n", "\r\nhello", "\r\n",
+constexpr std::string_view answers[] = {"HTTP/1.1 200 OK\r\n", "HTTP/1.1 204 No\r\n\r\n", "Content-Length: 5\r\n", "\r\nhello", "\r\n",
                                "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "Connection: close\r\n",
                                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 101 Up\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"};
 
@@ -159,11 +157,13 @@ size_t forwarded(const Runner& runner) {
 // A step: which side, and either some bytes or a word.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   tandem::fuzz::Input input(data, size);
+  tandem::fuzz::Draw draw(data, size);
+  tandem::fuzz::Length length(draw);
   const auto play = start();
   std::string sent;
-  while (!input.is_over() && sent.size() < 8192) {
+  while (!input.is_over() && sent.size() < 8192 && !length.is_reached(*play)) {
     const unsigned step = input.next();
-    std::string bytes;
+    std::string_view bytes;
     if (step % 8 < 2) {
       bytes = input.take(1 + input.next() % 64);
     } else if (step % 8 == 7) {
@@ -187,8 +187,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   hold(play->filter().memory() < 2 * limits.head + 8192, "a connection holds a bounded part");
   const auto whole = start(), split = start();
   whole->feed(Side::client, sent);
-  const size_t piece = 1 + sent.size() % 7;
-  for (size_t at = 0; at < sent.size(); at += piece) split->feed(Side::client, std::string_view(sent).substr(at, piece));
+  tandem::fuzz::feed_in_pieces(*split, sent, draw);
   hold(whole->out(Side::server).bytes == split->out(Side::server).bytes, "how bytes are split changes nothing for the server");
   hold(whole->out(Side::client).bytes == split->out(Side::client).bytes, "how bytes are split changes nothing for the client");
   return 0;

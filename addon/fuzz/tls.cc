@@ -13,28 +13,24 @@
 #include <vector>
 
 #include "l7/pattern.h"
-#include "l7/runner.h"
 #include "l7/tls/filter.h"
+#include "laws.h"
 
 namespace {
 
 using namespace tandem::l7;
+using tandem::fuzz::hold;
 
 const std::string alert("\x15\x03\x03\x00\x02\x02\x31", 7);
 
-void hold(bool law, const char* text) {
-  if (law) return;
-  fprintf(stderr, "broken: %s\n", text);
-  abort();
-}
-
-std::string number(size_t value, size_t bytes) {
-  std::string text;
+void add_number(std::string& text, size_t value, size_t bytes) {
   while (bytes-- > 0) text.push_back(static_cast<char>(value >> (8 * bytes)));
-  return text;
 }
 
-std::string sized(const std::string& bytes, size_t length_bytes) { return number(bytes.size(), length_bytes) + bytes; }
+void add_sized(std::string& text, std::string_view bytes, size_t length_bytes) {
+  add_number(text, bytes.size(), length_bytes);
+  text += bytes;
+}
 
 // A name by number; the even ones are allowed.
 const std::string& name_of(unsigned which) {
@@ -43,15 +39,37 @@ const std::string& name_of(unsigned which) {
 }
 
 std::string hello_of(unsigned name, unsigned kind, size_t record) {
+  const std::string& host = name_of(name);
   std::string extensions;
-  if (kind & 1) extensions += number(43, 2) + sized(std::string("\2\3\4", 3), 2);
-  if (!name_of(name).empty()) extensions += number(0, 2) + sized(sized(std::string(1, '\0') + sized(name_of(name), 2), 2), 2);
-  if (kind & 2) extensions += number(21, 2) + sized(std::string(kind * 2, '\0'), 2);
-  const std::string body = std::string("\3\3", 2) + std::string(32, 'r') + sized(std::string(kind & 4 ? 32 : 0, 's'), 1) +
-                           sized(std::string("\x13\x01", 2), 2) + sized(std::string(1, '\0'), 1) + sized(extensions, 2);
-  const std::string message = "\1" + sized(body, 3);
+  extensions.reserve(640);
+  if (kind & 1) extensions += std::string_view("\0\x2b\0\3\2\3\4", 7);  // supported_versions
+  if (!host.empty()) {
+    add_number(extensions, 0, 2);
+    add_number(extensions, host.size() + 5, 2);
+    add_number(extensions, host.size() + 3, 2);
+    extensions += '\0';
+    add_sized(extensions, host, 2);
+  }
+  if (kind & 2) {
+    add_number(extensions, 21, 2);  // padding
+    add_number(extensions, kind * 2, 2);
+    extensions.append(kind * 2, '\0');
+  }
+  std::string message("\1\0\0\0\3\3", 6);
+  message.reserve(768);
+  message.append(32, 'r');
+  message += static_cast<char>(kind & 4 ? 32 : 0);
+  message.append(kind & 4 ? 32 : 0, 's');
+  message += std::string_view("\0\2\x13\1\1\0", 6);  // one suite, no compression
+  add_sized(message, extensions, 2);
+  message[2] = static_cast<char>((message.size() - 4) >> 8);
+  message[3] = static_cast<char>(message.size() - 4);
   std::string records;
-  for (size_t at = 0; at < message.size(); at += record) records += std::string("\x16\3\1", 3) + sized(message.substr(at, record), 2);
+  records.reserve(message.size() + 5 * (message.size() / record + 1));
+  for (size_t at = 0; at < message.size(); at += record) {
+    records += std::string_view("\x16\3\1", 3);
+    add_sized(records, std::string_view(message).substr(at, record), 2);
+  }
   return records;
 }
 
@@ -128,12 +146,17 @@ class Play {
  public:
   Play() : runner_(demands()) { runner_.use(std::make_unique<tls::TlsFilter>(limits)); }
 
-  void client(std::string_view bytes, size_t segment) {
-    for (size_t at = 0; at < bytes.size(); at += segment) runner_.feed(Side::client, bytes.substr(at, segment));
+  // The first segments have that size, and the last one holds what is left.
+  void client(std::string_view bytes, size_t segment, size_t segments = SIZE_MAX) {
     sent_ += bytes;
+    for (; !bytes.empty(); segments--) {
+      const size_t count = segments == 1 ? bytes.size() : std::min(bytes.size(), segment);
+      runner_.feed(Side::client, bytes.substr(0, count));
+      bytes.remove_prefix(count);
+    }
   }
 
-  void server(const std::string& bytes) {
+  void server(std::string_view bytes) {
     if (passes()) told_ += bytes;
     runner_.feed(Side::server, bytes);
   }
@@ -141,6 +164,7 @@ class Play {
   bool passes() const { return !runner_.out(Side::server).bytes.empty(); }
   const std::string& got() const { return runner_.out(Side::client).bytes; }
   const std::string& sent() const { return sent_; }
+  const Runner& runner() const { return runner_; }
 
   void check() const {
     const auto& out = runner_.out(Side::server);
@@ -163,37 +187,38 @@ class Play {
 }  // namespace
 
 // A step is a byte that says what it is, and what it needs: bytes of one side, or a hello, perhaps with a byte changed, in records and segments of
-// some size.
+// some size. Some segments, as each is a call of the filter; once in 32 inputs as many as there are.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  tandem::fuzz::Input input(data, size);
+  tandem::fuzz::Draw draw(data, size);
+  tandem::fuzz::Length length(draw);
   Play play;
-  size_t at = 0;
-  const auto next = [&]() -> unsigned { return at < size ? data[at++] : 0; };
-  while (at < size && play.sent().size() < limits.head / 2) {
-    const unsigned step = next();
+  const bool is_fine = draw.next(32) == 0;
+  while (!input.is_over() && play.sent().size() < limits.head / 2 && !length.is_reached(play.runner())) {
+    const unsigned step = input.next();
+    const size_t segments = is_fine ? SIZE_MAX : 1 + draw.next(8);
     if (step % 4 < 2) {
-      const size_t length = std::min<size_t>(next(), size - at);
-      const std::string bytes(reinterpret_cast<const char*>(data + at), length);
-      if (step % 4 == 0) play.client(bytes, 1 + step / 4);
+      const std::string_view bytes = input.take(input.next());
+      if (step % 4 == 0) play.client(bytes, 1 + step / 4, segments);
       else play.server(bytes);
-      at += length;
       continue;
     }
-    const unsigned name = next(), kind = next();
-    const size_t record = 1 + next(), segment = 1 + next();
+    const unsigned name = input.next(), kind = input.next();
+    const size_t record = 1 + input.next(), segment = 1 + input.next();
     std::string hello = hello_of(name, kind, record);
     if (step % 4 == 3) {
-      const size_t where = (next() * 256 + next()) % hello.size();
-      hello[where] = static_cast<char>(hello[where] ^ static_cast<char>(next()));
+      const size_t where = (input.next() * 256 + input.next()) % hello.size();
+      hello[where] = static_cast<char>(hello[where] ^ static_cast<char>(input.next()));
     }
     const bool is_first = play.sent().empty();
-    play.client(hello, segment);
+    play.client(hello, segment, segments);
     if (!is_first || step % 4 == 3) continue;
     if (name % 6 % 2 == 0) hold(play.passes(), "a hello without faults passes if its name is allowed");
     else hold(play.got() == alert, "a hello that names another server, or none, gets the alert");
   }
   play.check();
   Play whole;
-  whole.client(play.sent(), SIZE_MAX / 2);
+  whole.client(play.sent(), SIZE_MAX);
   hold(whole.passes() == play.passes(), "how bytes are split into segments changes nothing");
   return 0;
 }

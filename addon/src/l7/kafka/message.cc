@@ -86,24 +86,28 @@ struct Word {
   int64_t value = 0;
 };
 
+// Digits of a layout; strtol costs more than the field that they belong to.
+int64_t digits(const char*& at) {
+  int64_t value = 0;
+  for (; *at >= '0' && *at <= '9'; at++) value = value * 10 + (*at - '0');
+  return value;
+}
+
 Word next_word(const char*& at, int16_t version) {
   while (*at == ' ') at++;
   Word word;
   if (*at == 0) return word;
   word.kind = *at++;
   int64_t first = 0, last = INT16_MAX;
-  char* end = nullptr;
   if (*at >= '0' && *at <= '9') {
-    first = strtol(at, &end, 10);
-    at = end;
-    if (*at == '-') {
-      last = strtol(at + 1, &end, 10);
-      at = end;
-    }
+    first = digits(at);
+    if (*at == '-') last = digits(++at);
   }
   if (*at == '=') {
-    word.value = strtoll(at + 1, &end, 10);
-    at = end;
+    const bool is_negative = *++at == '-';
+    if (is_negative) at++;
+    word.value = digits(at);
+    if (is_negative) word.value = -word.value;
   }
   word.applies = version >= first && version <= last;
   return word;
@@ -200,6 +204,7 @@ class Writer {
       : head_(head), topics_(topics), flexible_(is_flexible(head.key, head.version)) {}
 
   std::string answer(const char* words) {
+    out_.reserve(256);
     number(0, 4);
     number(head_.correlation, 4);
     // Who asks for versions does not know yet which header is understood (KIP-511).
