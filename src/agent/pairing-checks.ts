@@ -2,7 +2,7 @@
 import { advertisementProblems } from "../observe/advertisements.ts";
 import { nodeHealthProblems } from "../observe/node-health.ts";
 import { missingRoutes, peerProblems } from "../observe/peer-problems.ts";
-import { leftOverRoutes, podCidrProblems } from "../observe/route-problems.ts";
+import { bgpDefaultRoutes, leftOverRoutes, podCidrProblems } from "../observe/route-problems.ts";
 import type { Check } from "./standing-problems.ts";
 
 /**
@@ -44,6 +44,12 @@ export function pairingChecks(
       find: (tables, { desired }, bgp) => advertisementProblems(desired.frontends, tables, { nodeName, bgp }),
     },
     { topic: "pod-cidrs", tables: ["nodes"], graceMs: 1_000, find: ({ nodes }) => podCidrProblems(nodes) },
+    {
+      topic: "default-routes",
+      tables: ["routes", "bgpPaths"],
+      graceMs: 1_000,
+      find: ({ routes, bgpPaths }) => bgpDefaultRoutes(routes, bgpPaths),
+    },
     {
       topic: "left-over-routes",
       tables: ["routes", "nodes", "bgpPaths"],

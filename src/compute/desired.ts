@@ -169,6 +169,6 @@ export interface DesiredState {
   readonly nativePrefixes?: ReadonlyMap<string, DesiredNativePrefix>;
   /** By ifindex. Not set: none. */
   readonly deviceSources?: readonly DesiredDeviceSource[];
-  /** Of this node. Not set: the node is not known (yet, or its Node is gone), which changes nothing. */
+  /** Of this node, to be closed. Not set: the node is not known (yet, or its Node is gone), which changes nothing. */
   readonly podCidrs?: readonly Prefix[];
 }

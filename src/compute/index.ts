@@ -7,6 +7,7 @@ import { compareText } from "../model/labels.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot } from "../model/store.ts";
 import type { CompiledSet, DesiredEndpoint } from "./desired.ts";
+import { closedCidrs } from "./closed-cidrs.ts";
 import { deviceSources } from "./device-sources.ts";
 import { AddressBook, podOfEndpoint } from "./identity/addresses.ts";
 import { podCidrsOf } from "./identity/pod-cidrs.ts";
@@ -58,6 +59,7 @@ class TableComputation implements Computation {
   readonly #services: ComputationOptions["services"];
   readonly #native: NativePrefixes;
   readonly #cidrs = memo(podCidrsOf);
+  readonly #closed = memo(closedCidrs);
   readonly #missing = memo(missingGroups);
   readonly #nodePeers = memo(nodePeers);
   readonly #problems = memo(sortedProblems);
@@ -127,6 +129,7 @@ class TableComputation implements Computation {
       this.#hostSets?.compile({ node: ownNode, policies: policies.ofNodes, surroundings, endpointSlices }) ?? null;
     const filled = this.#namedSets.fill(host === null ? sets : [...sets, host.set], endpoints, names);
     const missing = this.#missing(policies.withGroups, cidrGroups);
+    const closed = this.#closed(this.#nodeName, nodes, snapshot.routes, uplinks);
     const refused = filled.sets.filter((set) => set.refused !== null);
     const reports = new Reports({ policies: policies.all, identities, missing, host });
     return {
@@ -141,7 +144,7 @@ class TableComputation implements Computation {
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
         nativePrefixes: this.#native.update(snapshot),
         deviceSources: deviceSources(snapshot, ownNode),
-        ...(ownNode !== null && { podCidrs: ownNode.podCidrs }),
+        ...(closed.prefixes !== undefined && { podCidrs: closed.prefixes }),
       },
       identityOfPod: identities.identityOfPod,
       identitiesInUse: identities.identities,
@@ -158,6 +161,7 @@ class TableComputation implements Computation {
         host?.problems ?? noneGuarded,
         identities.problems,
         cidrs.problems,
+        closed.problems,
         holders.problems,
         frontends.problems,
         refused.length === 0 ? noneRefused : refused,
@@ -176,6 +180,7 @@ function sortedProblems(
   guarded: HostSet["problems"],
   ofPods: readonly Problem[],
   ofCidrs: readonly Problem[],
+  ofClosed: readonly Problem[],
   ofAddresses: readonly Problem[],
   ofServices: readonly Problem[],
   refused: readonly CompiledSet[],
@@ -186,6 +191,7 @@ function sortedProblems(
     ...guarded.flatMap(([, problems]) => problems),
     ...ofPods,
     ...ofCidrs,
+    ...ofClosed,
     ...ofAddresses,
     ...ofServices,
     ...refused.map(refusal),

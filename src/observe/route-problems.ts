@@ -108,6 +108,33 @@ export function staleRoutes(
   );
 }
 
+/**
+ * A default route that kube-router took from BGP, in place of whatever the node had: since 1.3.1 it rejects those. It is no route to pods, and what leaves
+ * by it is masqueraded as ever; but the whole node goes where a peer says. Those of other routing daemons are somebody's intention.
+ */
+export function bgpDefaultRoutes(
+  routes: ReadonlyMap<string, RouteFactRow>,
+  bgpPaths: ReadonlyMap<string, BgpPathRow>,
+): readonly Problem[] {
+  return ["0.0.0.0/0", "::/0"].flatMap((text): readonly Problem[] => {
+    const route = routes.get(text);
+    if (route?.protocol !== kubeRouter) return [];
+    const via = route.nextHops.map(({ gateway, device }) => gateway?.text ?? device).join(", ");
+    const peer = bgpPaths.get(text)?.peer?.text;
+    const who = peer === undefined ? "BGP" : `BGP peer ${peer}`;
+    return [
+      {
+        code: "BGP_DEFAULT_ROUTE",
+        severity: "warning",
+        object: `Route ${text}`,
+        field: "",
+        message: `kube-router took the default route of this node from ${who}, via ${via}: all that has no other route goes there, and the node's own default route is gone`,
+        remedy: `update kube-router (1.3.1 and newer reject default routes), or let ${peer ?? "the peer"} not announce one; then write the node's own again: ip route replace default via …`,
+      },
+    ];
+  });
+}
+
 function overlap(node: string, cidr: Prefix, otherNode: string, other: Prefix): Problem {
   const how = cidr.text === other.text ? "is also" : `is inside of ${other.text},`;
   return {

@@ -1,9 +1,10 @@
 /**
  * Path attributes of both forms: google.protobuf.Any with the name of the message (GoBGP 2, 3), and a oneof with a field number of its own
- * for each (GoBGP 4). The messages inside are the same. What is not read is named and never a failure.
+ * for each (GoBGP 4). The messages inside are the same. What is not read, or is not what it should be, is named and never a failure.
  */
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type Address, parseAddress } from "../../model/ip.ts";
+import { WireError } from "./errors.ts";
 import type { AsSegment, PathAttributes } from "./types.ts";
 import { FieldReader } from "./wire.ts";
 
@@ -65,8 +66,14 @@ export class AttributeReader {
       others: nothing,
     };
     for (const attribute of attributes) {
-      if (typed) this.#readTyped(attribute, made, others);
-      else this.#readAny(attribute, made, others);
+      try {
+        if (typed) this.#readTyped(attribute, made, others);
+        else this.#readAny(attribute, made, others);
+      } catch (error) {
+        // The path is there, and what else it carries holds.
+        if (!(error instanceof WireError)) throw error;
+        others.push(`unreadable attribute (${error.message})`);
+      }
     }
     if (others.length > 0) made.others = others;
     return made;

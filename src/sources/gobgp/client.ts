@@ -25,6 +25,7 @@ import type {
   TableName,
   WatchEvent,
 } from "./types.ts";
+import { UnreadablePaths } from "./unreadable.ts";
 import type { Prefix } from "../../model/ip.ts";
 
 /** ms that a call with one answer may take, and one with a list. */
@@ -44,6 +45,8 @@ export interface PathQuery {
 export class GobgpClient {
   readonly address: string;
   readonly protocol: Protocol;
+  /** Of the table of best paths, in all that this client was told. */
+  readonly unreadable = new UnreadablePaths();
   readonly #methods: Methods;
   readonly #transport: Transport;
   readonly #connection: Connection;
@@ -111,7 +114,7 @@ export class GobgpClient {
       // Without it, what an import policy rejects is left out of what a peer sent.
       enableFiltered: query.table === "received",
     } as Request;
-    const reader = this.#pathReader();
+    const reader = query.table === "global" ? this.#pathReader() : this.#pathReader(new UnreadablePaths());
     for await (const { first } of this.#many("ListPath", request, signal, timeoutMs.list)) {
       const paths = this.#read("ListPath", () => reader.destination(first));
       if (paths.length > 0) yield paths;
@@ -260,8 +263,8 @@ export class GobgpClient {
     }
   }
 
-  #pathReader(): PathReader {
-    return new PathReader(this.protocol.anyPackage === null);
+  #pathReader(unreadable = this.unreadable): PathReader {
+    return new PathReader(this.protocol.anyPackage === null, unreadable);
   }
 
   async #one(call: Call, request: Request, signal: AbortSignal): Promise<Reply> {
@@ -289,7 +292,8 @@ export class GobgpClient {
     } catch (cause) {
       signal.throwIfAborted();
       // Of a stream that has no end of its own, an end without a status is the daemon's: the connection's follows.
-      const isBroken = limitMs === null && cause instanceof ConnectError && cause.code === Code.Internal;
+      const isBroken =
+        limitMs === null && cause instanceof ConnectError && cause.code === Code.Internal && !isGarbage(cause);
       throw gobgpError(this.address, call, cause, isBroken || this.#connection.isLost);
     }
   }
@@ -301,6 +305,11 @@ export class GobgpClient {
       throw gobgpError(this.address, call, cause);
     }
   }
+}
+
+/** A message came, whole, and is none: Connect has no code of its own for that. */
+function isGarbage({ rawMessage }: ConnectError): boolean {
+  return rawMessage.startsWith("parse binary");
 }
 
 async function* once<T>(value: T): AsyncIterable<T> {

@@ -91,9 +91,9 @@ export class GobgpSource {
     return this.#failure === null ? "synced" : "stale";
   }
 
-  /** All best paths are in the table: there are not more than are kept. */
+  /** All best paths are in the table: there are not more than are kept, and all could be read. */
   get complete(): boolean {
-    return this.#rib.counts.beyond === 0;
+    return this.#rib.counts.beyond === 0 && (this.#session?.client.unreadable.count ?? 0) === 0;
   }
 
   status(): GobgpStatus {
@@ -166,8 +166,17 @@ export class GobgpSource {
     }
   }
 
+  /** What is there and not known: also what came after everything was seen once. */
+  #tellIncomplete(client: GobgpClient): void {
+    const problems = [
+      ...(this.#rib.counts.beyond > 0 ? [tooMany(client.address)] : []),
+      ...(client.unreadable.count > 0 ? [unreadablePaths(client)] : []),
+    ];
+    this.#options.conditions.report("gobgp", problems);
+  }
+
   async #follow(address: string, signal: AbortSignal): Promise<never> {
-    const { store, clock, log, conditions } = this.#options;
+    const { store, clock, log } = this.#options;
     const client = await GobgpClient.connect(address, signal);
     const session = new Session({
       client,
@@ -179,10 +188,12 @@ export class GobgpSource {
         this.#synced = true;
         this.#failure = null;
         this.#backoff.reset();
-        const { beyond } = this.#rib.counts;
-        conditions.report("gobgp", beyond > 0 ? [tooMany(address)] : []);
+        this.#tellIncomplete(client);
         log.info({ source: "gobgp", detail: this.status().detail }, "seen everything once");
         this.#options.onSession?.();
+      },
+      onPeers: () => {
+        if (this.#session?.client === client) this.#tellIncomplete(client);
       },
     });
     try {
@@ -194,6 +205,17 @@ export class GobgpSource {
       client.close();
     }
   }
+}
+
+function unreadablePaths({ address, unreadable }: Pick<GobgpClient, "address" | "unreadable">): Problem {
+  return {
+    code: "GOBGP_PATH_UNREADABLE",
+    severity: "warning",
+    object: `gobgpd at ${address}`,
+    field: "gobgp",
+    message: `paths that it tells cannot be read and are left out: ${unreadable.text()}; the kernel's routes are followed all the same`,
+    remedy: "look at them: gobgp global rib PREFIX; is this kube-router newer than what docs/bgp.md names?",
+  };
 }
 
 /** Somebody answers there, and wrong: that is told also when kube-router never was there. */
@@ -221,6 +243,6 @@ function tooMany(address: string): Problem {
     field: "gobgp",
     message: `it has more than ${pathLimit} best paths: those beyond are not explained`,
     remedy:
-      "let the fabric announce a default route or aggregates to nodes: each of these paths is a kernel route, too",
+      "let the fabric announce aggregates to nodes: each of these paths is a kernel route, too (a default route kube-router rejects)",
   };
 }

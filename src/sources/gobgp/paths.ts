@@ -2,8 +2,10 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { makePrefix, parseAddress, type Prefix } from "../../model/ip.ts";
 import { AttributeReader, readAny, writeAny, writeAttribute } from "./attributes.ts";
+import { WireError } from "./errors.ts";
 import { family as families } from "./protocol.ts";
 import type { Announcement, Path } from "./types.ts";
+import { UnreadablePaths } from "./unreadable.ts";
 import { FieldReader } from "./wire.ts";
 
 const safiUnicast = 1;
@@ -12,11 +14,16 @@ const noPeer: ReadonlySet<string> = new Set(["", "<nil>"]);
 
 export class PathReader {
   readonly #typed: boolean;
+  readonly #unreadable: UnreadablePaths;
   readonly #attributes = new AttributeReader();
 
-  /** @param typed NLRI and attributes are messages of their own; else Any */
-  constructor(typed: boolean) {
+  /**
+   * @param typed NLRI and attributes are messages of their own; else Any
+   * @param unreadable is told of paths that are left out
+   */
+  constructor(typed: boolean, unreadable = new UnreadablePaths()) {
     this.#typed = typed;
+    this.#unreadable = unreadable;
   }
 
   /** A Destination: all paths to one prefix. Those of other families than unicast IPv4 and IPv6 are left out. */
@@ -43,8 +50,35 @@ export class PathReader {
     return paths;
   }
 
-  /** null: of another family, or without a prefix that could be one. */
+  /** null also: it cannot be read, which is noted. */
   path(bytes: Uint8Array): Path | null {
+    try {
+      const path = this.#path(bytes);
+      if (path !== null) this.#unreadable.forget(path.prefix.text);
+      return path;
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.#unreadable.note(this.#prefixOf(bytes), error.message);
+      return null;
+    }
+  }
+
+  /** Of a path that breaks off somewhere: "" where it does so before its prefix. */
+  #prefixOf(bytes: Uint8Array): string {
+    try {
+      const reader = new FieldReader(bytes);
+      while (reader.next()) {
+        if (reader.field === 1) return this.#prefix(reader.bytes())?.text ?? "";
+        reader.skip();
+      }
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+    }
+    return "";
+  }
+
+  /** null: of another family, or without a prefix that could be one. @throws WireError */
+  #path(bytes: Uint8Array): Path | null {
     const reader = new FieldReader(bytes);
     const attributes: Uint8Array[] = [];
     let nlri: Uint8Array | null = null;

@@ -21,6 +21,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   /** Everything is in the tables for the first time. */
   readonly onSynced: () => void;
+  /** Peers were listed: after each change of one, and at least every 5 s. */
+  readonly onPeers: () => void;
 }
 
 export class Session {
@@ -108,7 +110,7 @@ export class Session {
   }
 
   async #listPeers(signal: AbortSignal): Promise<void> {
-    const { client, store } = this.#options;
+    const { client, store, onPeers } = this.#options;
     const rows = new Map<string, Omit<Peer, "routerId">>();
     const before = store.table("bgpPeers");
     for await (const { routerId: _, ...row } of client.peers(signal)) {
@@ -118,5 +120,6 @@ export class Session {
       rows.set(row.address.text, isStillDown ? { ...row, since: last.since ?? row.since } : row);
     }
     store.replaceAll("bgpPeers", rows);
+    onPeers();
   }
 }

@@ -2,7 +2,7 @@
 import test from "ava";
 import { parseAddress, parsePrefix } from "../../../src/model/ip.ts";
 import type { BgpPathRow, NodeRow, RouteFactRow } from "../../../src/model/tables.ts";
-import { leftOverRoutes, podCidrProblems } from "../../../src/observe/route-problems.ts";
+import { bgpDefaultRoutes, leftOverRoutes, podCidrProblems } from "../../../src/observe/route-problems.ts";
 
 const prefix = (text: string) => {
   const parsed = parsePrefix(text);
@@ -74,6 +74,25 @@ test("kube-router's routes without a path are left over; those of others are not
   );
   t.regex(told[0]?.message ?? "", /it is the pod CIDR of Node n2$/);
   t.regex(told[1]?.message ?? "", /no node has this pod CIDR$/);
+});
+
+test("a default route of kube-router's is told with the peer that sent it; one of anybody else is not", (t) => {
+  const peer = parseAddress("192.0.2.9");
+  const gateway = parseAddress("192.0.2.254");
+  const [text, row] = route("0.0.0.0/0");
+  const routes = new Map([
+    [text, { ...row, nextHops: [{ gateway, ifindex: 2, device: "eth0" }] }],
+    route("::/0", 186),
+    route("10.0.0.0/24"),
+  ]);
+  const [name, sent] = path("0.0.0.0/0");
+  const told = bgpDefaultRoutes(routes, new Map([[name, { ...sent, peer }]]));
+  t.deepEqual(
+    told.map(({ code, object }) => [code, object]),
+    [["BGP_DEFAULT_ROUTE", "Route 0.0.0.0/0"]],
+  );
+  t.regex(told[0]?.message ?? "", /from BGP peer 192\.0\.2\.9, via 192\.0\.2\.254:/);
+  t.deepEqual(bgpDefaultRoutes(new Map([route("0.0.0.0/0", 3)]), new Map()), []);
 });
 
 test("very many are told by some and a number", (t) => {

@@ -179,10 +179,10 @@ test("who is no gobgpd is told by what it did", async (t) => {
 });
 
 test("garbage and answers that break off are errors with a name, whatever the bytes", async (t) => {
-  const good = pathMessage("apipb", { prefix: "10.2.0.0/24", nextHop: "192.0.2.2", rich: true });
+  const good = message([[2, pathMessage("apipb", { prefix: "10.2.0.0/24", nextHop: "192.0.2.2", rich: true })]]);
   const wrong: Readonly<Record<string, Uint8Array>> = {
-    "a path that breaks off": message([[1, message([[2, good.subarray(0, good.length - 3)]])]]),
-    "a number where a message should be": message([[1, message([[2, message([[1, 5]])]])]]),
+    "a destination that breaks off": message([[1, good.subarray(0, good.length - 3)]]),
+    "a number where a path should be": message([[1, message([[2, 5]])]]),
     noise: message([[1, new Uint8Array([0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3])]]),
   };
   for (const [what, body] of Object.entries(wrong)) {
@@ -201,6 +201,38 @@ test("garbage and answers that break off are errors with a name, whatever the by
   };
   const { client, signal } = await connected(t, await new GobgpServer(cut.handlers).start(t));
   await t.throwsAsync(all(client.paths({ table: "global", family: 4 }, signal)), { instanceOf: GobgpError });
+});
+
+test("a path that cannot be read is left out by itself and named; of an attribute only that one is lost", async (t) => {
+  for (const version of versions) {
+    const path = (text: string, more: object = {}) =>
+      pathMessage(version, { prefix: text, nextHop: "192.0.2.2", ...more });
+    const whole = path("10.2.0.0/24", { rich: true });
+    const noPrefix = message([[1, 5]]);
+    const breaksOff = whole.subarray(0, whole.length - 3);
+    // The communities of a form that is none: a list of numbers that breaks off.
+    const badList = message([[1, new Uint8Array([0xff])]]);
+    const attribute = version === "api" ? message([[9, badList]]) : any(`${version}.CommunitiesAttribute`, badList);
+    const oddAttribute = Buffer.concat([path("10.3.0.0/24"), message([[2, attribute]])]);
+    const serving = served(version, rib);
+    serving.handlers[`${serviceName(version)}/ListPath`] = async ({ send }) => {
+      const bodies = [breaksOff, noPrefix, oddAttribute, path("10.4.0.0/24")];
+      for (const body of bodies) send(message([[1, message([[2, body]])]]));
+      return 0;
+    };
+    const { client, signal } = await connected(t, await new GobgpServer(serving.handlers).start(t));
+    const paths = (await all(client.paths({ table: "global", family: 4 }, signal))).flat();
+    t.deepEqual(paths.map(short), [
+      ["10.3.0.0/24", "192.0.2.2", null],
+      ["10.4.0.0/24", "192.0.2.2", null],
+    ]);
+    t.regex(paths[0]?.others.join() ?? "", /^unreadable attribute \(.*breaks off/);
+    t.is(client.unreadable.count, 2);
+    t.regex(
+      client.unreadable.text(),
+      /^10\.2\.0\.0\/24 \(.*\), one without a prefix \(field 1 has wire type 0, not 2\)$/,
+    );
+  }
 });
 
 test("paths that are none of ours are left out, the others are read", async (t) => {

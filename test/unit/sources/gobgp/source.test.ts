@@ -7,8 +7,8 @@ import { TableStore } from "../../../../src/model/store.ts";
 import { GobgpSource } from "../../../../src/sources/gobgp/index.ts";
 import { Rib } from "../../../../src/sources/gobgp/rib.ts";
 import type { Path } from "../../../../src/sources/gobgp/types.ts";
-import { GobgpServer } from "../../../support/gobgp-server.ts";
-import { type RibShape, served, type Version } from "../../../support/gobgp-shapes.ts";
+import { GobgpServer, message } from "../../../support/gobgp-server.ts";
+import { pathMessage, type RibShape, served, type Version } from "../../../support/gobgp-shapes.ts";
 
 const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 
@@ -19,9 +19,10 @@ function following(t: ExecutionContext, addresses: readonly string[] | null) {
   const topics = new Map<string, readonly Problem[]>();
   const conditions = { report: (topic: string, problems: readonly Problem[]) => void topics.set(topic, problems) };
   const source = new GobgpSource({ addresses, store, conditions, log, clock: systemClock });
-  const codes = () => [...topics.values()].flat().map(({ code, severity }) => `${severity} ${code}`);
+  const problems = () => [...topics.values()].flat();
+  const codes = () => problems().map(({ code, severity }) => `${severity} ${code}`);
   const paths = () => [...store.table("bgpPaths").keys()].sort();
-  return { source, store, codes, paths, signal: ending.signal, start: () => source.start(ending.signal) };
+  return { source, store, problems, codes, paths, signal: ending.signal, start: () => source.start(ending.signal) };
 }
 
 async function until(what: string, holds: () => boolean): Promise<void> {
@@ -96,6 +97,56 @@ test("who is not there yet is waited for without a word; who answers nonsense is
   const off = following(t, null);
   await off.start();
   t.is(off.source.state, "off");
+});
+
+test("garbage on a session that stands is told, the last rows stay, and what is sound afterwards is read", async (t) => {
+  const serving = served("apipb", { paths: [own, two], peers });
+  const watch = serving.handlers["apipb.GobgpApi/WatchEvent"];
+  const answers = { garbage: (): void => undefined };
+  if (watch === undefined) throw new Error("no such call");
+  serving.handlers["apipb.GobgpApi/WatchEvent"] = async (call) => {
+    // A frame of 8 bytes that are no event.
+    answers.garbage = () => call.raw(new Uint8Array([0, 0, 0, 0, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3]));
+    return watch(call);
+  };
+  const server = await new GobgpServer(serving.handlers).start(t);
+  const { source, paths, problems, codes, start } = following(t, [server.address]);
+  await start();
+  await until("synced", () => source.state === "synced");
+  answers.garbage();
+  await until("the garbage is told", () => codes().join() === "error GOBGP_ANSWER");
+  t.deepEqual(paths(), ["10.1.0.0/24", "10.2.0.0/24"]);
+  t.regex(problems()[0]?.object ?? "", /^gobgpd at 127\.0\.0\.1:/);
+  t.regex(problems()[0]?.message ?? "", /WatchEvent: /);
+  t.regex(problems()[0]?.remedy ?? "", /kube-router/);
+  await until("it is synced again", () => source.state === "synced");
+  t.deepEqual(codes(), []);
+});
+
+test("a path that cannot be read is told, the others hold, and nothing is taken for complete", async (t) => {
+  const serving = served("apipb", { paths: [own, two], peers });
+  const list = serving.handlers["apipb.GobgpApi/ListPath"];
+  const bad = pathMessage("apipb", three);
+  let isBad = true;
+  if (list === undefined) throw new Error("no such call");
+  serving.handlers["apipb.GobgpApi/ListPath"] = async (call) => {
+    if (isBad) call.send(message([[1, message([[2, bad.subarray(0, bad.length - 3)]])]]));
+    return list(call);
+  };
+  const server = await new GobgpServer(serving.handlers).start(t);
+  const { source, paths, problems, codes, start } = following(t, [server.address]);
+  await start();
+  await until("synced", () => source.state === "synced");
+  t.deepEqual(paths(), ["10.1.0.0/24", "10.2.0.0/24"]);
+  t.deepEqual(codes(), ["warning GOBGP_PATH_UNREADABLE"]);
+  t.regex(problems()[0]?.message ?? "", /10\.3\.0\.0\/24 \(/);
+  t.false(source.complete, "a route to it would be taken for one that was left over");
+  isBad = false;
+  serving.tell([three]);
+  serving.tellPeers();
+  await until("the path came again, whole", () => codes().length === 0);
+  t.true(source.complete);
+  t.is(paths().length, 3);
 });
 
 test("what peers sent is asked for, and nobody is asked who is away", async (t) => {
