@@ -160,7 +160,16 @@ export class Agent {
       clock,
       onSession: () => advertiser.wake(),
     });
-    const advertiser: Advertiser = new Advertiser({ config, store, bgp, conditions, log, clock });
+    const advertiser: Advertiser = new Advertiser({
+      config,
+      store,
+      bgp,
+      conditions,
+      log,
+      clock,
+      servability: () => datapath.servability,
+      mend: () => loop.recompute(),
+    });
     const nodes = new HealthSource(shared);
     const sources = { cluster: cluster.source, routes: new RoutesSource(shared), bgp };
     const exempt = new LastGoodFolder<MasqueradeVersion>({ stateDir, name: "masquerade", conditions, clock });

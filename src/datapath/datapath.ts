@@ -39,6 +39,7 @@ import type {
   ServiceFlowCount,
   TrafficCount,
 } from "./report.ts";
+import { type Servability, servesNothing } from "./servability.ts";
 import { ServiceFlowCounts } from "./service-flows.ts";
 import type { DemandsPublisher } from "./set-demands.ts";
 import { readLostEvents, readTraffic } from "./traffic.ts";
@@ -251,6 +252,11 @@ export class Datapath {
     return running === null
       ? []
       : readAffinities(this.#options.native, running.objects.map("affinity"), monotonicSeconds());
+  }
+
+  /** Which service addresses could not be served after the last apply. */
+  get servability(): Servability {
+    return this.#running?.reconciler.servability ?? servesNothing;
   }
 
   /** As affinities know a network namespace; null: the node's own. */

@@ -229,6 +229,7 @@ export class MapTable {
   }
 
   #failure(text: string, error: unknown): EntryFailure {
-    return { map: this.map.name, entry: this.#describe(keyBytes(text)), maxEntries: this.map.maxEntries, error };
+    const { name, maxEntries } = this.map;
+    return { map: name, entry: this.#describe(keyBytes(text)), key: text, maxEntries, error };
   }
 }

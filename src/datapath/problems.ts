@@ -7,6 +7,10 @@ export interface EntryFailure {
   readonly map: string;
   /** What the entry is about, in the field's terms: "address 10.1.2.3". */
   readonly entry: string;
+  /** Of the entry, in a map that is written entry by entry. */
+  readonly key?: string;
+  /** Text of the address of the service that it keeps from being served as it should be. */
+  readonly service?: string;
   readonly maxEntries: number;
   readonly error: unknown;
 }

@@ -35,6 +35,7 @@ import type { Pins } from "./pins.ts";
 import { ProxyRoutes } from "./proxy-routes.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
+import { type Servability, servability } from "./servability.ts";
 import { ServiceAddressReconciler } from "./service-addresses.ts";
 import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
 import { ServiceReconciler } from "./services.ts";
@@ -84,6 +85,7 @@ export class Reconciler {
   /** Not known which: every endpoint with a policy gets a new revision. */
   #anyChange = false;
   #socketProblems: readonly Problem[] = [];
+  #servability: Servability = { all: null, addresses: new Map() };
 
   constructor(options: ReconcilerOptions) {
     const { native, config, capabilities, pins, objects, demands } = options;
@@ -112,6 +114,11 @@ export class Reconciler {
     this.proxyRoutes = new ProxyRoutes(native, config);
     this.staleSockets = new StaleSockets(native, map("sock_reverse"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
+  }
+
+  /** Of the last apply. */
+  get servability(): Servability {
+    return this.#servability;
   }
 
   /** By name, for reports. */
@@ -198,6 +205,11 @@ export class Reconciler {
       this.sets.forgetLessened();
       await pins.clearUnsettled();
     }
+    this.#servability = servability(
+      [...failures, ...policies.failures],
+      // Through tunnels come other nodes' pods, not clients from outside.
+      desired.uplinks.filter(({ ifindex, l3 }) => !l3 && !this.attachments.isAttached("uplink", ifindex)),
+    );
     return [
       ...proxy,
       ...this.#socketProblems,

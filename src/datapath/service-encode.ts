@@ -116,9 +116,13 @@ export function slotKeys(id: number, count: number): readonly Buffer[] {
   return Array.from({ length: count }, (_, slot) => serviceBackendKey.encode({ service: id, slot }));
 }
 
+export function frontendAddress(key: Buffer): string {
+  return addressFromBytes(key.subarray(0, key.length === service6Key.size ? 16 : 4)).text;
+}
+
 export function frontendText(key: Buffer): string {
   const wide = key.length === service6Key.size;
-  const address = addressFromBytes(key.subarray(0, wide ? 16 : 4)).text;
+  const address = frontendAddress(key);
   const { port, protocol } = wide ? service6Key.decode(key) : service4Key.decode(key);
   return `service ${wide ? `[${address}]` : address}:${port}/${protocol}`;
 }

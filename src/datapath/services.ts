@@ -18,6 +18,7 @@ import { type RowChanges, rowChanges } from "./row-changes.ts";
 import {
   type Encoded,
   encodeFrontend,
+  frontendAddress,
   frontendText,
   hasMaglev,
   restrictedAs,
@@ -158,7 +159,7 @@ export class ServiceReconciler {
       if (kept === null) fresh.push({ id: this.#next++, encoded });
       else ids.set(encoded, kept);
     }
-    const failures: EntryFailure[] = [...(await this.sourceRanges.write(restrictedOf(wanted.values())))];
+    const failures: EntryFailure[] = [...ofServices(await this.sourceRanges.write(restrictedOf(wanted.values())))];
     failures.push(...(await this.#writeTables(fresh, ids)));
     const tables = [...ids].flatMap(([encoded, id]) => (hasMaglev(encoded) ? [{ id, encoded }] : []));
     const withoutTable = await this.#maglev.write(tables);
@@ -175,7 +176,7 @@ export class ServiceReconciler {
     }
     for (const family of [4, 6] as const) {
       this.#frontends[family].replaceDesired(entries[family]);
-      failures.push(...(await this.#frontends[family].sync()));
+      failures.push(...ofServices(await this.#frontends[family].sync()));
     }
     failures.push(...(await this.sourceRanges.remove()));
     return { failures, removed: await this.#removeUnused() };
@@ -271,9 +272,11 @@ export class ServiceReconciler {
       }
       await deleteEntries(this.#native, this.#backends, slotKeys(id, encoded.count));
       const { name, maxEntries } = this.#backends;
+      const key = Buffer.from(encoded.key, "latin1");
       failures.push({
         map: name,
-        entry: `backends of ${frontendText(Buffer.from(encoded.key, "latin1"))}`,
+        entry: `backends of ${frontendText(key)}`,
+        service: frontendAddress(key),
         maxEntries,
         error,
       });
@@ -311,4 +314,15 @@ export class ServiceReconciler {
     this.#encoded.set(frontend, encoded);
     return encoded;
   }
+}
+
+const frontendMaps: ReadonlySet<string> = new Set(["service4", "service6", "source_rule4", "source_rule6"]);
+
+/** Of maps by frontend it is known whose clients are concerned. */
+function ofServices(failures: readonly EntryFailure[]): readonly EntryFailure[] {
+  return failures.map((failure) =>
+    failure.key !== undefined && frontendMaps.has(failure.map)
+      ? { ...failure, service: frontendAddress(Buffer.from(failure.key, "latin1")) }
+      : failure,
+  );
 }

@@ -9,10 +9,12 @@ import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
 import type { Logger } from "../../model/logging.ts";
+import type { Servability } from "../../datapath/index.ts";
 import type { ConditionSink, Problem } from "../../model/status.ts";
 import type { TableSnapshot, TableStore } from "../../model/store.ts";
 import { GobgpError } from "../../sources/gobgp/errors.ts";
 import type { GobgpSession } from "../../sources/gobgp/index.ts";
+import { Faults } from "./faults.ts";
 import type { AdvertisedAddress } from "./report.ts";
 import { hostPrefix, type Outcome, Speaker } from "./speaker.ts";
 
@@ -21,6 +23,8 @@ const intervalMs = { least: 2, most: 1_000 } as const;
 const retryMs = { firstMs: 100, maxMs: 5_000 } as const;
 /** ms that the datapath may fail before clients are sent to other nodes: what passes is not worth a change of all ways. */
 const unhealthyMs = 3_000;
+/** ms between two tries at what fails, so that within the time above it is known whether it passes. */
+const mendMs = 1_000;
 /** ms between two looks whether our policy and its prefixes are still there. */
 const refreshMs = 30_000;
 /** ms that a path may be missing from the table of events before it is announced again. */
@@ -35,7 +39,11 @@ export interface AdvertiserOptions {
   >;
   readonly store: Pick<TableStore, "table" | "onChange">;
   readonly bgp: { readonly session: GobgpSession | null };
-  readonly conditions: ConditionSink & { problems(): readonly Problem[] };
+  readonly conditions: ConditionSink;
+  /** Of what was written last. */
+  readonly servability: () => Servability;
+  /** Writes again what failed. */
+  readonly mend: () => void;
   readonly log: Logger;
   readonly clock: Clock;
 }
@@ -54,8 +62,10 @@ export class Advertiser {
   readonly #missing = new Map<string, number>();
   readonly #outcomes = new Map<string, Outcome>();
   #failure: Problem | null = null;
-  /** ms of the monotonic clock since when the datapath fails; null: it does not. */
+  /** ms of the monotonic clock since when nothing can be written; null: it can. */
   #failingSince: number | null = null;
+  readonly #faults = new Faults(unhealthyMs);
+  #mendedMs = 0;
 
   constructor(options: AdvertiserOptions) {
     this.#options = options;
@@ -96,10 +106,10 @@ export class Advertiser {
 
   /** By address, in order. */
   rows(): readonly AdvertisedAddress[] {
-    const unhealthy = this.#unhealthy();
     return this.#desired.map((desired) => {
       const { path } = desired;
       if (path === null) return { desired, state: "withheld", why: desired.why };
+      const unhealthy = this.#unhealthy(desired);
       if (unhealthy !== null) return { desired, state: "withheld", why: unhealthy };
       const outcome = this.#outcomes.get(hostPrefix(desired).text);
       if (outcome === undefined) return { desired, state: "waiting", why: this.#whyWaiting() };
@@ -153,6 +163,7 @@ export class Advertiser {
     const { session } = bgp;
     if (this.#facts === null) return;
     this.#compute(this.#facts);
+    this.#lookForFaults();
     if (session === null || !session.client.protocol.writes) {
       this.#speaker = null;
       this.#outcomes.clear();
@@ -175,7 +186,7 @@ export class Advertiser {
       this.#refreshedMs = now;
     }
     // Computed since this run began, at the latest, is taken by the next one.
-    const wanted = this.#unhealthy() === null ? this.#desired.filter(({ path }) => path !== null) : [];
+    const wanted = this.#desired.filter((each) => each.path !== null && this.#unhealthy(each) === null);
     const rows = store.table("bgpPaths");
     const gone = await speaker.withdrawOthers(new Set(wanted.map((each) => hostPrefix(each).text)), rows, signal);
     for (const text of gone) {
@@ -219,17 +230,22 @@ export class Advertiser {
     });
   }
 
-  /** Why this node should get nobody; null: it is well. */
-  #unhealthy(): string | null {
-    const { conditions, clock } = this.#options;
-    // What is not written of a map is told there, and tried again.
-    const broken = conditions
-      .problems()
-      .find(({ severity, object }) => severity === "error" && object.startsWith("map "));
-    const now = clock.monotonicMs();
-    if (broken !== undefined) return `the datapath is not whole: ${broken.code} of ${broken.object}`;
+  /** Why who comes to this address would not be served; null: he is. */
+  #unhealthy({ address }: DesiredAddress): string | null {
+    const now = this.#options.clock.monotonicMs();
+    const fault = this.#faults.of(address.text, now);
+    if (fault !== null) return `the datapath does not serve it: ${fault}`;
     if (this.#failingSince === null || now - this.#failingSince < unhealthyMs) return null;
     return `the datapath could not be written for ${Math.round((now - this.#failingSince) / 1000)} s`;
+  }
+
+  /** What failed may be over with the next try, which otherwise would wait for the next change. */
+  #lookForFaults(): void {
+    const now = this.#options.clock.monotonicMs();
+    this.#faults.update(this.#options.servability(), now);
+    if (!this.#faults.isUndecided(now) || now - this.#mendedMs < mendMs) return;
+    this.#mendedMs = now;
+    this.#options.mend();
   }
 }
 

@@ -89,6 +89,11 @@ function world(t: ExecutionContext, config: Partial<AdvertiserOptions["config"]>
   const daemon = new Daemon(store);
   const bgp: { session: GobgpSession | null } = { session: daemon.session };
   const problems = new Map<string, readonly Problem[]>();
+  const faults: { all: string | null; addresses: Map<string, string>; mended: number } = {
+    all: null,
+    addresses: new Map(),
+    mended: 0,
+  };
   const advertiser = new Advertiser({
     config: {
       nodeName: "node-1",
@@ -102,8 +107,9 @@ function world(t: ExecutionContext, config: Partial<AdvertiserOptions["config"]>
     bgp,
     conditions: {
       report: (topic: string, found: readonly Problem[]) => void problems.set(topic, found),
-      problems: () => [...problems.values()].flat(),
-    } as AdvertiserOptions["conditions"],
+    },
+    servability: () => ({ all: faults.all, addresses: new Map(faults.addresses) }),
+    mend: () => void faults.mended++,
     log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined } as never,
     clock,
   });
@@ -124,7 +130,7 @@ function world(t: ExecutionContext, config: Partial<AdvertiserOptions["config"]>
     advertiser.applied({ desired: { frontends } } as unknown as ComputeResult, rows as never);
   };
   const state = () => advertiser.rows().map((row) => row.state)[0];
-  return { store, clock, daemon, bgp, problems, advertiser, apply, state };
+  return { store, clock, daemon, bgp, problems, faults, advertiser, apply, state };
 }
 
 /** By a daemon that has our policy, and the first time. */
@@ -210,7 +216,7 @@ test("what the daemon refuses is told and tried again with pauses that grow", as
 });
 
 test("a datapath that fails for a while gets nobody, one that fails for a moment does", async (t) => {
-  const { clock, daemon, problems, advertiser, apply, state } = world(t);
+  const { clock, daemon, advertiser, apply, state } = world(t);
   apply(true);
   advertiser.start();
   await clock.advance(100);
@@ -224,16 +230,50 @@ test("a datapath that fails for a while gets nobody, one that fails for a moment
   apply(true);
   await clock.advance(100);
   t.deepEqual(daemon.take(), announced);
-  const full: Problem = {
-    code: "MAP_FULL",
-    severity: "error",
-    object: "map services",
-    field: "",
-    message: "",
-    remedy: "",
-  };
-  problems.set("datapath", [full]);
-  await clock.advance(1_100);
+});
+
+test("a fault that lasts takes away the address that is not served, or all of them; one that passes and one of others take nothing", async (t) => {
+  const { clock, daemon, faults, advertiser, apply, state } = world(t);
+  apply(true);
+  advertiser.start();
+  await clock.advance(100);
+  daemon.take();
+  // Of another service: what it cannot serve is its own matter.
+  faults.addresses.set("198.51.100.99", "map service_backend has not taken backends of another");
+  apply(true);
+  await clock.advance(10_000);
+  t.deepEqual(daemon.take(), []);
+  // Ours, mended by another try before the time is over.
+  faults.addresses = new Map([[vip, "map service4 has not taken it"]]);
+  apply(true);
+  const mended = faults.mended;
+  await clock.advance(2_500);
+  t.true(faults.mended > mended, "it is tried again");
+  faults.addresses.clear();
+  apply(true);
+  await clock.advance(10_000);
+  t.deepEqual(daemon.take(), []);
+  // Ours, for good, although it is tried again and again.
+  faults.addresses.set(vip, "map service4 has not taken it");
+  apply(true);
+  await clock.advance(2_000);
+  apply(true);
+  await clock.advance(500);
+  t.deepEqual(daemon.take(), []);
+  await clock.advance(2_000);
+  t.deepEqual(daemon.take(), withdrawn);
+  t.is(state(), "withheld");
+  t.regex(advertiser.rows()[0]?.why ?? "", /map service4 has not taken it$/);
+  const tries = faults.mended;
+  await clock.advance(60_000);
+  t.is(faults.mended, tries, "no more than until it is known to last");
+  faults.addresses.clear();
+  apply(true);
+  await clock.advance(100);
+  t.deepEqual(daemon.take(), announced);
+  faults.all = "the programs of eth0 are not attached";
+  apply(true);
+  await clock.advance(4_500);
   t.deepEqual(daemon.take(), withdrawn);
 });
 
