@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchBgp } from "./bgp.ts";
+import { benchBgpRoutes } from "./bgp-routes.ts";
 import { benchHealth } from "./health.ts";
 import { benchKube } from "./kube.ts";
 import { benchDns } from "./l7-dns.ts";
@@ -45,6 +46,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
         : { rounds, idleSeconds: 120, starts: 60, changes: 15 },
     ),
   bgp: () => benchBgp(values.quick ? 10 : 100),
+  "bgp-routes": () => benchBgpRoutes(values.quick ? { flaps: 3, starts: 1 } : { flaps: 10, starts: 5 }),
   health: () => benchHealth(values.quick ? { rounds: 1, seconds: 10, holes: 4 } : { rounds, seconds: 30, holes: 20 }),
   "l7-dns": () => benchDns({ rounds, seconds: seconds * 2 }),
   policy: () => benchPolicy({ rounds, changes: values.quick ? 10 : 60 }),

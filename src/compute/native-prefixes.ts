@@ -4,8 +4,12 @@
  *
  * The longest prefix decides, as it does for the route: another route inside of such a prefix makes an exception. What is said of the
  * cluster or by the configuration has none.
+ *
+ * A change of routes costs what changed: a fabric may have ten thousand of them, and they may flap.
  */
-import { comparePrefixes, makePrefix, type Prefix, prefixContainsPrefix } from "../model/ip.ts";
+import { mapChanges } from "../lib/map-diff.ts";
+import { VersionedMap } from "../lib/versioned-map.ts";
+import { makePrefix, type Prefix } from "../model/ip.ts";
 import { isBgp } from "../model/route-protocols.ts";
 import type { TableSnapshot } from "../model/store.ts";
 import type { RouteFactRow } from "../model/tables.ts";
@@ -18,7 +22,7 @@ export interface NativeOptions {
   readonly families: ReadonlySet<4 | 6>;
 }
 
-/** said: whatever routes there are; routed, elsewhere: by the route. Of one prefix the first of these counts. */
+/** said: whatever routes there are; routed, elsewhere: by the route. */
 type Kind = "said" | "routed" | "elsewhere";
 
 interface Claim {
@@ -26,86 +30,138 @@ interface Claim {
   readonly kind: Kind;
 }
 
-const order: Readonly<Record<Kind, number>> = { said: 0, routed: 1, elsewhere: 2 };
-
 export class NativePrefixes {
   readonly #options: NativeOptions;
   #tables: NativeTables | null = null;
-  #prefixes: ReadonlyMap<string, DesiredNativePrefix> = new Map();
+  /** Of the cluster and the configuration: routes to the same prefixes say nothing. */
+  #said: ReadonlyMap<string, Prefix> = new Map();
+  #uplinks: ReadonlySet<number> = new Set();
+  /** One for each prefix, by its text. */
+  readonly #claims = new Map<string, Claim>();
+  readonly #elsewhere = new Map<string, Claim>();
+  /** Lengths that said and routed prefixes have: no other ones can be around an exception. */
+  readonly #lengths = { 4: new Map<number, number>(), 6: new Map<number, number>() } as const;
+  #prefixes = VersionedMap.from<string, DesiredNativePrefix>();
 
   constructor(options: NativeOptions) {
     this.#options = options;
   }
 
   /** @returns by the prefix's text; entries that did not change are the same objects, and all are if nothing did */
-  update({ nodes, routes, uplinks, nonMasquerade }: NativeTables): ReadonlyMap<string, DesiredNativePrefix> {
-    const { families } = this.#options;
-    if (families.size === 0) return this.#prefixes;
+  update(tables: NativeTables): ReadonlyMap<string, DesiredNativePrefix> {
+    if (this.#options.families.size === 0) return this.#prefixes;
     const before = this.#tables;
-    const isSame =
-      before !== null &&
-      before.nodes === nodes &&
-      before.routes === routes &&
-      before.uplinks === uplinks &&
-      before.nonMasquerade === nonMasquerade;
-    if (isSame) return this.#prefixes;
+    const { nodes, routes, uplinks, nonMasquerade } = tables;
     this.#tables = { nodes, routes, uplinks, nonMasquerade };
-    const claims = claimsOf(this.#tables).filter(({ prefix }) => families.has(prefix.family));
-    this.#prefixes = this.#keepSame(effective(claims));
+    const isOnlyRoutes =
+      before !== null && before.nodes === nodes && before.uplinks === uplinks && before.nonMasquerade === nonMasquerade;
+    const changed = isOnlyRoutes ? this.#takeRoutes(before.routes, routes) : this.#takeAll(tables);
+    if (changed.size > 0) this.#prefixes = this.#prefixes.with(this.#entries(changed));
     return this.#prefixes;
   }
 
-  #keepSame(entries: readonly DesiredNativePrefix[]): ReadonlyMap<string, DesiredNativePrefix> {
-    const before = this.#prefixes;
-    let differs = entries.length !== before.size;
-    const after = new Map(
-      entries.map((entry) => {
-        const known = before.get(entry.prefix.text);
-        const same = known !== undefined && known.keep === entry.keep;
-        differs ||= !same;
-        return [entry.prefix.text, same ? known : entry] as const;
-      }),
-    );
-    return differs ? after : before;
+  /** @returns keys of the claims that changed */
+  #takeRoutes(before: NativeTables["routes"], after: NativeTables["routes"]): ReadonlySet<string> {
+    const changed = new Set<string>();
+    for (const change of mapChanges(before, after)) {
+      const prefix = (change.after ?? change.before)?.destination;
+      if (prefix === undefined || this.#said.has(prefix.text)) continue;
+      const kind = change.after === undefined ? null : this.#kindOf(change.after);
+      if (this.#claim(prefix, kind)) changed.add(prefix.text);
+    }
+    return changed;
+  }
+
+  #takeAll(tables: NativeTables): ReadonlySet<string> {
+    this.#said = saidIn(tables);
+    this.#uplinks = new Set([...tables.uplinks.values()].map(({ ifindex }) => ifindex));
+    const kinds = new Map<string, Claim>();
+    for (const route of tables.routes.values()) {
+      const kind = this.#kindOf(route);
+      if (kind !== null) kinds.set(route.destination.text, { prefix: route.destination, kind });
+    }
+    for (const [key, prefix] of this.#said) kinds.set(key, { prefix, kind: "said" });
+    const changed = new Set<string>();
+    for (const [key, { prefix }] of this.#claims) {
+      if (!kinds.has(key) && this.#claim(prefix, null)) changed.add(key);
+    }
+    for (const [key, { prefix, kind }] of kinds) if (this.#claim(prefix, kind)) changed.add(key);
+    return changed;
+  }
+
+  /** A default route leads to whoever is not known. One that leads nowhere lets nothing out. */
+  #kindOf({ destination, protocol, nextHops }: RouteFactRow): Kind | null {
+    if (destination.length === 0 || nextHops.length === 0) return null;
+    if (isBgp(protocol)) return "routed";
+    const isOnLink = nextHops.every(({ gateway, ifindex }) => gateway === null && this.#uplinks.has(ifindex));
+    return isOnLink ? "routed" : "elsewhere";
+  }
+
+  /** @param kind null: nothing is claimed @returns whether that is news */
+  #claim(prefix: Prefix, kind: Kind | null): boolean {
+    const before = this.#claims.get(prefix.text);
+    if (!this.#options.families.has(prefix.family) || before?.kind === (kind ?? undefined)) return false;
+    if (before !== undefined && before.kind !== "elsewhere") this.#count(prefix, -1);
+    this.#elsewhere.delete(prefix.text);
+    if (kind === null) {
+      this.#claims.delete(prefix.text);
+      return true;
+    }
+    const claim = { prefix, kind };
+    this.#claims.set(prefix.text, claim);
+    if (kind === "elsewhere") this.#elsewhere.set(prefix.text, claim);
+    else this.#count(prefix, 1);
+    return true;
+  }
+
+  #count({ family, length }: Prefix, by: 1 | -1): void {
+    const lengths = this.#lengths[family];
+    const count = (lengths.get(length) ?? 0) + by;
+    if (count === 0) lengths.delete(length);
+    else lengths.set(length, count);
+  }
+
+  /** What is in the map for these, and for exceptions that may be ones because of them. */
+  #entries(changed: ReadonlySet<string>): ReadonlyMap<string, DesiredNativePrefix | undefined> {
+    const entries = new Map<string, DesiredNativePrefix | undefined>();
+    let areAround = false;
+    for (const key of changed) {
+      const claim = this.#claims.get(key);
+      // Said or routed, now or before.
+      areAround ||= (claim !== undefined && claim.kind !== "elsewhere") || this.#prefixes.get(key)?.keep === true;
+      entries.set(key, this.#entry(key, claim));
+    }
+    if (areAround) for (const [key, claim] of this.#elsewhere) entries.set(key, this.#entry(key, claim));
+    return entries;
+  }
+
+  #entry(key: string, claim: Claim | undefined): DesiredNativePrefix | undefined {
+    if (claim === undefined || (claim.kind === "elsewhere" && !this.#isException(claim.prefix))) return undefined;
+    const keep = claim.kind !== "elsewhere";
+    const known = this.#prefixes.get(key);
+    return known?.keep === keep ? known : { prefix: claim.prefix, keep };
+  }
+
+  /** Inside of what is routed, and of nothing that is said: from nothing there are no exceptions. */
+  #isException({ family, address, length }: Prefix): boolean {
+    let isRouted = false;
+    for (const outer of this.#lengths[family].keys()) {
+      if (outer >= length) continue;
+      const kind = this.#claims.get(makePrefix(address, outer).text)?.kind;
+      if (kind === "said") return false;
+      isRouted ||= kind === "routed";
+    }
+    return isRouted;
   }
 }
 
-function claimsOf({ nodes, routes, uplinks, nonMasquerade }: NativeTables): readonly Claim[] {
-  const devices = new Set([...uplinks.values()].map(({ ifindex }) => ifindex));
-  const claims: Claim[] = [];
-  const say = (prefix: Prefix) => claims.push({ prefix, kind: "said" });
+function saidIn({ nodes, nonMasquerade }: NativeTables): ReadonlyMap<string, Prefix> {
+  const said = new Map<string, Prefix>();
+  const say = (prefix: Prefix) => said.set(prefix.text, prefix);
   for (const { addresses, podCidrs } of nodes.values()) {
     podCidrs.forEach(say);
     for (const address of addresses) say(makePrefix(address, address.bytes.length * 8));
   }
   for (const { prefix } of nonMasquerade.values()) say(prefix);
-  for (const route of routes.values()) {
-    const kind = kindOf(route, devices);
-    if (kind !== null) claims.push({ prefix: route.destination, kind });
-  }
-  return claims;
-}
-
-/** A default route leads to whoever is not known. One that leads nowhere lets nothing out. */
-function kindOf({ destination, protocol, nextHops }: RouteFactRow, uplinks: ReadonlySet<number>): Kind | null {
-  if (destination.length === 0 || nextHops.length === 0) return null;
-  if (isBgp(protocol)) return "routed";
-  const isOnLink = nextHops.every(({ gateway, ifindex }) => gateway === null && uplinks.has(ifindex));
-  return isOnLink ? "routed" : "elsewhere";
-}
-
-/** Each prefix once, without exceptions from nothing. */
-function effective(claims: readonly Claim[]): readonly DesiredNativePrefix[] {
-  const sorted = [...claims].sort((a, b) => comparePrefixes(a.prefix, b.prefix) || order[a.kind] - order[b.kind]);
-  const entries: DesiredNativePrefix[] = [];
-  const around: Claim[] = [];
-  for (const claim of sorted) {
-    const { prefix, kind } = claim;
-    while (around.length > 0 && !prefixContainsPrefix((around.at(-1) ?? claim).prefix, prefix)) around.pop();
-    if (around.at(-1)?.prefix.text === prefix.text) continue;
-    if (kind === "elsewhere" && (around.length === 0 || around.some((outer) => outer.kind === "said"))) continue;
-    around.push(claim);
-    entries.push({ prefix, keep: kind !== "elsewhere" });
-  }
-  return entries;
+  return said;
 }

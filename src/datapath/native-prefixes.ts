@@ -4,6 +4,7 @@
  *
  * Order: a prefix that comes is written before one that goes is removed, so that what both hold is native throughout.
  */
+import { setImmediate } from "node:timers/promises";
 import type { DesiredDeviceSource, DesiredNativePrefix } from "../compute/desired.ts";
 import { mapChanges } from "../lib/map-diff.ts";
 import { addressFromBytes, type Prefix } from "../model/ip.ts";
@@ -20,6 +21,8 @@ import {
 import { addressNumber } from "./addresses.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
+
+const sliceEntries = 1024;
 
 const none = { prefixes: new Map<string, DesiredNativePrefix>(), bytes: new Uint8Array(16) } as const;
 
@@ -47,7 +50,10 @@ export class NativePrefixReconciler {
     sources: readonly DesiredDeviceSource[] = [],
   ): Promise<readonly EntryFailure[]> {
     // The same objects again mean the same entries: nothing to encode.
-    for (const { before, after } of mapChanges(this.#last, prefixes)) {
+    const changes = mapChanges(this.#last, prefixes);
+    for (const [index, { before, after }] of changes.entries()) {
+      // Thousands, when a fabric's routes come or go: others get their turn in between.
+      if (index % sliceEntries === sliceEntries - 1) await setImmediate();
       if (after !== undefined) {
         const flags = after.keep ? NativeFlags.keep : 0;
         this.#prefixes[after.prefix.family].setDesired(entryKey(after.prefix), nativePrefix.encode({ flags }));

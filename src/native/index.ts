@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Handle, NativeBinding, NetlinkGroup } from "./contract.ts";
 import { badArgument, NativeError, toNativeError } from "./errors.ts";
 import { packChanges } from "./netlink-changes.ts";
-import { readAddress, readEvents, readLink, readNeighbour, readRoute, readRows, readRule } from "./netlink-rows.ts";
+import { EventSlices, readAddress, readLink, readNeighbour, readRoute, readRows, readRule } from "./netlink-rows.ts";
 
 export type * from "./contract.ts";
 export { NativeError };
@@ -53,7 +53,7 @@ function typed(call: Call): Call {
 
 type Netlink = Pick<
   NativeBinding,
-  "links" | "addresses" | "routes" | "rules" | "neighbours" | "applyNetlink" | "openMonitor"
+  "links" | "addresses" | "routes" | "rules" | "neighbours" | "applyNetlink" | "openMonitor" | "closeMonitor"
 >;
 
 /** What the addon really takes and gives for these: bytes. */
@@ -69,9 +69,11 @@ type PackedNetlink = {
     onEvents: (events: Buffer) => void,
     receiveBytes: number | null,
   ): Handle;
+  closeMonitor: NativeBinding["closeMonitor"];
 };
 
 function netlinkCalls(raw: PackedNetlink): Netlink {
+  const monitors = new Map<Handle, EventSlices>();
   return {
     links: async (netns) => readRows(await raw.links(netns), readLink),
     addresses: async (netns) => readRows(await raw.addresses(netns), readAddress),
@@ -81,7 +83,15 @@ function netlinkCalls(raw: PackedNetlink): Netlink {
     applyNetlink: async (netns, changes) => raw.applyNetlink(netns, packChanges(changes)),
     openMonitor: (netns, groups, onEvents, receiveBytes = null) => {
       if (typeof onEvents !== "function") badArgument("onEvents must be a function");
-      return raw.openMonitor(netns, groups, (events) => onEvents(readEvents(events)), receiveBytes);
+      const slices = new EventSlices(onEvents);
+      const monitor = raw.openMonitor(netns, groups, (events) => slices.take(events), receiveBytes);
+      monitors.set(monitor, slices);
+      return monitor;
+    },
+    closeMonitor: (monitor) => {
+      monitors.get(monitor)?.end();
+      monitors.delete(monitor);
+      return raw.closeMonitor(monitor);
     },
   };
 }

@@ -9,6 +9,8 @@ import { WireReader } from "./wire.ts";
 
 /** Rows that are read before other work gets its turn: about 1 ms. */
 const sliceRows = 2048;
+/** Events of a monitor that are told at once: about 1 ms with what their listener does. */
+const sliceEvents = 256;
 
 export function readLink(from: WireReader): LinkRow {
   const [index, mtu, flags, type] = [from.u32(), from.u32(), from.u32(), from.u32()];
@@ -87,10 +89,48 @@ export async function readRows<Row>(bytes: Buffer, read: (from: WireReader) => R
   return rows;
 }
 
-/** One batch of a monitor (at most some thousand). */
-export function readEvents(bytes: Buffer): readonly NetlinkEvent[] {
-  const from = new WireReader(bytes);
-  return Array.from({ length: from.u32() }, () => readEvent(from));
+/**
+ * Batches of a monitor, told in slices and in their order: a batch may hold some thousand events, and each costs its listener more than being
+ * read.
+ */
+export class EventSlices {
+  readonly #onEvents: (events: readonly NetlinkEvent[]) => void;
+  readonly #waiting: { readonly from: WireReader; left: number }[] = [];
+  #isTurnAsked = false;
+  #ended = false;
+
+  constructor(onEvents: (events: readonly NetlinkEvent[]) => void) {
+    this.#onEvents = onEvents;
+  }
+
+  take(bytes: Buffer): void {
+    const from = new WireReader(bytes);
+    this.#waiting.push({ from, left: from.u32() });
+    if (!this.#isTurnAsked) this.#tell();
+  }
+
+  /** What waits is told no more. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  #tell(): void {
+    const [batch] = this.#waiting;
+    if (batch === undefined || this.#ended) return;
+    const count = Math.min(batch.left, sliceEvents);
+    const events = Array.from({ length: count }, () => readEvent(batch.from));
+    batch.left -= count;
+    if (batch.left === 0) this.#waiting.shift();
+    // Before the listener, which may fail: what waits is told all the same.
+    if (this.#waiting.length > 0) {
+      this.#isTurnAsked = true;
+      setImmediate(() => {
+        this.#isTurnAsked = false;
+        this.#tell();
+      });
+    }
+    this.#onEvents(events);
+  }
 }
 
 function readEvent(from: WireReader): NetlinkEvent {

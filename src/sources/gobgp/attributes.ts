@@ -45,14 +45,30 @@ const segmentKinds: Readonly<Record<number, AsSegment["kind"]>> = {
   4: "confed-set",
 };
 
+/** Of the message Path. */
+export const attributeField = 2;
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class AttributeReader {
   /** Few next hops and communities are shared by many paths: each is kept once. */
   readonly #addresses = new Map<string, Address | null>();
+  /** Neighbouring paths have the same attributes, byte by byte: what BGP told in one message. */
+  #last: { readonly bytes: Buffer; readonly made: PathAttributes } | null = null;
 
-  /** @param typed as a oneof; else Any */
-  read(attributes: readonly Uint8Array[], typed: boolean): PathAttributes {
+  /**
+   * @param bytes of a path, from its first attribute to the end of its last one
+   * @param typed as a oneof; else Any
+   */
+  read(bytes: Buffer, typed: boolean): PathAttributes {
+    if (this.#last?.bytes.equals(bytes) === true) return this.#last.made;
+    const made = this.#read(bytes, typed);
+    // A copy: a view would keep the whole message.
+    this.#last = { bytes: Buffer.from(bytes), made };
+    return made;
+  }
+
+  #read(bytes: Buffer, typed: boolean): PathAttributes {
     const others: string[] = [];
     const made: Mutable<PathAttributes> = {
       nextHop: null,
@@ -65,7 +81,13 @@ export class AttributeReader {
       clusterList: nothing,
       others: nothing,
     };
-    for (const attribute of attributes) {
+    const reader = new FieldReader(bytes);
+    while (reader.next()) {
+      if (reader.field !== attributeField) {
+        reader.skip();
+        continue;
+      }
+      const attribute = reader.inner();
       try {
         if (typed) this.#readTyped(attribute, made, others);
         else this.#readAny(attribute, made, others);
@@ -90,25 +112,24 @@ export class AttributeReader {
     return address;
   }
 
-  #readTyped(attribute: Uint8Array, made: Mutable<PathAttributes>, others: string[]): void {
-    const reader = new FieldReader(attribute);
+  #readTyped(reader: FieldReader, made: Mutable<PathAttributes>, others: string[]): void {
     while (reader.next()) {
       const kind = byField.get(reader.field);
       if (kind === undefined) {
         others.push(`unknown attribute (field ${reader.field})`);
         reader.skip();
-      } else this.#take(kind, reader.bytes(), made, others);
+      } else this.#take(kind, reader.inner(), made, others);
     }
   }
 
-  #readAny(attribute: Uint8Array, made: Mutable<PathAttributes>, others: string[]): void {
+  #readAny(attribute: FieldReader, made: Mutable<PathAttributes>, others: string[]): void {
     const { name, value } = readAny(attribute);
     const kind = byName.get(name);
     if (kind === undefined) others.push(`unknown attribute (${name})`);
     else this.#take(kind, value, made, others);
   }
 
-  #take(kind: AttributeKind, value: Uint8Array, made: Mutable<PathAttributes>, others: string[]): void {
+  #take(kind: AttributeKind, value: FieldReader, made: Mutable<PathAttributes>, others: string[]): void {
     switch (kind) {
       case "origin":
         return;
@@ -153,19 +174,19 @@ const nothing: readonly never[] = [];
 const keptAddresses = 10_000;
 
 /** A message that is all defaults has no value at all. */
-export function readAny(bytes: Uint8Array): { readonly name: string; readonly value: Uint8Array } {
-  const reader = new FieldReader(bytes);
+export function readAny(reader: FieldReader): { readonly name: string; readonly value: FieldReader } {
   let url = "";
-  let value: Uint8Array = empty;
+  let value = empty;
   while (reader.next()) {
     if (reader.field === 1) url = reader.text();
-    else if (reader.field === 2) value = reader.bytes();
+    else if (reader.field === 2) value = reader.inner();
     else reader.skip();
   }
   return { name: url.slice(url.lastIndexOf(".") + 1), value };
 }
 
-const empty = new Uint8Array(0);
+/** At its end: nobody moves it. */
+const empty = new FieldReader(new Uint8Array(0));
 
 /** An attribute in the form that this version takes. @param anyPackage null: typed */
 export function writeAttribute(kind: AttributeKind, value: Uint8Array, anyPackage: string | null): Uint8Array {
@@ -180,8 +201,7 @@ export function writeAny(name: string, value: Uint8Array): Uint8Array {
   return writer.finish();
 }
 
-function firstText(bytes: Uint8Array, field: number): string {
-  const reader = new FieldReader(bytes);
+function firstText(reader: FieldReader, field: number): string {
   let found: string | null = null;
   while (reader.next()) {
     if (reader.field === field && found === null) found = reader.text();
@@ -190,8 +210,7 @@ function firstText(bytes: Uint8Array, field: number): string {
   return found ?? "";
 }
 
-function texts(bytes: Uint8Array): readonly string[] {
-  const reader = new FieldReader(bytes);
+function texts(reader: FieldReader): readonly string[] {
   const found: string[] = [];
   while (reader.next()) {
     if (reader.field === 1) found.push(reader.text());
@@ -201,8 +220,7 @@ function texts(bytes: Uint8Array): readonly string[] {
 }
 
 /** Zero is not written. */
-function firstNumber(bytes: Uint8Array): number {
-  const reader = new FieldReader(bytes);
+function firstNumber(reader: FieldReader): number {
   let found = 0;
   while (reader.next()) {
     if (reader.field === 1) found = reader.number();
@@ -211,8 +229,7 @@ function firstNumber(bytes: Uint8Array): number {
   return found;
 }
 
-function unknownType(bytes: Uint8Array): number {
-  const reader = new FieldReader(bytes);
+function unknownType(reader: FieldReader): number {
   let type = 0;
   while (reader.next()) {
     if (reader.field === 2) type = reader.number();
@@ -221,18 +238,16 @@ function unknownType(bytes: Uint8Array): number {
   return type;
 }
 
-function asPath(bytes: Uint8Array): readonly AsSegment[] {
-  const reader = new FieldReader(bytes);
+function asPath(reader: FieldReader): readonly AsSegment[] {
   const segments: AsSegment[] = [];
   while (reader.next()) {
-    if (reader.field === 1) segments.push(segment(reader.bytes()));
+    if (reader.field === 1) segments.push(segment(reader.inner()));
     else reader.skip();
   }
   return segments;
 }
 
-function segment(bytes: Uint8Array): AsSegment {
-  const reader = new FieldReader(bytes);
+function segment(reader: FieldReader): AsSegment {
   const numbers: number[] = [];
   let type = 0;
   while (reader.next()) {
@@ -243,8 +258,7 @@ function segment(bytes: Uint8Array): AsSegment {
   return { kind: segmentKinds[type] ?? "sequence", numbers };
 }
 
-function communities(bytes: Uint8Array): readonly string[] {
-  const reader = new FieldReader(bytes);
+function communities(reader: FieldReader): readonly string[] {
   const numbers: number[] = [];
   while (reader.next()) {
     if (reader.field === 1) reader.numbersInto(numbers);
@@ -253,15 +267,14 @@ function communities(bytes: Uint8Array): readonly string[] {
   return numbers.map((number) => `${number >>> 16}:${number & 0xffff}`);
 }
 
-function largeCommunities(bytes: Uint8Array): readonly string[] {
-  const reader = new FieldReader(bytes);
+function largeCommunities(reader: FieldReader): readonly string[] {
   const found: string[] = [];
   while (reader.next()) {
     if (reader.field !== 1) {
       reader.skip();
       continue;
     }
-    const community = new FieldReader(reader.bytes());
+    const community = reader.inner();
     const parts = [0, 0, 0];
     while (community.next()) {
       if (community.field >= 1 && community.field <= 3) parts[community.field - 1] = community.number();

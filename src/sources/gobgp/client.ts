@@ -230,8 +230,12 @@ export class GobgpClient {
       ready = true;
       if (second.length > 0) yield { kind: "peer" };
       if (third.length === 0) continue;
-      const paths = this.#read("WatchEvent", () => reader.tableEvent(third));
-      if (paths.length > 0) yield { kind: "paths", paths };
+      const parts = reader.tableEvent(third);
+      for (;;) {
+        const { value: paths, done } = this.#read("WatchEvent", () => parts.next());
+        if (done) break;
+        yield { kind: "paths", paths };
+      }
     }
   }
 

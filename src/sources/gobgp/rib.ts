@@ -65,9 +65,9 @@ export class Rib {
     this.#news.clear();
   }
 
-  async follow(paths: readonly Path[]): Promise<void> {
-    for (const [at, path] of paths.entries()) {
-      if (at > 0 && at % rowsPerTurn === 0) await turn();
+  /** @param paths as many as an event has at most: who follows gives others their turn in between */
+  follow(paths: readonly Path[]): void {
+    for (const path of paths) {
       const key = path.prefix.text;
       if (this.#listed !== null) this.#news.add(key);
       if (path.withdrawn) {

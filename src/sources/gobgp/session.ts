@@ -3,6 +3,7 @@
  * again whenever one changed, and every few seconds, which also tells a daemon that hangs.
  */
 import type { Clock } from "../../lib/clock.ts";
+import { Turns } from "../../lib/turns.ts";
 import type { TableStore } from "../../model/store.ts";
 import type { GobgpClient } from "./client.ts";
 import { GobgpError } from "./errors.ts";
@@ -11,8 +12,6 @@ import type { Peer } from "./types.ts";
 
 /** ms between two lists of peers at least, and at most. */
 const peersIntervalMs = { least: 100, most: 5_000 } as const;
-/** Paths of a list before the event loop gets a turn. */
-const pathsPerTurn = 200;
 
 export interface SessionOptions {
   readonly client: Pick<GobgpClient, "address" | "peers" | "paths" | "watch">;
@@ -59,11 +58,15 @@ export class Session {
   }
 
   async #watch(signal: AbortSignal, watched: () => void): Promise<void> {
-    const { client, rib } = this.#options;
+    const { client, rib, clock } = this.#options;
+    const turns = new Turns(clock);
     for await (const event of client.watch(signal)) {
       if (event.kind === "ready") watched();
       else if (event.kind === "peer") this.#nudge();
-      else await rib.follow(event.paths);
+      else {
+        rib.follow(event.paths);
+        if (turns.isOver) await turns.next();
+      }
     }
     signal.throwIfAborted();
     throw new GobgpError("GOBGP_UNREACHABLE", client.address, "gobgpd ended the stream of events");
@@ -72,14 +75,13 @@ export class Session {
   async #list(ready: Promise<void>, peersKnown: Promise<void>, signal: AbortSignal): Promise<void> {
     await ready;
     signal.throwIfAborted();
-    const { client, rib, onSynced } = this.#options;
+    const { client, rib, clock, onSynced } = this.#options;
     rib.begin();
-    let read = 0;
+    const turns = new Turns(clock);
     for (const family of [4, 6] as const) {
       for await (const paths of client.paths({ table: "global", family }, signal)) {
         rib.list(paths);
-        // What came in one piece is read in one go otherwise.
-        if (++read % pathsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (turns.isOver) await turns.next();
       }
     }
     await rib.commit();

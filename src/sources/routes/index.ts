@@ -29,7 +29,7 @@ const goneMs = 100;
 /** ms between two lists at least, and at most. */
 const listIntervalMs = { least: 100, most: 60_000 } as const;
 /** Rows written before the event loop gets a turn. */
-const rowsPerTurn = 500;
+const rowsPerTurn = 200;
 const groups = ["link", "address", "route"] as const;
 
 export interface RoutesSourceOptions {
@@ -243,9 +243,8 @@ export class RoutesSource {
     }
     const nameOf = (ifindex: number) => this.#view.links.get(ifindex)?.name ?? `ifindex ${ifindex}`;
     const before = store.table("routes").get(text);
-    const fact = routeFact(route, nameOf, before?.since ?? clock.now());
-    if (before !== undefined && equalRows(before, fact)) return;
-    const row = { ...fact, since: clock.now() };
+    if (before !== undefined && equalRows(before, routeFact(route, nameOf, before.since))) return;
+    const row = routeFact(route, nameOf, clock.now());
     store.upsert("routes", text, row);
     this.#ownCidrs.routeSeen(text, row);
   }

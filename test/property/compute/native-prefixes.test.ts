@@ -3,6 +3,7 @@ import test from "ava";
 import fc from "fast-check";
 import { NativePrefixes, type NativeTables } from "../../../src/compute/native-prefixes.ts";
 import type { DesiredNativePrefix } from "../../../src/compute/desired.ts";
+import { VersionedMap } from "../../../src/lib/versioned-map.ts";
 import { type Address, addressFromBytes, makePrefix, type Prefix, prefixContains } from "../../../src/model/ip.ts";
 import type { NodeRow, RouteFactRow, UplinkRow } from "../../../src/model/tables.ts";
 
@@ -102,4 +103,66 @@ test("no order and no history: what was computed before only keeps objects that 
     return true;
   });
   t.notThrows(() => fc.assert(property, { numRuns: 200 }));
+});
+
+test("a table that follows its routes one change after the other gives what one from nothing gives", (t) => {
+  const change = fc.tuple(fc.nat(11), fc.option(route, { freq: 2 }));
+  const property = fc.property(tables, fc.array(change, { maxLength: 30 }), (each, changes) => {
+    const old = new NativePrefixes({ families });
+    let routes = VersionedMap.from(each.routes);
+    const keys = [...each.routes.keys()];
+    for (const [at, row] of [[0, null] as const, ...changes]) {
+      const before = old.update({ ...each, routes });
+      const key = row?.destination.text ?? keys[at];
+      if (key !== undefined) routes = routes.with([[key, row ?? undefined]]);
+      const after = old.update({ ...each, routes });
+      const fresh = new NativePrefixes({ families }).update({ ...each, routes: new Map(routes) });
+      const text = (entries: ReadonlyMap<string, DesiredNativePrefix>) =>
+        [...entries.values()].map(({ prefix, keep }) => `${prefix.text} ${keep}`).sort();
+      if (String(text(after)) !== String(text(fresh))) return false;
+      const isKept = (entry: DesiredNativePrefix) => {
+        const last = before.get(entry.prefix.text);
+        return last === undefined || last.keep !== entry.keep || last === entry;
+      };
+      if (![...after.values()].every(isKept)) return false;
+    }
+    return true;
+  });
+  t.notThrows(() => fc.assert(property, { numRuns: 500 }));
+});
+
+test("an update after one changed route of many looks at no other", (t) => {
+  const at = (n: number): RouteFactRow => {
+    const destination = makePrefix(addressFromBytes(Uint8Array.of(100, 64 + (n >> 8), n & 255, 0)), 24);
+    return {
+      destination,
+      protocol: 17,
+      nextHops: [{ gateway, ifindex: 2, device: "eth0" }],
+      metric: 0,
+      mtu: null,
+      since: 0,
+    };
+  };
+  let looked = 0;
+  const watched = (row: RouteFactRow): RouteFactRow => ({
+    ...row,
+    get protocol() {
+      looked++;
+      return row.protocol;
+    },
+  });
+  const rows = Array.from({ length: 2_000 }, (_, n) => watched(at(n)));
+  const routes = VersionedMap.from(rows.map((row) => [row.destination.text, row] as const));
+  const uplinks = new Map([["2", uplink]]);
+  const others = { nodes: new Map(), uplinks, nonMasquerade: new Map() };
+  const prefixes = new NativePrefixes({ families });
+  t.is(prefixes.update({ ...others, routes }).size, 2_000);
+  looked = 0;
+  const changed = routes.with([
+    [at(7).destination.text, undefined],
+    [at(2_001).destination.text, watched(at(2_001))],
+  ]);
+  const after = prefixes.update({ ...others, routes: changed });
+  t.is(looked, 1);
+  t.deepEqual([after.size, after.has("100.64.7.0/24"), after.has("100.71.209.0/24")], [2_000, false, true]);
 });

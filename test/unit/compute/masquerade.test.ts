@@ -1,5 +1,7 @@
 /** What a node masquerades, and with which address, as its tables say. */
 import test from "ava";
+import type { DesiredNativePrefix } from "../../../src/compute/desired.ts";
+import { comparePrefixes } from "../../../src/model/ip.ts";
 import type { RouteFactRow, UplinkRow } from "../../../src/model/tables.ts";
 import { address, Bench, prefix } from "./support.ts";
 
@@ -27,10 +29,11 @@ function routes(made: Bench, ...rows: readonly RouteFactRow[]): Bench {
   return made;
 }
 
-/** "10.0.0.0/8", and "!10.1.0.0/16" for exceptions, sorted as they were made. */
+/** "10.0.0.0/8", and "!10.1.0.0/16" for exceptions, sorted by their prefixes. */
 function native(made: Bench): readonly string[] {
-  const { nativePrefixes = new Map() } = made.compute().desired;
-  return [...nativePrefixes.values()].map(({ prefix: each, keep }) => `${keep ? "" : "!"}${each.text}`);
+  const { nativePrefixes = new Map<string, DesiredNativePrefix>() } = made.compute().desired;
+  const sorted = [...nativePrefixes.values()].sort((a, b) => comparePrefixes(a.prefix, b.prefix));
+  return sorted.map(({ prefix: each, keep }) => `${keep ? "" : "!"}${each.text}`);
 }
 
 const ofNodes = ["10.1.1.0/24", "10.1.2.0/24", "192.168.0.1/32", "192.168.0.2/32"];
