@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { benchAgent } from "./agent.ts";
 import { benchCni } from "./cni.ts";
 import { benchBgp } from "./bgp.ts";
+import { benchBgpFailover } from "./bgp-failover.ts";
 import { benchBgpRoutes } from "./bgp-routes.ts";
 import { benchHealth } from "./health.ts";
 import { benchKube } from "./kube.ts";
@@ -46,6 +47,7 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
         : { rounds, idleSeconds: 120, starts: 60, changes: 15 },
     ),
   bgp: () => benchBgp(values.quick ? 10 : 100),
+  "bgp-failover": () => benchBgpFailover(values.quick ? 5 : 50),
   "bgp-routes": () => benchBgpRoutes(values.quick ? { flaps: 3, starts: 1 } : { flaps: 10, starts: 5 }),
   health: () => benchHealth(values.quick ? { rounds: 1, seconds: 10, holes: 4 } : { rounds, seconds: 30, holes: 20 }),
   "l7-dns": () => benchDns({ rounds, seconds: seconds * 2 }),
