@@ -180,6 +180,12 @@ export const configSchema = z.strictObject({
     .describe(
       "keys of taints of this node with which it announces no service address (kubectl cordon and drain set the default one)",
     ),
+  advertiseNextHop: z
+    .enum(["node", "self"])
+    .default("node")
+    .describe(
+      "next hop of announced service addresses; node: the node's address; self: for each peer the node's end of its session, as with kube-router's --override-nexthop",
+    ),
   advertiseOnStop: z
     .enum(["keep", "withdraw"])
     .default("keep")

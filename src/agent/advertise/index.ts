@@ -35,7 +35,12 @@ const stopMs = 2_000;
 export interface AdvertiserOptions {
   readonly config: Pick<
     AgentConfig,
-    "nodeName" | "advertiseServices" | "advertiseAddresses" | "advertiseDrainTaints" | "advertiseOnStop"
+    | "nodeName"
+    | "advertiseServices"
+    | "advertiseAddresses"
+    | "advertiseDrainTaints"
+    | "advertiseNextHop"
+    | "advertiseOnStop"
   >;
   readonly store: Pick<TableStore, "table" | "onChange">;
   readonly bgp: { readonly session: GobgpSession | null };
@@ -220,13 +225,15 @@ export class Advertiser {
 
   #compute({ result, tables }: { readonly result: ComputeResult; readonly tables: TableSnapshot }): void {
     if (this.#isComputed) return;
-    const { nodeName, advertiseServices, advertiseAddresses, advertiseDrainTaints } = this.#options.config;
+    const { nodeName, advertiseServices, advertiseAddresses, advertiseDrainTaints, advertiseNextHop } =
+      this.#options.config;
     this.#isComputed = true;
     this.#desired = desiredAddresses(tables, result.desired.frontends, {
       nodeName,
       mode: advertiseServices,
       kinds: advertiseAddresses,
       drainTaints: advertiseDrainTaints,
+      nextHop: advertiseNextHop,
     });
   }
 

@@ -2,7 +2,7 @@
  * Which service addresses this node should announce by BGP, and why not the others: an address is announced only where who comes to it is served,
  * so that the fabric has no way to a node that would let clients wait. Pure.
  */
-import { type Address, compareAddresses } from "../../model/ip.ts";
+import { type Address, compareAddresses, parseAddress } from "../../model/ip.ts";
 import type { TableSnapshot } from "../../model/store.ts";
 import type { AdvertisedKind, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
@@ -16,6 +16,8 @@ export interface AdvertiseSettings {
   readonly kinds: readonly AdvertisedKind[];
   /** Keys of taints with which the node announces nothing. */
   readonly drainTaints: readonly string[];
+  /** node: the node's address; self: what the speaker puts in for each peer. */
+  readonly nextHop: "node" | "self";
 }
 
 export type AdvertiseTables = Pick<TableSnapshot, "services" | "endpointSlices" | "pods" | "nodes">;
@@ -33,6 +35,7 @@ export interface DesiredAddress {
 }
 
 export interface DesiredPath {
+  /** Unspecified: the speaker's own, for each peer the address of its session. */
   readonly nextHop: Address;
   /** "64512:100" and "64512:1:2". */
   readonly communities: readonly string[];
@@ -62,7 +65,8 @@ export function desiredAddresses(
     for (const [kind, address] of addressesOf(service, kinds)) {
       const blocker =
         blocked ?? whyUnserved(key, service, kind, address, at.get(address.text) ?? [], own, settings.nodeName);
-      add(found, { address, kind, key, service, node, blocker });
+      const nextHop = nextHopTo(address, node, settings);
+      add(found, { address, kind, key, service, nextHop, blocker });
     }
   }
   return [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
@@ -73,19 +77,18 @@ interface Candidate {
   readonly kind: AdvertisedKind;
   readonly key: string;
   readonly service: ServiceRow;
-  readonly node: NodeRow | undefined;
+  readonly nextHop: Address | undefined;
   readonly blocker: string | null;
 }
 
 /** Of several services with one address the first that is served says how it is announced. */
-function add(found: Map<string, DesiredAddress>, { address, kind, key, service, node, blocker }: Candidate): void {
+function add(found: Map<string, DesiredAddress>, { address, kind, key, service, nextHop, blocker }: Candidate): void {
   const known = found.get(address.text);
   const services = known === undefined ? [key] : [...new Set([...known.services, key])];
   if (known !== undefined && (known.path !== null || blocker !== null)) {
     found.set(address.text, { ...known, services });
     return;
   }
-  const nextHop = node?.addresses.find(({ family }) => family === address.family);
   const { communities = [], localPref = null, prepend = 0 } = service.advertise ?? {};
   if (blocker !== null || nextHop === undefined) {
     const why = blocker ?? `this node has no IPv${address.family} address to be the next hop`;
@@ -97,6 +100,14 @@ function add(found: Map<string, DesiredAddress>, { address, kind, key, service, 
       ? "a backend on this node is ready"
       : "backends are ready, and any node takes clients to them";
   found.set(address.text, { address, kind, services, path: { nextHop, communities, localPref, prepend }, why });
+}
+
+/** GoBGP replaces an unspecified next hop of a path of its own by the address that the session with the peer has here. */
+const unspecified = { 4: parseAddress("0.0.0.0"), 6: parseAddress("::") } as const;
+
+function nextHopTo(address: Address, node: NodeRow | undefined, settings: AdvertiseSettings): Address | undefined {
+  const own = node?.addresses.find(({ family }) => family === address.family);
+  return settings.nextHop === "self" && own !== undefined ? (unspecified[address.family] ?? own) : own;
 }
 
 function kindsOf({ type, clusterIps, advertise }: ServiceRow, settings: AdvertiseSettings): readonly AdvertisedKind[] {

@@ -100,6 +100,7 @@ function world(t: ExecutionContext, config: Partial<AdvertiserOptions["config"]>
       advertiseServices: "all",
       advertiseAddresses: ["LoadBalancer"],
       advertiseDrainTaints: [],
+      advertiseNextHop: "node",
       advertiseOnStop: "keep",
       ...config,
     },

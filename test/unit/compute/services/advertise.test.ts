@@ -10,6 +10,7 @@ const settings: AdvertiseSettings = {
   mode: "all",
   kinds: ["ExternalIPs", "LoadBalancer"],
   drainTaints: ["node.kubernetes.io/unschedulable"],
+  nextHop: "node",
 };
 const balanced: Partial<ServiceRow> = {
   type: "LoadBalancer",
@@ -58,6 +59,12 @@ test("with Cluster any node with a next hop of the family announces, and none wh
     notServed,
   ]);
   t.regex(told({ node: { addresses: [address("fd00:18::1")] } })[0] ?? "", /no IPv4 address/);
+});
+
+test("with the next hop self it is left to the speaker, where the node has an address of the family", (t) => {
+  const settings = { nextHop: "self" } as const;
+  t.is(told({ settings })[0], "192.0.2.1 via 0.0.0.0");
+  t.regex(told({ settings, node: { addresses: [address("fd00:18::1")] } })[0] ?? "", /no IPv4 address/);
 });
 
 test("with Local only ready backends of this node count: neither others', nor unready, nor terminating ones", (t) => {
