@@ -19,24 +19,27 @@ namespace tandem::l7 {
 
 #ifdef TANDEM_HIDES
 Runner::Shown::~Shown() {
-  if (capacity_ > 0) ASAN_UNPOISON_MEMORY_REGION(place_.get(), capacity_);
+  if (size_ > 0) ASAN_UNPOISON_MEMORY_REGION(block_.get(), size_);
 }
 
 std::string_view Runner::Shown::show(std::string_view bytes) {
-  if (bytes.size() > capacity_) {
-    if (capacity_ > 0) ASAN_UNPOISON_MEMORY_REGION(place_.get(), capacity_);
-    capacity_ = std::max<size_t>((bytes.size() / 8 + 1) * 16, 256);  // whole granules of the shadow
-    place_.reset(new char[capacity_]);
-    hide();
+  shown_ = (bytes.size() + 8) / 8 * 8;  // whole granules of the shadow, and a byte behind the end at least
+  if (size_ - at_ < shown_) at_ = 0;
+  if (size_ < shown_) {
+    if (size_ > 0) ASAN_UNPOISON_MEMORY_REGION(block_.get(), size_);
+    size_ = std::max<size_t>(4 * shown_, 1024);
+    block_.reset(new char[size_]);
+    ASAN_POISON_MEMORY_REGION(block_.get(), size_);
   }
-  if (bytes.empty()) return bytes;
-  ASAN_UNPOISON_MEMORY_REGION(place_.get(), bytes.size());
-  memcpy(place_.get(), bytes.data(), bytes.size());
-  return std::string_view(place_.get(), bytes.size());
+  char* const place = block_.get() + at_;
+  ASAN_UNPOISON_MEMORY_REGION(place, bytes.size());
+  if (!bytes.empty()) memcpy(place, bytes.data(), bytes.size());
+  return std::string_view(place, bytes.size());
 }
 
 void Runner::Shown::hide() {
-  if (capacity_ > 0) ASAN_POISON_MEMORY_REGION(place_.get(), capacity_);
+  ASAN_POISON_MEMORY_REGION(block_.get() + at_, shown_);
+  at_ += shown_;
 }
 #else
 Runner::Shown::~Shown() = default;
@@ -125,9 +128,8 @@ bool Runner::offer(Side side) {
   half.input = std::move(spare_);
   half.input.clear();
   const uint32_t serial = serial_;
-  Shown& shown = shown_[turn_++ % shown_.size()];
-  const size_t taken = filter_->receive(side, shown.show(bytes), *this);
-  shown.hide();
+  const size_t taken = filter_->receive(side, shown_.show(bytes), *this);
+  shown_.hide();
   if (side == Side::client || serial == serial_) {
     half.input.append(bytes, taken, std::string::npos);
     if (half.passing > 0) move_passing(side);

@@ -2,7 +2,6 @@
 // Runs a filter on given bytes, without sockets, clocks or threads: for tests, fuzzers, and whoever wants to know what rules would say.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,7 +48,8 @@ class Runner : public Wire {
   };
 
   // What a filter is shown for one call. Under AddressSanitizer a place of its own, exact to the byte and nobody's afterwards, so that reading
-  // behind it, or a view of it that is kept, is found; the places are used in turn, as it costs much to allocate one for each call.
+  // outside of it, or a view of it that is kept, is found. Places follow each other in one block and begin again at its end, as to allocate each
+  // of them would cost more than the call.
   class Shown {
    public:
     Shown() = default;
@@ -60,8 +60,8 @@ class Runner : public Wire {
     void hide();
 
    private:
-    std::unique_ptr<char[]> place_;
-    size_t capacity_ = 0;
+    [[maybe_unused]] std::unique_ptr<char[]> block_;
+    [[maybe_unused]] size_t size_ = 0, at_ = 0, shown_ = 0;
   };
 
   void offer();
@@ -74,8 +74,7 @@ class Runner : public Wire {
   Out outs_[2];
   std::vector<Record> records_;
   std::string spare_;  // of what was shown, for what comes next
-  std::array<Shown, 4> shown_;
-  size_t turn_ = 0;
+  Shown shown_;
   uint32_t timer_ = 0, serial_ = 0;
   bool connected_ = false;
 };
