@@ -159,8 +159,12 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 	if (!context->translated.flags)
 		return NULL;
 	pod = endpoint_at(&packet->destination);
-	if (pod)
+	if (pod) {
+		/* the fabric may bring the rest of the flow to another node, which sends it here plain */
+		if (directly)
+			context->translated.flags |= CT_DSR;
 		return pod;
+	}
 	if (directly) {
 		context->entered = ENTERED_LEAVES;
 		if ((packet->protocol != IPPROTO_TCP || is_opening(packet)) && may_carry(skb, packet, v6)) {

@@ -87,11 +87,12 @@ export class Cluster implements LabCluster {
   #putPlain(object: KubeObject): void {
     const old = this.#store.get(object);
     if (object.kind === "Node") {
-      // Addresses and CIDRs are the lab's; labels may be anybody's.
+      // Addresses and CIDRs are the lab's; labels may be anybody's, and what keeps pods away from a node (kubectl cordon).
       if (old === undefined)
         throw new LabError("LAB_NODE", objectTitle(object), "no such node", "tandem lab up --nodes N");
       const labels = { ...old.metadata.labels, ...object.metadata.labels };
-      this.#store.put({ ...old, metadata: { ...old.metadata, labels } });
+      const spec = { ...(old.spec as object), ...controllers.cordonOf(object) };
+      this.#store.put({ ...old, metadata: { ...old.metadata, labels }, spec });
       return;
     }
     const uid = old?.metadata.uid ?? object.metadata.uid ?? randomUUID();

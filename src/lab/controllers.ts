@@ -26,6 +26,12 @@ export function nodeObject(node: NodePlan): KubeObject {
   };
 }
 
+/** What a manifest of a Node may say besides labels: whether pods come to it. Not said: it stays as it is. */
+export function cordonOf(node: KubeObject): Readonly<Record<string, unknown>> {
+  const { unschedulable, taints } = (node.spec ?? {}) as Readonly<Record<string, unknown>>;
+  return { ...(unschedulable !== undefined && { unschedulable }), ...(taints !== undefined && { taints }) };
+}
+
 /** Pods web-0, web-1 … of Deployment web: numbered, so that commands can name them. */
 export function podsOf(deployment: Deployment): readonly Pod[] {
   const { name, namespace } = deployment.metadata;

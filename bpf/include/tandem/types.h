@@ -246,7 +246,7 @@ enum ct_flags {
 	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
 	CT_STACK = 1 << 12,	/* the stack brought it to the pod, where rules of others may have changed it (portmap's): replies go through it too */
 	CT_MASQUERADE = 1 << 13, /* what the initiator, a pod, sends leaves under this node's address */
-	CT_DSR = 1 << 14,	/* another node sent the service's address along: packets come to the backend's */
+	CT_DSR = 1 << 14,	/* other nodes send packets of it on: they come to the backend's address, without the service's */
 	CT_PROXY = 1 << 15,	/* the L7 proxy of this node is between its ends; stays so until it is opened anew */
 };
 

@@ -12,6 +12,7 @@ import {
   type ObjectName,
 } from "../../kube/index.ts";
 import type { LabCluster } from "../cluster-api.ts";
+import { cordonOf } from "../controllers.ts";
 import { LabError } from "../errors.ts";
 import { type KubeObject, objectTitle, type Pod, podSchema, type Service, serviceSchema } from "../objects.ts";
 import type { LabPlan } from "../plan.ts";
@@ -121,8 +122,11 @@ export class KubeCluster implements LabCluster {
     const object = placed(kind, given);
     const name = nameOf(object.metadata);
     if (object.kind === "Node") {
-      // Addresses and CIDRs are the lab's; labels may be anybody's.
-      await this.#client.patch(kind, name, { metadata: { labels: object.metadata.labels ?? {} } });
+      // Addresses and CIDRs are the lab's; labels may be anybody's, and what keeps pods away from a node (kubectl cordon).
+      await this.#client.patch(kind, name, {
+        metadata: { labels: object.metadata.labels ?? {} },
+        spec: cordonOf(object),
+      });
       return;
     }
     const wanted = object.kind === "Pod" ? withAddresses(object as Pod) : object;

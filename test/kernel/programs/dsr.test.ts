@@ -101,6 +101,19 @@ both("a connection that comes to another node in the middle goes on", async (t, 
   t.is(way(moved), `${who.w[family]}:40000 > ${who.r[family]}:8080`);
 });
 
+both("one that began at the node of its backend goes on when another node sends it there", async (t, node, family) => {
+  becomeBackend(node);
+  serve(node, family);
+  isPassed(t, node, await asks(node, family, tcp(40000, 80, "S")), "redirect", "ingress");
+  const from = (letters: string) =>
+    node.fromPod("a", podFrame("a", who.r[family], who.w[family], tcp(8080, 40000, letters)));
+  t.is(way(await from("SA")), `${vip[family]}:80 > ${who.w[family]}:40000`);
+  await asks(node, family, tcp(40000, 80, "A"));
+  const moved = await node.run("from_network", wireFrame(who.w[family], who.r[family], tcp(40000, 8080, "A")));
+  t.is(moved.verdict, "redirect");
+  t.is(way(await from("A")), `${vip[family]}:80 > ${who.w[family]}:40000`, "and is answered as the service");
+});
+
 both(
   "a pod of another node is answered by way of this one: the backend may be on its own node",
   async (t, node, family) => {
