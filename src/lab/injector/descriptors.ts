@@ -1,25 +1,9 @@
 /**
- * The part of gobgp's gRPC API that kube-router's route injection needs, as descriptors made at run time: version 3, package
- * apipb (`api/gobgp.proto` and `api/attribute.proto` of GoBGP 3.10). Enums are declared int32: the same bytes.
+ * The part of gobgp's gRPC API that kube-router's route injection needs: version 3, package apipb (`api/gobgp.proto` and
+ * `api/attribute.proto` of GoBGP 3.10). Not the agent's client (`sources/gobgp`): what plays kube-router takes nothing from what is tried against it.
  */
-import { create, createFileRegistry, type DescMethodStreaming, type DescMethodUnary } from "@bufbuild/protobuf";
-import {
-  FieldDescriptorProto_Label as Label,
-  FieldDescriptorProto_Type as Type,
-  FileDescriptorProtoSchema,
-  FileDescriptorSetSchema,
-} from "@bufbuild/protobuf/wkt";
-
-type Kind = "string" | "bytes" | "bool" | "int32" | "uint32" | (string & {});
-type Field = readonly [name: string, number: number, kind: Kind, repeated?: "repeated"];
-
-const scalars: Readonly<Record<string, Type>> = {
-  string: Type.STRING,
-  bytes: Type.BYTES,
-  bool: Type.BOOL,
-  int32: Type.INT32,
-  uint32: Type.UINT32,
-};
+import type { DescMethodStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import { type Field, protobufFile } from "../../lib/protobuf-file.ts";
 
 const messages: Readonly<Record<string, readonly Field[]>> = {
   // google.protobuf.Any under a name of our own, so that its value stays bytes.
@@ -68,37 +52,15 @@ const messages: Readonly<Record<string, readonly Field[]>> = {
   WatchEventResponse: [["table", 3, "TableEvent"]],
 };
 
-const file = create(FileDescriptorProtoSchema, {
-  name: "gobgp-subset.proto",
-  package: "apipb",
-  syntax: "proto3",
-  messageType: Object.entries(messages).map(([name, fields]) => ({
-    name,
-    field: fields.map(([field, number, kind, repeated]) => ({
-      name: field,
-      number,
-      label: repeated === undefined ? Label.OPTIONAL : Label.REPEATED,
-      type: scalars[kind] ?? Type.MESSAGE,
-      ...(scalars[kind] === undefined ? { typeName: `.apipb.${kind}` } : {}),
-    })),
-  })),
-  service: [
-    {
-      name: "GobgpApi",
-      method: [
-        { name: "AddPath", inputType: ".apipb.AddPathRequest", outputType: ".apipb.AddPathResponse" },
-        {
-          name: "WatchEvent",
-          inputType: ".apipb.WatchEventRequest",
-          outputType: ".apipb.WatchEventResponse",
-          serverStreaming: true,
-        },
-      ],
-    },
+const service = "apipb.GobgpApi";
+const registry = protobufFile({
+  service,
+  messages,
+  methods: [
+    { name: "AddPath", input: "AddPathRequest", output: "AddPathResponse", serverStreaming: false },
+    { name: "WatchEvent", input: "WatchEventRequest", output: "WatchEventResponse", serverStreaming: true },
   ],
 });
-
-const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
 
 export function messageType(name: string) {
   const found = registry.getMessage(`apipb.${name}`);
@@ -107,7 +69,7 @@ export function messageType(name: string) {
 }
 
 function method(name: string) {
-  const found = registry.getService("apipb.GobgpApi")?.methods.find((m) => m.name === name);
+  const found = registry.getService(service)?.methods.find((m) => m.name === name);
   if (found === undefined) throw new Error(`no method ${name} in the descriptors`);
   return found;
 }

@@ -6,31 +6,10 @@
  *     message Reply { bytes first = 1; bytes second = 2; bytes third = 3; }
  *
  * Every answer of this API holds one message in field 1 (events: 2 or 3). As `bytes` it has the same form on the wire, and is read by
- * `wire.ts`; enums are int32 for the same reason.
+ * `wire.ts`.
  */
-import {
-  create,
-  createFileRegistry,
-  type DescMessage,
-  type DescMethod,
-  type MessageInitShape,
-} from "@bufbuild/protobuf";
-import {
-  FieldDescriptorProto_Label as Label,
-  FieldDescriptorProto_Type as Type,
-  FileDescriptorProtoSchema,
-  FileDescriptorSetSchema,
-} from "@bufbuild/protobuf/wkt";
-
-type Kind = "string" | "bytes" | "bool" | "int32" | (string & {});
-type Field = readonly [name: string, number: number, kind: Kind, repeated?: "repeated"];
-
-const scalars: Readonly<Record<string, Type>> = {
-  string: Type.STRING,
-  bytes: Type.BYTES,
-  bool: Type.BOOL,
-  int32: Type.INT32,
-};
+import type { DescMessage, DescMethod, MessageInitShape } from "@bufbuild/protobuf";
+import { type Field, protobufFile } from "../../lib/protobuf-file.ts";
 
 const messages: Readonly<Record<string, readonly Field[]>> = {
   Reply: [
@@ -124,35 +103,16 @@ export interface Reply {
 
 /** @param service "apipb.GobgpApi" */
 export function methodsOf(service: string): Methods {
-  const dot = service.lastIndexOf(".");
-  const inPackage = service.slice(0, dot);
-  const file = create(FileDescriptorProtoSchema, {
-    name: `${service}.proto`,
-    package: inPackage,
-    syntax: "proto3",
-    messageType: Object.entries(messages).map(([name, fields]) => ({
+  const registry = protobufFile({
+    service,
+    messages,
+    methods: Object.entries(calls).map(([name, isStream]) => ({
       name,
-      field: fields.map(([field, number, kind, repeated]) => ({
-        name: field,
-        number,
-        label: repeated === undefined ? Label.OPTIONAL : Label.REPEATED,
-        type: scalars[kind] ?? Type.MESSAGE,
-        ...(scalars[kind] === undefined ? { typeName: `.${inPackage}.${kind}` } : {}),
-      })),
+      input: requestNames[name] ?? `${name}Request`,
+      output: "Reply",
+      serverStreaming: isStream,
     })),
-    service: [
-      {
-        name: service.slice(dot + 1),
-        method: Object.entries(calls).map(([name, isStream]) => ({
-          name,
-          inputType: `.${inPackage}.${requestNames[name] ?? `${name}Request`}`,
-          outputType: `.${inPackage}.Reply`,
-          serverStreaming: isStream,
-        })),
-      },
-    ],
   });
-  const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
   const methods = registry.getService(service)?.methods ?? [];
   return Object.fromEntries(methods.map((method) => [method.name, method])) as unknown as Methods;
 }
