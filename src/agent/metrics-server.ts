@@ -77,7 +77,7 @@ export class MetricsServer {
       say(response, 200, text, contentTypes[format]);
     } catch (error) {
       this.#options.onError(error);
-      say(response, 500, "the figures could not be read; the agent's log says why\n");
+      say(response, 500, "the figures could not be read; the log says why\n");
     }
   }
 
@@ -101,6 +101,6 @@ function notHad(address: string, error: unknown) {
     object: "setting metricsAddress",
     field: "",
     message: `${address} cannot be listened at, no metrics are served: ${messageOf(error)}`,
-    remedy: "see who has it (ss -tlnp), or set another `metricsAddress`; then restart the agent",
+    remedy: "see who has it (ss -tlnp), or set another `metricsAddress`; then start it anew",
   };
 }

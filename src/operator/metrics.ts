@@ -1,4 +1,5 @@
-/** Numbers that the operator tells of itself, in the text format of Prometheus. */
+/** Numbers that the operator tells of itself, as Prometheus reads them. */
+import { exposition, type Family } from "../observe/metrics/exposition.ts";
 
 /** Name without its prefix -> what it means. */
 const known = {
@@ -36,12 +37,16 @@ export class Counters {
     return this.#values.get(name) ?? 0;
   }
 
+  families(): readonly Family[] {
+    return Object.entries(known).map(([name, help]) => ({
+      name: `tandem_operator_${name}`,
+      type: name.endsWith("_total") ? "counter" : "gauge",
+      help,
+      samples: [{ labels: {}, value: this.get(name as CounterName) }],
+    }));
+  }
+
   text(): string {
-    const lines = Object.entries(known).flatMap(([name, help]) => {
-      const full = `tandem_operator_${name}`;
-      const type = name.endsWith("_total") ? "counter" : "gauge";
-      return [`# HELP ${full} ${help}`, `# TYPE ${full} ${type}`, `${full} ${this.get(name as CounterName)}`];
-    });
-    return `${lines.join("\n")}\n`;
+    return exposition(this.families(), "text");
   }
 }

@@ -3,7 +3,9 @@ import { clusterNumbers } from "../identities/index.ts";
 import type { KubeClient } from "../kube/index.ts";
 import { agentNamespace } from "../kube-objects/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { messageOf } from "../lib/errors.ts";
 import type { Logger } from "../model/logging.ts";
+import { MetricsServer } from "../agent/metrics-server.ts";
 import { Conditions } from "../observe/conditions.ts";
 import { Duties } from "./duties.ts";
 import { HealthServer, type OperatorStatus } from "./health.ts";
@@ -27,6 +29,7 @@ export interface OperatorOptions {
 export class Operator {
   readonly #options: OperatorOptions;
   readonly #health: HealthServer;
+  readonly #metrics: MetricsServer;
   readonly #stopping = new AbortController();
   readonly #counters = new Counters();
   readonly #conditions: Conditions;
@@ -40,16 +43,29 @@ export class Operator {
     this.#health = new HealthServer({
       address: config.healthAddress,
       status: () => this.status(),
-      metrics: () => {
-        this.#counters.set("leading", this.status().election.leading ? 1 : 0);
-        return this.#counters.text();
-      },
+      metrics: () => this.#figures().text(),
+    });
+    this.#metrics = new MetricsServer({
+      address: config.metricsAddress,
+      metrics: async () => this.#figures().families(),
+      conditions: this.#conditions,
+      onError: (error) => log.error({ error: messageOf(error) }, "figures cannot be told"),
     });
   }
 
   /** Port of /healthz; 0 on a unix socket. */
   get healthPort(): number {
     return this.#health.port;
+  }
+
+  /** Port of `metricsAddress`; null: there is none, or it cannot be had. */
+  get metricsPort(): number | null {
+    return this.#metrics.port;
+  }
+
+  #figures(): Counters {
+    this.#counters.set("leading", this.status().election.leading ? 1 : 0);
+    return this.#counters;
   }
 
   status(): OperatorStatus {
@@ -63,6 +79,7 @@ export class Operator {
     const { config, identity, client, clock, log, version } = this.#options;
     const namespace = config.leaseNamespace || (await client.namespace()) || usualNamespace;
     await this.#health.start();
+    await this.#metrics.start();
     const duties = new Duties({
       client,
       range: clusterNumbers(config.clusterId),
@@ -95,6 +112,7 @@ export class Operator {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
+    await this.#metrics.stop();
     await this.#health.stop();
     await this.#options.client.close();
   }

@@ -54,6 +54,12 @@ export const operatorSchema = z.strictObject({
     .min(1)
     .default("127.0.0.1:9965")
     .describe("where /healthz and /metrics answer: a port of loopback, or the path of a unix socket"),
+  metricsAddress: z
+    .string()
+    .regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:/[\]]+):\d{1,5}$/, "is not host:port")
+    .nullable()
+    .default(null)
+    .describe("where Prometheus finds /metrics from elsewhere, as 0.0.0.0:9966; null: at healthAddress only"),
   logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("least level that is logged"),
 });
 

@@ -10,7 +10,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { TandemError } from "../../src/lib/errors.ts";
 import { silentLogger } from "../../src/model/logging.ts";
 import { Operator } from "../../src/operator/operator.ts";
-import { loadOperatorConfig } from "../../src/operator/settings.ts";
+import { loadOperatorConfig, type OperatorConfig } from "../../src/operator/settings.ts";
 
 /** ms; only what never comes takes so long. */
 const limitMs = 240_000;
@@ -45,7 +45,11 @@ export function clientOf({ kubeconfig, teardown }: Place, userAgent: string): Ku
   return client;
 }
 
-export async function startOperator(place: Place, name: string): Promise<Operator> {
+export async function startOperator(
+  place: Place,
+  name: string,
+  settings: Partial<OperatorConfig> = {},
+): Promise<Operator> {
   const config = {
     ...loadOperatorConfig({ argv: ["--lease-namespace=kube-system"], env: {}, readFile: () => "" }),
     healthAddress: "127.0.0.1:0",
@@ -56,6 +60,7 @@ export async function startOperator(place: Place, name: string): Promise<Operato
     // Shorter than anybody would set it.
     identityGrace: 2,
     gcInterval: 1,
+    ...settings,
   };
   const client = connectKube({ kubeconfig: place.kubeconfig, env: {}, clock: systemClock, userAgent: name });
   const identity = `${name}_${randomUUID()}`;

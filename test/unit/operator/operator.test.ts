@@ -76,6 +76,27 @@ test("the process takes its settings from a folder, leads, and gives the lease b
   }
 });
 
+test("figures alone are at the address for Prometheus, and an address that cannot be had is a problem, no more", async (t) => {
+  const at = await place(t);
+  const operator = await startOperator(at, "operator", { metricsAddress: "127.0.0.1:0" });
+  await until("a leader", () => operator.status().election.leading);
+  const told = await fetch(`http://127.0.0.1:${operator.metricsPort}/metrics`);
+  const lines = (await told.text()).split("\n");
+  t.true(lines.includes("tandem_operator_leading 1"));
+  t.true(lines.includes("# TYPE tandem_operator_nodes_written_total counter"));
+  t.is((await fetch(`http://127.0.0.1:${operator.metricsPort}/status`)).status, 404);
+  const openMetrics = { headers: { accept: "application/openmetrics-text" } };
+  t.regex(await (await fetch(`http://127.0.0.1:${operator.metricsPort}/metrics`, openMetrics)).text(), /# EOF\n$/);
+
+  const second = await startOperator(at, "second", { metricsAddress: `127.0.0.1:${operator.metricsPort}` });
+  t.is(second.metricsPort, null);
+  t.deepEqual(
+    second.status().problems.map(({ code }) => code),
+    ["METRICS_ADDRESS"],
+  );
+  t.is((await fetch(`http://127.0.0.1:${second.healthPort}/healthz`)).status, 200);
+});
+
 test("an operator whose API server is away starts, says so, and leads when it comes", async (t) => {
   const at = await place(t);
   await at.server.stop();
