@@ -17,6 +17,10 @@ export interface EngineNames {
   gone(endpoints: readonly number[]): void;
   /** Addresses of the name (with its last dot; null: of all) may be closed again. */
   forget(name: string | null): void;
+  /** For a successor: questions under way and, `withNames`, what is known to be open. Bytes that only an engine reads. */
+  handOver(withNames: boolean): Uint8Array;
+  /** What a predecessor handed over. May be called again: what comes later is added. */
+  inherit(state: Uint8Array): void;
 }
 
 export interface Engine {
@@ -26,7 +30,10 @@ export interface Engine {
   /** From now on the kernel gives flows to this process, and to no other. */
   listen(): void;
   stats(): EngineStats;
-  /** Takes no new connections, ends idle ones, and resolves when none is left, or after `limitMs`, when the rest is reset. */
+  /**
+   * Takes no new connections, ends idle ones, and resolves when none is left and what was asked of DNS is answered, or after `limitMs`, when the
+   * rest is reset.
+   */
   drain(limitMs: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -10,6 +10,14 @@ import type { EngineNames } from "./engine.ts";
 
 /** Answers whose wait is measured at the same time: as many as an engine lets wait. */
 const mostWaiting = 4096;
+const mostTakenBack = 1024;
+
+/** What a proxy tells its successor. */
+interface Handover {
+  readonly wanted: { readonly pattern: string | null; readonly shared: boolean } | null;
+  /** Base64 of EngineNames.handOver. */
+  readonly memory: string;
+}
 
 export class Names {
   readonly #send: (message: NamesFromProxy) => boolean;
@@ -21,6 +29,11 @@ export class Names {
   readonly #hold = new Histogram(durationBounds);
   /** ms of the monotonic clock when answers that wait were told, by ticket; the oldest first. */
   readonly #waiting = new Map<number, number>();
+  /** What the agent took back since this engine began: a predecessor's memory may be older. */
+  #takenBack: NamesToProxy[] = [];
+  /** Whether the agent, or a predecessor, has said what names are wanted. */
+  #isTold = false;
+  #onTold: () => void = () => undefined;
 
   /** @param send false: it was not sent */
   constructor(send: (message: NamesFromProxy) => boolean, clock: Pick<Clock, "monotonicMs">) {
@@ -38,6 +51,7 @@ export class Names {
     this.#engine = engine;
     // Another engine counts its tickets anew.
     this.#waiting.clear();
+    this.#takenBack = [];
     engine?.want(this.#pattern, this.#isShared);
     engine?.connected(this.#isConnected);
   }
@@ -46,7 +60,7 @@ export class Names {
   greeting(): NamesFromProxy {
     this.#isConnected = true;
     // What was open before may have gone with the agent before.
-    this.#engine?.forget(null);
+    this.#takeBack({ type: "names-forget", names: null });
     this.#engine?.connected(true);
     return { type: "names-hello" };
   }
@@ -72,6 +86,59 @@ export class Names {
     }
   }
 
+  /** Resolves when it is known what names are wanted, or after that time: until then answers would open nothing. */
+  told(limitMs: number, clock: Pick<Clock, "setTimer">): Promise<void> {
+    if (this.#isTold) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = clock.setTimer(limitMs, resolve);
+      this.#onTold = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  /** All that a successor needs (`inherit`), as text. @param isLast it has the first one, and the flows: what is under way is enough */
+  handOver(isLast: boolean): string {
+    const memory = Buffer.from(this.#engine?.handOver(!isLast) ?? []).toString("base64");
+    const wanted = this.#isTold ? { pattern: this.#pattern, shared: this.#isShared } : null;
+    return JSON.stringify({ wanted, memory } satisfies Handover);
+  }
+
+  /** @param text of a predecessor, which may be of another version; what is not understood is not used */
+  inherit(text: string): void {
+    const told = readHandover(text);
+    if (told === null) return;
+    // What the agent said itself is newer.
+    if (told.wanted !== null && !this.#isTold) {
+      this.#pattern = told.wanted.pattern;
+      this.#isShared = told.wanted.shared;
+      this.#engine?.want(this.#pattern, this.#isShared);
+      this.#hasTold();
+    }
+    this.#engine?.inherit(Buffer.from(told.memory, "base64"));
+    for (const message of this.#takenBack) this.#forget(message);
+  }
+
+  #hasTold(): void {
+    this.#isTold = true;
+    this.#onTold();
+  }
+
+  #takeBack(message: NamesToProxy): void {
+    if (this.#takenBack.length < mostTakenBack) this.#takenBack.push(message);
+    // So many that one stands for all.
+    else this.#takenBack = [{ type: "names-forget", names: null }];
+    this.#forget(message);
+  }
+
+  #forget(message: NamesToProxy): void {
+    if (message.type === "names-gone") this.#engine?.gone(message.endpoints);
+    else if (message.type !== "names-forget") return;
+    else if (message.names === null) this.#engine?.forget(null);
+    else for (const name of message.names) this.#engine?.forget(name);
+  }
+
   #measure(tickets: readonly number[]): void {
     const now = this.#clock.monotonicMs();
     for (const ticket of tickets) {
@@ -86,18 +153,26 @@ export class Names {
         this.#pattern = message.pattern;
         this.#isShared = message.shared ?? true;
         this.#engine?.want(this.#pattern, this.#isShared);
+        this.#hasTold();
         return;
       case "names-gone":
-        this.#engine?.gone(message.endpoints);
+      case "names-forget":
+        this.#takeBack(message);
         return;
       case "names-open":
         this.#measure(message.tickets);
         this.#engine?.open(message.tickets);
         return;
-      case "names-forget":
-        if (message.names === null) this.#engine?.forget(null);
-        else for (const name of message.names) this.#engine?.forget(name);
-        return;
     }
+  }
+}
+
+function readHandover(text: string): Handover | null {
+  try {
+    const read = JSON.parse(text) as { readonly wanted?: Handover["wanted"]; readonly memory?: unknown } | null;
+    if (read === null || typeof read.memory !== "string") return null;
+    return { wanted: read.wanted ?? null, memory: read.memory };
+  } catch {
+    return null;
   }
 }

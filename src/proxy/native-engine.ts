@@ -44,6 +44,8 @@ export interface L7EngineBinding {
   openL7Names(engine: Handle, tickets: readonly number[]): void;
   forgetL7Names(engine: Handle, name: string | null): void;
   forgetL7Endpoints(engine: Handle, endpoints: readonly number[]): void;
+  handOverL7Names(engine: Handle, withNames: boolean): Uint8Array;
+  inheritL7Names(engine: Handle, state: Uint8Array): void;
   configureL7Engine(engine: Handle, tables: L7Tables): readonly RefusedRules[];
   /** Puts its sockets where the kernel looks for the proxy. */
   listenL7Engine(engine: Handle): void;
@@ -88,6 +90,8 @@ export function nativeEngine(addon: object, config: ProxyConfig): OpenEngine {
         open: (tickets) => binding.openL7Names(engine, tickets),
         gone: (endpoints) => binding.forgetL7Endpoints(engine, endpoints),
         forget: (name) => binding.forgetL7Names(engine, name),
+        handOver: (withNames) => binding.handOverL7Names(engine, withNames),
+        inherit: (state) => binding.inheritL7Names(engine, state),
       },
       configure: (tables) => binding.configureL7Engine(engine, tables),
       listen: () => binding.listenL7Engine(engine),

@@ -21,6 +21,8 @@ const handoverMs = 1_000;
 const statsMs = 1_000;
 /** ms that a first start waits for the agent's rules where none are kept: until then no flow comes here, and none is lost. */
 const firstRulesMs = 10_000;
+/** ms that a start waits to hear what names are wanted. A predecessor tells it, too; without either, answers open nothing until the agent is back. */
+const firstNamesMs = 250;
 
 export interface ProxyOptions {
   readonly agentSocket: string;
@@ -119,8 +121,12 @@ export class TandemProxy {
         this.#engine = engine;
         this.#names.use(engine.names);
         this.#configure();
+        await Promise.race([this.#names.told(firstNamesMs, clock), aborted(signal)]);
         held = await unlessAborted(turn.take(how, signal), signal);
         if (held === null) return;
+        if (held.told !== null) this.#names.inherit(held.told);
+        held.onLast((text) => this.#names.inherit(text));
+        held.tells((isLast) => this.#names.handOver(isLast));
         engine.listen();
         held.announce();
         this.#enter("active");

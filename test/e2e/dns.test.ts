@@ -2,9 +2,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
+import type { FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, outsideNames } from "../support/names.ts";
+import { cachedAddresses, type NameRecord, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
 /** With the same rules. */
@@ -120,4 +121,49 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     t.false(await reaches(second, 2, "default/twin"), "also after a restart");
     t.is(await trace("default/client", second), "allow");
     t.is(await trace("default/twin", second), "deny");
+  }));
+
+test("a new proxy takes over under a load of questions: none is lost, and every address that was told is open", (t) =>
+  withLab(t, { nodes: 1, objects: [client, policy], agent, proxies: true }, async (lab) => {
+    const { dns, publish } = await outsideNames(t, lab);
+    const count = 1_200;
+    const addressOf = (number: number) => `203.0.${100 + (number >> 8)}.${number & 255}`;
+    const names = Array.from({ length: count }, (_, number): [string, NameRecord] => {
+      // Some take longer than the old proxy takes flows (1 s), so that they are asked of the one and answered to the other.
+      const delay = number % 3 === 0 ? 1_500 : number % 3 === 1 ? 100 : 0;
+      return [`n${number}.open.test`, { A: [addressOf(number)], ttl: 300, delay }];
+    });
+    await publish({ ...Object.fromEntries(names), "closed.test": { A: ["203.0.113.1"] } });
+    await settled(lab);
+    await lab.until("the proxy has the rules", async () => (await dig(lab, dns, "closed.test")).code === "NOERROR");
+
+    // One port for all, whose answers the kernel gives to the newest socket; and dig, which has another port for each question.
+    const script = new URL("../support/dns-load.js", import.meta.url).pathname;
+    const load = lab.exec("default/client", [process.execPath, script, dns, String(count), "5"], { timeoutMs: 60_000 });
+    let isOver = false;
+    void load.finally(() => {
+      isOver = true;
+    });
+    const dug = (async () => {
+      const lost: string[] = [];
+      for (let asked = 0; !isOver; asked++) {
+        const number = asked % count;
+        const { code, addresses } = await dig(lab, dns, "+notcp", `n${number}.open.test`);
+        if (code !== "NOERROR" || addresses[0] !== addressOf(number)) lost.push(`n${number}: ${code} ${addresses}`);
+      }
+      return lost;
+    })();
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await lab.replaceProxy("node-1");
+    const { stdout, stderr } = await load;
+    t.deepEqual(JSON.parse(stdout), { lost: [], codes: { 0: count } }, stderr);
+    t.deepEqual(await dug, []);
+    const { stdout: cache } = await lab.agent("node-1", ["fqdn", "cache", "list", "--json"]);
+    const open = new Map(
+      (JSON.parse(cache) as readonly FqdnCacheDto[]).map(({ name, addresses }) => [name, addresses[0]?.address]),
+    );
+    t.deepEqual(
+      names.filter(([name, { A }]) => open.get(name) !== A?.[0]).map(([name]) => name),
+      [],
+    );
   }));

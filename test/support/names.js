@@ -1,7 +1,7 @@
 /**
  * What tests of names need outside of a cluster, each a process: `node names.js dns HOST PORT RECORDS BEGUN` is a DNS server over UDP and TCP whose
  * records are the JSON of the file RECORDS, read for each question ({"api.test": {"A": [...], "AAAA": [...], "CNAME": "other.test", "ttl": 1}};
- * "SERVFAIL": true fails); `node names.js web PORT BEGUN` answers HTTP, and lines of flow.js. BEGUN is made when it listens.
+ * "SERVFAIL": true fails, "delay" are ms before an answer over UDP); `node names.js web PORT BEGUN` answers HTTP, and lines of flow.js. BEGUN is made when it listens.
  * It speaks the wire by its own means, so that a mistake in the product's codec cannot hide in it.
  */
 import { createSocket } from "node:dgram";
@@ -52,6 +52,7 @@ function answer(query, path, limit) {
   let entry = records[name];
   const failing = entry?.SERVFAIL === true;
   const isKnown = entry !== undefined;
+  const delay = entry?.delay ?? 0;
   while (entry?.CNAME !== undefined) {
     found.push(record(name, types.CNAME, entry.ttl ?? 1, nameBytes(entry.CNAME)));
     name = entry.CNAME;
@@ -67,18 +68,20 @@ function answer(query, path, limit) {
   const code = failing ? 2 : isKnown ? 0 : 3;
   header.writeUInt16BE(0x8180 | (cut ? 0x0200 : 0) | code, 2);
   header.writeUInt16BE(cut ? 0 : found.length, 6);
-  return cut ? Buffer.concat([header, question]) : Buffer.concat([header, question, ...found]);
+  return { bytes: Buffer.concat(cut ? [header, question] : [header, question, ...found]), delay };
 }
 
 function serveNames(host, port, path, begun) {
   const socket = createSocket(isIPv6(host) ? "udp6" : "udp4");
-  socket.on("message", (query, { port: from, address }) =>
-    socket.send(answer(query, path, mostDatagram), from, address),
-  );
+  socket.on("message", (query, { port: from, address }) => {
+    const { bytes, delay } = answer(query, path, mostDatagram);
+    if (delay > 0) setTimeout(() => socket.send(bytes, from, address), delay);
+    else socket.send(bytes, from, address);
+  });
   const server = createServer((connection) => {
     connection.on("error", () => connection.destroy());
     connection.on("data", (bytes) => {
-      const response = answer(bytes.subarray(2), path, 65_535);
+      const { bytes: response } = answer(bytes.subarray(2), path, 65_535);
       const length = Buffer.alloc(2);
       length.writeUInt16BE(response.length);
       connection.write(Buffer.concat([length, response]));

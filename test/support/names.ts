@@ -17,6 +17,8 @@ export interface NameRecord {
   /** Seconds; 1 if not given. */
   readonly ttl?: number;
   readonly SERVFAIL?: boolean;
+  /** ms before an answer over UDP. */
+  readonly delay?: number;
 }
 
 export interface Outside {

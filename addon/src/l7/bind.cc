@@ -9,6 +9,7 @@
 
 #include "bpf/state.h"
 #include "l7/choose.h"
+#include "l7/dns/detail.h"
 #include "l7/dns/lookups.h"
 #include "l7/dns/service.h"
 #include "l7/pattern.h"
@@ -79,6 +80,20 @@ class Engine : public Background {
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit);
     for (auto& worker : workers_) worker->drain();
     for (auto& worker : workers_) worker->wait_until_empty(until);
+    if (dns_ != nullptr) dns_->wait_for_answers(until);
+  }
+
+  std::string hand_over(bool with_names) {
+    l7::dns::Handover handover;
+    if (with_names) handover.known = shared_.dns->names->known(l7::dns::now_of_clock());
+    if (dns_ != nullptr) handover.questions = dns_->under_way();
+    return l7::dns::write_handover(handover);
+  }
+
+  void inherit(std::string_view bytes) {
+    l7::dns::Handover handover = l7::dns::read_handover(bytes);
+    shared_.dns->names->inherit(std::move(handover.known));
+    if (dns_ != nullptr) dns_->inherit(std::move(handover.questions));
   }
 
   void stop() override {
@@ -242,6 +257,17 @@ Value forget_endpoints(const CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Value hand_over_names(const CallbackInfo& info) {
+  const std::string bytes = engine_of(info).hand_over(to_bool(info[1], "withNames"));
+  return from_bytes(info.Env(), bytes.data(), bytes.size());
+}
+
+Value inherit_names(const CallbackInfo& info) {
+  const Bytes bytes = to_bytes(info[1], "state");
+  engine_of(info).inherit({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  return info.Env().Undefined();
+}
+
 Value drain_engine(const CallbackInfo& info) {
   auto background = State::of(info.Env()).background(info[0], engine_kind);
   const uint32_t limit = to_u32(info[1], "limit");
@@ -374,6 +400,8 @@ void bind_l7(Napi::Object exports) {
   define<open_names>(exports, "openL7Names");
   define<forget_names>(exports, "forgetL7Names");
   define<forget_endpoints>(exports, "forgetL7Endpoints");
+  define<hand_over_names>(exports, "handOverL7Names");
+  define<inherit_names>(exports, "inheritL7Names");
   define_async<drain_engine>(exports, "drainL7Engine");
   define_async<close_engine>(exports, "closeL7Engine");
   define<run_filter>(exports, "runL7Filter");

@@ -10,6 +10,7 @@ import type { Problem } from "../../../src/model/status.ts";
 import type { L7Record, L7Tables } from "../../../src/native/l7-contract.ts";
 import type { Engine, OnLookups, OnRecords } from "../../../src/proxy/engine.ts";
 import { LastRules } from "../../../src/proxy/last-rules.ts";
+import { Names } from "../../../src/proxy/names.ts";
 import { TandemProxy } from "../../../src/proxy/tandem-proxy.ts";
 import { Turn } from "../../../src/proxy/turn.ts";
 import { fakeAgent, temporaryFolder } from "../../support/fake-agent.ts";
@@ -26,6 +27,8 @@ class FakeEngine implements Engine {
     connected: (isConnected: boolean) => this.toldOfNames.push(["connected", isConnected]),
     open: (tickets: readonly number[]) => this.toldOfNames.push(["open", tickets]),
     forget: (name: string | null) => this.toldOfNames.push(["forget", name]),
+    handOver: (withNames: boolean) => Buffer.from(withNames ? "known" : "asked"),
+    inherit: (state: Uint8Array) => this.toldOfNames.push(["inherit", Buffer.from(state).toString()]),
   };
   readonly onRecords: OnRecords;
   readonly onLookups: OnLookups;
@@ -224,12 +227,55 @@ test("a successor takes over; the one before drains, waits, and is there when th
   const successor = startProxy(t, made);
   await until(() => successor.proxy.state === "active" && old.proxy.state === "standby");
   t.is(old.engines[0]?.drained, 2_000);
+  const [heir] = successor.engines;
+  await until(() => (heir?.toldOfNames.filter((each) => String(each).startsWith("inherit")).length ?? 0) > 1);
+  t.deepEqual(
+    heir?.toldOfNames.filter((each) => String(each).startsWith("inherit")),
+    [
+      ["inherit", "known"],
+      ["inherit", "asked"],
+    ],
+    "what is open before it has the flows, what is under way behind that",
+  );
   t.true(old.engines[0]?.closed);
   await until(() => made.l7.proxy().instances.filter(({ state }) => state === "active").length === 1);
   await successor.proxy.stop();
   await until(() => old.proxy.state === "active");
   t.true(old.engines.at(-1)?.listens);
   t.not(old.engines.at(-1), old.engines[0]);
+});
+
+test("a successor that no agent has told the names yet has them of the one before, and what the agent takes back stays so", async (t) => {
+  const made = await world(t);
+  await made.l7.demands.publish(new Map([[5, demands(get)]]), false);
+  const old = startProxy(t, made);
+  await until(() => old.proxy.state === "active" && made.l7.proxy().instances[0]?.state === "active");
+  made.l7.broadcast({ type: "names-wanted", pattern: "a\\.test\\.", shared: false });
+  await until(() => old.engines[0]?.toldOfNames.some((each) => String(each).startsWith("want,a")) ?? false);
+  const successor = startProxy(t, { ...made, socket: join(made.folder, "nobody.sock") });
+  await until(() => successor.proxy.state === "active");
+  const told = successor.engines[0]?.toldOfNames ?? [];
+  const at = (text: string) => told.findIndex((each) => String(each).startsWith(text));
+  t.true(at("want,a") >= 0 && at("inherit,known") > at("want,a"), JSON.stringify(told));
+
+  const names = new Names(() => true, systemClock);
+  const engine = new FakeEngine(
+    () => undefined,
+    () => undefined,
+  );
+  names.use(engine.names);
+  names.take({ type: "names-forget", names: ["b.test."] });
+  names.take({ type: "names-gone", endpoints: [7] });
+  engine.toldOfNames.length = 0;
+  names.inherit(JSON.stringify({ wanted: null, memory: "" }));
+  t.deepEqual(engine.toldOfNames, [
+    ["inherit", ""],
+    ["forget", "b.test."],
+    ["gone", [7]],
+  ]);
+  engine.toldOfNames.length = 0;
+  for (const other of ["", "{}", "null", "[1]"]) names.inherit(other);
+  t.deepEqual(engine.toldOfNames, [], "of a version that speaks otherwise");
 });
 
 test("a switch of endpoints does not wait for a proxy that is away", async (t) => {

@@ -2,6 +2,7 @@
 #include "l7/dns/detail.h"
 
 #include <arpa/inet.h>
+#include <time.h>
 
 namespace tandem::l7::dns {
 
@@ -38,6 +39,12 @@ Record record_of(Verdict verdict, uint64_t begun, std::string detail) {
   record.begun = begun;
   record.detail = std::move(detail);
   return record;
+}
+
+uint64_t now_of_clock() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
 }  // namespace tandem::l7::dns

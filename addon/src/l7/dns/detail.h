@@ -16,4 +16,7 @@ std::string text_of(const Address& address);
 
 Record record_of(Verdict verdict, uint64_t begun, std::string detail);
 
+// ns of CLOCK_MONOTONIC, as Wire::now() counts.
+uint64_t now_of_clock();
+
 }  // namespace tandem::l7::dns

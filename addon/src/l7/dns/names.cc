@@ -161,6 +161,25 @@ void Names::remember(const Waiting& waiting) {
   }
 }
 
+std::vector<KnownAddress> Names::known(uint64_t now) const {
+  std::vector<KnownAddress> all;
+  std::lock_guard lock(mutex_);
+  for (const auto& [place, known] : known_)
+    if (known.until > now) all.push_back({place, known.endpoint, known.name, known.until});
+  return all;
+}
+
+void Names::inherit(std::vector<KnownAddress>&& known) {
+  std::lock_guard lock(mutex_);
+  for (KnownAddress& each : known) {
+    if (known_.size() >= options_.most_known) return;
+    Known& here = known_[std::move(each.place)];
+    here.endpoint = each.endpoint;
+    here.name = std::move(each.name);
+    here.until = std::max(here.until, each.until);
+  }
+}
+
 void Names::forget() {
   std::lock_guard lock(mutex_);
   known_.clear();

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "l7/dns/handover.h"
 #include "l7/dns/message.h"
 #include "l7/rules.h"
 
@@ -72,6 +73,10 @@ class Names {
   void forget(const std::string& name);
   // A client went, and another one may have its number.
   void forget(uint32_t endpoint);
+
+  // What is open, for a successor, which takes it for what its own agent told.
+  std::vector<KnownAddress> known(uint64_t now) const;
+  void inherit(std::vector<KnownAddress>&& known);
 
   NamesCounts counts;
 

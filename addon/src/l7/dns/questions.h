@@ -17,6 +17,7 @@ struct Asked {
   Question question;
   uint32_t rules = 0;  // RuleSet::id of what allowed it
   uint64_t begun = 0;  // ns, as of Wire::now()
+  bool is_shared = false;  // another process waits for the answer, too: that none comes is not told twice, nor of what that one has answered
 };
 
 class Questions {
@@ -34,6 +35,12 @@ class Questions {
 
   // The longest under way, if it began before `before`; it is under way no more.
   std::optional<Asked> expire(uint64_t before);
+
+  // Calls `take(asked)` for each, the longest under way first.
+  template <typename Take>
+  void each(Take take) {
+    for (Asked& asked : order_) take(asked);
+  }
 
   // When the longest under way began; none: nothing is.
   std::optional<uint64_t> oldest() const { return order_.empty() ? std::nullopt : std::optional(order_.front().begun); }

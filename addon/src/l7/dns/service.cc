@@ -105,4 +105,27 @@ void Service::listen(const Slots& slots) const {
   }
 }
 
+bool Service::wait_for_answers(std::chrono::steady_clock::time_point until) {
+  bool all = true;
+  for (auto& worker : workers_) all = worker->wait_for_answers(until) && all;
+  return all;
+}
+
+std::vector<UnderWay> Service::under_way() {
+  std::vector<UnderWay> all;
+  for (auto& worker : workers_)
+    for (UnderWay& each : worker->under_way()) all.push_back(std::move(each));
+  return all;
+}
+
+void Service::inherit(std::vector<UnderWay>&& questions) {
+  std::vector<std::vector<UnderWay>> shares(workers_.size());
+  for (UnderWay& each : questions) {
+    // As listener_for of bpf/lib/proxy.h spreads clients.
+    const uint16_t port = each.path.client.port;
+    shares[static_cast<size_t>(port ^ port >> 8) % shares.size()].push_back(std::move(each));
+  }
+  for (size_t worker = 0; worker < shares.size(); worker++) workers_[worker]->inherit(std::move(shares[worker]));
+}
+
 }  // namespace tandem::l7::dns

@@ -20,6 +20,11 @@ class Service {
   // From now on the kernel gives it what pods ask.
   void listen(const Slots& slots) const;
 
+  // See UdpWorker.
+  bool wait_for_answers(std::chrono::steady_clock::time_point until);
+  std::vector<UnderWay> under_way();
+  void inherit(std::vector<UnderWay>&& questions);
+
  private:
   std::vector<std::unique_ptr<UdpWorker>> workers_;
   std::vector<std::pair<int, int>> sockets_;  // of IPv4 and IPv6; the workers' own

@@ -4,7 +4,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,9 +11,13 @@
 #include <cerrno>
 #include <csignal>
 #include <deque>
+#include <functional>
+#include <future>
 #include <list>
+#include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "l7/dns/detail.h"
 #include "l7/dns/judge.h"
@@ -31,12 +34,9 @@ constexpr uint64_t sweep_interval = 250 * millisecond;
 constexpr int most_events = 128;
 // Answers of one flow, and batches of one socket, before the others have their turn.
 constexpr int most_turns = 16;
-
-uint64_t now_of_clock() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-}
+// How long after a predecessor has told its questions further ones may follow, and how many answers wait for them.
+constexpr uint64_t strays_time = 2000 * millisecond;
+constexpr size_t most_strays = 4096;
 
 struct Flow {
   Flow(const Path& path, Descriptor fd, size_t most) : path(path), fd(std::move(fd)), questions(most) {}
@@ -53,6 +53,47 @@ struct Flow {
 
 class UdpWorker::Loop {
  public:
+  // Runs it on the thread of the loop, between two turns.
+  template <typename Task>
+  auto on_thread(Task task) {
+    auto packed = std::make_shared<std::packaged_task<decltype(task())()>>(std::move(task));
+    auto done = packed->get_future();
+    {
+      std::lock_guard lock(mutex_);
+      tasks_.emplace_back([packed] { (*packed)(); });
+    }
+    wake();
+    return done.get();
+  }
+
+  bool wait_for_answers(std::chrono::steady_clock::time_point until) {
+    const uint64_t time = now_of_clock();
+    while (on_thread([&] { return has_older(time); })) {
+      if (std::chrono::steady_clock::now() >= until) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return true;
+  }
+
+  std::vector<UnderWay> under_way() {
+    return on_thread([&] {
+      // What the kernel has given to these sockets already is of this process, too.
+      for (Descriptor& socket : options_.sockets) take_questions(socket.get());
+      std::vector<UnderWay> all;
+      for (const auto& flow : flows_) {
+        flow->questions.each([&](Asked& asked) {
+          asked.is_shared = true;
+          all.push_back({flow->path, asked});
+        });
+      }
+      return all;
+    });
+  }
+
+  void inherit(std::vector<UnderWay>&& questions) {
+    on_thread([&] { take_over(questions); });
+  }
+
   Loop(UdpOptions options, std::shared_ptr<Shared> shared, std::unique_ptr<Surroundings> surroundings)
       : options_(std::move(options)), shared_(std::move(shared)), surroundings_(std::move(surroundings)) {
     if (epoll_.get() < 0 || wake_.get() < 0) throw Failure(errno, "make", "event loop of DNS");
@@ -106,6 +147,7 @@ class UdpWorker::Loop {
       const int count = epoll_wait(epoll_.get(), events, most_events, timeout());
       now_ = now_of_clock();
       for (int each = 0; each < count; each++) handle(events[each].data.ptr);
+      run_tasks();
       release();
       if (now_ >= swept_ + sweep_interval) sweep();
       four_.flush();
@@ -174,9 +216,13 @@ class UdpWorker::Loop {
     }
     shared_->counts.forwarded++;
     touch(*flow);
-    if (flow->questions.add({query.id, query.question, judgement.rules, now_})) under_way_[flow->endpoint]++;
+    add(*flow, {query.id, query.question, judgement.rules, now_});
     // What the kernel does not take is lost, as datagrams may be: the client asks again.
     (void)!::send(flow->fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  void add(Flow& flow, Asked&& asked) {
+    if (flow.questions.add(std::move(asked))) under_way_[flow.endpoint]++;
   }
 
   // Null: no more sockets.
@@ -189,6 +235,10 @@ class UdpWorker::Loop {
     if (fd.get() < 0) return nullptr;
     auto flow = std::make_unique<Flow>(path, std::move(fd), shared_->options.most_questions);
     flow->endpoint = endpoint;
+    if (const auto before = inherited_.find(path); before != inherited_.end()) {
+      for (Asked& asked : before->second) add(*flow, std::move(asked));
+      inherited_.erase(before);
+    }
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.ptr = flow.get();
@@ -233,7 +283,9 @@ class UdpWorker::Loop {
     const auto read = read_answer(message);
     const auto asked = read ? flow.questions.take(*read) : std::nullopt;
     if (!asked) {
-      shared_->counts.stray++;
+      // Who asked may be known in a moment.
+      if (read && now_ < strays_until_ && strays_.size() < most_strays) strays_.emplace_back(flow.path, message);
+      else shared_->counts.stray++;
       return;
     }
     ended(flow);
@@ -265,9 +317,39 @@ class UdpWorker::Loop {
     }
   }
 
+  // For other threads, which wait for it.
+  void run_tasks() {
+    std::vector<std::function<void()>> tasks;
+    {
+      std::lock_guard lock(mutex_);
+      tasks.swap(tasks_);
+    }
+    for (const auto& task : tasks) task();
+  }
+
+  // Questions that are under way, and answers that are held, of before.
+  bool has_older(uint64_t time) const {
+    if (!held_.empty() && held_.front().until < time + shared_->options.most_delay * millisecond) return true;
+    return std::any_of(flows_.begin(), flows_.end(), [&](const auto& flow) { return flow->questions.oldest().value_or(time) < time; });
+  }
+
+  void take_over(std::vector<UnderWay>& questions) {
+    for (auto& [path, asked] : questions) {
+      const auto found = by_path_.find(path);
+      if (found != by_path_.end()) add(*found->second, std::move(asked));
+      else inherited_[path].push_back(std::move(asked));
+    }
+    inherited_at_ = now_;
+    strays_until_ = now_ + strays_time;
+    for (const auto& [path, message] : std::exchange(strays_, {}))
+      if (const auto found = by_path_.find(path); found != by_path_.end()) answer(*found->second, message);
+  }
+
   void sweep() {
     swept_ = now_;
     const uint64_t timeout = shared_->options.server_timeout * millisecond, idle = options_.idle_timeout * millisecond;
+    if (now_ >= strays_until_) shared_->counts.stray += std::exchange(strays_, {}).size();
+    if (now_ >= inherited_at_ + timeout) inherited_.clear();
     for (auto each = flows_.begin(); each != flows_.end() && (*each)->used + std::min(idle, timeout) <= now_;) {
       Flow& flow = **each++;
       while (const auto asked = flow.questions.expire(now_ > timeout ? now_ - timeout + 1 : 0)) silent(flow, *asked);
@@ -277,6 +359,7 @@ class UdpWorker::Loop {
 
   void silent(Flow& flow, const Asked& asked) {
     ended(flow);
+    if (asked.is_shared) return;
     shared_->counts.silent++;
     Record record = record_of(Verdict::failed, asked.begun, detail_of(asked.question, Code::ok, nullptr));
     record.rules = asked.rules;
@@ -297,6 +380,9 @@ class UdpWorker::Loop {
   std::atomic<bool> stopping_{false};
   uint32_t listener_ = 0;
 
+  std::mutex mutex_;
+  std::vector<std::function<void()>> tasks_;
+
   // Of the thread.
   Receiver receiver_;
   Sender four_{4, options_.mark}, six_{16, options_.mark};
@@ -308,6 +394,11 @@ class UdpWorker::Loop {
   uint64_t now_ = now_of_clock();
   uint64_t swept_ = 0;
   bool has_records_ = false;
+  // Of a predecessor: questions whose client has no socket here, and answers that came before its questions did.
+  std::unordered_map<Path, std::vector<Asked>, PathHash> inherited_;
+  uint64_t inherited_at_ = 0;
+  std::vector<std::pair<Path, std::string>> strays_;
+  uint64_t strays_until_ = 0;
   char buffer_[UINT16_MAX];
 
   std::thread thread_;
@@ -317,5 +408,11 @@ UdpWorker::UdpWorker(UdpOptions options, std::shared_ptr<Shared> shared, std::un
     : loop_(std::make_unique<Loop>(std::move(options), std::move(shared), std::move(surroundings))) {}
 
 UdpWorker::~UdpWorker() = default;
+
+bool UdpWorker::wait_for_answers(std::chrono::steady_clock::time_point until) { return loop_->wait_for_answers(until); }
+
+std::vector<UnderWay> UdpWorker::under_way() { return loop_->under_way(); }
+
+void UdpWorker::inherit(std::vector<UnderWay>&& questions) { loop_->inherit(std::move(questions)); }
 
 }  // namespace tandem::l7::dns

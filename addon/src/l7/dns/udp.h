@@ -3,9 +3,11 @@
 // thread a worker; each has its own listening sockets, so that a flow stays with one of them.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
+#include "l7/dns/handover.h"
 #include "l7/dns/options.h"
 #include "l7/dns/socket.h"
 #include "l7/record.h"
@@ -40,6 +42,17 @@ class UdpWorker {
   UdpWorker(UdpOptions options, std::shared_ptr<Shared> shared, std::unique_ptr<Surroundings> surroundings);
   // Stops the thread; questions under way are lost.
   ~UdpWorker();
+
+  // All of these from any thread but the worker's.
+
+  // Waits until what was asked before now is answered, or was for too long. False: the time is over.
+  bool wait_for_answers(std::chrono::steady_clock::time_point until);
+
+  // What is under way; its answers may come here or to a successor.
+  std::vector<UnderWay> under_way();
+
+  // What a predecessor had under way, with answers to it that have come here already.
+  void inherit(std::vector<UnderWay>&& questions);
 
  private:
   class Loop;
