@@ -1,5 +1,5 @@
 /**
- * Runs ava with the given arguments and sums up in its last lines: "N tests passed", "N tests failed".
+ * Bundles the tests (bundle-tests.js), runs ava with the given arguments and sums up in its last lines: "N tests passed", "N tests failed".
  *
  * With `--again`, for labs and kernels, the files of failed tests run a second time, alone: a machine that also builds, or hosts
  * others, may leave a test's processes without a core for seconds. What passes only then is named in the closing lines, so that
@@ -7,22 +7,32 @@
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import "./bundle-tests.js";
 
 /** More failing files than these are no bad luck. */
 const MOST_AGAIN = 4;
 
 const again = process.argv.includes("--again");
-const args = process.argv.slice(2).filter((word) => word !== "--again");
-const options = args.filter((word) => !word.endsWith(".test.ts"));
+/** Of a test as it was written: of that which runs. */
+const bundled = (file) => file.replace(/^(?:build\/tests|test)\/(.*)\.test\.(?:ts|mjs)$/, "build/tests/$1.test.mjs");
+const args = process.argv
+  .slice(2)
+  .filter((word) => word !== "--again")
+  .map(bundled);
+const options = args.filter((word) => !word.endsWith(".test.mjs"));
 
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /** One run of ava; its output is passed on, but for its own sums. */
 async function ava(words) {
-  const child = spawn(process.execPath, ["node_modules/ava/entrypoints/cli.mjs", ...words], {
-    env: { ...process.env, FORCE_COLOR: "0" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    ["node_modules/ava/entrypoints/cli.mjs", "--config", "ava.bundled.config.mjs", ...words],
+    {
+      env: { ...process.env, FORCE_COLOR: "0" },
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   const closed = new Promise((resolve) => child.once("close", (code) => resolve(code ?? 1)));
   const run = { passed: [], failed: [], files: new Set() };
   let details = false;
@@ -32,8 +42,8 @@ async function ava(words) {
     else if (mark !== undefined) run.failed.push(title);
     // Where it failed is told after this line, of a test; of a whole file (a crash, a time limit) where it happens.
     details ||= line.trim() === "─";
-    const [file] = /test\/[\w/.-]+\.test\.ts/.exec(line) ?? [];
-    if (file !== undefined && (details || /✘|pending in|Uncaught|Unhandled/.test(line))) run.files.add(file);
+    const [file] = /(?:build\/tests|test)\/[\w/.-]+\.test\.(?:ts|mjs)/.exec(line) ?? [];
+    if (file !== undefined && (details || /✘|pending in|Uncaught|Unhandled/.test(line))) run.files.add(bundled(file));
     if (!/^\s*\d+ (tests?|hooks?|uncaught|unhandled).*(passed|failed|exceptions?|rejections?)$/.test(line))
       console.log(line);
   }

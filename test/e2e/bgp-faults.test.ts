@@ -1,0 +1,134 @@
+/** What goes wrong between a node and its BGP: packets go on as the kernel's routes say, and `tandem status` tells in seconds what it is. */
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { RouteDto, StatusDto } from "../../src/api/dto.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { mustRun } from "../../src/lab/run.ts";
+import { beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+
+/** s in which a status has to tell; the aim is 2, and machines of tests are busy. */
+const patience = 8;
+
+const status = async (lab: Lab, node: string) => (await lab.agentStatus(node)) as StatusDto;
+
+/** Until the status of the node is so; tells how long that took from now on. */
+async function tells(
+  t: ExecutionContext,
+  lab: Lab,
+  node: string,
+  what: string,
+  isSo: (status: StatusDto) => boolean,
+  limit = patience,
+): Promise<void> {
+  const from = performance.now();
+  await lab.until(`${node} tells: ${what}`, async () => isSo(await status(lab, node)));
+  const seconds = (performance.now() - from) / 1000;
+  t.log(`${what}: told after ${seconds.toFixed(1)} s`);
+  t.true(seconds < limit, `${what}: ${seconds} s`);
+}
+
+const hasProblem = (code: string, object: string) => (all: StatusDto) =>
+  all.problems.some((each) => each.code.startsWith(code) && each.object.includes(object));
+
+const whyOf = async (lab: Lab, node: string, podCidr: string) => {
+  const { stdout } = await lab.agent(node, ["routes", "--json"]);
+  return (JSON.parse(stdout) as readonly RouteDto[]).find((row) => row.podCidr === podCidr)?.why;
+};
+
+const objects = [pod("client", { node: "node-1" }), pod("web", { node: "node-2" })];
+
+test("kube-router's API that hangs, its routes deleted by others, an uplink that bounces: told, and mended when they are", (t) =>
+  withLab(t, { nodes: 2, objects }, async (lab) => {
+    await settled(lab);
+    const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+    const web = await podAddress(lab, "default/web");
+    const ip = (...words: readonly string[]) => mustRun(["ip", "-n", one.netns, ...words]);
+    const nft = (command: string) => mustRun(["nsenter", `--net=/run/netns/${one.netns}`, "/usr/sbin/nft", command]);
+    await lab.until("all is well at first", async () => {
+      const { ok, sources } = await status(lab, "node-1");
+      return ok && sources.every(({ synced, stale }) => synced && !stale);
+    });
+
+    // Its API hangs: peers are asked for every 5 s, and 5 s are the time for an answer. BGP itself goes on.
+    await nft("add table inet closed");
+    await nft("add chain inet closed in { type filter hook input priority 0 ; }");
+    await nft("add rule inet closed in tcp dport 50051 drop");
+    await tells(t, lab, "node-1", "its API hangs", hasProblem("GOBGP_TIMEOUT", ""), 20);
+    t.not(await fetchFrom(lab, "default/client", web, 8080), null);
+    t.is((await status(lab, "node-1")).routes.present, 2, "the kernel's routes are known by themselves");
+    await nft("delete table inet closed");
+    await lab.until("it is asked again", async () => !hasProblem("GOBGP_", "")(await status(lab, "node-1")));
+
+    // As systemd-networkd does it to routes that are not its own.
+    const [kept] = (await ip("route", "show", two.podCidr4)).trim().split("\n");
+    await ip("route", "del", two.podCidr4, "proto", "17");
+    await tells(t, lab, "node-1", "a route was deleted", ({ routes }) => routes.missing.join().includes(two.podCidr4));
+    t.like(await whyOf(lab, "node-1", two.podCidr4), { code: "not-written" });
+    t.not(await fetchFrom(lab, "node/node-2", await podAddress(lab, "default/web", 6), 8080), null);
+    await ip("route", "add", ...(kept ?? "").split(" ").filter((word) => word !== ""));
+    await tells(t, lab, "node-1", "it is back", ({ routes }) => routes.missing.length === 0);
+
+    // The kernel takes its routes, and the IPv6 address, which is for whoever configures the link to give it again.
+    const device = one.uplinks[0]?.device ?? "eth0";
+    const addresses = (await ip("-6", "-o", "address", "show", "dev", device, "scope", "global"))
+      .split("\n")
+      .flatMap((line) => /inet6 (\S+)/.exec(line)?.[1] ?? []);
+    const flow = await beginFlow(lab, "default/client", { kind: "tcp", address: web, port: 8080, lateMs: 60_000 });
+    try {
+      await ip("link", "set", device, "down");
+      await ip("link", "set", device, "up");
+      await tells(t, lab, "node-1", "the uplink took its routes", ({ routes }) => routes.missing.length === 2);
+      for (const address of addresses) await ip("-6", "address", "add", address, "dev", device, "nodad");
+      // kube-router writes its routes anew each minute.
+      await lab.until("they are back", async () => (await status(lab, "node-1")).routes.missing.length === 0, 150_000);
+    } finally {
+      const { sent, answered } = await flow.end();
+      t.is(answered, sent, "the connection goes on");
+    }
+  }));
+
+test("kube-router that ends in order takes routes with it; nodes with wrong pod CIDRs are named and disturb nobody", (t) =>
+  withLab(t, { nodes: 2, objects }, async (lab) => {
+    await settled(lab);
+    const two = lab.node("node-2");
+    const web = await podAddress(lab, "default/web");
+    const path = join(lab.plan.manifests, "zz-other-node.yaml");
+    const other = (podCidr: string) =>
+      writeFile(
+        path,
+        JSON.stringify({
+          apiVersion: "v1",
+          kind: "Node",
+          metadata: { name: "node-9" },
+          spec: { podCIDR: podCidr, podCIDRs: [podCidr] },
+          status: { addresses: [{ type: "InternalIP", address: "172.30.9.9" }] },
+        }),
+      );
+    await lab.until("all is well at first", async () => (await status(lab, "node-1")).ok);
+
+    await other(two.podCidr4);
+    await tells(t, lab, "node-1", "two nodes have one CIDR", hasProblem("POD_CIDR_OVERLAP", "node-"));
+    t.not(await fetchFrom(lab, "default/client", web, 8080), null);
+    // It comes back with another one.
+    await other("10.64.9.0/24");
+    await tells(t, lab, "node-1", "its new CIDR has no route", (all) => {
+      const isOver = !hasProblem("POD_CIDR_OVERLAP", "node-")(all);
+      return isOver && all.routes.missing.join().includes("10.64.9.0/24");
+    });
+    t.is((await whyOf(lab, "node-1", "10.64.9.0/24"))?.code, "not-announced");
+    await rm(path);
+    await tells(t, lab, "node-1", "it is gone", ({ routes }) => routes.missing.length === 0);
+    t.not(await fetchFrom(lab, "default/client", web, 8080), null);
+
+    // Without graceful restart its peers hear that it ends, and forget its routes.
+    await lab.stopBgp("node-2", "SIGTERM");
+    await tells(t, lab, "node-1", "routes went with kube-router", ({ routes }) => routes.missing.length === 2);
+    t.is((await whyOf(lab, "node-1", two.podCidr4))?.code, "peer-down");
+    await tells(t, lab, "node-1", "the session is down", hasProblem("BGP_PEER_DOWN", "node-2"));
+    await tells(t, lab, "node-2", "its API is away", hasProblem("GOBGP_UNREACHABLE", ""));
+    await lab.startBgp("node-2");
+    await lab.waitForRoutes();
+    await tells(t, lab, "node-1", "routes are back", ({ routes }) => routes.missing.length === 0);
+    t.not(await fetchFrom(lab, "default/client", web, 8080), null);
+  }));
