@@ -9,18 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include "l7/dns/names.h"
 #include "l7/dns/questions.h"
 #include "l7/dns/socket.h"
 
 namespace tandem::l7::dns {
-
-// Of Names: one address of one name.
-struct KnownAddress {
-  std::string place;
-  uint32_t endpoint = 0;
-  std::string name;
-  uint64_t until = 0;  // ns of CLOCK_MONOTONIC, which both processes have
-};
 
 struct UnderWay {
   Path path;

@@ -12,11 +12,18 @@
 #include <unordered_map>
 #include <vector>
 
-#include "l7/dns/handover.h"
 #include "l7/dns/message.h"
 #include "l7/rules.h"
 
 namespace tandem::l7::dns {
+
+// One address of one name, as it is handed over to another process.
+struct KnownAddress {
+  std::string place;
+  uint32_t endpoint = 0;
+  std::string name;
+  uint64_t until = 0;  // ns of CLOCK_MONOTONIC, which both processes have
+};
 
 // What the agent is told: an answer that may open something.
 struct Lookup {
