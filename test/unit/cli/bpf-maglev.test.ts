@@ -1,8 +1,8 @@
 import test from "ava";
 import type { MaglevTableDto } from "../../../src/api/dto.ts";
 import { CliError } from "../../../src/cli/errors.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
 const web: MaglevTableDto = {
   service: "shop/web:http",
@@ -26,22 +26,8 @@ const db: MaglevTableDto = {
   table: [],
 };
 
-async function run(socket: string, ...argv: readonly string[]): Promise<string> {
-  let output = "";
-  const context = {
-    write: (text: string) => {
-      output += text;
-    },
-    note: () => undefined,
-    setExitCode: () => undefined,
-    env: {},
-    colour: false,
-    signal: new AbortController().signal,
-  };
-  const words = ["bpf", "maglev", ...argv, "--socket", socket];
-  await (await createProgram(context, words)).parseAsync(words, { from: "user" });
-  return output;
-}
+const run = async (socket: string, ...argv: readonly string[]) =>
+  (await runCli(["bpf", "maglev", ...argv, "--socket", socket])).output;
 
 const agent = async (t: Parameters<typeof fakeAgent>[0], tables: readonly MaglevTableDto[]) =>
   (await fakeAgent(t, { queries: { maglevTables: async () => tables } })).socket;

@@ -1,44 +1,20 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
-import type { CliContext } from "../../../src/cli/context.ts";
 import { CliError } from "../../../src/cli/errors.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import type { EndpointDto, StatusDto } from "../../../src/api/dto.ts";
 import type { ResolvedRules } from "../../../src/model/policy-reports.ts";
 import { drop, fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
-
-interface Outcome {
-  readonly output: string;
-  readonly exitCode: number;
-}
-
-async function run(argv: readonly string[], overrides: Partial<CliContext> = {}): Promise<Outcome> {
-  let output = "";
-  let exitCode = 0;
-  const context: CliContext = {
-    write: (text) => {
-      output += text;
-    },
-    note: () => undefined,
-    setExitCode: (code) => {
-      exitCode = code;
-    },
-    env: {},
-    colour: false,
-    signal: new AbortController().signal,
-    ...overrides,
-  };
-  const program = await createProgram(context, argv);
-  await program.parseAsync([...argv], { from: "user" });
-  return { output, exitCode };
-}
+import { runCli } from "../../support/run-cli.ts";
 
 const answering = (t: ExecutionContext, answer: StatusDto) => fakeAgent(t, { queries: { status: async () => answer } });
 
 test("status of a healthy node exits with 0 and says so", async (t) => {
   const { socket } = await fakeAgent(t);
-  const { output, exitCode } = await run(["status", "--socket", socket]);
+  const { output, exitCode } = await runCli(["status", "--socket", socket]);
   t.is(exitCode, 0);
   t.regex(output, /Agent:\s+Ok, ready in 321 ms/);
   t.regex(output, /policy: no rule allows it\s+ingress\s+5\s+300/);
@@ -54,7 +30,7 @@ test("status of a degraded node exits with 1 and lists each problem with its rem
     remedy: "use 1-65535",
   } as const;
   const { socket } = await answering(t, { ...status, ok: false, problems: [problem] });
-  const { output, exitCode } = await run(["--socket", socket, "status"]);
+  const { output, exitCode } = await runCli(["--socket", socket, "status"]);
   t.is(exitCode, 1);
   t.regex(
     output,
@@ -72,22 +48,22 @@ test("status prints the first problems, and all with -v", async (t) => {
     remedy: "r",
   }));
   const { socket } = await answering(t, { ...status, problems });
-  const { output } = await run(["--socket", socket, "status"]);
+  const { output } = await runCli(["--socket", socket, "status"]);
   t.regex(output, /p19: m/);
   t.notRegex(output, /p20: m/);
   t.regex(output, /and 30 more: status -v shows all/);
-  t.regex((await run(["--socket", socket, "status", "-v"])).output, /p49: m/);
+  t.regex((await runCli(["--socket", socket, "status", "-v"])).output, /p49: m/);
 });
 
 test("--json prints what the API answered", async (t) => {
   const { socket } = await fakeAgent(t);
-  const { output } = await run(["status", "--json"], { env: { TANDEM_SOCKET: socket } });
+  const { output } = await runCli(["status", "--json"], { env: { TANDEM_SOCKET: socket } });
   t.deepEqual(JSON.parse(output), status);
 });
 
 test("an agent that is not there is exit code 2 and a message that names the socket", async (t) => {
   const socket = join(await temporaryFolder(t), "none.sock");
-  const error = await t.throwsAsync(run(["status", "--socket", socket]), { instanceOf: CliError });
+  const error = await t.throwsAsync(runCli(["status", "--socket", socket]), { instanceOf: CliError });
   t.is(error.exitCode, 2);
   t.is(error.code, "AGENT_UNREACHABLE");
   t.true(error.message.includes(socket));
@@ -95,7 +71,7 @@ test("an agent that is not there is exit code 2 and a message that names the soc
 
 test("what the agent refuses is exit code 1 with the agent's own words", async (t) => {
   const { socket } = await fakeAgent(t);
-  const error = await t.throwsAsync(run(["endpoint", "get", "99", "--socket", socket]), { instanceOf: CliError });
+  const error = await t.throwsAsync(runCli(["endpoint", "get", "99", "--socket", socket]), { instanceOf: CliError });
   t.is(error.exitCode, 1);
   t.regex(error.message, /there is no endpoint 99/);
 });
@@ -103,7 +79,7 @@ test("what the agent refuses is exit code 1 with the agent's own words", async (
 test("endpoint get takes a number or a pod's name", async (t) => {
   const { socket } = await fakeAgent(t);
   for (const name of ["7", "shop/web-0"]) {
-    const { output } = await run(["endpoint", "get", name, "--json", "--socket", socket]);
+    const { output } = await runCli(["endpoint", "get", name, "--json", "--socket", socket]);
     t.like(JSON.parse(output), { id: 7, pod: "shop/web-0", rules: null });
   }
 });
@@ -142,7 +118,7 @@ test("endpoint get shows the verdict tables: default, ports, peers with their po
     ],
   };
   const { socket } = await fakeAgent(t, { queries: { endpointDetails: (row) => ({ ...row, rules }) } });
-  const { output } = await run(["endpoint", "get", "7", "--socket", socket]);
+  const { output } = await runCli(["endpoint", "get", "7", "--socket", socket]);
   t.regex(
     output,
     /^shop\/web-0: endpoint 7, ready, 10\.1\.0\.2, fd00::2, tdm1\nidentity 256: k8s:app=web k8s:tier=front\n/,
@@ -162,20 +138,20 @@ test("endpoint get shows the verdict tables: default, ports, peers with their po
 
 test("endpoint get says of a pod that nobody knows yet that it is closed", async (t) => {
   const { socket } = await fakeAgent(t);
-  const { output } = await run(["endpoint", "get", "7", "--socket", socket]);
+  const { output } = await runCli(["endpoint", "get", "7", "--socket", socket]);
   t.regex(output, /its Pod object is not known yet: it has no rules, and is closed\n$/);
 });
 
 test("the node itself has no options of its own", async (t) => {
   const { socket } = await fakeAgent(t, { configure: async () => true });
-  await t.throwsAsync(run(["endpoint", "config", "node/node-1", "PolicyAuditMode=true", "--socket", socket]), {
+  await t.throwsAsync(runCli(["endpoint", "config", "node/node-1", "PolicyAuditMode=true", "--socket", socket]), {
     message: /node\/node-1 is no pod, and has no options of its own/,
   });
 });
 
 test("endpoint list has Cilium's columns", async (t) => {
   const { socket } = await fakeAgent(t);
-  const { output } = await run(["endpoint", "list", "--socket", socket]);
+  const { output } = await runCli(["endpoint", "list", "--socket", socket]);
   t.regex(output, /^ENDPOINT\s+POLICY \(ingress\)\s+POLICY \(egress\)\s+IDENTITY\s+LABELS/);
   t.regex(output, /7\s+Enabled\s+Disabled\s+256\s+k8s:app=web\s+fd00::2\s+10.1.0.2\s+ready/);
 });
@@ -189,7 +165,10 @@ test("monitor prints events as they come and ends when interrupted", async (t) =
     output += text;
     seen.dispatchEvent(new Event("line"));
   };
-  const running = run(["monitor", "--type", "drop", "--socket", agent.socket], { write, signal: interrupted.signal });
+  const running = runCli(["monitor", "--type", "drop", "--socket", agent.socket], {
+    write,
+    signal: interrupted.signal,
+  });
   while (agent.listeners.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   const line = once(seen, "line");
   for (const listener of agent.listeners) listener([drop, { ...drop, type: "verdict" }]);
@@ -201,7 +180,7 @@ test("monitor prints events as they come and ends when interrupted", async (t) =
 });
 
 test("version tells its own also without an agent", async (t) => {
-  const { output } = await run(["version", "--socket", join(await temporaryFolder(t), "none")]);
+  const { output } = await runCli(["version", "--socket", join(await temporaryFolder(t), "none")]);
   t.regex(output, /^tandem \d+\.\d+\.\d+\nagent: not reachable\n$/);
 });
 
@@ -213,7 +192,7 @@ test("endpoint config shows and sets a pod's option, in Cilium's words too", asy
       return endpoint === "shop/web-0";
     },
   });
-  const config = (...words: readonly string[]) => run(["endpoint", "config", ...words, "--socket", socket]);
+  const config = (...words: readonly string[]) => runCli(["endpoint", "config", ...words, "--socket", socket]);
   t.is((await config("shop/web-0")).output, "PolicyAuditMode: Disabled (the agent's setting)\n");
   t.deepEqual(asked, []);
   for (const word of [
@@ -236,18 +215,18 @@ test("endpoint config shows and sets a pod's option, in Cilium's words too", asy
 
 test("endpoint list tells where policy is only audited", async (t) => {
   const plain = await fakeAgent(t);
-  t.regex((await run(["endpoint", "list", "--socket", plain.socket])).output, /7 +Enabled +Disabled +256/);
+  t.regex((await runCli(["endpoint", "list", "--socket", plain.socket])).output, /7 +Enabled +Disabled +256/);
   const row = JSON.parse(
-    (await run(["endpoint", "get", "7", "--json", "--socket", plain.socket])).output,
+    (await runCli(["endpoint", "get", "7", "--json", "--socket", plain.socket])).output,
   ) as EndpointDto;
   const audited = await fakeAgent(t, {
     queries: { endpoints: () => [{ ...row, policyAuditMode: { active: true, own: true } }] },
   });
   t.regex(
-    (await run(["endpoint", "list", "--socket", audited.socket])).output,
+    (await runCli(["endpoint", "list", "--socket", audited.socket])).output,
     /7 +Enabled \(Audit\) +Disabled \(Audit\) +256/,
   );
-  t.is((await run(["endpoint", "config", "7", "--socket", audited.socket])).output, "PolicyAuditMode: Enabled\n");
+  t.is((await runCli(["endpoint", "config", "7", "--socket", audited.socket])).output, "PolicyAuditMode: Enabled\n");
 });
 
 test("fqdn lists names with their addresses, and cleans those of a pattern or all", async (t) => {
@@ -279,18 +258,30 @@ test("fqdn lists names with their addresses, and cleans those of a pattern or al
       clean: (pattern) => cleaned.push(pattern),
     },
   });
-  const cache = await run(["fqdn", "cache", "list", "--socket", socket]);
+  const cache = await runCli(["fqdn", "cache", "list", "--socket", socket]);
   t.regex(cache.output, /shop\/api-0\s+lookup\s+api\.test\s+59s\s+192\.0\.2\.1/);
   t.regex(cache.output, /shop\/api-0\s+connection\s+api\.test\s+0s\s+2001:db8::1/);
-  const names = await run(["fqdn", "names", "--socket", socket]);
+  const names = await runCli(["fqdn", "names", "--socket", socket]);
   t.regex(names.output, /api\.test\s+name\s+1\s+2\s+256\s+not yet\s+no DNS server answered/);
-  t.is((await run(["fqdn", "cache", "clean", "--socket", socket])).output, "forgotten: 1 address\n");
-  const some = await run(["fqdn", "cache", "clean", "-p", "*.test", "--json", "--socket", socket]);
+  t.is((await runCli(["fqdn", "cache", "clean", "--socket", socket])).output, "forgotten: 1 address\n");
+  const some = await runCli(["fqdn", "cache", "clean", "-p", "*.test", "--json", "--socket", socket]);
   t.deepEqual(JSON.parse(some.output), { forgotten: 2 });
   t.deepEqual(cleaned, [null, "*.test"]);
 });
 
 test("who is not root may not clean the cache of names", async (t) => {
   const { socket } = await fakeAgent(t, { peerUid: () => 1000, names: { clean: () => t.fail() as unknown as number } });
-  await t.throwsAsync(run(["fqdn", "cache", "clean", "--socket", socket]), { instanceOf: CliError, code: "NOT_ROOT" });
+  await t.throwsAsync(runCli(["fqdn", "cache", "clean", "--socket", socket]), {
+    instanceOf: CliError,
+    code: "NOT_ROOT",
+  });
+});
+
+test("--version tells the version of this program without an agent", async (t) => {
+  const main = join(import.meta.dirname, "../../../src/cli/main.ts");
+  const { version } = JSON.parse(await readFile(join(import.meta.dirname, "../../../package.json"), "utf8")) as {
+    readonly version: string;
+  };
+  const { stdout } = await promisify(execFile)(process.execPath, ["--import=tsx", main, "--version"]);
+  t.is(stdout, `${version}\n`);
 });

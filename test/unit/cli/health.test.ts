@@ -1,7 +1,7 @@
 import test from "ava";
 import type { NodeHealthDto } from "../../../src/api/health-dto.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
 const path = {
   kind: "icmp",
@@ -23,24 +23,7 @@ const node = (name: string, more: Partial<NodeHealthDto> = {}): NodeHealthDto =>
 test("tandem health lists paths with their times, tells what is wrong, and exits with 1 then", async (t) => {
   let rows: readonly NodeHealthDto[] = [node("n2"), node("n3")];
   const { socket } = await fakeAgent(t, { queries: { nodeHealth: () => rows } });
-  const run = async (...argv: readonly string[]) => {
-    let [output, exitCode] = ["", 0];
-    const context = {
-      write: (text: string) => {
-        output += text;
-      },
-      note: () => undefined,
-      setExitCode: (code: number) => {
-        exitCode = code;
-      },
-      env: {},
-      colour: false,
-      signal: new AbortController().signal,
-    };
-    const words = ["--socket", socket, "health", ...argv];
-    await (await createProgram(context, words)).parseAsync(words, { from: "user" });
-    return { output, exitCode };
-  };
+  const run = (...argv: readonly string[]) => runCli(["--socket", socket, "health", ...argv]);
   const well = await run();
   t.is(well.exitCode, 0);
   t.regex(well.output, /^n2 +reachable +icmp +192\.0\.2\.2 +- +answers .* 0\.25 ms +12 ms +1\/9$/m);

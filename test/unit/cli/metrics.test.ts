@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from "ava";
 import type { MetricDto } from "../../../src/api/metrics-dto.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
 const metrics: readonly MetricDto[] = [
   {
@@ -32,22 +32,7 @@ const metrics: readonly MetricDto[] = [
 
 async function runner(t: ExecutionContext) {
   const { socket } = await fakeAgent(t, { queries: { metrics: async () => metrics } });
-  return async (...argv: readonly string[]) => {
-    let output = "";
-    const context = {
-      write: (text: string) => {
-        output += text;
-      },
-      note: () => undefined,
-      setExitCode: () => undefined,
-      env: {},
-      colour: false,
-      signal: new AbortController().signal,
-    };
-    const words = ["--socket", socket, "metrics", ...argv];
-    await (await createProgram(context, words)).parseAsync(words, { from: "user" });
-    return output;
-  };
+  return async (...argv: readonly string[]) => (await runCli(["--socket", socket, "metrics", ...argv])).output;
 }
 
 test("tandem metrics prints every figure with its labels, a histogram in short, and says what has none yet", async (t) => {

@@ -1,7 +1,7 @@
 import test from "ava";
 import type { ProxyControl } from "../../../src/api/queries.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
 const proxy: ProxyControl = {
   isOn: true,
@@ -39,21 +39,8 @@ const proxy: ProxyControl = {
   }),
 };
 
-async function run(socket: string, ...words: readonly string[]): Promise<string> {
-  let out = "";
-  const context = {
-    write: (text: string) => {
-      out += text;
-    },
-    note: () => undefined,
-    setExitCode: () => undefined,
-    env: { TANDEM_SOCKET: socket },
-    colour: false,
-    signal: new AbortController().signal,
-  };
-  await (await createProgram(context, words)).parseAsync([...words], { from: "user" });
-  return out;
-}
+const run = async (socket: string, ...words: readonly string[]) =>
+  (await runCli(words, { env: { TANDEM_SOCKET: socket } })).output;
 
 test("proxy status tells who is there; what a proxy has not said yet is unknown", async (t) => {
   const { socket } = await fakeAgent(t, { proxy });

@@ -1,26 +1,11 @@
 /** `tandem service get` and `trace`, as people and programs see them. */
 import test from "ava";
 import { ApiError } from "../../../src/api/errors.ts";
-import type { CliContext } from "../../../src/cli/context.ts";
 import { CliError } from "../../../src/cli/errors.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent, serviceDetails } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
-async function run(...argv: readonly string[]): Promise<string> {
-  let output = "";
-  const context: CliContext = {
-    write: (text) => {
-      output += text;
-    },
-    note: () => undefined,
-    setExitCode: () => undefined,
-    env: {},
-    colour: false,
-    signal: new AbortController().signal,
-  };
-  await (await createProgram(context, argv)).parseAsync([...argv], { from: "user" });
-  return output;
-}
+const run = async (...argv: readonly string[]) => (await runCli(argv)).output;
 
 test("service get: policies, addresses, endpoints with their state, problems with their remedy", async (t) => {
   const { socket } = await fakeAgent(t);

@@ -5,24 +5,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { bootFile, bootId, type BootMarks, encodeMarks } from "../../../src/api/boot-file.ts";
 import { CliError } from "../../../src/cli/errors.ts";
-import { createProgram } from "../../../src/cli/program.ts";
 import { fakeAgent, status, temporaryFolder } from "../../support/fake-agent.ts";
+import { runCli } from "../../support/run-cli.ts";
 
-async function run(...argv: readonly string[]): Promise<string> {
-  let output = "";
-  const context = {
-    write: (text: string) => {
-      output += text;
-    },
-    note: () => undefined,
-    setExitCode: () => undefined,
-    env: {},
-    colour: false,
-    signal: new AbortController().signal,
-  };
-  await (await createProgram(context, argv)).parseAsync([...argv], { from: "user" });
-  return output;
-}
+const run = async (...argv: readonly string[]) => (await runCli(argv)).output;
 
 const mark = (socket: string, marks: BootMarks, boot = bootId()) =>
   writeFile(bootFile(socket), encodeMarks(boot, marks));
