@@ -42,6 +42,7 @@ Examples:
 export async function createProgram(context: CliContext, argv: readonly string[]): Promise<Command> {
   const program = new Command("tandem")
     .description("The eBPF half of a Kubernetes node network: asks the agent of this node, or runs a lab")
+    .version(packageVersion(), "-V, --version", "version of this program; tandem version also asks the agent")
     .enablePositionalOptions()
     .showHelpAfterError("(run it with --help for what it takes)")
     .addOption(socketOption())
