@@ -31,10 +31,8 @@ import { HealthSource } from "../sources/health/index.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
 import { MasqueradeSource, type MasqueradeVersion } from "../sources/masquerade/index.ts";
 import { RoutesSource } from "../sources/routes/index.ts";
-import { NodeNotices } from "../publish/node-notices.ts";
 import { Advertiser } from "./advertise/index.ts";
 import { Answers } from "./answers.ts";
-import { bootMarksBeside } from "./boot-marks.ts";
 import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
@@ -45,14 +43,11 @@ import { AgentLock } from "./lock.ts";
 import { MetricsServer } from "./metrics-server.ts";
 import { ignoredOf } from "./ignored-annotations.ts";
 import { containerOf, createNames, NamesLink } from "./names/index.ts";
-import { NetworkReadiness } from "./network-readiness.ts";
 import { peerUidOf } from "./peer.ts";
 import { ServiceHealth } from "./service-health.ts";
-import { pairingChecks } from "./pairing-checks.ts";
+import { Pairing } from "./pairing.ts";
 import { PodMtuFollower } from "./pod-mtu.ts";
 import { PodWatch } from "./pod-watch.ts";
-import { StaleRoutes } from "./stale-routes.ts";
-import { StandingProblems } from "./standing-problems.ts";
 import { timedCni } from "./timed-cni.ts";
 
 /** ms between two looks for endpoints whose device has gone by itself. */
@@ -241,20 +236,7 @@ export class Agent {
       notices: cluster.notices,
       clock,
     });
-    const families = new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]);
-    const notices = new NodeNotices(config.nodeName, cluster.notices);
-    const network = new NetworkReadiness({
-      ...shared,
-      nodeName: config.nodeName,
-      families,
-      share: config.networkRoutes,
-      timeoutSeconds: config.networkTimeout,
-      marks: bootMarksBeside(config.socket, log),
-      bgp,
-      onWaiting: (lack) => cluster.waiting(lack),
-      onOpen: (lack) => cluster.ready(lack),
-      onTold: (topic, problems) => notices.tell(topic, problems),
-    });
+    const pairing = new Pairing({ ...shared, bgp, loop, cluster });
     const answers = new Answers({
       config,
       version,
@@ -267,7 +249,7 @@ export class Agent {
       mtu: () => mtu.current,
       sources,
       bgp,
-      network,
+      network: pairing.network,
       advertiser,
       nodes,
       loop,
@@ -316,7 +298,7 @@ export class Agent {
       () => metrics.stop(),
     );
     datapath.onEvents((batch) => answers.publish(batch));
-    await this.#step(() => Promise.all([cni.restore(), names.restore(), network.restore()]));
+    await this.#step(() => Promise.all([cni.restore(), names.restore(), pairing.network.restore()]));
     gate.restored();
     for (const part of [cluster, policies, exempt, health, names, l7]) this.#stopParts.push(() => part.stop());
     this.#stopParts.push(() => mtu.settled());
@@ -351,26 +333,9 @@ export class Agent {
       async () => nodes.start(),
       () => nodes.stop(),
     );
-    const checks = pairingChecks(config.nodeName, families, () => bgp.complete);
-    const pairing = new StandingProblems({
-      ...shared,
-      checks,
-      bgp,
-      loop,
-      onTold: (topic, problems) => notices.tell(topic, problems),
-    });
     await this.#step(
       async () => pairing.start(),
       () => pairing.stop(),
-    );
-    const stale = new StaleRoutes({
-      ...shared,
-      graceSeconds: config.removeStaleRoutes,
-      isSure: () => bgp.state === "synced" && bgp.complete && isCurrent(cluster.source.status()),
-    });
-    await this.#step(
-      async () => stale.start(),
-      () => stale.stop(),
     );
     const foreign = new ForeignWatch({ native, run: runTool, conditions, clock });
     await this.#step(
@@ -390,8 +355,8 @@ export class Agent {
       );
     }
     await this.#step(
-      () => network.start(),
-      () => network.stop(),
+      () => pairing.network.start(),
+      () => pairing.network.stop(),
     );
     log.info({ readyMs: Math.round(readyMs) }, "ready");
   }
@@ -406,9 +371,4 @@ export class Agent {
       if (!this.#stopping.signal.aborted) throw error;
     }
   }
-}
-
-/** Of a source: it has seen everything, and goes on seeing it. */
-function isCurrent({ synced, stale }: { readonly synced: boolean; readonly stale: boolean }): boolean {
-  return synced && !stale;
 }
