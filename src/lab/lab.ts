@@ -265,8 +265,7 @@ export class Lab {
     return agents.stopAgent(this.node(nodeName), signal);
   }
 
-  /** Starts it and waits until it is ready. */
-  /** @param settings besides the lab's */
+  /** Starts it and waits until it is ready. @param settings besides the lab's */
   async startAgent(nodeName: string, settings: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const node = this.node(nodeName);
     const config = { ...this.#agentConfig, ...settings };

@@ -1,4 +1,6 @@
 /** kubectl drain beside BGP: service addresses leave the fabric while the node's pods still serve, and who is being served is served to the end. */
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { BgpServiceDto } from "../../src/api/dto.ts";
@@ -122,7 +124,10 @@ test("a node that is drained is left by the fabric before its pods end, download
       const other = lab.plan.nodes.find(({ name }) => name !== drained)?.name ?? "";
       t.regex(drained, /^node-/, way);
 
-      const words = (host: string) =>
+      const folder = await mkdtemp(join(tmpdir(), "tandem-drain-"));
+      t.teardown(() => rm(folder, { recursive: true, force: true }));
+      const file = (at: number) => join(folder, String(at));
+      const words = (host: string, at: number) =>
         [
           "curl",
           "-sg",
@@ -135,15 +140,21 @@ test("a node that is drained is left by the fabric before its pods end, download
           "--limit-rate",
           rate,
           "-o",
-          "/dev/null",
+          file(at),
           "-w",
           "%{http_code} %{size_download} %header{x-web}",
         ].concat(`http://${host}/download`);
-      const downloads = Array.from({ length: 6 }, (_, i) => (i % 2 === 0 ? anyNode : `[${anyNode6}]`)).map((host) =>
-        lab.exec("external/client", words(host), { timeoutMs: 110_000 }),
+      const downloads = Array.from({ length: 6 }, (_, i) => (i % 2 === 0 ? anyNode : `[${anyNode6}]`)).map((host, at) =>
+        lab.exec("external/client", words(host, at), { timeoutMs: 110_000 }),
       );
       const ends = [anyNode, local].map((address) => asking(t, lab, address));
-      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      // What is not under way yet is a new connection, and those are counted apart.
+      await lab.until("all downloads have begun", async () => {
+        const sizes = await Promise.all(
+          downloads.map(async (_, at) => (await stat(file(at)).catch(() => ({ size: 0 }))).size),
+        );
+        return sizes.every((size) => size > 0);
+      });
 
       const begin = performance.now();
       await lab.applyObjects([cordoned(drained, true)]);
