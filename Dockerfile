@@ -14,15 +14,19 @@ COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY addon addon
 COPY bpf bpf
+RUN npm run build:bpf && npm run build:addon
+# Last, since it changes most, and is what is built in a second.
 COPY scripts scripts
 COPY src src
-RUN npm run build:bpf && npm run build:addon && npm run build:js
+RUN npm run build:js
 
 FROM $BASE
-# What the addon is linked to, and what shows and takes away rules that kube-proxy left. mount(8) is there already.
+# What the addon is linked to, and what shows and takes away rules that kube-proxy left. mount(8) is there already. What installs packages of
+# JavaScript goes: nothing here needs it.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends ipset iptables ipvsadm libbpf1 libelf1 libnghttp2-14 libre2-9 nftables zlib1g \
-  && rm -rf /var/lib/apt/lists/*
+  && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /opt/yarn-* \
+  && rm -f /usr/local/bin/corepack /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/yarn /usr/local/bin/yarnpkg
 WORKDIR /opt/tandem
 COPY LICENSE package.json ./
 COPY bin bin

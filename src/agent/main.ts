@@ -19,7 +19,7 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   const config = settings(argv);
-  requirePrivileges(readFileSync("/proc/self/status", "utf8"));
+  requirePrivileges("tandem-agent", readFileSync("/proc/self/status", "utf8"));
   await requireObjects(config.objects);
   const version = await packageVersion();
   const log = createLogger(config.logLevel);

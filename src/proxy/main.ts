@@ -3,6 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { endBySignals, runProgram } from "../agent/daemon.ts";
 import { createLogger } from "../agent/logging.ts";
 import { packageVersion } from "../agent/package.ts";
+import { requirePrivileges } from "../agent/privileges.ts";
 import { readConfigFolder } from "../config/folder.ts";
 import { systemClock } from "../lib/clock.ts";
 import { loadNative } from "../native/index.ts";
@@ -27,6 +28,7 @@ async function main(argv: readonly string[]): Promise<void> {
     readFile: (path) => readFileSync(path, "utf8"),
     readFolder: readConfigFolder,
   });
+  requirePrivileges("tandem-proxy", readFileSync("/proc/self/status", "utf8"));
   const log = createLogger(config.logLevel);
   const { accessLog: path, accessLogBytes: limit } = config;
   const accessLog = path === "" ? null : new AccessLog({ path, limit, log });

@@ -1,7 +1,7 @@
 /**
- * The image as a node runs it: the container of the DaemonSet's manifest, with its capabilities, its mounts and its read-only files and not one
- * more, by a runtime of the Open Container Initiative (crun). The agent gets ready, gives the runtime its plugin, pods are wired by that plugin and
- * reach one another, and the container of manifests/cleanup leaves nothing.
+ * The image as a node runs it: the containers of the manifests, with their users, their capabilities, their mounts and their read-only files and not
+ * one more, by a runtime of the Open Container Initiative (crun). The operator defines the kinds, the agent gets ready and gives the runtime its
+ * plugin, pods are wired by that plugin and reach one another, the proxy judges their requests, and the container of manifests/cleanup leaves nothing.
  *
  * The image is not built here, since that takes minutes: scripts/image builds one and says how to name it.
  */
@@ -14,18 +14,17 @@ import { stringify } from "yaml";
 import { connectKube, type KubeClient, type KubeKind, type KubeObject, kinds } from "../../src/kube/index.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { netnsPath } from "../../src/lab/plan.ts";
-import { startDaemon, stopDaemon } from "../../src/lab/processes.ts";
 import { inside, mustRun, run } from "../../src/lab/run.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { isRealApiServer, labApiServer } from "../support/api-server-process.ts";
-import { defineCustomKinds } from "../support/faults-cluster.ts";
+import { Crun } from "../support/crun.ts";
 import { flatten } from "../support/kustomize.ts";
 import { answererOf, pod, withLab } from "../support/lab.ts";
-import { containerOf, type ContainerPlace, type ManifestContainer } from "../support/oci-container.ts";
+import { containerOf, type ContainerPlace } from "../support/oci-container.ts";
 
 const title =
-  "the image runs as the manifests say: it gets ready, wires pods by the plugin that it installs, and is removed without a trace";
+  "the image runs as the manifests say: operator, agent and proxy work together, pods are wired by its plugin, and it is removed without a trace";
 const manifests = new URL("../../manifests/", import.meta.url).pathname;
 const image = process.env.TANDEM_IMAGE ?? "";
 
@@ -52,68 +51,6 @@ async function unpacked(t: ExecutionContext): Promise<Unpacked> {
   return { rootfs, env: told.OCIv1.config.Env, cwd: told.OCIv1.config.WorkingDir };
 }
 
-/** Runs a container in the node's namespaces; by its name it is entered and ended. */
-class Crun {
-  readonly #folder: string;
-  readonly #lab: Lab;
-  readonly #exits = new Map<string, number>();
-
-  constructor(folder: string, lab: Lab) {
-    this.#folder = folder;
-    this.#lab = lab;
-  }
-
-  log(name: string): Promise<string> {
-    return readFile(join(this.#folder, `${name}.log`), "utf8").catch(() => "");
-  }
-
-  async start(name: string, { spec }: ManifestContainer): Promise<void> {
-    const bundle = join(this.#folder, name);
-    await mkdir(bundle, { recursive: true });
-    await writeFile(join(bundle, "config.json"), JSON.stringify(spec));
-    await startDaemon({
-      netns: null,
-      cgroup: systemCgroup(this.#lab.node("node-1")),
-      command: [...this.#crun, "run", "--bundle", bundle, this.#id(name)],
-      log: join(this.#folder, `${name}.log`),
-      pidFile: this.#pidFile(name),
-      onExit: (code) => this.#exits.set(name, code),
-    });
-  }
-
-  exec(name: string, command: readonly string[]) {
-    return run([...this.#crun, "exec", this.#id(name), ...command]);
-  }
-
-  /** null: it runs. */
-  exitCode(name: string): number | null {
-    return this.#exits.get(name) ?? null;
-  }
-
-  /** As kubelet ends it. */
-  async stop(name: string): Promise<void> {
-    await stopDaemon(this.#pidFile(name), "SIGTERM", 10_000);
-    await run([...this.#crun, "delete", "--force", this.#id(name)]);
-  }
-
-  #pidFile(name: string): string {
-    return join(this.#folder, `${name}.pid`);
-  }
-
-  #id(name: string): string {
-    return `tandem-${this.#lab.name}-${name}`;
-  }
-
-  /** crun refuses machines where controllers are divided between both versions of cgroups: it is shown the second alone. */
-  get #crun(): readonly string[] {
-    const crun = ["crun", "--root", join(this.#folder, "crun"), "--cgroup-manager", "disabled"];
-    const root = dirname(this.#lab.plan.cgroup);
-    if (root === "/sys/fs/cgroup") return crun;
-    const show = `mount --bind ${root} /sys/fs/cgroup && exec "$@"`;
-    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", show, "sh", ...crun];
-  }
-}
-
 /** What stands for the node's file system. @returns its folder */
 async function nodeFiles(t: ExecutionContext, folder: string, lab: Lab): Promise<string> {
   const node = lab.node("node-1");
@@ -133,7 +70,7 @@ async function nodeFiles(t: ExecutionContext, folder: string, lab: Lab): Promise
 const secrets: KubeKind = { group: "", version: "v1", plural: "secrets", kind: "Secret", namespaced: true };
 const byName = "kubernetes.io/service-account.name";
 
-/** Of the agent's account, with the rights of the manifests' roles; an API server that knows no accounts has one token for everybody. */
+/** With the rights of the manifests' roles; an API server that knows no accounts has one token for everybody. */
 async function tokenOf(lab: Lab, client: KubeClient, account: string): Promise<string> {
   if (!isRealApiServer) return readFile(join(lab.plan.api.folder, "data/token"), "utf8");
   let token = "";
@@ -147,17 +84,17 @@ async function tokenOf(lab: Lab, client: KubeClient, account: string): Promise<s
 }
 
 /** As kubelet mounts it. */
-async function serviceAccount(folder: string, lab: Lab, client: KubeClient): Promise<string> {
-  const path = join(folder, "serviceaccount");
+async function serviceAccount(folder: string, lab: Lab, client: KubeClient, name: string): Promise<string> {
+  const path = join(folder, `serviceaccount-${name}`);
   await mkdir(path);
-  await writeFile(join(path, "token"), await tokenOf(lab, client, "tandem-agent"));
+  await writeFile(join(path, "token"), await tokenOf(lab, client, name), { mode: 0o600 });
   await writeFile(join(path, "ca.crt"), await readFile(join(lab.plan.api.folder, "data/ca.crt")));
   await writeFile(join(path, "namespace"), "kube-system");
   return path;
 }
 
-/** The agent's account and its rights, as `kubectl apply` does it. */
-async function applyAccount(lab: Lab, objects: readonly KubeObject[]): Promise<void> {
+/** Accounts and their rights, as `kubectl apply` does it. */
+async function applyAccounts(lab: Lab, objects: readonly KubeObject[]): Promise<void> {
   const isMeant = /^(ServiceAccount|ClusterRole|ClusterRoleBinding|Role|RoleBinding)$/;
   const input = objects
     .filter(({ kind }) => isMeant.test(kind ?? ""))
@@ -190,6 +127,16 @@ async function callPlugin(lab: Lab, root: string, command: "ADD" | "DEL", { meta
   });
 }
 
+const onlyPublic: KubeObject = {
+  apiVersion: "cilium.io/v2",
+  kind: "CiliumNetworkPolicy",
+  metadata: { name: "only-public", namespace: "default" },
+  spec: {
+    endpointSelector: { matchLabels: { app: "server" } },
+    ingress: [{ toPorts: [{ ports: [{ port: "8080", protocol: "TCP" }], rules: { http: [{ path: "/public" }] } }] }],
+  },
+};
+
 const skipped = whyNot();
 if (skipped !== null) test.skip(`${title} (${skipped})`, () => undefined);
 else
@@ -202,15 +149,16 @@ else
       const node = lab.node("node-1");
       const client = connectKube({ kubeconfig: api.kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
       t.teardown(() => client.close());
-      await defineCustomKinds(client);
       const root = await nodeFiles(t, folder, lab);
       const base = flatten(join(manifests, "base"));
-      const daemonSet = (name: string, objects: readonly KubeObject[]) => {
-        const found = objects.find(({ kind, metadata }) => kind === "DaemonSet" && metadata.name === name);
-        if (found === undefined) throw new Error(`there is no DaemonSet ${name}`);
+      const workload = (name: string, objects: readonly KubeObject[]) => {
+        const found = objects.find(
+          ({ kind = "", metadata }) => /^(DaemonSet|Deployment)$/.test(kind) && metadata.name === name,
+        );
+        if (found === undefined) throw new Error(`there is no DaemonSet or Deployment ${name}`);
         return found;
       };
-      await applyAccount(lab, base);
+      await applyAccounts(lab, base);
       const configMaps = base.filter(({ kind }) => kind === "ConfigMap");
       const elsewhere = new Map([
         ["/sys/fs/cgroup", join("/sys/fs/cgroup", relative(dirname(lab.plan.cgroup), node.cgroup))],
@@ -223,27 +171,45 @@ else
         env: [...files.env, `KUBERNETES_SERVICE_HOST=${api.ipv4}`, `KUBERNETES_SERVICE_PORT=${api.port}`],
         hostPath: (path) => elsewhere.get(path) ?? join(root, path),
         configMaps: new Map(configMaps.map(({ metadata, data }) => [metadata.name, data as Record<string, string>])),
-        serviceAccount: await serviceAccount(folder, lab, client),
+        serviceAccount: null,
         folder,
       };
       const crun = new Crun(folder, lab);
-      t.teardown(() => crun.stop("agent"));
-      const agent = await containerOf(daemonSet("tandem-agent", base), "agent", place);
-      await crun.start("agent", agent);
-
-      const probe = async (name: string) => (await crun.exec("agent", agent.probes.get(name) ?? [])).code === 0;
-      const ready = async () => {
-        if (crun.exitCode("agent") !== null) throw new Error(`the agent ended:\n${await crun.log("agent")}`);
-        return probe("readinessProbe");
+      const start = async (name: string, objects: readonly KubeObject[], account: string | null) => {
+        const token = account === null ? null : await serviceAccount(folder, lab, client, account);
+        const container = await containerOf(workload(`tandem-${name}`, objects), name, {
+          ...place,
+          serviceAccount: token,
+        });
+        t.teardown(() => crun.stop(name));
+        await crun.start(name, container);
+        return container;
       };
+
+      const operator = await start("operator", base, "tandem-operator");
+      await lab.until("the operator answers the manifest's probe", () =>
+        crun.probe("operator", operator, "livenessProbe"),
+      );
+      const itself = await crun.exec("operator", ["cat", "/proc/1/status"]);
+      t.regex(itself.stdout, /^Uid:\t65534\t65534\t/m);
+      t.regex(itself.stdout, /^CapEff:\t0+$/m);
+      const agent = await start("agent", base, "tandem-agent");
+      // It needs the kinds that the operator defines.
+      const ready = () => crun.probe("agent", agent, "readinessProbe");
       await lab.until("the agent is ready, by the manifest's probe", ready, 240_000);
-      t.true(await probe("startupProbe"));
-      t.true(await probe("livenessProbe"));
+      t.true(await crun.probe("agent", agent, "startupProbe"));
+      t.true(await crun.probe("agent", agent, "livenessProbe"));
+      const proxy = await start("proxy", base, null);
+      await lab.until("the proxy is ready, by the manifest's probe", () =>
+        crun.probe("proxy", proxy, "readinessProbe"),
+      );
       const status = await crun.exec("agent", ["tandem", "status"]);
       t.log(status.stdout);
       t.is(status.code, 0, status.stdout + status.stderr);
       const refused = await crun.exec("agent", ["sh", "-c", "touch /opt/tandem/x"]);
       t.regex(refused.stderr, /Read-only file system/);
+      for (const tool of ["npm", "node-gyp", "cc", "clang", "make", "cmake"])
+        t.not((await crun.exec("agent", ["sh", "-c", `command -v ${tool}`])).code, 0, `the image has no ${tool}`);
 
       await lab.until("the plugin is installed", async () =>
         ((await readdir(join(root, "etc/cni/net.d")).catch(() => [])) as readonly string[]).includes(
@@ -274,15 +240,33 @@ else
         `http://${address}:8080/`,
       ]);
       t.regex(asked.stdout, /^default\/server /, "a pod that the installed plugin wired reaches another");
+      await lab.applyObjects([onlyPublic]);
+      const statusOf = async (path: string) => {
+        const words = ["curl", "-sg", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}"];
+        return (await lab.exec("default/client", [...words, `http://${address}:8080${path}`])).stdout;
+      };
+      await lab.until("the proxy refuses what no rule has", async () => (await statusOf("/private")) === "403");
+      t.is(await statusOf("/public"), "200");
+      await lab.until("the operator says that the policy is enforced", async () => {
+        const { status } = (await client.get(kinds.ciliumNetworkPolicies, {
+          namespace: "default",
+          name: "only-public",
+        })) as {
+          readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+        };
+        return status?.conditions?.some((one) => one.type === "Enforced" && one.status === "True") ?? false;
+      });
+      await lab.deleteObjects([onlyPublic]);
       t.is((await callPlugin(lab, root, "DEL", byHand, netns)).code, 0);
       await client.delete(kinds.pods, { namespace: "default", name: "by-hand" }, { gracePeriodSeconds: 0 });
       await lab.startKubelet("node-1");
 
       await lab.deleteObjects([pod("server"), pod("client", { ports: [] })]);
-      await crun.stop("agent");
-      const cleanup = daemonSet("tandem-cleanup", flatten(join(manifests, "cleanup")));
-      await crun.start("cleanup", await containerOf(cleanup, "cleanup", place));
-      t.teardown(() => crun.stop("cleanup"));
+      for (const name of ["proxy", "agent", "operator"]) {
+        await crun.stop(name);
+        t.is(crun.exitCode(name), 0, `${name} ends by itself when it is asked to:\n${await crun.log(name)}`);
+      }
+      await start("cleanup", flatten(join(manifests, "cleanup")), null);
       await lab.until(
         "the container of manifests/cleanup has ended",
         async () => crun.exitCode("cleanup") !== null,

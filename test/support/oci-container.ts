@@ -3,7 +3,7 @@
  * mounts and the read-only files are the manifest's, what else a container gets is what containerd gives it. So that a manifest which lacks
  * something fails here, and not at the first node of a user.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { chown, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { KubeObject } from "../../src/kube/index.ts";
@@ -22,17 +22,19 @@ const volumeSchema = z.union([
 const containerSchema = z.looseObject({
   name: z.string(),
   command: z.array(z.string()),
+  args: z.array(z.string()).default([]),
   env: z.array(z.strictObject({ name: z.string(), valueFrom: z.unknown() })).default([]),
   securityContext: z.strictObject({
-    runAsUser: z.literal(0),
+    runAsUser: z.number(),
+    runAsNonRoot: z.boolean().optional(),
     allowPrivilegeEscalation: z.boolean().default(true),
     readOnlyRootFilesystem: z.boolean(),
-    capabilities: z.strictObject({ drop: z.tuple([z.literal("ALL")]), add: z.array(z.string()) }),
+    capabilities: z.strictObject({ drop: z.tuple([z.literal("ALL")]), add: z.array(z.string()).default([]) }),
   }),
-  volumeMounts: z.array(mountSchema),
+  volumeMounts: z.array(mountSchema).default([]),
 });
-const daemonSetSchema = z.looseObject({
-  kind: z.literal("DaemonSet"),
+const workloadSchema = z.looseObject({
+  kind: z.enum(["DaemonSet", "Deployment"]),
   spec: z.looseObject({
     template: z.looseObject({
       spec: z.looseObject({
@@ -40,7 +42,7 @@ const daemonSetSchema = z.looseObject({
         automountServiceAccountToken: z.boolean().default(true),
         initContainers: z.array(z.looseObject({ name: z.string() })).default([]),
         containers: z.array(z.looseObject({ name: z.string() })),
-        volumes: z.array(volumeSchema),
+        volumes: z.array(volumeSchema).default([]),
       }),
     }),
   }),
@@ -72,13 +74,16 @@ export interface ContainerPlace {
 export interface ManifestContainer {
   /** config.json of a bundle. */
   readonly spec: object;
-  /** Commands of probes, by name as "readinessProbe". */
-  readonly probes: ReadonlyMap<string, readonly string[]>;
+  /** By name, as "readinessProbe". */
+  readonly probes: ReadonlyMap<string, ManifestProbe>;
 }
+
+/** A command inside of the container, or what the kubelet asks by HTTP. */
+export type ManifestProbe = { readonly command: readonly string[] } | { readonly url: string };
 
 /** @throws ZodError where the manifest has what is not known here: it would be passed over in silence */
 export async function containerOf(object: KubeObject, name: string, place: ContainerPlace): Promise<ManifestContainer> {
-  const pod = daemonSetSchema.parse(object).spec.template.spec;
+  const pod = workloadSchema.parse(object).spec.template.spec;
   const found = [...pod.initContainers, ...pod.containers].find((candidate) => candidate.name === name);
   const container = containerSchema.parse(found);
   const mounts: object[] = [...ownMounts];
@@ -89,6 +94,9 @@ export async function containerOf(object: KubeObject, name: string, place: Conta
   }
   if (place.serviceAccount !== null && pod.automountServiceAccountToken) {
     const mountPath = "/var/run/secrets/kubernetes.io/serviceaccount";
+    // As kubelet does it where a pod's containers have one user; it reads a token that others may not.
+    for (const path of await readdir(place.serviceAccount))
+      await chown(join(place.serviceAccount, path), container.securityContext.runAsUser, 0);
     mounts.push(bind(place.serviceAccount, { mountPath, readOnly: true, mountPropagation: "None" }));
   }
   return { spec: specOf(container, mounts, place), probes: probesOf(container) };
@@ -119,7 +127,7 @@ function bind(source: string, mount: Pick<Mount, "mountPath" | "readOnly" | "mou
 }
 
 function specOf(
-  { command, env, securityContext }: Container,
+  { command, args, env, securityContext }: Container,
   mounts: readonly object[],
   place: ContainerPlace,
 ): object {
@@ -127,11 +135,11 @@ function specOf(
   return {
     ociVersion: "1.0.2",
     process: {
-      user: { uid: 0, gid: 0 },
-      args: command,
+      user: { uid: securityContext.runAsUser, gid: securityContext.runAsUser === 0 ? 0 : 65534 },
+      args: [...command, ...args],
       env: [...place.env, ...env.map((variable) => `${variable.name}=${downward(variable, place)}`)],
       cwd: place.cwd,
-      // What a program gets that root executes.
+      // What a program gets that root executes. Nobody else is given any here.
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
       noNewPrivileges: !securityContext.allowPrivilegeEscalation,
     },
@@ -196,9 +204,20 @@ function downward({ valueFrom }: Container["env"][number], { nodeName }: Contain
   return nodeName;
 }
 
-const probeSchema = z.looseObject({ exec: z.strictObject({ command: z.array(z.string()) }) });
+const probeSchema = z.looseObject({
+  exec: z.strictObject({ command: z.array(z.string()) }).optional(),
+  httpGet: z.strictObject({ host: z.string(), port: z.number(), path: z.string() }).optional(),
+});
 
-function probesOf(container: Container): ReadonlyMap<string, readonly string[]> {
+function probesOf(container: Container): ReadonlyMap<string, ManifestProbe> {
   const names = ["startupProbe", "livenessProbe", "readinessProbe"].filter((name) => container[name] !== undefined);
-  return new Map(names.map((name) => [name, probeSchema.parse(container[name]).exec.command]));
+  return new Map(names.map((name) => [name, probeOf(container[name])]));
+}
+
+function probeOf(value: unknown): ManifestProbe {
+  const { exec, httpGet } = probeSchema.parse(value);
+  if (exec !== undefined) return exec;
+  if (httpGet === undefined) throw new Error(`a probe that is not known here: ${JSON.stringify(value)}`);
+  const { host, port, path } = httpGet;
+  return { url: `http://${host}:${port}${path}` };
 }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import type { KubeObject } from "../../../src/kube/index.ts";
+import { capabilities } from "../../../src/agent/privileges.ts";
 import { kinds } from "../../../src/kube/index.ts";
 import { flatten, objectId } from "../../support/kustomize.ts";
 import { containersOf, find, podSpecOf } from "./workloads.ts";
@@ -120,10 +121,10 @@ test("no container of ours is privileged, writes its own root or has more than t
     t.truthy(resources?.requests?.memory, name);
     t.truthy(resources?.requests?.cpu, name);
     if (name === "agent") {
-      t.deepEqual(securityContext.capabilities?.add, ["BPF", "PERFMON", "NET_ADMIN", "NET_RAW", "SYS_ADMIN"]);
+      t.deepEqual(securityContext.capabilities?.add, [...capabilities["tandem-agent"]]);
       for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"]) t.true(probe in rest, probe);
     } else if (name === "proxy") {
-      t.deepEqual(securityContext.capabilities?.add, ["BPF", "NET_ADMIN"]);
+      t.deepEqual(securityContext.capabilities?.add, [...capabilities["tandem-proxy"]]);
       t.false(securityContext.allowPrivilegeEscalation, name);
       t.true("readinessProbe" in rest);
     } else {
