@@ -7,7 +7,7 @@
 #include <tandem/maps.h>
 #include "context.h"
 
-/* Somebody of this scope asks a service's address for an echo. A node's own is answered by its stack. */
+/* Somebody of this scope asks a service's address for an echo. A node's own address is answered by its stack. */
 static __always_inline bool asks_service(const struct packet *packet, __u32 scope, const bool v6)
 {
 	const struct service_address *known;
@@ -81,6 +81,23 @@ static __always_inline bool answers_echo(struct __sk_buff *skb, const struct con
 	else
 		answer_echo4(skb);
 	return true;
+}
+
+/* The answer to the node's own stack comes in by the device that the request was about to leave by: there is the route to the service's address, so a
+ * strict rp_filter takes it. Nobody else is asked, since what leaves for that address may come back to any node, from the node's own address. */
+static __always_inline int echo_to_stack(struct __sk_buff *skb, __u32 l3)
+{
+	__u8 macs[12], turned[12];
+
+	if (l3 == ETH_LENGTH) {
+		if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+			return TC_ACT_SHOT;
+		__builtin_memcpy(turned, macs + 6, 6);
+		__builtin_memcpy(turned + 6, macs, 6);
+		if (bpf_skb_store_bytes(skb, 0, turned, sizeof(turned), 0))
+			return TC_ACT_SHOT;
+	}
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 #endif

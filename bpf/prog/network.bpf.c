@@ -5,6 +5,7 @@
 #include <tandem/maps.h>
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
+#include "../lib/echo.h"
 #include "../lib/enter.h"
 #include "../lib/fragment.h"
 #include "../lib/host.h"
@@ -247,6 +248,13 @@ static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6
 		verdict = host_sends(skb, context, host, v6);
 	if (verdict != TC_ACT_OK || context->reason)
 		return verdict;
+	if (!skb->ingress_ifindex && answers_echo(skb, context, SCOPE_INSIDE, v6)) {
+		if (context->reason)
+			return drop(skb, context, context->reason, DIRECTION_EGRESS, host);
+		if (!host)
+			count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
+		return echo_to_stack(skb, l3);
+	}
 	/* what is forwarded is in the node's name where the kernel masqueraded it: its ports may be another flow's, as the node's own may */
 	if (skb->ingress_ifindex && !is_of_node(&packet->source, v6))
 		return TC_ACT_OK;

@@ -82,7 +82,10 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
         t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "none", / peer \[?(::ffff:)?(198\.|2001:db8:)/);
 
       // The addresses themselves answer, too, to whoever asks.
-      for (const from of ["external/client", "default/a", "default/c"]) {
+      const { tor } = lab.plan;
+      for (const [at, router] of [tor.ipv4, tor.ipv6].entries())
+        t.is((await lab.exec("node/node-1", ["ip", "route", "add", vips[at] ?? "", "via", router])).code, 0);
+      for (const from of ["external/client", "default/a", "default/c", "node/node-1"]) {
         for (const vip of vips) {
           const { stdout } = await lab.exec(from, ["ping", "-c", "2", "-i", "0.2", "-W", "20", vip]);
           t.regex(stdout, / 2 received/, `${vip} from ${from}`);

@@ -51,6 +51,24 @@ both("a pod is answered, too, if its policy lets it ask", async (t, node, family
   await isDropped(t, node, await ask(), "policy", "egress");
 });
 
+both("the node itself is answered where its request was about to leave", async (t, node, family) => {
+  const request = wireFrame(who.host[family], vip[family], echo(vip[family], "request", 7));
+  const ask = (frame: Buffer, ownStack = true) => node.run("to_network", frame, { ownStack });
+  t.is((await ask(request)).verdict, "stack", "no service");
+  put(node, vip[family], inside);
+  t.is((await ask(request, false)).verdict, "stack", "somebody else's");
+  node.takeMetrics();
+  const answer = await ask(request);
+  isPassed(t, node, answer, "redirect", "egress");
+  t.is(`${answer.parsed.ip?.source} > ${answer.parsed.ip?.destination}`, `${vip[family]} > ${who.host[family]}`);
+  t.deepEqual(told(answer), [reply[family], 7, "ping"]);
+  t.is(answer.parsed.destinationMac, request.subarray(6, 12).toString("hex"), "the device's own");
+  t.is((await node.run("from_network", answer.frame)).verdict, "stack", "and so it comes in");
+  const part = { part: { offset: 0, length: 8 } };
+  const first = wireFrame(who.host[family], vip[family], echo(vip[family], "request", 7), part);
+  t.is((await ask(first)).verdict, "stack", "a part of one");
+});
+
 both("only requests, only to services, and only those that are for such clients", async (t, node, family) => {
   t.is((await pingFromOutside(node, family)).verdict, "stack", "no service");
   put(node, vip[family], inside);

@@ -12,7 +12,7 @@ import {
   who,
   wireFrame,
 } from "../../support/programs.ts";
-import { putIdentity, putPolicy, type TestPolicy } from "../../support/programs-maps.ts";
+import { mapped, putIdentity, putPolicy, type TestPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { check, both } = programTests();
@@ -125,6 +125,22 @@ both(
     isPassed(t, node, await toHost(node, who.w[family], family, tcp(22, 1000, "SA")), "stack", "ingress");
     isPassed(t, node, await toHost(node, who.w[family], family, tcp(22, 1000, "A")), "stack", "ingress");
     await denied(t, node, () => toHost(node, who.w[family], family, tcp(23, 1000, "S")), "policy", "ingress");
+  },
+);
+
+both(
+  "a ping to a service's address is held to the node's policy, and its answer comes in though ingress is closed",
+  async (t, node, family) => {
+    const vip = { ipv4: "203.0.114.10", ipv6: "2001:db8:aa::10" }[family];
+    const ask = () => fromHost(node, vip, family, echo(vip, "request", 7));
+    node.maps.put("service_address", { address: mapped(vip) }, { scopes: 1 });
+    enforceHost(node, { egress: nothing });
+    await denied(t, node, ask, "policy", "egress");
+    enforceHost(node, { egress: everything, ingress: nothing }, { policyRevision: 101 });
+    const answer = await ask();
+    isPassed(t, node, answer, "redirect", "egress");
+    isPassed(t, node, await node.run("from_network", answer.frame), "stack", "ingress");
+    free(node);
   },
 );
 

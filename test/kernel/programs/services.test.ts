@@ -321,6 +321,8 @@ both(
     await node.takeEvents();
     const part = podFrame("a", who.a[family], other[family], sctp(40002, 80, 64), { part: { offset: 0, length: 48 } });
     await isDropped(t, node, await node.fromPod("a", part), "natFailed", "egress");
+    const same = podFrame("a", who.a[family], vip[family], sctp(40003, 80, 64), { part: { offset: 0, length: 48 } });
+    t.is((await node.fromPod("a", same)).parsed.ip?.destination, who.r[family], "a port that stays changes no CRC");
   },
 );
 
