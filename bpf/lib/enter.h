@@ -148,6 +148,12 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 		translate6(skb);
 	else
 		translate4(skb);
+	if (context->reason == REASON_NO_BACKEND && is_of_node(&packet->destination, v6) && has_nobody(packet, v6)) {
+		/* the node's own stack refuses, under the node's policy */
+		context->reason = 0;
+		context->scope = SCOPE_INSIDE;
+		return NULL;
+	}
 	if (context->reason)
 		return NULL;
 	if (context->elsewhere) {

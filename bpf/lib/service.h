@@ -30,6 +30,14 @@ static __always_inline struct service *find_service(const struct packet *packet,
 	}
 }
 
+/* Nobody at all serves what the packet goes to, on no node: its sender is told so. */
+static __always_inline bool has_nobody(const struct packet *packet, const bool v6)
+{
+	const struct service *service = find_service(packet, SCOPE_INSIDE, v6);
+
+	return service && !service->backends;
+}
+
 /* A flow whose packets need not be compared with the services: its other end answered, or it is a connection under way. */
 static __always_inline bool is_settled(const struct ct_entry *entry, const struct packet *packet)
 {

@@ -44,12 +44,10 @@ static __always_inline int passes_on(struct __sk_buff *skb, struct context *cont
 static __always_inline bool is_unserved(struct context *context, const bool v6)
 {
 	const struct packet *packet = &context->packet;
-	struct service *service;
 
 	if (context->reason != REASON_NO_BACKEND || context->translated.flags || is_of_node(&packet->destination, v6))
 		return false;
-	service = find_service(packet, SCOPE_INSIDE, v6);
-	return service && !service->backends;
+	return has_nobody(packet, v6);
 }
 
 static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v6)

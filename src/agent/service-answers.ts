@@ -321,9 +321,7 @@ function outcomeOf(
   const isOutside = client.kind === "outside";
   if (isOutside) {
     if (outside === undefined) {
-      const because = frontend.external
-        ? "nobody serves it anywhere: the packet is left to the node, which answers"
-        : "a cluster address is for clients inside: the packet is left to the node";
+      const because = "a cluster address is for clients inside: the packet is left to the node";
       return { outcome: "not translated", because };
     }
     const listed = sources?.prefixes.find((prefix) => prefixContains(prefix, client.address)) ?? null;
@@ -333,6 +331,10 @@ function outcomeOf(
     }
   }
   if (count === 0) {
+    if (isOutside && frontend.backends.length === 0) {
+      const because = "nobody serves it anywhere: the packet is left to the node, which answers";
+      return { outcome: "not translated", because };
+    }
     if (isOutside || cgroup === null) return { outcome: "dropped", because: reasonOf("noBackend") };
     return { outcome: "refused", because: `${reasonOf("noBackend")}: connect() fails, packets are dropped` };
   }

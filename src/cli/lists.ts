@@ -110,7 +110,8 @@ export const serviceHeadings = ["SERVICE", "FRONTEND", "SERVICE TYPE", "BACKEND"
 
 export function serviceRow(row: ServiceDto): readonly CellInput[] {
   const backends = row.backends.map((backend, at) => `${at + 1} => ${backend}/${row.protocol} (active)`);
-  const outside = row.outside === null ? [] : [`from outside => ${row.outside.join(", ") || "none: dropped"}`];
+  const nobody = row.backends.length === 0 ? "none: connections are refused" : "none: dropped";
+  const outside = row.outside === null ? [] : [`from outside => ${row.outside.join(", ") || nobody}`];
   return [
     row.service,
     `${row.frontend}/${row.protocol}`,

@@ -162,9 +162,9 @@ function healthCheckOf(service: ServiceRow, candidates: readonly Candidate[]): D
 }
 
 /**
- * Who serves clients outside that come to this node; null: they are not served here. Hints of zones are for clients inside: every node has the same
- * backends for outside, so that it does not matter to which one the fabric brings a flow. Where nobody is anywhere the packet is the stack's, which
- * answers; Local where nobody is here drops it, as whoever announces the address from here has been told (kube-proxy does the same).
+ * Who serves clients outside that come to this node; null: it is not for them. Hints of zones are for clients inside: every node has the same
+ * backends for outside, so that it does not matter to which one the fabric brings a flow. Where nobody is anywhere the stack answers who begins; Local
+ * where nobody is here drops it, as whoever announces the address from here has been told (kube-proxy does the same). Connections go on in any case.
  */
 function outsideOf(
   service: ServiceRow,
@@ -175,7 +175,7 @@ function outsideOf(
   if (kind === "clusterIPs" && !settings.externalClusterIps) return null;
   // A cluster address is not among those that the policy is for (core/v1, ServiceSpec.externalTrafficPolicy).
   if (service.externalTrafficPolicy === "Local" && kind !== "clusterIPs") return chosen.local;
-  return chosen.everywhere.length > 0 ? chosen.everywhere : null;
+  return chosen.everywhere;
 }
 
 function returnsDirectly(mode: LoadBalancerMode, protocol: Protocol): boolean {

@@ -12,7 +12,7 @@ import {
   who,
   wireFrame,
 } from "../../support/programs.ts";
-import { mapped, putIdentity, putPolicy, type TestPolicy } from "../../support/programs-maps.ts";
+import { mapped, putIdentity, putPolicy, putService, type TestPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { check, both } = programTests();
@@ -143,6 +143,17 @@ both(
     free(node);
   },
 );
+
+both("a node port that nobody serves is held to the node's policy as its other ports are", async (t, node, family) => {
+  const nobody = { address: who.host[family], port: 30080, protocol: 6, backends: [] };
+  for (const outside of [true, false]) putService(node.maps, { ...nobody, id: outside ? 5 : 6, outside });
+  const ask = (port: number) => toHost(node, who.w[family], family, tcp(1000, port, "S"));
+  enforceHost(node, { ingress: ssh });
+  await denied(t, node, () => ask(30080), "policy", "ingress");
+  enforceHost(node, { ingress: everything }, { policyRevision: 101 });
+  isPassed(t, node, await ask(30080), "stack", "ingress");
+  free(node);
+});
 
 both("answers of the node pass though egress is closed", async (t, node, family) => {
   enforceHost(node, { ingress: ssh, egress: nothing });

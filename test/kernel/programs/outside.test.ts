@@ -246,3 +246,27 @@ both(
     t.deepEqual([...node.takeMetrics().keys()], [`${reasonNumber("noBackend")}/ingress`]);
   },
 );
+
+both(
+  "a node port that nobody serves is the stack's, which refuses; a connection that began goes on",
+  async (t, node, family) => {
+    const place = { address: who.host[family], port: 30080 };
+    const everywhere = (backends: readonly string[], id: number) => {
+      serve(node, family, backends, { ...place, id });
+      serve(node, family, backends, { ...place, id: id + 1, outside: false });
+    };
+    const ask = (from: number, letters: string) => asks(node, family, tcp(from, 30080, letters), who.host[family]);
+    everywhere([who.a[family]], 5);
+    await ask(40000, "S");
+    await answers(node, family, "a", tcp(8080, 40000, "SA"));
+    everywhere([], 7);
+    node.takeMetrics();
+    t.is((await ask(40001, "S")).verdict, "stack");
+    t.deepEqual([...node.takeMetrics()], []);
+    t.is(way(await ask(40000, "A")), `${who.w[family]}:40000 > ${who.a[family]}:8080`);
+    serve(node, family, [who.b[family]], { ...place, id: 9, outside: false });
+    node.takeMetrics();
+    await node.takeEvents();
+    await isDropped(t, node, await ask(40002, "S"), "noBackend", "ingress");
+  },
+);

@@ -41,8 +41,8 @@ test("outside addresses and node ports lead to all backends, or with Local to th
   t.deepEqual(served(endpoints, onlyLocal), everyPlace("10.1.0.1 10.1.0.2"));
 });
 
-test("without a backend: Local serves nobody, and says so; of Cluster the packet is left to the node, which answers", (t) => {
-  t.deepEqual(served([], public_), []);
+test("without a backend it is still translated, for connections that go on; Local has nobody where its node has none", (t) => {
+  t.deepEqual(served([], public_), everyPlace(""));
   t.deepEqual(served([endpoint("10.2.0.1", there)], public_), everyPlace("10.2.0.1"));
   t.deepEqual(served([endpoint("10.2.0.1", there)], onlyLocal), everyPlace(""));
 });
