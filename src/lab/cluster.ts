@@ -173,7 +173,8 @@ export class Cluster implements LabCluster {
     this.#store.put(running("False"));
     await this.#store.flush();
     await startProcesses(this.#lab, pod);
-    this.#store.put(running("True"));
+    // Nobody here fulfils a gate: who wants a pod that runs and is not ready has one.
+    this.#store.put(running((pod.spec.readinessGates ?? []).length === 0 ? "True" : "False"));
     await this.#store.flush();
   }
 

@@ -37,6 +37,7 @@ export const containerSchema = z.looseObject({
 export const podSpecSchema = z.looseObject({
   nodeName: z.string().optional(),
   hostNetwork: z.boolean().optional(),
+  readinessGates: z.array(z.looseObject({ conditionType: z.string() })).optional(),
   containers: z.array(containerSchema).min(1),
 });
 

@@ -47,14 +47,20 @@ export function pod(
     readonly namespace?: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly node?: string;
-    readonly ports?: readonly (number | { readonly containerPort: number; readonly protocol: "TCP" | "UDP" })[];
+    readonly ports?: readonly (
+      | number
+      | { readonly name?: string; readonly containerPort: number; readonly protocol: "TCP" | "UDP" }
+    )[];
     readonly command?: readonly string[];
     readonly hostNetwork?: boolean;
+    /** Types of conditions that it waits for before it is ready. */
+    readonly readinessGates?: readonly string[];
     /** Addresses that it asks for. */
     readonly addresses?: readonly string[];
   } = {},
 ): { readonly metadata: Readonly<Record<string, unknown>>; readonly [field: string]: unknown } {
   const { namespace = "default", labels = { app: name }, node, ports = [8080], command, hostNetwork } = options;
+  const readinessGates = options.readinessGates?.map((conditionType) => ({ conditionType }));
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -62,6 +68,7 @@ export function pod(
     spec: {
       ...(node && { nodeName: node }),
       ...(hostNetwork && { hostNetwork }),
+      ...(readinessGates && { readinessGates }),
       containers: [
         {
           name: "main",
