@@ -7,7 +7,7 @@ import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import type { LabPlan, NodePlan } from "./plan.ts";
 import { runningProcess, startDaemon, stopDaemon } from "./processes.ts";
-import { program } from "./runtime.ts";
+import { daemon } from "./runtime.ts";
 import { systemCgroup } from "./topology.ts";
 
 const pidFile = (node: NodePlan) => join(node.folder, "agent.pid");
@@ -34,7 +34,7 @@ export async function startAgent(
   await startDaemon({
     netns: node.netns,
     cgroup: systemCgroup(node),
-    command: [...program("agent"), "--config", configFile],
+    command: [...daemon("agent"), "--config", configFile],
     log: agentLog(node),
     pidFile: pidFile(node),
   });

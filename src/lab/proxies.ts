@@ -7,7 +7,7 @@ import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import type { NodePlan } from "./plan.ts";
 import { runningProcess, startDaemon, stopDaemon } from "./processes.ts";
-import { program } from "./runtime.ts";
+import { daemon } from "./runtime.ts";
 import { systemCgroup } from "./topology.ts";
 
 const pidFile = (node: NodePlan) => join(node.folder, "proxy.pid");
@@ -35,7 +35,7 @@ export async function startProxy(node: NodePlan): Promise<void> {
   await startDaemon({
     netns: node.netns,
     cgroup: systemCgroup(node),
-    command: [...program("proxy"), "--config", configFile],
+    command: [...daemon("proxy"), "--config", configFile],
     log: proxyLog(node),
     pidFile: pidFile(node),
   });

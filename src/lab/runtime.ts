@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { capabilities } from "../agent/privileges.ts";
 import { LabError } from "./errors.ts";
 
 const programs = {
@@ -42,6 +43,12 @@ export function program(name: keyof typeof programs): readonly string[] {
     return [process.execPath, join(root, built)];
   // By path: the daemon's working folder is not the package's.
   return [process.execPath, "--import", join(root, "node_modules/tsx/dist/loader.mjs"), join(root, source)];
+}
+
+/** A daemon of a node, with the capabilities that its container has and not one more: what a manifest lacks, the lab lacks. */
+export function daemon(name: "agent" | "proxy"): readonly string[] {
+  const bounding = ["-all", ...capabilities[`tandem-${name}`].map((capability) => `+${capability.toLowerCase()}`)];
+  return ["setpriv", "--bounding-set", bounding.join(","), "--", ...program(name)];
 }
 
 /** The prober of conformance runs. @throws LabError LAB_PROBE when it was not built */
