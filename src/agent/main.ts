@@ -8,7 +8,7 @@ import { Agent } from "./agent.ts";
 import { endBySignals, runProgram } from "./daemon.ts";
 import { createLogger } from "./logging.ts";
 import { packageVersion, requireObjects } from "./package.ts";
-import { requirePrivileges } from "./privileges.ts";
+import { requirePrivileges } from "../lib/privileges.ts";
 
 /** ms that an orderly stop may take; a flow never waits for it. */
 const stopLimitMs = 3_000;

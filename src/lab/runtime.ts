@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { capabilities } from "../agent/privileges.ts";
+import { capabilities } from "../lib/privileges.ts";
 import { LabError } from "./errors.ts";
 
 const programs = {

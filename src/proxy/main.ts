@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { endBySignals, runProgram } from "../agent/daemon.ts";
 import { createLogger } from "../agent/logging.ts";
 import { packageVersion } from "../agent/package.ts";
-import { requirePrivileges } from "../agent/privileges.ts";
+import { requirePrivileges } from "../lib/privileges.ts";
 import { readConfigFolder } from "../config/folder.ts";
 import { systemClock } from "../lib/clock.ts";
 import { loadNative } from "../native/index.ts";

@@ -1,6 +1,6 @@
 import test from "ava";
 import { CniGate } from "../../../src/agent/cni-gate.ts";
-import { requirePrivileges } from "../../../src/agent/privileges.ts";
+import { requirePrivileges } from "../../../src/lib/privileges.ts";
 import type { CniRequest } from "../../../src/api/dto.ts";
 import { badRequest, cniCodes } from "../../../src/cni/errors.ts";
 

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import type { KubeObject } from "../../../src/kube/index.ts";
-import { capabilities } from "../../../src/agent/privileges.ts";
+import { capabilities } from "../../../src/lib/privileges.ts";
 import { kinds } from "../../../src/kube/index.ts";
 import { flatten, objectId } from "../../support/kustomize.ts";
 import { containersOf, find, podSpecOf } from "./workloads.ts";

@@ -1,5 +1,5 @@
 /** What each program must be allowed to do. Asked once at start, so that its lack is one clear message and not a failed call. */
-import { TandemError } from "../lib/errors.ts";
+import { TandemError } from "./errors.ts";
 
 /** Bits of capability sets (linux/capability.h). */
 const bits = { NET_ADMIN: 12, NET_RAW: 13, SYS_ADMIN: 21, PERFMON: 38, BPF: 39 } as const;
