@@ -16,7 +16,7 @@ import { startOperator } from "../support/operator-scenario.ts";
 
 const title = "kubectl shows policies, endpoints, identities and nodes as Cilium's users know them";
 const manifests = new URL("../../manifests/", import.meta.url).pathname;
-const overlays = ["eks", "external-router", "ibgp-mesh", "route-reflectors"];
+const parts = ["eks", "external-router", "ibgp-mesh", "route-reflectors"].map((name) => join("overlays", name));
 
 const policy = (name: string, spec: unknown) => ({
   apiVersion: "cilium.io/v2",
@@ -72,8 +72,8 @@ else
         );
 
       await kubectl("create", "-k", join(manifests, "crds"));
-      for (const overlay of overlays) {
-        const kustomization = join(manifests, "overlays", overlay);
+      for (const part of [...parts, "cleanup"]) {
+        const kustomization = join(manifests, part);
         const taken = await kubectl("apply", "-k", kustomization, "--dry-run=server");
         const lines = taken.split("\n").filter((line) => line.endsWith("(server dry run)"));
         t.is(lines.length, flatten(kustomization).length, taken);

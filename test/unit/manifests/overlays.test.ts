@@ -69,6 +69,8 @@ for (const name of names) {
 
   test(`${name}: kube-router runs with the flags of the pair, each once`, (t) => {
     const pod = podSpecOf(find(objects, "DaemonSet", "kube-router") ?? { metadata: { name: "" } });
+    const waits = pod?.initContainers?.some(({ command = [] }) => command.join(" ").includes("tandem wait datapath"));
+    t.true(waits, "no address is announced that this node cannot serve yet");
     const args = pod?.containers[0]?.args ?? [];
     const flags = new Map(args.map((arg) => arg.split("=") as [string, string]));
     t.is(flags.size, args.length, "no flag twice");
