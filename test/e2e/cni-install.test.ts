@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import test from "ava";
 import type { EndpointDto } from "../../src/api/dto.ts";
@@ -10,6 +11,7 @@ import { netnsPath } from "../../src/lab/plan.ts";
 import { inside, run } from "../../src/lab/run.ts";
 import { program } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
+import { labApiServer } from "../support/api-server-process.ts";
 import { agentStatus, withLab } from "../support/lab.ts";
 
 /** ms: an agent looks after its files each half minute. */
@@ -79,5 +81,29 @@ test("an agent that installs its plugin: a runtime can use it, and what the oper
     await cni("install");
     t.deepEqual(await names(), installed);
     await cni("status");
+  });
+});
+
+test("a runtime gets no configuration from an agent that does not know the cluster yet", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-install-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const [bin, conf] = [join(folder, "bin"), join(folder, "net.d")];
+  for (const each of [bin, conf]) await mkdir(each);
+  const agent = { cniInstall: true, cniBinDir: bin, cniConfDir: conf, cniChained: [] };
+  await withLab(t, { nodes: 1, api: labApiServer, agent, agents: false }, async (lab) => {
+    await lab.stopApiServer();
+    await lab.startAgent("node-1");
+    await lab.until("the agent answers", () =>
+      agentStatus(lab, "node-1").then(
+        () => true,
+        () => false,
+      ),
+    );
+    await sleep(3_000);
+    t.false((await agentStatus(lab, "node-1")).ready);
+    t.deepEqual(await readdir(conf), []);
+    await lab.startApiServer();
+    await lab.until("it is installed", async () => (await readdir(conf)).includes("05-tandem.conflist"), longMs);
+    t.true((await agentStatus(lab, "node-1")).ready);
   });
 });

@@ -10,10 +10,15 @@ const [build = "", result = ""] = stages;
 const copies = (stage: string) =>
   [...stage.matchAll(/^COPY (?!--)(.*)$/gm)].flatMap(([, words = ""]) => words.split(" ").slice(0, -1));
 
-test("there are two stages, and only the first has compilers", (t) => {
+test("there are two stages, and only the first has compilers and npm", (t) => {
   t.is(stages.length, 2);
   t.regex(build, /clang-19/);
-  t.notRegex(result, /clang|llvm|g\+\+|gcc|cmake|make\b|-dev\b|npm|node_modules/);
+  const removal = /\brm -r?f [^&\n]*/g;
+  t.notRegex(result.replaceAll(removal, ""), /clang|llvm|g\+\+|gcc|cmake|make\b|-dev\b|npm|node_modules/);
+  // The base has it.
+  const removed = (result.match(removal) ?? []).join(" ").split(" ");
+  for (const path of ["/usr/local/lib/node_modules", "/usr/local/bin/npm", "/usr/local/bin/npx"])
+    t.true(removed.includes(path), path);
   t.regex(build, /^FROM \$BUILD_BASE /);
   t.regex(result, /^FROM \$BASE$/m);
   // What they are unless others are given.
