@@ -92,7 +92,8 @@ test("a runtime gets no configuration from an agent that does not know the clust
   const agent = { cniInstall: true, cniBinDir: bin, cniConfDir: conf, cniChained: [] };
   await withLab(t, { nodes: 1, api: labApiServer, agent, agents: false }, async (lab) => {
     await lab.stopApiServer();
-    await lab.startAgent("node-1");
+    // Settles when the agent is ready.
+    const started = lab.startAgent("node-1");
     await lab.until("the agent answers", () =>
       agentStatus(lab, "node-1").then(
         () => true,
@@ -103,6 +104,7 @@ test("a runtime gets no configuration from an agent that does not know the clust
     t.false((await agentStatus(lab, "node-1")).ready);
     t.deepEqual(await readdir(conf), []);
     await lab.startApiServer();
+    await started;
     await lab.until("it is installed", async () => (await readdir(conf)).includes("05-tandem.conflist"), longMs);
     t.true((await agentStatus(lab, "node-1")).ready);
   });

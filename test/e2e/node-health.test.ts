@@ -69,6 +69,8 @@ test("a node whose uplink drops is known in seconds, while BGP holds its routes:
           const health = await healthOf(lab, "node-1", name);
           return (
             health?.state === "reachable" &&
+            // Of both families by ICMP, by TCP and to its pods.
+            health.paths.length === 6 &&
             health.paths.every(({ state }) => state === "answers") &&
             health.agent === true
           );
