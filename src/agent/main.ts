@@ -3,12 +3,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type AgentConfig, configHelp, loadConfig } from "../config/index.ts";
 import { systemClock } from "../lib/clock.ts";
+import { requirePrivileges } from "../lib/privileges.ts";
 import { loadNative, packageRoot } from "../native/index.ts";
 import { Agent } from "./agent.ts";
 import { endBySignals, runProgram } from "./daemon.ts";
 import { createLogger } from "./logging.ts";
 import { packageVersion, requireObjects } from "./package.ts";
-import { requirePrivileges } from "../lib/privileges.ts";
 
 /** ms that an orderly stop may take; a flow never waits for it. */
 const stopLimitMs = 3_000;

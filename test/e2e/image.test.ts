@@ -174,7 +174,7 @@ else
         serviceAccount: null,
         folder,
       };
-      const crun = new Crun(folder, lab);
+      const crun = new Crun(folder, lab, node);
       const start = async (name: string, objects: readonly KubeObject[], account: string | null) => {
         const token = account === null ? null : await serviceAccount(folder, lab, client, account);
         const container = await containerOf(workload(`tandem-${name}`, objects), name, {

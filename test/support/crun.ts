@@ -2,21 +2,24 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Lab } from "../../src/lab/lab.ts";
-import { netnsPath } from "../../src/lab/plan.ts";
+import { type NodePlan, netnsPath } from "../../src/lab/plan.ts";
 import { startDaemon, stopDaemon } from "../../src/lab/processes.ts";
 import { run } from "../../src/lab/run.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
 import type { ManifestContainer } from "./oci-container.ts";
 
-/** Runs a container in the node's namespaces; by its name it is entered and ended. */
+/** Runs containers in the namespaces of a node; by its name one is entered and ended. */
 export class Crun {
   readonly #folder: string;
   readonly #lab: Lab;
+  readonly #node: NodePlan;
   readonly #exits = new Map<string, number>();
 
-  constructor(folder: string, lab: Lab) {
+  /** @param folder for bundles, logs and the runtime's state */
+  constructor(folder: string, lab: Lab, node: NodePlan) {
     this.#folder = folder;
     this.#lab = lab;
+    this.#node = node;
   }
 
   log(name: string): Promise<string> {
@@ -29,7 +32,7 @@ export class Crun {
     await writeFile(join(bundle, "config.json"), JSON.stringify(spec));
     await startDaemon({
       netns: null,
-      cgroup: systemCgroup(this.#lab.node("node-1")),
+      cgroup: systemCgroup(this.#node),
       command: [...this.#crun, "run", "--bundle", bundle, this.#id(name)],
       log: join(this.#folder, `${name}.log`),
       pidFile: this.#pidFile(name),
@@ -48,8 +51,9 @@ export class Crun {
     const probe = probes.get(kind);
     if (probe === undefined) throw new Error(`container ${name} has no ${kind}`);
     if ("command" in probe) return (await this.exec(name, probe.command)).code === 0;
-    const node = netnsPath(this.#lab.node("node-1").netns);
-    return (await run(["nsenter", `--net=${node}`, "curl", "-sf", "-m", "5", probe.url])).code === 0;
+    return (
+      (await run(["nsenter", `--net=${netnsPath(this.#node.netns)}`, "curl", "-sf", "-m", "5", probe.url])).code === 0
+    );
   }
 
   /** null: it runs. */

@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import type { KubeObject } from "../../../src/kube/index.ts";
-import { capabilities } from "../../../src/lib/privileges.ts";
 import { kinds } from "../../../src/kube/index.ts";
+import { capabilities } from "../../../src/lib/privileges.ts";
 import { flatten, objectId } from "../../support/kustomize.ts";
 import { containersOf, find, podSpecOf } from "./workloads.ts";
 
