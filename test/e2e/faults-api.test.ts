@@ -3,18 +3,28 @@
  * allowed is dropped, nothing that is denied passes; each agent's status says what is wrong while it is, and not after. One agent lives
  * through it, the other is killed and started in the middle of it.
  */
-import test from "ava";
+import { setTimeout as sleep } from "node:timers/promises";
+import test, { type ExecutionContext } from "ava";
 import { kinds } from "../../src/kube/index.ts";
 import { type FaultCluster, podOn, statusOf, untilWell, withFaultLab } from "../support/faults-cluster.ts";
-import { FaultTraffic } from "../support/faults-traffic.ts";
+import type { SeenRequest } from "../support/api-server/faults.ts";
+import { FaultTraffic, type GuardFate } from "../support/faults-traffic.ts";
 import { one, two } from "../unit/kube/certificates.ts";
 
 interface ApiFault {
   readonly name: string;
-  readonly begin: (cluster: FaultCluster) => Promise<void>;
+  readonly begin: (cluster: FaultCluster, traffic: FaultTraffic) => Promise<void>;
   /** Of a problem that every agent has meanwhile; null: it is no problem. */
   readonly told: { readonly code: RegExp; readonly remedy: RegExp } | null;
-  readonly end: (cluster: FaultCluster) => Promise<void>;
+  readonly end: (cluster: FaultCluster, traffic: FaultTraffic, t: ExecutionContext) => Promise<void>;
+  /** Left out: it stays. */
+  readonly guard?: GuardFate;
+}
+
+/** A definition that is made anew has no objects: who deleted it applies them again. */
+async function defineAgain(cluster: FaultCluster, traffic: FaultTraffic): Promise<void> {
+  await cluster.define();
+  await traffic.putGuard();
 }
 
 /** Whatever is asked is answered so. */
@@ -89,24 +99,46 @@ const faults: readonly ApiFault[] = [
     end: async ({ front }) => front.present(one.server),
   },
   {
+    name: "the API server has not read the definitions of cilium.io yet",
+    begin: async ({ front, server }) => {
+      const isCustom = ({ storage }: SeenRequest) => storage.endsWith(".cilium.io");
+      server.faults.add({ kind: "answer", code: 404, reason: "NotFound" }, isCustom, Number.POSITIVE_INFINITY);
+      front.cut();
+    },
+    told: { code: /^KUBE_NOT_FOUND$/, remedy: /not installed/ },
+    end: async ({ server }) => server.faults.clear(),
+  },
+  {
     name: "the definitions of cilium.io are deleted and made anew",
-    begin: async (cluster) => {
+    guard: "goes",
+    begin: async (cluster, traffic) => {
       await cluster.undefine();
+      // Their objects are gone with them: whom only such a policy selected, none selects now.
+      await traffic.untilGuarded(false);
       // Labels that are known need no new number; what is new of the node cannot be told.
       await cluster.runPods([podOn("node-1", "late", "client")]);
       await cluster.runPods([podOn("node-2", "later", "client")]);
     },
     told: { code: /^PUBLISH_FAILED$/, remedy: /tried again/ },
-    end: (cluster) => cluster.define(),
+    end: async (cluster, traffic, t) => {
+      const flow = await traffic.passGuard();
+      await defineAgain(cluster, traffic);
+      await traffic.untilGuarded(true);
+      await sleep(1_000);
+      const { sent, answered } = await flow.end();
+      t.true(answered > 0, "a flow began while there was no policy");
+      t.true(sent - answered > 10, `it ends with the policy: ${answered} of ${sent} were answered`);
+    },
   },
   {
     name: "the definitions of cilium.io are replaced at once",
-    begin: async (cluster) => {
+    guard: "goes",
+    begin: async (cluster, traffic) => {
       await cluster.undefine();
-      await cluster.define();
+      await defineAgain(cluster, traffic);
     },
     told: null,
-    end: async () => undefined,
+    end: (_, traffic) => traffic.untilGuarded(true),
   },
 ];
 
@@ -122,29 +154,34 @@ test("an API server in trouble changes nothing in the kernel, is told in status,
     const before = (await statusOf(lab, "node-2"))?.memory.rssBytes ?? 0;
 
     let admitted = false;
-    for (const { name, begin, told, end } of faults) {
+    for (const { name, begin, told, end, guard } of faults) {
       const started = Date.now();
-      await traffic.during(t, name, async () => {
-        await begin(cluster);
-        await lab.stopAgent("node-1", "SIGKILL");
-        // It is ready when it has seen the cluster, which may be when the fault is over.
-        const starting = lab.startAgent("node-1");
-        starting.catch(() => undefined); // awaited below, whatever fails before
-        for (const node of told === null ? [] : nodes) {
-          const tells = async () => {
-            const problems = (await statusOf(lab, node))?.problems ?? [];
-            return problems.some(({ code, remedy }) => told?.code.test(code) && told.remedy.test(remedy));
-          };
-          await lab.until(`${node} tells that ${name}`, tells, 120_000);
-        }
-        admitted = !admitted;
-        await traffic.admitVisitor(admitted);
-        if (told === null) await traffic.untilVisitor(admitted);
-        await end(cluster);
-        await starting;
-        await healthy();
-        await traffic.untilVisitor(admitted);
-      });
+      await traffic.during(
+        t,
+        name,
+        async () => {
+          await begin(cluster, traffic);
+          await lab.stopAgent("node-1", "SIGKILL");
+          // It is ready when it has seen the cluster, which may be when the fault is over.
+          const starting = lab.startAgent("node-1");
+          starting.catch(() => undefined); // awaited below, whatever fails before
+          for (const node of told === null ? [] : nodes) {
+            const tells = async () => {
+              const problems = (await statusOf(lab, node))?.problems ?? [];
+              return problems.some(({ code, remedy }) => told?.code.test(code) && told.remedy.test(remedy));
+            };
+            await lab.until(`${node} tells that ${name}`, tells, 120_000);
+          }
+          admitted = !admitted;
+          await traffic.admitVisitor(admitted);
+          if (told === null) await traffic.untilVisitor(admitted);
+          await end(cluster, traffic, t);
+          await starting;
+          await healthy();
+          await traffic.untilVisitor(admitted);
+        },
+        guard,
+      );
       t.log(`${name}: ${Date.now() - started} ms`);
     }
 
@@ -159,7 +196,7 @@ test("an API server in trouble changes nothing in the kernel, is told in status,
           const { identity } = status as { readonly identity: { readonly id: number } };
           return numbers.has(String(identity.id));
         });
-        return known.length === 9;
+        return known.length === 11;
       },
       120_000,
     );

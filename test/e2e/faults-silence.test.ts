@@ -15,6 +15,12 @@ import { isRealApiServer, labApiServer } from "../support/api-server-process.ts"
 import { defineCustomKinds, statusOf, untilWell } from "../support/faults-cluster.ts";
 import { withLab } from "../support/lab.ts";
 
+/**
+ * Seconds until every status tells of a server or a path that says nothing. What a watch that is dead alone takes, on a server that answers
+ * everything else, is longer: docs/decisions/0008-silence-of-watches.md, test/unit/kube/reflector-server.test.ts.
+ */
+const withinSeconds = 60;
+
 /** What an agent says of kinds that it does not follow. */
 const silence = /^KUBE_(SILENT|UNREACHABLE|CUT|TIMEOUT)$/;
 const nodes = ["node-1", "node-2"] as const;
@@ -56,6 +62,7 @@ async function during(
     const seconds = (performance.now() - began) / 1_000;
     t.log(`${what}: in every status after ${seconds.toFixed(1)} s\n${told.join("\n")}`);
     t.is(told.length, nodes.length);
+    t.true(seconds < withinSeconds, `${what}: told after ${seconds} s`);
   } finally {
     await end();
   }
