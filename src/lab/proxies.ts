@@ -17,7 +17,7 @@ export const proxyLog = (node: NodePlan) => join(node.folder, "proxy.log");
 export const accessLog = (node: NodePlan) => join(node.folder, "access.log");
 
 /** Seconds that connections of a proxy that ends may take. */
-const drainSeconds = 10;
+export const drainSeconds = 10;
 
 export async function startProxy(node: NodePlan): Promise<void> {
   const config = {
