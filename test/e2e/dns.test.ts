@@ -5,7 +5,7 @@ import test from "ava";
 import type { FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, type NameRecord, outsideNames } from "../support/names.ts";
+import { cachedAddresses, digFrom, type NameRecord, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
 /** With the same rules. */
@@ -39,22 +39,7 @@ const policy = {
 
 const agent = { dnsMode: "proxy" as const, dnsMinTtl: 600 };
 
-interface Dug {
-  /** "NOERROR", "REFUSED"; none: no answer. */
-  readonly code: string;
-  readonly addresses: readonly string[];
-}
-
-async function dig(lab: Lab, server: string, ...words: readonly string[]): Promise<Dug> {
-  return digFrom(lab, "default/client", server, ...words);
-}
-
-async function digFrom(lab: Lab, from: string, server: string, ...words: readonly string[]): Promise<Dug> {
-  const arguments_ = ["dig", "+tries=1", "+time=10", "+noall", "+comments", "+answer", `@${server}`, ...words];
-  const { stdout } = await lab.exec(from, arguments_);
-  const addresses = stdout.split("\n").flatMap((line) => /\sIN\s+(?:A|AAAA)\s+(\S+)$/.exec(line)?.[1] ?? []);
-  return { code: /status: (\w+)/.exec(stdout)?.[1] ?? "none", addresses };
-}
+const dig = (lab: Lab, server: string, ...words: readonly string[]) => digFrom(lab, "default/client", server, ...words);
 
 test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
   withLab(t, { nodes: 1, objects: [client, twin, victim, policy], agent, proxies: true }, async (lab) => {

@@ -1,6 +1,6 @@
 /** A DNS server on a node of a lab, and web servers outside, for tests of names. */
 import { existsSync } from "node:fs";
-import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
@@ -19,10 +19,25 @@ export interface NameRecord {
   readonly SERVFAIL?: boolean;
   /** ms before an answer over UDP. */
   readonly delay?: number;
+  /** Gives the address of who asks. */
+  readonly who?: boolean;
+  /** Told before the right answer and within it, see test/support/names.js. */
+  readonly poison?: {
+    readonly id: readonly string[];
+    readonly question: readonly string[];
+    readonly beside: readonly string[];
+  };
+}
+
+/** A question that a server was asked. */
+export interface AskedName {
+  /** ms of the system's clock. */
+  readonly at: number;
+  readonly name: string;
 }
 
 export interface Outside {
-  /** Addresses of a web server (port 80) behind the router that no other test object has. */
+  /** Five addresses of a web server (port 80) behind the router that no other test object has. */
   readonly ipv4: readonly string[];
   readonly ipv6: readonly string[];
   /** Where pods may ask for names, port 53: outside, over UDP and TCP. */
@@ -31,18 +46,22 @@ export interface Outside {
   serveOnNode(address: string): Promise<void>;
   /** From now on names give this, and no others exist. */
   publish(records: Readonly<Record<string, NameRecord>>): Promise<void>;
+  /** What these servers were asked since the start. */
+  asked(): Promise<readonly AskedName[]>;
+  /** Of the names, for a DNS server elsewhere: `names.js dns HOST PORT FILE BEGUN`. */
+  readonly file: string;
 }
 
 const script = new URL("names.js", import.meta.url).pathname;
 const lifeMs = 540_000;
 
-/** Three addresses of each family, and a DNS server on node-1 and outside. All ends with the lab. */
+/** Five addresses of each family, and a DNS server on node-1 and outside. All ends with the lab. */
 export async function outsideNames(t: ExecutionContext, lab: Lab): Promise<Outside> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-names-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const [external] = lab.plan.externals;
   if (external === undefined) throw new Error("the lab has no external host");
-  const numbers = [101, 102, 103];
+  const numbers = [101, 102, 103, 104, 105];
   const ipv4 = numbers.map((number) => external.ipv4.replace(/\d+$/, String(number)));
   const ipv6 = numbers.map((number) => `${external.ipv6.slice(0, external.ipv6.lastIndexOf(":"))}:${number}`);
   const name = `external/${external.name}`;
@@ -81,7 +100,11 @@ export async function outsideNames(t: ExecutionContext, lab: Lab): Promise<Outsi
     await rm(join(folder, "dns"));
     await begin("node/node-1", "dns", address, "53", path);
   };
-  return { ipv4, ipv6, dns: external.ipv4, serveOnNode, publish };
+  const asked = async () => {
+    const text = await readFile(`${path}.asked`, "utf8").catch(() => "");
+    return [...text.matchAll(/^(\d+) (.+)$/gm)].map(([, at = "", name = ""]) => ({ at: Number(at), name }));
+  };
+  return { ipv4, ipv6, dns: external.ipv4, serveOnNode, publish, asked, file: path };
 }
 
 export async function cachedAddresses(lab: Lab, name: string): Promise<readonly string[]> {
@@ -95,4 +118,18 @@ export async function knownNames(lab: Lab): Promise<readonly FqdnNameDto[]> {
   const { stdout, stderr } = await lab.agent("node-1", ["fqdn", "names", "--json"]);
   if (stdout === "") throw new Error(stderr);
   return JSON.parse(stdout) as readonly FqdnNameDto[];
+}
+
+export interface Dug {
+  /** "NOERROR", "REFUSED"; none: no answer. */
+  readonly code: string;
+  readonly addresses: readonly string[];
+}
+
+/** dig inside of a pod; once, for 10 s. */
+export async function digFrom(lab: Lab, from: string, server: string, ...words: readonly string[]): Promise<Dug> {
+  const arguments_ = ["dig", "+tries=1", "+time=10", "+noall", "+comments", "+answer", `@${server}`, ...words];
+  const { stdout } = await lab.exec(from, arguments_);
+  const addresses = stdout.split("\n").flatMap((line) => /\sIN\s+(?:A|AAAA)\s+(\S+)$/.exec(line)?.[1] ?? []);
+  return { code: /status: (\w+)/.exec(stdout)?.[1] ?? "none", addresses };
 }
