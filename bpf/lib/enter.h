@@ -11,6 +11,7 @@
 #include "echo.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "kernel_flow.h"
 #include "renaming.h"
 #include "renaming_icmp.h"
 #include "renaming_port.h"
@@ -108,6 +109,17 @@ static __always_inline void remember_tuple(struct context *context)
 	arrived->destination_port = packet->destination_port;
 }
 
+/* The packet goes on with a connection that no entry of ours leads to a backend, but that the kernel has: others' rules began it, and only they know its
+ * backend. What the kernel does not have either is a flow that the fabric brings here from another node. */
+static __always_inline bool is_of_others(struct __sk_buff *skb, const struct context *context, const struct ct_entry *entry, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+
+	if (packet->protocol != IPPROTO_TCP || is_opening(packet) || (entry && entry->flags & CT_SERVICE))
+		return false;
+	return v6 ? is_kernel_flow6(skb) : is_kernel_flow4(skb);
+}
+
 /* What was sent to an address of no pod: an answer to what left under this node's name goes to who sent it; what is for a service which clients
  * outside may use gets a backend. Nothing is done for others, which are the node's own or forwarded. */
 static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -142,8 +154,9 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 	directly = service->flags & SERVICE_DSR;
 	if (packet->flags & PACKET_FIRST_FRAGMENT)
 		borrow_ports(skb);
+	if (is_of_others(skb, context, look_up_flow(context, v6), v6))
+		return NULL;
 	context->scope = SCOPE_OUTSIDE;
-	look_up_flow(context, v6);
 	if (v6)
 		translate6(skb);
 	else

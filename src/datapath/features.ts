@@ -8,6 +8,8 @@ export interface Capabilities {
   readonly mode: TcMode;
   /** bpf_redirect_peer delivers into pods. */
   readonly redirectPeer: boolean;
+  /** Programs can ask the kernel's conntrack. */
+  readonly kernelConntrack: boolean;
   /** Sockets can be asked for their peer's name (getpeername hooks). */
   readonly peerNames: boolean;
   /** Drivers can run programs before there is a packet. */
@@ -46,6 +48,7 @@ export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMo
     features,
     mode: tcMode === "auto" ? (has("tcx") ? "tcx" : "clsact") : tcMode,
     redirectPeer: has("redirect_peer"),
+    kernelConntrack: has("kernel_conntrack"),
     peerNames: has("cgroup_getpeername"),
     xdp: has("xdp"),
   };

@@ -193,6 +193,7 @@ export class LoadedObjects {
     const value = (variable: string, number: number) => ({ variable: `config_${variable}`, bytes: u32.encode(number) });
     return [
       value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
+      value("kernel_conntrack", capabilities.kernelConntrack ? 1 : 0),
       value("masquerade_ipv4", config.masqueradeIpv4 ? 1 : 0),
       value("masquerade_ipv6", config.masqueradeIpv6 ? 1 : 0),
       value("dsr_tunnel", config.dsrDispatch === "ipip" ? 1 : 0),

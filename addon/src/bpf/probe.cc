@@ -5,9 +5,11 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "bpf/kernel.h"
@@ -100,6 +102,69 @@ Feature cgroup_link(const std::vector<bpf_insn>& allow) {
   return result_of("bpf_link_cgroup", link.get() >= 0 || errno == EBADF, "BPF_LINK_CREATE");
 }
 
+// A function that programs may call (kfunc): its type is the kernel's own, or a module's.
+struct KernelFunction {
+  int id = 0;
+  Descriptor module;  // none: it is built in
+};
+
+// The types of a module that is loaded.
+Descriptor module_btf(const char* name) {
+  for (uint32_t id = 0; bpf_btf_get_next_id(id, &id) == 0;) {
+    Descriptor types(bpf_btf_get_fd_by_id(id));
+    char found[64] = "";
+    bpf_btf_info info{};
+    info.name = reinterpret_cast<uintptr_t>(found);
+    info.name_len = sizeof(found);
+    uint32_t length = sizeof(info);
+    if (types.get() < 0 || bpf_obj_get_info_by_fd(types.get(), &info, &length) || !info.kernel_btf || strcmp(found, name)) continue;
+    return types;
+  }
+  return Descriptor();
+}
+
+KernelFunction find_function(const char* name, const char* module) {
+  KernelFunction found;
+  std::unique_ptr<btf, decltype(&btf__free)> kernel(btf__load_vmlinux_btf(), btf__free);
+  if (!kernel) return found;
+  found.id = std::max(0, btf__find_by_name_kind(kernel.get(), name, BTF_KIND_FUNC));
+  if (found.id) return found;
+  found.module = module_btf(module);
+  bpf_btf_info info{};
+  uint32_t length = sizeof(info);
+  if (found.module.get() < 0 || bpf_obj_get_info_by_fd(found.module.get(), &info, &length)) return found;
+  std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_from_kernel_by_id_split(info.id, kernel.get()), btf__free);
+  found.id = types ? std::max(0, btf__find_by_name_kind(types.get(), name, BTF_KIND_FUNC)) : 0;
+  return found;
+}
+
+// bpf_skb_ct_lookup, and bpf_ct_release of what it finds: the kernel's conntrack, built in or a module that is loaded.
+Feature kernel_conntrack() {
+  const std::string name = "kernel_conntrack";
+  KernelFunction lookup = find_function("bpf_skb_ct_lookup", "nf_conntrack");
+  KernelFunction release = find_function("bpf_ct_release", "nf_conntrack");
+  if (!lookup.id || !release.id) return {name, false, "this kernel has no bpf_skb_ct_lookup, or nf_conntrack is not loaded"};
+  const int modules[] = {0, lookup.module.get(), release.module.get()};
+  const auto call = [](const KernelFunction& function, int16_t module) -> bpf_insn {
+    return {BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, static_cast<int16_t>(function.module.get() < 0 ? 0 : module), function.id};
+  };
+  const auto store = [](int16_t at, int32_t value) -> bpf_insn { return {BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, at, value}; };
+  const auto frame = [](uint8_t reg, int32_t at) -> std::vector<bpf_insn> {
+    return {{BPF_ALU64 | BPF_MOV | BPF_X, reg, BPF_REG_10, 0, 0}, {BPF_ALU64 | BPF_ADD | BPF_K, reg, 0, 0, at}};
+  };
+  constexpr int32_t this_netns = -1, size = 12;  // of a tuple of IPv4, and of the options
+  std::vector<bpf_insn> code{store(-24, 0), store(-20, 0), store(-16, 0), store(-12, this_netns), store(-8, 0), store(-4, IPPROTO_TCP)};
+  for (const auto& [reg, at] : {std::pair<uint8_t, int32_t>{BPF_REG_2, -24}, {BPF_REG_4, -12}})
+    for (const auto& instruction : frame(reg, at)) code.push_back(instruction);
+  for (const auto& instruction :
+       {mov_imm(BPF_REG_3, size), mov_imm(BPF_REG_5, size), call(lookup, 1), bpf_insn{BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0},
+        bpf_insn{BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_1, BPF_REG_0, 0, 0}, call(release, 2), mov_imm(0, 0), leave()})
+    code.push_back(instruction);
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .fd_array = modules);
+  Descriptor program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe", "Dual BSD/GPL", code.data(), code.size(), &options));
+  return result_of(name, program.get() >= 0, "load a program");
+}
+
 Feature sock_addr(const std::string& name, bpf_attach_type hook, const std::vector<bpf_insn>& allow) {
   return program_type(name, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, allow, hook);
 }
@@ -117,6 +182,7 @@ std::vector<Feature> probe_features() {
       helper("fib_lookup", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_fib_lookup),
       helper("ktime_coarse", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_ktime_get_coarse_ns),
       helper("sk_assign", BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_sk_assign),
+      kernel_conntrack(),
       map_type("ringbuf", BPF_MAP_TYPE_RINGBUF, 0, 0, page),
       map_type("lru_hash", BPF_MAP_TYPE_LRU_HASH, 4, 4, 4),
       map_type("lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, 4, 4, BPF_F_NO_PREALLOC),

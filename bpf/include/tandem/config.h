@@ -8,6 +8,8 @@
 
 /* 1: bpf_redirect_peer delivers into the pod (5.10+); 0: to the host side's egress, where to_pod sees the packet again. */
 const volatile __u32 config_redirect_peer = 1;
+/* 1: programs can ask the kernel's conntrack (5.18+, where it is built in or loaded); 0: connections that it alone knows are not told from others. */
+const volatile __u32 config_kernel_conntrack = 0;
 /* What a pod that reaches itself through its service sees as the client. Link-local, so that it never leaves the node. */
 const volatile __u8 config_loopback_ipv4[4] = {169, 254, 42, 1};
 const volatile __u8 config_loopback_ipv6[16] = {0xfd, 0x74, 0x61, 0x6e, 0x64, 0x65, 0x6d, 0, 0, 0, 0, 0, 0, 0, 0, 1};

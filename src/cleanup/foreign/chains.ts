@@ -40,6 +40,28 @@ export function ownedTables(dump: string, owner: Owner): readonly OwnedTable[] {
   return tables.filter(({ chains, jumps }) => chains.length + jumps.length > 0);
 }
 
+/**
+ * The kernel tracks connections of a family only while some rule asks for it, and translates those that live only while it tracks them: without the owner's
+ * rules those that they began would stall. No packet meets this rule; it goes with a reboot, as all of them do.
+ */
+const trackingChain = [
+  ":TANDEM-CONNTRACK - [0:0]",
+  '-A TANDEM-CONNTRACK -m conntrack --ctstate NEW -m comment --comment "connections of rules that are gone go on" -j RETURN',
+];
+
+/** For `nft -f -`: the table goes; the same for the connections that it began. Such tables hold the family's hooks for translation, too. */
+export function nftRemoval(table: string): string {
+  const [family = "", name] = table.split(" ");
+  const tracking = `${family} tandem-conntrack`;
+  const keep = [
+    `add table ${tracking}`,
+    `add chain ${tracking} nat { type nat hook postrouting priority 100; }`,
+    `flush chain ${tracking} nat`,
+    `add rule ${tracking} nat ct state new return comment "connections of rules that are gone go on"`,
+  ];
+  return [...(name === "kube-proxy" ? keep : []), `delete table ${table}`, ""].join("\n");
+}
+
 /** Input of `iptables-restore --noflush`: naming a chain empties it, so that the rules between them are gone before they are. */
 export function removal(tables: readonly OwnedTable[]): string {
   return tables
@@ -48,6 +70,7 @@ export function removal(tables: readonly OwnedTable[]): string {
       ...chains.map((chain) => `:${chain} - [0:0]`),
       ...jumps.map((rule) => rule.replace("-A ", "-D ")),
       ...chains.map((chain) => `-X ${chain}`),
+      ...(table === "nat" ? trackingChain : []),
       "COMMIT",
       "",
     ])

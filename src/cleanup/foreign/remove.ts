@@ -4,7 +4,7 @@
  */
 import { messageOf, TandemError } from "../../lib/errors.ts";
 import type { NativeBinding } from "../../native/contract.ts";
-import { type Owner, removal } from "./chains.ts";
+import { nftRemoval, type Owner, removal } from "./chains.ts";
 import { type ForeignRules, findForeign, type RunTool } from "./find.ts";
 import { ipvsWords } from "./ipvs.ts";
 import { holdsRules, processesOf, type RunningProcess } from "./processes.ts";
@@ -69,7 +69,7 @@ function* plan(found: ForeignRules, { native, run }: RemoveOptions): Iterable<Wo
     }
   }
   for (const table of found.nftTables)
-    yield { what: "nftables", object: table, run: () => must("nft", ["delete", "table", ...table.split(" ")]) };
+    yield { what: "nftables", object: table, run: () => must("nft", ["-f", "-"], nftRemoval(table)) };
   for (const service of found.services) {
     const object = `${service.protocol} ${service.address}`;
     yield { what: "IPVS service", object, run: () => must("ipvsadm", ["-D", ...ipvsWords(service)]) };

@@ -1,5 +1,6 @@
 /** Rules of kube-proxy and kube-router in a namespace, written by real iptables of both kinds, and taken away by `tandem cleanup`. */
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
@@ -158,5 +159,67 @@ COMMIT
     const router = await cleanup(space, "--kube-router-services", "--yes");
     t.is(router.code, 0, router.stdout);
     t.deepEqual(await state(), { tables: ["mine"], sets: ["mine"], devices: [], chains: "" });
+  });
+}
+
+/** A line each 20 ms over one connection until it is told to end: "SENT ANSWERED". */
+const talk = `const { createServer, connect } = require("node:net");
+createServer((socket) => socket.pipe(socket)).listen(8080, "10.0.9.1", () => {
+  let sent = 0, answered = 0, ending = false;
+  const socket = connect({ host: "10.96.9.1", port: 80, noDelay: true });
+  socket.on("error", (error) => { console.log(String(error)); process.exit(1); });
+  socket.on("data", (chunk) => { answered += chunk.length; if (answered === 5) console.log("begun"); });
+  process.stdin.on("end", () => { ending = true; }).resume();
+  setInterval(() => {
+    if (answered < sent) return void (ending && Date.now() > last + 3000 && end());
+    if (ending && sent > atEnd + 20) end();
+    if (!ending) atEnd = sent;
+    last = Date.now();
+    socket.write("x"); sent++;
+  }, 20);
+  let atEnd = 0, last = Date.now();
+  const end = () => { console.log(sent + " " + answered); process.exit(0); };
+});`;
+
+const chains = `*nat
+:KUBE-SERVICES - [0:0]
+-A OUTPUT -j KUBE-SERVICES
+-A KUBE-SERVICES -d 10.96.9.1 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.9.1:8080
+COMMIT
+`;
+const table = `table ip kube-proxy {
+  chain output {
+    type nat hook output priority -100;
+    ip daddr 10.96.9.1 tcp dport 80 dnat to 10.0.9.1:8080
+  }
+}`;
+
+for (const tool of ["iptables-nft", "iptables-legacy", "nft"]) {
+  test(`a connection that kube-proxy's rules translate goes on when they are gone (${tool})`, async (t) => {
+    if (!existsSync(`/usr/sbin/${tool}`)) {
+      t.log(`skipped: this machine has no ${tool}`);
+      t.pass();
+      return;
+    }
+    const space = await netns(t);
+    await space.ip("addr add 10.0.9.1/32 dev lo");
+    await space.ip("route add 10.96.9.1 dev lo");
+    if (tool === "nft") await space.exec("/usr/sbin/nft", table);
+    else await restore(space, tool, chains);
+    const child = execFile("nsenter", [`--net=${space.path}`, process.execPath, "-e", talk]);
+    t.teardown(() => child.kill("SIGKILL"));
+    let told = "";
+    child.stdout?.on("data", (text) => {
+      told += text;
+    });
+    const ended = once(child, "close");
+    while (!told.includes("begun") && child.exitCode === null) await once(child.stdout ?? child, "data");
+    t.is((await cleanup(space, "--kube-proxy", "--yes")).code, 0);
+    t.false((await space.exec("/usr/sbin/nft", "list", "ruleset")).includes("dnat"));
+    child.stdin?.end();
+    await ended;
+    const [sent, answered] = told.replace("begun", "").trim().split(" ").map(Number);
+    t.true((sent ?? 0) > 20, told);
+    t.is(answered, sent, told);
   });
 }

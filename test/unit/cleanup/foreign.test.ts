@@ -49,9 +49,12 @@ test("an owner's chains go with the rules that lead there, table by table, and n
 -D PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -X KUBE-SERVICES
 -X KUBE-SVC-ABC123
+:TANDEM-CONNTRACK - [0:0]
+-A TANDEM-CONNTRACK -m conntrack --ctstate NEW -m comment --comment "connections of rules that are gone go on" -j RETURN
 COMMIT
 `,
   );
+  t.notRegex(removal([{ table: "filter", chains: ["KUBE-FORWARD"], jumps: [] }]), /TANDEM/, "filter begins none");
   t.deepEqual(ownedTables(dump, "kube-router"), [
     { table: "nat", chains: ["KUBE-ROUTER-SERVICES"], jumps: [] },
     {

@@ -1,0 +1,121 @@
+/** Connections that the kernel's conntrack has go on by it, as those that kube-proxy's rules began before Tandem served their address. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import test from "ava";
+import { loadNative } from "../../../src/native/index.ts";
+import { Protocol, tcp, type Transport } from "../../support/packets.ts";
+import { type Family, type ProgramNode, type RunResult, who, wireFrame } from "../../support/programs.ts";
+import { putService } from "../../support/programs-maps.ts";
+import { programTests } from "../../support/programs-test.ts";
+
+const run = promisify(execFile);
+const vip = { ipv4: "203.0.113.10", ipv6: "2001:db8:aa::10" } as const;
+const unanswered = 81;
+
+/** Real connections over the loopback device leave their entries: they are kept for two minutes after the end. */
+const connections = `const { createServer, connect } = require("node:net");
+const open = ([from, localPort, to, port]) => new Promise((resolve, reject) => {
+  const server = createServer((socket) => socket.end("answer")).listen(port, to, () => {
+    const socket = connect({ host: to, port, localAddress: from, localPort });
+    const end = () => { socket.destroy(); server.close(); resolve(); };
+    socket.setTimeout(500, end);
+    socket.on("error", reject).on("close", end).resume();
+  });
+});
+(async () => { for (const each of JSON.parse(process.argv[1])) await open(each); })();`;
+
+type Connection = readonly [from: string, fromPort: number, to: string, port: number];
+
+/** The kernel of the node's namespace has had these connections; what goes to port 81 found no answer. */
+async function connect(node: ProgramNode, list: readonly Connection[]): Promise<() => Promise<void>> {
+  const addresses = [...new Set(list.flatMap(([from, , to]) => [from, to]))];
+  const inside = (...words: readonly string[]) => run("nsenter", [`--net=/run/netns/${node.netns}`, ...words]);
+  await node.ip("link", "set", "lo", "up");
+  for (const address of addresses) await node.ip("addr", "add", address, "dev", "lo", "nodad");
+  const rules = `table inet track {
+    chain out { type filter hook output priority 0; ct state new accept
+    }
+    chain in { type filter hook prerouting priority -300; tcp dport ${unanswered} drop
+    }
+  }`;
+  await inside("/usr/sbin/nft", rules);
+  await inside(process.execPath, "-e", connections, JSON.stringify(list));
+  return async () => {
+    await inside("/usr/sbin/nft", "delete table inet track");
+    for (const address of addresses) await node.ip("addr", "del", address, "dev", "lo");
+  };
+}
+
+const way = (result: RunResult) => {
+  const seen = result.parsed.ip;
+  return `${seen?.source}:${seen?.sourcePort} > ${seen?.destination}:${seen?.destinationPort}`;
+};
+
+const asks = (node: ProgramNode, family: Family, transport: Transport, to: string = vip[family]) =>
+  node.run("from_network", wireFrame(who.w[family], to, transport));
+
+if ((await loadNative().probeFeatures()).kernel_conntrack?.supported !== true) {
+  test("connections that the kernel has", (t) => {
+    t.log("skipped: programs cannot ask this kernel's conntrack");
+    t.pass();
+  });
+} else {
+  const { both } = programTests({ config_kernel_conntrack: 1 });
+  const backend = (family: Family) => `${who.a[family]}:8080`;
+  const serve = (node: ProgramNode, family: Family, address: string, port: number) =>
+    putService(node.maps, {
+      id: port,
+      address,
+      port,
+      protocol: Protocol.tcp,
+      backends: [{ address: who.a[family], port: 8080 }],
+      outside: true,
+    });
+
+  both("a connection of the kernel's is left to it until it begins anew", async (t, node, family) => {
+    serve(node, family, vip[family], 80);
+    const forget = await connect(node, [[who.w[family], 40_000, vip[family], 80]]);
+    for (const letters of ["A", "PA", "FA", "R"]) {
+      const packet = wireFrame(who.w[family], vip[family], tcp(40_000, 80, letters));
+      const passed = await node.run("from_network", packet);
+      t.is(passed.verdict, "stack", letters);
+      t.deepEqual(passed.frame, packet, letters);
+    }
+    t.deepEqual(await node.flows(family), [], "it is no flow of ours");
+    t.is(way(await asks(node, family, tcp(40_000, 80, "S"))), `${who.w[family]}:40000 > ${backend(family)}`);
+    t.is(way(await asks(node, family, tcp(40_000, 80, "A"))), `${who.w[family]}:40000 > ${backend(family)}`);
+    await forget();
+  });
+
+  both("one that it does not have, or without an answer, gets a backend", async (t, node, family) => {
+    for (const port of [80, unanswered]) serve(node, family, vip[family], port);
+    const forget = await connect(node, [
+      [who.w[family], 40_010, vip[family], 80],
+      [who.w[family], 40_011, vip[family], unanswered],
+    ]);
+    t.is((await asks(node, family, tcp(40_010, 80, "A"))).verdict, "stack");
+    for (const [from, port] of [
+      [40_012, 80],
+      [40_011, unanswered],
+    ] as const) {
+      const passed = await asks(node, family, tcp(from, port, "A"));
+      t.is(passed.verdict, "redirect");
+      t.is(way(passed), `${who.w[family]}:${from} > ${backend(family)}`);
+    }
+    await forget();
+  });
+
+  both(
+    "answers to a connection of the node's own come back, though its port is a service's",
+    async (t, node, family) => {
+      serve(node, family, who.host[family], 30_080);
+      const forget = await connect(node, [[who.host[family], 30_080, who.w[family], 443]]);
+      t.is((await asks(node, family, tcp(443, 30_080, "A"), who.host[family])).verdict, "stack");
+      t.is(
+        way(await asks(node, family, tcp(444, 30_080, "A"), who.host[family])),
+        `${who.w[family]}:444 > ${backend(family)}`,
+      );
+      await forget();
+    },
+  );
+}
