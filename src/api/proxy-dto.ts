@@ -4,6 +4,7 @@
  * GET /v1/proxy (ProxyDto), /v1/proxy/rules (ProxyRulesDto).
  */
 import type { HistogramData } from "../lib/histogram.ts";
+import type { DnsCounts } from "../native/dns-contract.ts";
 import type { L7Record, L7Tables } from "../native/l7-contract.ts";
 
 export const linkPath = "/v1/proxy/link";
@@ -62,7 +63,7 @@ export interface ProxyStats {
   /** Open connections of clients, and all since the start. */
   readonly connections: number;
   readonly connectionsTotal: number;
-  /** Connections that were not taken, as there were too many or too much memory was in use. */
+  /** Connections that were not taken: there were too many, too much memory was in use, or no more files may be open. */
   readonly refused: number;
   readonly requests: number;
   /** Bytes of all connections together. */
@@ -71,7 +72,10 @@ export interface ProxyStats {
   readonly recordsLost: number;
   readonly rules: readonly RuleCount[];
   readonly denied: readonly DeniedCount[];
-  /** Seconds. Not set, by a proxy before 0.2: it does not measure. */
+  /** How often each limit took effect, by its setting's name (docs/metrics.md). Not set, as what follows, by a proxy before 0.2. */
+  readonly limits?: Readonly<Record<string, number>>;
+  readonly dns?: DnsCounts;
+  /** Seconds. */
   readonly durations?: ProxyDurations;
 }
 

@@ -1,6 +1,6 @@
 /** `tandem proxy …`: who enforces L7 rules on this node, and what became of requests. */
 import type { Command } from "commander";
-import type { ProxyDto, ProxyRulesDto } from "../api/proxy-dto.ts";
+import type { ProxyDto, ProxyInstanceDto, ProxyRulesDto } from "../api/proxy-dto.ts";
 import { agentCommand, type CliContext, clientOf, type CommonOptions, printJson } from "./context.ts";
 import { table } from "./table.ts";
 
@@ -47,7 +47,14 @@ function statusText({ mode, generation, ruleSets, instances }: ProxyDto): string
     "MEMORY",
     "LOST",
   ];
-  return head + table(titles, rows);
+  return head + table(titles, rows) + instances.map(limitsLine).join("");
+}
+
+/** Of the limits that took effect; nothing where none did. */
+function limitsLine({ pid, stats }: ProxyInstanceDto): string {
+  const reached = Object.entries(stats?.limits ?? {}).filter(([, times]) => times > 0);
+  if (reached.length === 0) return "";
+  return `limits that took effect in ${pid}: ${reached.map(([limit, times]) => `${limit} ${times}`).join(", ")}\n`;
 }
 
 function rulesText({ rules, denied }: ProxyRulesDto): string {

@@ -10,6 +10,7 @@ import { loadNative } from "../native/index.ts";
 import { AccessLog } from "./access-log.ts";
 import { LastRules } from "./last-rules.ts";
 import { nativeEngine } from "./native-engine.ts";
+import { openFilesWarning } from "./open-files.ts";
 import { TandemProxy } from "./tandem-proxy.ts";
 import { loadProxyConfig, proxyHelp } from "./settings.ts";
 import { Turn } from "./turn.ts";
@@ -30,6 +31,9 @@ async function main(argv: readonly string[]): Promise<void> {
   });
   requirePrivileges("tandem-proxy", readFileSync("/proc/self/status", "utf8"));
   const log = createLogger(config.logLevel);
+  const files = openFilesWarning(readFileSync("/proc/self/limits", "utf8"), config.maxConnections);
+  if (files !== null)
+    log.warn({ remedy: "raise the limit of open files (LimitNOFILE of the container runtime)" }, files);
   const { accessLog: path, accessLogBytes: limit } = config;
   const accessLog = path === "" ? null : new AccessLog({ path, limit, log });
   const drainMs = config.drainSeconds * 1_000;

@@ -6,5 +6,6 @@
 namespace tandem {
 
 void bind_l7(Napi::Object exports);
+void bind_l7_trials(Napi::Object exports);
 
 }  // namespace tandem

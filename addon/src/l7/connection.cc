@@ -91,6 +91,8 @@ void Connection::expire_after(uint32_t milliseconds) { filter_deadline_ = millis
 
 void Connection::record(Record&& record) { worker_.record(client_, server_, demands_, std::move(record)); }
 
+void Connection::reached(Limit limit) { worker_.reached(limit); }
+
 void Connection::send(Side to, std::string_view bytes) {
   if (to == Side::server && at(to).fd.get() < 0) connect();
   at(to).output.append(bytes);
@@ -164,9 +166,14 @@ void Connection::on_deadline() {
   const uint64_t now = worker_.now();
   if (own_deadline_ != 0 && now >= own_deadline_) {
     own_deadline_ = 0;
-    if (filter_ == nullptr) decide();
-    else if (at(Side::server).connecting) at(Side::server).error = ETIMEDOUT;
-    else dead_ = true;  // the client had its time to close
+    if (filter_ == nullptr) {
+      decide();
+    } else if (at(Side::server).connecting) {
+      at(Side::server).error = ETIMEDOUT;
+      reached(Limit::connect_timeout);
+    } else {
+      dead_ = true;  // the client had its time to close
+    }
   }
   if (filter_ != nullptr && filter_deadline_ != 0 && now >= filter_deadline_) {
     filter_deadline_ = 0;

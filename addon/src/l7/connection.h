@@ -48,6 +48,7 @@ class Connection : public Wire {
   void expire_after(uint32_t milliseconds) override;
   uint64_t now() const override;
   void record(Record&& record) override;
+  void reached(Limit limit) override;
 
  private:
   struct Half {

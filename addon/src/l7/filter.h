@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "l7/limits.h"
 #include "l7/record.h"
 #include "l7/rules.h"
 
@@ -56,6 +57,9 @@ class Wire {
   virtual uint64_t now() const = 0;
 
   virtual void record(Record&& record) = 0;
+
+  // A limit took effect here: for figures.
+  virtual void reached(Limit) {}
 };
 
 class Filter {

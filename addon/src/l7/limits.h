@@ -21,4 +21,11 @@ struct Limits {
   uint32_t request_timeout = 3'600'000;   // from a request's head to the end of its answer; 0: never
 };
 
+// Those that took effect are counted, by the name of the setting where there is one.
+enum class Limit : uint8_t { connections, memory, files, idle, head, connect_timeout, head_timeout, idle_timeout, request_timeout, flood };
+
+constexpr const char* limit_names[] = {"maxConnections", "maxMemory",   "openFiles",      "idleForOthers", "maxHead",
+                                       "connectTimeout", "headTimeout", "idleTimeout", "requestTimeout", "http2Flood"};
+constexpr size_t limit_count = sizeof(limit_names) / sizeof(*limit_names);
+
 }  // namespace tandem::l7

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "l7/worker.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -21,6 +22,7 @@ constexpr size_t buffer_bytes = 256 * 1024;
 constexpr size_t batch_bytes = 64 * 1024;      // of records, that go to JavaScript at once
 constexpr uint64_t batch_pause = 100'000'000;  // ns after which fewer go, too
 constexpr int most_accepts = 64;               // of one event
+constexpr uint64_t accept_rest = 100'000'000;  // ns without looking at listeners when the kernel has no means for another socket
 
 uint64_t clock_ns(clockid_t clock) {
   timespec time;
@@ -38,6 +40,7 @@ Worker::Worker(Shared& shared, std::vector<Descriptor> listeners)
       listeners_(std::move(listeners)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      spare_(fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0)),
       buffer_(buffer_bytes, '\0') {
   if (epoll_.get() < 0 || wake_.get() < 0) throw Failure(errno, "make", "an event loop");
   const auto add = [&](int fd, uint64_t data) {
@@ -88,6 +91,7 @@ void Worker::run() {
     const int count = epoll_wait(epoll_.get(), events, 256, pause());
     now_ = clock_ns(CLOCK_MONOTONIC);
     for (int each = 0; each < count; each++) handle(events[each].data.u64, events[each].events);
+    if (rests_until_ != 0 && now_ >= rests_until_) listen_to(true);
     if (draining_ && !has_drained_) begin_draining();
     expire();
     if (records_.lines.size() >= batch_bytes || now_ - flushed_ >= batch_pause) flush_records();
@@ -102,6 +106,7 @@ int Worker::pause() const {
   uint64_t until = UINT64_MAX;
   if (!deadlines_.empty()) until = deadlines_.begin()->first;
   if (!records_.lines.empty()) until = std::min(until, flushed_ + batch_pause);
+  if (rests_until_ != 0) until = std::min(until, rests_until_);
   if (until == UINT64_MAX) return -1;
   const uint64_t now = clock_ns(CLOCK_MONOTONIC);
   return until <= now ? 0 : static_cast<int>(std::min<uint64_t>((until - now) / 1'000'000 + 1, 60'000));
@@ -127,19 +132,21 @@ void Worker::handle(uint64_t data, uint32_t events) {
 void Worker::accept_from(size_t listener) {
   for (int accepts = 0; accepts < most_accepts; accepts++) {
     sockaddr_storage peer, local;
-    socklen_t peer_length = sizeof(peer), local_length = sizeof(local);
-    Descriptor client(accept4(listeners_[listener].get(), reinterpret_cast<sockaddr*>(&peer), &peer_length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    socklen_t local_length = sizeof(local);
+    Descriptor client = accept_any(listeners_[listener].get(), peer);
     if (client.get() < 0) return;
     if (getsockname(client.get(), reinterpret_cast<sockaddr*>(&local), &local_length)) continue;
-    shared_.counts.connections_total++;
     const Limits& limits = shared_.limits;
     if (shared_.counts.memory >= static_cast<int64_t>(limits.memory)) end_idle();
-    if (shared_.counts.connections >= limits.connections || shared_.counts.memory >= static_cast<int64_t>(limits.memory)) {
-      shared_.counts.refused++;
-      const ::linger at_once{1, 0};
-      setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    if (shared_.counts.connections >= limits.connections) {
+      refuse(std::move(client), Limit::connections);
       continue;
     }
+    if (shared_.counts.memory >= static_cast<int64_t>(limits.memory)) {
+      refuse(std::move(client), Limit::memory);
+      continue;
+    }
+    shared_.counts.connections_total++;
     const uint64_t id = next_id_++;
     auto made = std::make_unique<Connection>(*this, id, std::move(client), Address::from(peer),
                                              shared_.network->destination(Address::from(local)));
@@ -151,7 +158,52 @@ void Worker::accept_from(size_t listener) {
   }
 }
 
-// There is not memory enough: who asks nothing makes room. Looked for once a second, as it looks at every connection.
+// Without a descriptor: nothing waits, or the kernel has no means for it. A client that nobody accepts would wait for its own time-out, and wake
+// the loop all the while: it is refused by the descriptor that is kept for that.
+Descriptor Worker::accept_any(int listener, sockaddr_storage& peer) {
+  const auto accept = [&] {
+    socklen_t length = sizeof(peer);
+    return Descriptor(accept4(listener, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  };
+  for (int refused = 0; refused < most_accepts; refused++) {
+    if (Descriptor client = accept(); client.get() >= 0) return client;
+    if (errno == ENOBUFS || errno == ENOMEM) listen_to(false);
+    if (errno != EMFILE && errno != ENFILE) return Descriptor();
+    end_idle();
+    spare_ = Descriptor();
+    Descriptor client = accept();
+    // Nobody waits, or another thread was quicker.
+    const bool none = client.get() < 0;
+    if (!none) refuse(std::move(client), Limit::files);
+    spare_ = Descriptor(fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0));
+    if (none || spare_.get() < 0) {
+      listen_to(false);
+      break;
+    }
+  }
+  return Descriptor();
+}
+
+void Worker::refuse(Descriptor client, Limit limit) {
+  shared_.counts.connections_total++;
+  shared_.counts.refused++;
+  reached(limit);
+  const ::linger at_once{1, 0};
+  setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
+// Rests for a moment, or listens again.
+void Worker::listen_to(bool listens) {
+  rests_until_ = listens ? 0 : now_ + accept_rest;
+  for (size_t at = 0; at < listeners_.size(); at++) {
+    epoll_event event{};
+    event.events = listens ? static_cast<uint32_t>(EPOLLIN) : 0;
+    event.data.u64 = listener_data | at << 2;
+    if (listeners_[at].get() >= 0) epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listeners_[at].get(), &event);
+  }
+}
+
+// There is not memory enough, or there are not files enough: who asks nothing makes room. Looked for once a second, as it looks at every connection.
 void Worker::end_idle() {
   if (now_ - ended_idle_ < 1'000'000'000) return;
   ended_idle_ = now_;
@@ -160,6 +212,7 @@ void Worker::end_idle() {
     if (connection->is_idle()) idle.push_back(id);
   for (const uint64_t id : idle) {
     Connection& connection = *connections_.at(id);
+    reached(Limit::idle);
     connection.on_drain();
     after(connection);
   }

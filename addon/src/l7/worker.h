@@ -36,6 +36,7 @@ struct Records {
 struct Counts {
   std::atomic<uint64_t> connections{0}, connections_total{0}, refused{0}, requests{0}, records_lost{0};
   std::atomic<int64_t> memory{0};
+  std::atomic<uint64_t> limits[limit_count]{};  // how often each took effect
 };
 
 struct Shared {
@@ -72,6 +73,7 @@ class Worker {
   std::string_view buffer() const { return buffer_; }
   Pipes& pipes() { return pipes_; }
   void record(const Address& client, const Address& server, const Demands& demands, Record&& record);
+  void reached(Limit limit) { shared_.counts.limits[static_cast<size_t>(limit)]++; }
   void watch(int fd, uint64_t id, Side side, uint32_t events, bool is_new);
   void forget(int fd);
   void arm(uint64_t deadline, uint64_t id);
@@ -80,22 +82,27 @@ class Worker {
  private:
   void run();
   void accept_from(size_t listener);
+  Descriptor accept_any(int listener, sockaddr_storage& peer);
+  void listen_to(bool listens);
   void handle(uint64_t data, uint32_t events);
   void after(Connection& connection);
   void expire();
   void begin_draining();
   void end_idle();
+  void refuse(Descriptor client, Limit limit);
   void flush_records();
   int pause() const;
 
   Shared& shared_;
   std::vector<Descriptor> listeners_;
   Descriptor epoll_, wake_;
+  // Given up for a connection that could not even be refused otherwise, when no more files may be open.
+  Descriptor spare_;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   std::set<std::pair<uint64_t, uint64_t>> deadlines_;
   std::shared_ptr<const Tables> tables_;
   uint64_t generation_ = 0;
-  uint64_t now_ = 0, next_id_ = 1, flushed_ = 0, ended_idle_ = 0;
+  uint64_t now_ = 0, next_id_ = 1, flushed_ = 0, ended_idle_ = 0, rests_until_ = 0;
   std::string buffer_;
   Pipes pipes_;
   Records records_;

@@ -38,8 +38,27 @@ export function proxyMetrics({ instances, ruleSets }: ProxyDto): readonly Family
     family(
       "tandem_proxy_refused_connections_total",
       "counter",
-      "Connections beyond a limit of number or memory.",
+      "Connections beyond a limit of number, memory or open files.",
       one((stats) => stats.refused),
+    ),
+    family(
+      "tandem_proxy_limits_total",
+      "counter",
+      "How often a limit took effect, by its setting.",
+      each(limitSamples),
+    ),
+    family(
+      "tandem_proxy_dns_dropped_total",
+      "counter",
+      "Questions that are none, and answers to nothing that was asked: poisoned, late, or a second one.",
+      each(({ dns }) =>
+        dns === undefined
+          ? []
+          : [
+              { labels: { what: "question" }, value: dns.malformed },
+              { labels: { what: "answer" }, value: dns.stray },
+            ],
+      ),
     ),
     family(
       "tandem_proxy_requests_total",
@@ -143,6 +162,20 @@ function deniedSamples(denied: readonly DeniedCount[]): readonly Sample[] {
 
 function add(sums: Map<string, number>, key: string, value: number): void {
   sums.set(key, (sums.get(key) ?? 0) + value);
+}
+
+/** Those of DNS stand beside those of connections. */
+function limitSamples({ limits = {}, dns }: ProxyStats): readonly Sample[] {
+  const ofDns =
+    dns === undefined
+      ? {}
+      : {
+          dnsQuestions: dns.overloaded,
+          dnsServerTimeout: dns.silent,
+          dnsResponseMaxDelay: dns.overdue,
+          dnsLookups: dns.lost,
+        };
+  return Object.entries({ ...limits, ...ofDns }).map(([limit, value]) => ({ labels: { limit }, value }));
 }
 
 function family(name: string, type: "counter" | "gauge", help: string, samples: readonly Sample[]): Family {

@@ -1,47 +1,14 @@
 /** The engine with real sockets: bodies of any size, clients and servers that are slow, silent or many, and the end of the process. */
 import { once } from "node:events";
-import { Agent, createServer, get, type IncomingMessage, request, type Server } from "node:http";
-import { connect, createServer as createTcp, type Socket } from "node:net";
+import { Agent, createServer, get, type IncomingMessage, request } from "node:http";
+import { createServer as createTcp } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import { WebSocket, WebSocketServer } from "ws";
-import { startEngine, type TestEngine } from "../../support/l7-engine.ts";
+import { ask, hello, listen, open, read } from "../../support/l7-clients.ts";
+import { startEngine } from "../../support/l7-engine.ts";
 import { httpRules } from "../../support/l7-runner.ts";
 
-async function listen(t: ExecutionContext, server: Server | ReturnType<typeof createTcp>): Promise<number> {
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => void server.close());
-  if ("closeAllConnections" in server) t.teardown(() => server.closeAllConnections());
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}
-
-async function read(message: IncomingMessage): Promise<{ readonly bytes: number; readonly text: string }> {
-  let bytes = 0;
-  let text = "";
-  for await (const chunk of message) {
-    bytes += (chunk as Buffer).length;
-    if (text.length < 1000) text += String(chunk).slice(0, 1000);
-  }
-  return { bytes, text };
-}
-
-async function ask(engine: TestEngine, path: string, agent?: Agent): Promise<string> {
-  const sent = get({ host: "127.0.0.1", port: engine.port, path, ...(agent && { agent }) });
-  const [answer] = (await once(sent, "response")) as [IncomingMessage];
-  return `${answer.statusCode} ${(await read(answer)).text.trim()}`;
-}
-
-function open(engine: TestEngine): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(engine.port, "127.0.0.1", () => resolve(socket));
-    socket.once("error", reject);
-  });
-}
-
-const hello = () => createServer((_request, response) => response.end("hello"));
 const rules = httpRules({ path: "/ok.*" });
 
 test("requests by rule over connections that go on, a record for each, and rules that change under them", async (t) => {
@@ -179,54 +146,6 @@ test("a connection that asks now and then outlives its idle time and its request
   const took = performance.now() - silent;
   t.true(took > 1500 && took < 10_000, `${took}`);
   t.is(engine.stats().connectionsTotal, 1);
-});
-
-test("thousands of idle connections cost little, and too many are refused", async (t) => {
-  const count = Number(process.env.TANDEM_L7_IDLE ?? 1000);
-  const engine = await startEngine(t, await listen(t, hello()), rules, { connections: count + 1 });
-  const idle = await Promise.all(Array.from({ length: count }, () => open(engine)));
-  t.teardown(() => {
-    for (const socket of idle) socket.destroy();
-  });
-  await engine.until("all are taken", () => engine.stats().connections === count);
-  t.is(await ask(engine, "/ok"), "200 hello");
-  await engine.until("that one is gone", () => engine.stats().connections <= count);
-  const each = engine.stats().memory / count;
-  t.true(each < 2048, `${each} bytes`);
-  t.log(`${Math.round(each)} bytes for an idle connection, beside the kernel's`);
-  const more = await open(engine);
-  t.teardown(() => more.destroy());
-  // The next one is taken from the kernel's queue only to be reset.
-  const surplus = connect(engine.port, "127.0.0.1");
-  surplus.on("error", () => undefined).resume();
-  t.teardown(() => surplus.destroy());
-  await engine.until("it was refused", () => engine.stats().refused >= 1);
-});
-
-test("where memory is used up idle connections make room", async (t) => {
-  const engine = await startEngine(t, await listen(t, hello()), rules, { memory: 100_000 });
-  const idle: Socket[] = [];
-  t.teardown(() => {
-    for (const socket of idle) socket.destroy();
-  });
-  let ended = 0;
-  while (engine.stats().memory < 100_000) {
-    const socket = await open(engine).catch(() => null);
-    if (socket === null) break; // there is no room any more
-    socket.on("error", () => undefined);
-    socket.on("close", () => ended++).resume();
-    idle.push(socket);
-  }
-  const before = idle.length;
-  let answer = "";
-  // Each try is refused as long as there is no room, and makes some.
-  for (let tries = 0; answer === "" && tries < 600; tries++) {
-    answer = await ask(engine, "/ok").catch(() => "");
-    if (answer === "") await sleep(100);
-  }
-  t.is(answer, "200 hello");
-  t.true(ended > 0, `of ${before} idle connections`);
-  t.true(engine.stats().refused > 0);
 });
 
 test("a server that takes no connection, or ends in the middle", async (t) => {

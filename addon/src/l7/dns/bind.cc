@@ -182,9 +182,14 @@ Value dns_forget(const CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Value dns_counts(const CallbackInfo& info) {
-  const dns::Shared& shared = shared_of(info);
-  auto result = Napi::Object::New(info.Env());
+Value dns_counts(const CallbackInfo& info) { return dns_counts_of(info.Env(), shared_of(info)); }
+
+Value close_dns(const CallbackInfo& info) { return close_background(info, "dns"); }
+
+}  // namespace
+
+Napi::Object dns_counts_of(Napi::Env env, const l7::dns::Shared& shared) {
+  auto result = Napi::Object::New(env);
   const auto put = [&](const char* name, const std::atomic<uint64_t>& count) { result.Set(name, static_cast<double>(count.load())); };
   put("forwarded", shared.counts.forwarded);
   put("denied", shared.counts.denied);
@@ -198,10 +203,6 @@ Value dns_counts(const CallbackInfo& info) {
   put("lost", shared.names->counts.lost);
   return result;
 }
-
-Value close_dns(const CallbackInfo& info) { return close_background(info, "dns"); }
-
-}  // namespace
 
 void bind_dns(Napi::Object exports) {
   define<open_dns>(exports, "openDns");

@@ -365,6 +365,7 @@ void Http1Filter::failed(Side side, int error, Wire& wire) {
 }
 
 void Http1Filter::server_is_bad(const char* reason, int status, std::string_view phrase, Wire& wire) {
+  if (is_of_limits(reason)) wire.reached(Limit::head);
   wire.end(Side::server, Ending::reset);
   if (response_.status != 0 || response_.begun != 0) {
     // The client has a part of it; it must not take it for the whole.
@@ -381,12 +382,15 @@ void Http1Filter::server_is_bad(const char* reason, int status, std::string_view
 void Http1Filter::expired(Wire& wire) {
   if (is_over_) return;
   if (request_.state == State::head && request_.begun == 0) {
+    wire.reached(Limit::idle_timeout);
     close(wire);
   } else if (request_.state == State::head) {
+    wire.reached(Limit::head_timeout);
     answer(408, "Request Timeout", "", true, wire);
     tell(Verdict::refused, false, "a head that did not come in time", wire);
     close(wire);
   } else {
+    wire.reached(Limit::request_timeout);
     server_is_bad("no answer in time", 504, "Gateway Timeout", wire);
   }
 }
@@ -397,6 +401,7 @@ void Http1Filter::drain(Wire& wire) {
 }
 
 void Http1Filter::refuse(const char* reason, Wire& wire) {
+  if (is_of_limits(reason)) wire.reached(Limit::head);
   if (response_.begun != 0) {
     wire.end(Side::client, Ending::reset);
   } else {

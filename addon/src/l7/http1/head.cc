@@ -6,6 +6,8 @@
 namespace tandem::l7::http1 {
 namespace {
 
+constexpr const char* too_many_bytes = "a head that is too large";
+constexpr const char* too_many_fields = "too many header fields";
 using http::is_host;
 using http::is_token;
 using http::is_visible;
@@ -64,7 +66,7 @@ const char* read_fields(std::string_view head, size_t at, const Limits& limits, 
     const bool is_blank_behind = line.back() == ' ' || line.back() == '\t';
     if (is_framing(header.name) && (is_blank_behind || line.find('\t') != std::string_view::npos))
       return "blanks around a value that frames the message";
-    if (headers.size() >= limits.headers) return "too many header fields";
+    if (headers.size() >= limits.headers) return too_many_fields;
     headers.push_back(header);
     at = end + 2;
     const auto& [name, value] = header;
@@ -150,6 +152,8 @@ bool is_framing(std::string_view name) {
   return same_word(name, "content-length") || same_word(name, "transfer-encoding") || same_word(name, "host") || same_word(name, "trailer");
 }
 
+bool is_of_limits(const char* reason) { return reason == too_many_bytes || reason == too_many_fields; }
+
 size_t find_end(std::string_view bytes, size_t& scanned, const Limits& limits, const char*& refused) {
   for (size_t at = bytes.find('\n', scanned); at != std::string_view::npos; at = bytes.find('\n', at + 1)) {
     if (at == 0 || bytes[at - 1] != '\r') {
@@ -157,12 +161,12 @@ size_t find_end(std::string_view bytes, size_t& scanned, const Limits& limits, c
       return 0;
     }
     if (at >= 3 && bytes[at - 2] == '\n' && bytes[at - 3] == '\r') {
-      if (at + 1 > limits.head) refused = "a head that is too large";
+      if (at + 1 > limits.head) refused = too_many_bytes;
       return refused == nullptr ? at + 1 : 0;
     }
   }
   scanned = bytes.size();
-  if (bytes.size() > limits.head) refused = "a head that is too large";
+  if (bytes.size() > limits.head) refused = too_many_bytes;
   return 0;
 }
 

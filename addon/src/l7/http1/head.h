@@ -39,6 +39,9 @@ struct ResponseHead {
   bool keep_alive = true;
 };
 
+// Whether a head was refused for its size alone, by what a function of these gave as the reason.
+bool is_of_limits(const char* reason);
+
 // Bytes of a head with its last empty line, or 0: it is not whole yet. `refused` is set for what can never become one: a line that ends without
 // CR, or too many bytes. `scanned`: how much was looked at before; goes on from there.
 size_t find_end(std::string_view bytes, size_t& scanned, const Limits& limits, const char*& refused);

@@ -99,6 +99,7 @@ void Http2Filter::expired(Wire& wire) {
   if (is_over_) return;
   wire_ = &wire;
   if (waits_ != Waits::answers) {
+    wire.reached(waits_ == Waits::head ? Limit::head_timeout : Limit::idle_timeout);
     if (waits_ == Waits::head) tell_connection("a head that did not come in time");
     draining_ = true;
     front_.terminate(no_error);
@@ -109,6 +110,7 @@ void Http2Filter::expired(Wire& wire) {
   const uint64_t limit = uint64_t{limits_.request_timeout} * 1'000'000;
   for (auto& [id, stream] : streams_) {
     if (!stream.front_open || stream.is_grpc || stream.is_connect || wire.now() - stream.begun < limit) continue;
+    wire.reached(Limit::request_timeout);
     if (stream.back_open) back_->reset(stream.back, cancel);
     fail(id, stream, "no answer in time", 504, deadline_exceeded);
   }

@@ -52,6 +52,7 @@ class Http2Filter : public Filter, public Session::Events {
   void on_closed(Session& session, int32_t stream, uint32_t code) override;
   void on_goaway(Session& session, uint32_t code) override;
   void on_malformed(Session& session, int32_t stream, const char* reason) override;
+  void on_flood() override { wire_->reached(Limit::flood); }
 
   void asked(int32_t id, const Fields& fields, bool last, bool too_large);
   void forward(int32_t id, Stream& stream, const Fields& fields, const RequestHead& request, const http::Judgement& judgement, bool last);

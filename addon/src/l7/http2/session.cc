@@ -67,19 +67,19 @@ struct Callbacks {
     return 0;
   }
 
-  static int header(nghttp2_session* session, const nghttp2_frame*, const uint8_t* name, size_t name_size, const uint8_t* value,
+  static int header(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size, const uint8_t* value,
                     size_t value_size, uint8_t flags, void* user) {
     Session& self = of(user);
     self.head_size_ += name_size + value_size + 32;
     if (self.head_size_ > self.limits_.head || self.head_.size() >= self.limits_.headers + 4) self.too_large_ = true;
-    if (self.head_size_ > bomb * self.limits_.head) return nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+    if (self.head_size_ > bomb * self.limits_.head) return self.end_flood();
     if (self.too_large_) return 0;
     self.head_.add({reinterpret_cast<const char*>(name), name_size}, {reinterpret_cast<const char*>(value), value_size},
                    flags & NGHTTP2_NV_FLAG_NO_INDEX);
     return 0;
   }
 
-  static int frame(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+  static int frame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     Session& self = of(user);
     const int32_t stream = frame->hd.stream_id;
     const bool last = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
@@ -93,7 +93,7 @@ struct Callbacks {
       case NGHTTP2_DATA:
         // Frames that carry nothing cost us and not who sends them.
         if (frame->hd.length == 0 && !last && ++self.empty_frames_ > most_empty_frames)
-          return nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+          return self.end_flood();
         if (last) self.events_.on_end(self, stream);
         break;
       case NGHTTP2_GOAWAY:
@@ -322,6 +322,11 @@ void Session::forget(int32_t stream) {
   outgoing_.erase(found);
 }
 
+int Session::end_flood() {
+  events_.on_flood();
+  return nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 void Session::count_reset() {
   const uint64_t seconds = (now_ - refilled_) / second;
   if (seconds > 0) {
@@ -329,7 +334,7 @@ void Session::count_reset() {
     refilled_ = now_;
   }
   if (resets_left_ == 0) {
-    nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+    end_flood();
     return;
   }
   resets_left_--;

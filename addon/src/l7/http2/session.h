@@ -39,6 +39,8 @@ class Session {
     virtual void on_goaway(Session& session, uint32_t code) = 0;
     // stream 0: the connection. It is being reset, or the connection ended, by libnghttp2.
     virtual void on_malformed(Session& session, int32_t stream, const char* reason) = 0;
+    // More than anybody in good faith sends of what costs us and not the peer: the connection ends.
+    virtual void on_flood() = 0;
   };
 
   Session(Role role, const Limits& limits, Events& events);
@@ -94,6 +96,7 @@ class Session {
   // Resets it if the peer may still send.
   void stop(int32_t stream, uint32_t code);
   void count_reset();
+  int end_flood();
 
   const Limits& limits_;
   Events& events_;

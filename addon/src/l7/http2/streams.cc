@@ -46,6 +46,7 @@ void Http2Filter::asked(int32_t id, const Fields& fields, bool last, bool too_la
   stream.detail.host = std::string(request.authority);
   stream.detail.path = std::string(request.target);
   if (refused != nullptr) {
+    if (too_large) wire_->reached(Limit::head);
     stream.verdict = Verdict::refused;
     stream.reason = refused;
     const std::string text = std::string(refused) + "\r\n";
@@ -114,6 +115,7 @@ void Http2Filter::answered(int32_t id, Session::Kind kind, Fields&& fields, bool
   Stream& stream = streams_.at(id);
   if (stream.first_byte == 0) stream.first_byte = wire_->now();
   if (too_large) {
+    wire_->reached(Limit::head);
     back_->reset(stream.back, cancel);
     fail(id, stream, "an answer whose head is too large", 502, internal);
     return;

@@ -73,7 +73,7 @@ size_t KafkaFilter::begin(std::string_view bytes, Wire& wire) {
       return bytes.size();
     case Read::more:
       if (start.size() == size + 4) refuse("a request that ends in its head", wire);
-      else if (start.size() > limits_.head) refuse("a head that is too large", wire);
+      else if (start.size() > limits_.head) refuse_size("a head that is too large", wire);
       return is_over_ ? bytes.size() : 0;
     case Read::whole:
       break;
@@ -85,7 +85,7 @@ size_t KafkaFilter::begin(std::string_view bytes, Wire& wire) {
   }
   // What is denied is read to its end, too: its answer names its topics.
   if (size > limits_.message) {
-    refuse("a request that is too large to be read", wire);
+    refuse_size("a request that is too large to be read", wire);
     return bytes.size();
   }
   wanted_ = static_cast<size_t>(size) + 4;
@@ -213,8 +213,10 @@ void KafkaFilter::rearm(Wire& wire) {
 void KafkaFilter::expired(Wire& wire) {
   if (is_over_) return;
   if (waits_ == Waits::request) {
+    wire.reached(Limit::head_timeout);
     refuse("a request that did not come in time", wire);
   } else {
+    wire.reached(waits_ == Waits::answer ? Limit::request_timeout : Limit::idle_timeout);
     for (const Pending& pending : pending_) tell(Verdict::failed, pending, 0, 0, "no answer in time", wire);
     pending_.clear();
     close(Ending::finish, wire);
@@ -253,6 +255,11 @@ void KafkaFilter::refuse(const char* reason, Wire& wire) {
   const Pending pending{head_, begun_, 0, {}, "", false};
   tell(Verdict::refused, pending, 0, 0, reason, wire);
   close(Ending::finish, wire);
+}
+
+void KafkaFilter::refuse_size(const char* reason, Wire& wire) {
+  wire.reached(Limit::head);
+  refuse(reason, wire);
 }
 
 void KafkaFilter::close(Ending ending, Wire& wire) {

@@ -60,6 +60,7 @@ class KafkaFilter : public Filter {
   void rearm(Wire& wire);
   void tell(Verdict verdict, const Pending& pending, uint64_t answered, int16_t error, const char* reason, Wire& wire);
   void refuse(const char* reason, Wire& wire);
+  void refuse_size(const char* reason, Wire& wire);
   void close(Ending ending, Wire& wire);
 
   const Limits& limits_;

@@ -42,7 +42,10 @@ size_t TlsFilter::receive(Side from, std::string_view bytes, Wire& wire) {
   const ClientHello said = hello_.read(bytes);
   switch (said.read) {
     case ClientHello::Read::more:
-      if (bytes.size() >= limits_.head) close(Verdict::refused, false, "a ClientHello that is too large", wire);
+      if (bytes.size() >= limits_.head) {
+        wire.reached(Limit::head);
+        close(Verdict::refused, false, "a ClientHello that is too large", wire);
+      }
       return is_over_ ? bytes.size() : 0;
     case ClientHello::Read::refused:
       close(Verdict::refused, false, said.reason, wire);
@@ -81,7 +84,10 @@ void TlsFilter::failed(Side side, int, Wire& wire) {
   is_over_ = true;
 }
 
-void TlsFilter::expired(Wire& wire) { close(Verdict::refused, false, begun_ == 0 ? nullptr : "a hello that did not come in time", wire); }
+void TlsFilter::expired(Wire& wire) {
+  wire.reached(begun_ == 0 ? Limit::idle_timeout : Limit::head_timeout);
+  close(Verdict::refused, false, begun_ == 0 ? nullptr : "a hello that did not come in time", wire);
+}
 
 void TlsFilter::drain(Wire& wire) {
   if (begun_ == 0) close(Verdict::refused, false, nullptr, wire);
