@@ -50,12 +50,23 @@ export function podPlace(lab: LabPlan, pod: Pod): PodPlace {
 
 /** Makes namespace and cgroup and has the CNI plugin wire them. Gives the addresses, without length. */
 export async function createSandbox(lab: LabPlan, pod: Pod): Promise<readonly string[]> {
-  const node = nodeOf(lab, pod);
+  await makeSandbox(lab, pod);
+  return wireSandbox(lab, pod);
+}
+
+/** Makes namespace and cgroup. */
+export async function makeSandbox(lab: LabPlan, pod: Pod): Promise<void> {
   const { netns, cgroup } = podPlace(lab, pod);
   await makeCgroup(cgroup);
-  if (pod.spec.hostNetwork === true) return [node.ipv4, node.ipv6];
+  if (pod.spec.hostNetwork === true) return;
   await ipBatch(null, [`netns add ${netns}`]);
   await ipBatch(netns, ["link set lo up"]);
+}
+
+/** Has the CNI plugin wire what was made. Gives the addresses, without length. */
+export async function wireSandbox(lab: LabPlan, pod: Pod): Promise<readonly string[]> {
+  const node = nodeOf(lab, pod);
+  if (pod.spec.hostNetwork === true) return [node.ipv4, node.ipv6];
   const parsed = cniResult.safeParse(await callCni(lab, pod, "ADD"));
   if (!parsed.success) throw new LabError("LAB_CNI", `Pod ${podKey(pod)}`, "ADD gave no addresses", "");
   return parsed.data.ips.map(({ address }) => address.replace(/\/.*/, ""));
