@@ -29,7 +29,8 @@ export interface AgentLinkOptions {
 
 export class AgentLink {
   readonly #options: AgentLinkOptions;
-  readonly #backoff = new Backoff({ firstMs: 100, maxMs: 5_000 });
+  /** An agent that starts waits for us before it changes anything (agent/l7/publisher.ts), and asking a socket that is not there costs next to nothing. */
+  readonly #backoff = new Backoff({ firstMs: 100, maxMs: 500 });
   #socket: Duplex | null = null;
 
   constructor(options: AgentLinkOptions) {

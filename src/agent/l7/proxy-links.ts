@@ -96,13 +96,14 @@ export class ProxyLinks {
     if (head.length > 0) take(head);
   }
 
-  /** Gives everybody the tables. @returns when all that judge requests work by them */
-  async configure(generation: number, tables: L7Tables): Promise<void> {
+  /** Gives everybody the tables. @param awaitsOne somebody is to be there at all @returns when all that judge requests work by them */
+  async configure(generation: number, tables: L7Tables, awaitsOne = false): Promise<void> {
     this.#config = { generation, tables };
     for (const link of this.#links) this.#send(link, { type: "config", generation, tables });
-    const isBehind = ({ hello, generation: has }: Link) =>
-      hello !== null && hello.state !== "standby" && (has ?? -1) < generation;
-    while ([...this.#links].some(isBehind)) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const judging = () => [...this.#links].filter(({ hello }) => hello !== null && hello.state !== "standby");
+    const isBehind = ({ generation: has }: Link) => (has ?? -1) < generation;
+    while (judging().some(isBehind) || (awaitsOne && judging().length === 0))
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   watch(records: boolean): void {
