@@ -228,7 +228,7 @@ export interface RouteDto {
 export interface RouteReasonDto {
   /**
    * Missing: unreachable (the kernel's route leads nowhere), unknown (BGP's daemon is not asked or away), no-peer, peer-down, not-announced, filtered,
-   * own (this node announces it), no-next-hop, not-on-link, not-written. Present: left-over (BGP has no such path any more), stale-path (kept while its
+   * own (this node announces it), no-next-hop, not-on-link, no-tunnel, not-written. Present: left-over (BGP has no such path any more), stale-path (kept while its
    * peer restarts).
    */
   readonly code: string;

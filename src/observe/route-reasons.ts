@@ -2,6 +2,7 @@
  * Why a node's pod CIDR has no route here, or one that should not be: the kernel's routes are what holds, BGP's tables the reason. Pure. It walks the
  * way that a route comes: session, announcement, import policy, best path, next hop, kernel (kube-router's `injectRoute`).
  */
+import { createHash } from "node:crypto";
 import type { RouteReasonDto } from "../api/dto.ts";
 import { makePrefix, type Prefix, prefixContains } from "../model/ip.ts";
 import type { BgpPathRow, BgpPeerRow, DeviceAddressesRow, NodeRow, RouteFactRow } from "../model/tables.ts";
@@ -13,6 +14,8 @@ export interface BgpTables {
   readonly bgpPaths: ReadonlyMap<string, BgpPathRow>;
   /** By ifindex. */
   readonly deviceAddresses: ReadonlyMap<string, DeviceAddressesRow>;
+  /** Of the kernel, by prefix text. */
+  readonly routes: ReadonlyMap<string, RouteFactRow>;
 }
 
 export interface BgpKnowledge {
@@ -96,7 +99,7 @@ function pathTo(cidr: Prefix, paths: ReadonlyMap<string, BgpPathRow>): BgpPathRo
 }
 
 /** In BGP's table, and not in the kernel. */
-function whyNotWritten(path: BgpPathRow, { deviceAddresses }: BgpTables): RouteReasonDto {
+function whyNotWritten(path: BgpPathRow, { deviceAddresses, routes }: BgpTables): RouteReasonDto {
   const prefix = path.prefix.text;
   if (path.peer === null) {
     return {
@@ -116,6 +119,13 @@ function whyNotWritten(path: BgpPathRow, { deviceAddresses }: BgpTables): RouteR
   const onLink = [...deviceAddresses.values()].some(({ addresses }) =>
     addresses.some(({ address, length }) => prefixContains(makePrefix(address, length), nextHop)),
   );
+  if (!onLink && [...routes.values()].some(isTunnelled)) {
+    return {
+      code: "no-tunnel",
+      text: `BGP has ${prefix} by ${nextHop.text}, and the kernel has no route into the tunnel to it (${tunnelName(nextHop.text)})`,
+      remedy: "kube-router makes it when it is told the path: restart it on this node, if it does not; see its log",
+    };
+  }
   if (!onLink) {
     return {
       code: "not-on-link",
@@ -128,6 +138,17 @@ function whyNotWritten(path: BgpPathRow, { deviceAddresses }: BgpTables): RouteR
     text: `BGP has ${prefix} by ${nextHop.text}, and the kernel has no route: kube-router writes it again within a minute`,
     remedy: "if it stays so, somebody deletes it: systemd-networkd needs ManageForeignRoutes=no; see kube-router's log",
   };
+}
+
+/** Only kube-router's overlay has such routes. */
+function isTunnelled({ nextHops }: RouteFactRow): boolean {
+  return nextHops.some(({ device }) => device.startsWith("tun-"));
+}
+
+/** As kube-router calls the device (`GenerateTunnelName`). */
+function tunnelName(nextHop: string): string {
+  const digest = createHash("sha256").update(nextHop.replaceAll(/[.:]/g, "")).digest("hex");
+  return `tun-${digest.slice(0, 11)}`;
 }
 
 /** In no table of BGP: the session, what is sent by it, or a policy. */

@@ -1,7 +1,10 @@
 /**
- * What kube-router does between its BGP daemon and the kernel, without overlay: best paths become routes when the next hop is
+ * What kube-router does between its BGP daemon and the kernel: best paths become routes when the next hop is
  * in the subnet of one of the node's addresses. A re-announced path is deleted and added, a withdrawn one deleted, and all of
  * them are written again every minute. It never reads the kernel's table and never deletes what it did not learn.
+ *
+ * With an overlay, next hops elsewhere (`subnet`) or all of them (`full`) are behind tunnels. A tunnel stays when paths through it are
+ * withdrawn, as kube-router's does while the session stands.
  *
  * With `multipath` it is what kube-router is not, and a routing daemon of the node is: paths that are equally good become one route with
  * several next hops, changed in place.
@@ -10,6 +13,7 @@ import { BlockList } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BestPath } from "./gobgp.ts";
 import type { LocalSubnet } from "./routes.ts";
+import type { Tunnels } from "./tunnels.ts";
 
 export interface InjectorDependencies {
   readonly gobgp: {
@@ -18,8 +22,13 @@ export interface InjectorDependencies {
   };
   readonly routes: {
     replaceRoute(prefix: string, nextHops: readonly string[]): Promise<void>;
+    replaceTunnelRoute(prefix: string, device: string, source: string): Promise<void>;
     deleteRoute(prefix: string): Promise<void>;
   };
+  /** --overlay-type; left out: --enable-overlay=false. */
+  readonly overlay?: "subnet" | "full";
+  /** Left out: there are none, and there is no overlay. */
+  readonly tunnels?: Pick<Tunnels, "ensure" | "remove" | "source">;
   readonly subnets: readonly LocalSubnet[];
   /** Own pod CIDRs with the node's address of that family as next hop. */
   readonly announcements: readonly { readonly prefix: string; readonly nextHop: string }[];
@@ -33,7 +42,8 @@ export interface InjectorDependencies {
 export class Injector {
   readonly #deps: InjectorDependencies;
   readonly #near: BlockList;
-  readonly #routes = new Map<string, readonly string[]>();
+  /** By prefix: writes its route (again). */
+  readonly #routes = new Map<string, () => Promise<void>>();
   /** Kernel changes happen one after the other: the minute's replay must not overtake a withdrawal. */
   #queue: Promise<void> = Promise.resolve();
 
@@ -98,19 +108,41 @@ export class Injector {
     const paths = [first, ...more].filter(({ withdrawn }) => !withdrawn);
     const told = paths.map(({ nextHop }) => nextHop);
     const near = [...new Set(told)].filter((nextHop) => this.#near.check(nextHop, family === 6 ? "ipv6" : "ipv4"));
-    const event = paths.length === 0 ? "withdraw" : near.length > 0 ? "route" : "not-in-subnet";
+    const far = this.#behindTunnel(told[0], near);
+    const event =
+      paths.length === 0 ? "withdraw" : far !== null ? "tunnel" : near.length > 0 ? "route" : "not-in-subnet";
     this.#deps.log({ event, prefix, nextHop: told.length === 0 ? first.nextHop : told.join(",") });
     this.#routes.delete(prefix);
-    // Also before a replacement: kube-router's clean-up of a tunnel that is not wanted removes the route first.
-    if (near.length === 0 || !this.#deps.multipath) await this.#deps.routes.deleteRoute(prefix);
-    if (near.length === 0) return;
-    this.#routes.set(prefix, near);
-    await this.#deps.routes.replaceRoute(prefix, near);
+    const { routes, tunnels } = this.#deps;
+    if (tunnels !== undefined && far !== null) {
+      // Not by each round: a device that somebody deletes is missed until the path is told again.
+      const device = await tunnels.ensure(far);
+      this.#routes.set(prefix, () => routes.replaceTunnelRoute(prefix, device, tunnels.source(far)));
+    } else {
+      // Also before a replacement: kube-router's clean-up of a tunnel that is not wanted removes the route first.
+      if (near.length === 0 || !this.#deps.multipath) await routes.deleteRoute(prefix);
+      if (paths.length > 0) await tunnels?.remove(first.nextHop);
+      if (near.length === 0) return;
+      this.#routes.set(prefix, () => routes.replaceRoute(prefix, near));
+    }
+    await this.#routes.get(prefix)?.();
     await this.#sync();
+  }
+
+  /** The next hop, if a tunnel leads there. */
+  #behindTunnel(nextHop: string | undefined, near: readonly string[]): string | null {
+    const { overlay } = this.#deps;
+    if (overlay === undefined || nextHop === undefined) return null;
+    return overlay === "full" || !near.includes(nextHop) ? nextHop : null;
+  }
+
+  /** Writes every route again, now and not after the minute. */
+  sync(): Promise<void> {
+    return this.#enqueue(() => this.#sync());
   }
 
   /** Writes every route again; the first failure ends the round, as in kube-router. */
   async #sync(): Promise<void> {
-    for (const [prefix, nextHops] of this.#routes) await this.#deps.routes.replaceRoute(prefix, nextHops);
+    for (const write of this.#routes.values()) await write();
   }
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { GobgpClient } from "./gobgp.ts";
 import { Injector } from "./injector.ts";
-import { deleteRoute, nodeSubnets, replaceRoute } from "./routes.ts";
+import { deleteRoute, nodeSubnets, replaceRoute, replaceTunnelRoute } from "./routes.ts";
 
 export interface InjectorConfig {
   /** host:port of gobgpd's API. */
@@ -20,7 +20,7 @@ process.once("SIGINT", () => stop.abort());
 
 const injector = new Injector({
   gobgp: new GobgpClient(config.api),
-  routes: { replaceRoute, deleteRoute },
+  routes: { replaceRoute, replaceTunnelRoute, deleteRoute },
   subnets: await nodeSubnets(config.addresses),
   announcements: config.announcements,
   multipath: config.multipath,

@@ -30,6 +30,12 @@ export async function replaceRoute(prefix: string, nextHops: readonly string[]):
   await mustRun(["ip", family(prefix), "route", "replace", prefix, "proto", String(kubeRouterProtocol), ...via]);
 }
 
+/** @param source the node's own address, as packets of its own have it */
+export async function replaceTunnelRoute(prefix: string, device: string, source: string): Promise<void> {
+  const words = ["proto", String(kubeRouterProtocol), "dev", device, "src", source];
+  await mustRun(["ip", family(prefix), "route", "replace", prefix, ...words]);
+}
+
 function family(prefix: string): string {
   return prefix.includes(":") ? "-6" : "-4";
 }

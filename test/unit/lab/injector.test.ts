@@ -1,6 +1,7 @@
 import test from "ava";
 import type { BestPath } from "../../../src/lab/injector/gobgp.ts";
-import { Injector } from "../../../src/lab/injector/injector.ts";
+import { Injector, type InjectorDependencies } from "../../../src/lab/injector/injector.ts";
+import { tunnelName } from "../../../src/lab/injector/tunnels.ts";
 
 const path = (prefix: string, nextHop: string, more: Partial<BestPath> = {}): BestPath => ({
   prefix,
@@ -11,10 +12,21 @@ const path = (prefix: string, nextHop: string, more: Partial<BestPath> = {}): Be
   ...more,
 });
 
+function tunnelsOf(kernel: string[]): NonNullable<InjectorDependencies["tunnels"]> {
+  return {
+    ensure: async (nextHop) => {
+      kernel.push(`+ tunnel to ${nextHop}`);
+      return tunnelName(nextHop);
+    },
+    remove: async (nextHop) => void kernel.push(`- tunnel to ${nextHop}`),
+    source: () => "172.30.0.1",
+  };
+}
+
 /** Runs the injector over streams of paths; when the last stream ends it is stopped. Gives what it did to the kernel. */
 async function replay(
   streams: readonly (readonly (BestPath | readonly BestPath[])[])[],
-  multipath = false,
+  more: Pick<InjectorDependencies, "multipath" | "overlay"> = {},
 ): Promise<{ kernel: string[]; announced: string[] }> {
   const kernel: string[] = [];
   const announced: string[] = [];
@@ -31,6 +43,7 @@ async function replay(
     },
     routes: {
       replaceRoute: async (prefix, nextHops) => void kernel.push(`+ ${prefix} via ${nextHops.join()}`),
+      replaceTunnelRoute: async (prefix, device, source) => void kernel.push(`+ ${prefix} dev ${device} src ${source}`),
       deleteRoute: async (prefix) => void kernel.push(`- ${prefix}`),
     },
     subnets: [
@@ -38,7 +51,8 @@ async function replay(
       { address: "fd72:30:1::1", prefixLength: 64 },
     ],
     announcements: [{ prefix: "10.64.1.0/24", nextHop: "172.30.0.1" }],
-    multipath,
+    ...(more.overlay !== undefined && { tunnels: tunnelsOf(kernel) }),
+    ...more,
     log: () => {},
     syncIntervalMs: 60_000,
     retryMs: 1,
@@ -100,7 +114,7 @@ test("with multipath, equally good paths are one route, changed in place, and de
         [{ ...by("172.30.0.254"), withdrawn: true }],
       ],
     ],
-    true,
+    { multipath: true },
   );
   t.deepEqual(kernel, [
     "+ 10.64.2.0/24 via 172.30.0.253,172.30.0.254",
@@ -113,4 +127,33 @@ test("with multipath, equally good paths are one route, changed in place, and de
     "+ 10.64.2.0/24 via 172.30.0.254",
     "- 10.64.2.0/24",
   ]);
+});
+
+test("with an overlay of type subnet, next hops elsewhere are behind tunnels, and those on the link lose theirs", async (t) => {
+  const elsewhere = path("10.64.3.0/24", "10.99.0.2");
+  const { kernel } = await replay([[path("10.64.2.0/24", "172.30.0.2"), elsewhere]], { overlay: "subnet" });
+  t.deepEqual(kernel, [
+    "- 10.64.2.0/24",
+    "- tunnel to 172.30.0.2",
+    "+ 10.64.2.0/24 via 172.30.0.2",
+    "+ 10.64.2.0/24 via 172.30.0.2",
+    "+ tunnel to 10.99.0.2",
+    "+ 10.64.3.0/24 dev tun-88d764f82ca src 172.30.0.1",
+    "+ 10.64.2.0/24 via 172.30.0.2",
+    "+ 10.64.3.0/24 dev tun-88d764f82ca src 172.30.0.1",
+  ]);
+});
+
+test("with one of type full all are, and a withdrawn path leaves its tunnel", async (t) => {
+  const near = path("10.64.2.0/24", "172.30.0.2");
+  const { kernel } = await replay([[near, { ...near, withdrawn: true }]], { overlay: "full" });
+  const route = `+ 10.64.2.0/24 dev ${tunnelName("172.30.0.2")} src 172.30.0.1`;
+  t.deepEqual(kernel, ["+ tunnel to 172.30.0.2", route, route, "- 10.64.2.0/24"]);
+});
+
+test("devices of tunnels are called as kube-router calls them", (t) => {
+  // `GenerateTunnelName`; an address and another with its dots elsewhere are one device.
+  t.is(tunnelName("10.99.0.2"), "tun-88d764f82ca");
+  t.is(tunnelName("21.3.0.4"), tunnelName("2.13.0.4"));
+  t.is(tunnelName("fd72:30:1::2").length, 15);
 });

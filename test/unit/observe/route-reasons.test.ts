@@ -53,6 +53,7 @@ function tables(peers: readonly BgpPeerRow[], paths: readonly BgpPathRow[] = [])
     bgpPeers: new Map(peers.map((row) => [row.address.text, row])),
     bgpPaths: new Map(paths.map((row) => [row.prefix.text, row])),
     deviceAddresses: new Map([["2", { ifindex: 2, addresses }]]),
+    routes: new Map(),
   };
 }
 
@@ -65,6 +66,8 @@ const route = (text: string, hops: RouteFactRow["nextHops"], protocol = 17): Rou
   since: 0,
 });
 
+/** kube-router's overlay is in use. */
+const tunnelled = route("10.3.0.0/24", [{ gateway: null, ifindex: 7, device: "tun-4d28fede0fc" }]);
 const synced: BgpKnowledge = { state: "synced", received: [] };
 const up = peer("192.0.2.2");
 const down = peer("192.0.2.2", { state: "ACTIVE" });
@@ -93,6 +96,15 @@ const cases: readonly (readonly [what: string, tables: BgpTables, bgp: BgpKnowle
     tables([up], [path("10.2.0.0/24", { nextHop: address("198.51.100.9") })]),
     synced,
     "not-on-link",
+  ],
+  [
+    "the tunnel to the other subnet is gone",
+    {
+      ...tables([up], [path("10.2.0.0/24", { nextHop: address("198.51.100.9") })]),
+      routes: new Map([["10.3.0.0/24", tunnelled]]),
+    },
+    synced,
+    "no-tunnel",
   ],
   ["the kernel has not what BGP has", tables([up], [path("10.2.0.0/24")]), synced, "not-written"],
   ["a wider path counts", tables([up], [path("10.0.0.0/14")]), synced, "not-written"],
