@@ -28,6 +28,8 @@ export interface StoredObject {
 
 const podsPerNode = 100;
 const podsPerDeployment = 10;
+/** Pod CIDRs of those before are the lab's. */
+const firstRemote = 2;
 export const servicePort = 80;
 export const targetPort = 8080;
 const created = "2026-11-02T08:15:30Z";
@@ -97,8 +99,8 @@ const podFields = [
 ];
 
 /** Pod `i`: of the deployment that `policy-cluster.ts` says, on a node that is not the agent's. */
-function remotePod(i: number, pods: number): PodRow {
-  const node = 1 + Math.floor(i / podsPerNode);
+export function remotePod(i: number, pods: number): PodRow {
+  const node = firstRemote + Math.floor(i / podsPerNode);
   const host = 10 + (i % podsPerNode);
   const texts = [`10.${64 + (node >> 8)}.${node & 255}.${host}`, `fd00:64:${node.toString(16)}::${host.toString(16)}`];
   return { ...podRow(i, pods), node: nodeName(node), addresses: texts.flatMap((text) => parseAddress(text) ?? []) };
@@ -230,7 +232,7 @@ function podObject(i: number, pods: number): StoredObject {
   };
 }
 
-function nodeAddress(name: string): string {
+export function nodeAddress(name: string): string {
   const node = Number(name.slice(name.lastIndexOf("-") + 1));
   return `192.0.${2 + (node >> 8)}.${node & 255}`;
 }
@@ -362,10 +364,14 @@ function policyObject(i: number, pods: number): StoredObject {
   };
 }
 
+export function remoteNodes(pods: number): readonly OwnNode[] {
+  return Array.from({ length: Math.ceil(pods / podsPerNode) }, (_, node) => remoteNode(firstRemote + node));
+}
+
 /** Everything, in an order that a client may create it in. */
 export function* clusterObjects({ pods, policies }: KubeClusterSize, self: OwnNode): Generator<StoredObject> {
   yield nodeObject(self);
-  for (let node = 1; node <= Math.ceil(pods / podsPerNode); node++) yield nodeObject(remoteNode(node));
+  for (const node of remoteNodes(pods)) yield nodeObject(node);
   const deployments = Math.floor(pods / podsPerDeployment);
   const namespaces = new Set(
     Array.from({ length: deployments }, (_, i) => podRow(i, pods).namespace).concat("kube-node-lease"),

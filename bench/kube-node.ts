@@ -1,4 +1,4 @@
-/** A node of a lab whose agent follows an API server of the benchmark: both in the node's namespace, with what /proc says of the agent. */
+/** A node of a lab whose agent (and an operator) follow an API server of the benchmark: all in the node's namespace, with what /proc says of them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
@@ -8,12 +8,21 @@ import { systemClock } from "../src/lib/clock.ts";
 import * as agents from "../src/lab/agents.ts";
 import { Lab } from "../src/lab/lab.ts";
 import type { NodePlan } from "../src/lab/plan.ts";
-import type { KubeClusterSize, StoredObject } from "./kube-cluster.ts";
+import { runningProcess, startDaemon, stopDaemon } from "../src/lab/processes.ts";
+import { type KubeClusterSize, remoteNodes, type StoredObject } from "./kube-cluster.ts";
 import type { ServerAnswer, ServerAsk, ServerSettings } from "./kube-server.ts";
+import { ipBatch } from "../src/lab/run.ts";
+import { systemCgroup } from "../src/lab/topology.ts";
 import { inNetns, root } from "./support.ts";
 
 /** Of /proc/PID/stat: Linux has had no other for user space since 2.6. */
 const ticksPerSecond = 100;
+
+/** Protocol number of the routes that kube-router installs. */
+const kubeRouter = 17;
+
+/** The agent, or the operator. */
+export type Watched = "agent" | "operator";
 
 export class KubeNode {
   readonly lab: Lab;
@@ -52,15 +61,21 @@ export class KubeNode {
     const { name, netns, ipv4, ipv6, podCidr4, podCidr6 } = this.plan;
     const self = { name, addresses: [ipv4, ipv6], podCidrs: [podCidr4, podCidr6] };
     this.#server = await BenchServer.start(netns, { size, self });
+    const { ipv4: via4, ipv6: via6 } = this.lab.plan.tor;
+    const routes = remoteNodes(size.pods).flatMap(({ podCidrs }) =>
+      podCidrs.map((cidr) => `route replace ${cidr} via ${cidr.includes(":") ? via6 : via4} proto ${kubeRouter}`),
+    );
+    await ipBatch(netns, routes);
   }
 
   /** Resolves when it is ready. @returns ms from its start until everything was seen once, and until it was ready */
   async startAgent(): Promise<{ readonly syncedMs: number; readonly readyMs: number }> {
-    const kubeconfig = join(this.plan.folder, "bench-kubeconfig");
-    await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(this.server.url)));
+    const kubeconfig = await this.#kubeconfig();
     await rm(agents.agentLog(this.plan), { force: true });
     const began = Date.now();
-    await agents.startAgent(this.lab.plan, this.plan, { source: "kube", kubeconfig });
+    // Identities as the DaemonSet has them. The other nodes are objects and routes: nobody answers there, or tells of them by BGP.
+    const alone = { gobgp: null, healthProbe: false, networkTimeout: 0 };
+    await agents.startAgent(this.lab.plan, this.plan, { source: "kube", identities: "cluster", kubeconfig, ...alone });
     await agents.waitForAgent(this.plan);
     const log = await readFile(agents.agentLog(this.plan), "utf8");
     const lines = log.split("\n").filter((line) => line.startsWith("{"));
@@ -70,6 +85,27 @@ export class KubeNode {
       .map(({ time }) => Date.parse(time) - began);
     const { readyMs } = await this.status();
     return { syncedMs: Math.max(...seen), readyMs: readyMs ?? Number.NaN };
+  }
+
+  /** Resolves when it leads. */
+  async startOperator(): Promise<void> {
+    const kubeconfig = await this.#kubeconfig();
+    const health = join(this.plan.folder, "bench-operator.sock");
+    const flags = [`--kubeconfig=${kubeconfig}`, "--lease-namespace=kube-system", `--health-address=${health}`];
+    const log = join(this.plan.folder, "bench-operator.log");
+    const command = [process.execPath, join(root, "bin/tandem-operator.js"), ...flags];
+    await startDaemon({
+      netns: this.plan.netns,
+      cgroup: systemCgroup(this.plan),
+      command,
+      log,
+      pidFile: this.#operatorPid,
+    });
+    while (!(await readFile(log, "utf8")).includes('"msg":"leading"')) await pause(0.1);
+  }
+
+  async stopOperator(): Promise<void> {
+    await stopDaemon(this.#operatorPid);
   }
 
   async stopAgent(): Promise<void> {
@@ -86,24 +122,34 @@ export class KubeNode {
   }
 
   /** MB: resident now, and at most so far. */
-  async memory(): Promise<{ readonly rss: number; readonly peak: number }> {
-    const status = readFileSync(`/proc/${await this.#pid()}/status`, "utf8");
+  async memory(who: Watched): Promise<{ readonly rss: number; readonly peak: number }> {
+    const status = readFileSync(`/proc/${await this.#pid(who)}/status`, "utf8");
     const megabytes = (field: string) =>
       (Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6;
     return { rss: megabytes("VmRSS"), peak: megabytes("VmHWM") };
   }
 
   /** s of CPU since its start, of all its threads. */
-  async cpuSeconds(): Promise<number> {
-    const stat = readFileSync(`/proc/${await this.#pid()}/stat`, "utf8");
+  async cpuSeconds(who: Watched): Promise<number> {
+    const stat = readFileSync(`/proc/${await this.#pid(who)}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
   }
 
-  async #pid(): Promise<number> {
-    const pid = await agents.agentProcess(this.plan);
-    if (pid === null) throw new Error("the agent does not run");
+  get #operatorPid(): string {
+    return join(this.plan.folder, "bench-operator.pid");
+  }
+
+  async #pid(who: Watched): Promise<number> {
+    const pid = who === "agent" ? await agents.agentProcess(this.plan) : (await runningProcess(this.#operatorPid))?.pid;
+    if (pid === null || pid === undefined) throw new Error(`the ${who} does not run`);
     return pid;
+  }
+
+  async #kubeconfig(): Promise<string> {
+    const file = join(this.plan.folder, "bench-kubeconfig");
+    await writeFile(file, JSON.stringify(kubeconfigOf(this.server.url)));
+    return file;
   }
 }
 

@@ -8,6 +8,7 @@ import { customKinds, customResourceDefinition, definitionName } from "../src/ku
 import type { JsonObject } from "../test/support/api-server/json.ts";
 import { TestApiServer } from "../test/support/api-server/server.ts";
 import { clusterObjects, type KubeClusterSize, type OwnNode, type StoredObject } from "./kube-cluster.ts";
+import { endpointObjects } from "./kube-endpoints.ts";
 
 export interface ServerSettings {
   readonly size: KubeClusterSize;
@@ -40,6 +41,7 @@ function fill({ size, self }: ServerSettings): void {
     put({ storage: "customresourcedefinitions.apiextensions.k8s.io", key, object: { ...definition, status } });
   }
   for (const object of clusterObjects(size, self)) put(object);
+  for (const object of endpointObjects(size.pods)) put(object);
   // What a server that has just started has in memory: no history.
   server.store.forgetChanges();
 }

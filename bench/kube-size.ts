@@ -1,12 +1,12 @@
 /**
  * What a cluster of 100 nodes, 10,000 pods, 1,000 services and 1,000 policies costs the agent of one of its nodes: start, memory, CPU and
- * requests while nothing happens. Beside it: a bare node that fetches and decodes the same lists; a node that holds nothing;
- * the same agent with a tenth of the pods; the leases that any agent has to renew.
+ * requests while nothing happens; and what it costs the operator that leads. Beside it: a bare node that fetches and decodes the same lists; a
+ * node that holds nothing; the same agent with a tenth of the pods; the leases that any agent has to renew.
  */
 import { join } from "node:path";
 import { collectionPath } from "../src/kube/kinds.ts";
 import { kinds } from "../src/kube/index.ts";
-import { type KubeNode, pause } from "./kube-node.ts";
+import { type KubeNode, pause, type Watched } from "./kube-node.ts";
 import { inNetns, median, root, type Row, sh } from "./support.ts";
 
 export interface SizeOptions {
@@ -32,6 +32,7 @@ const followed = [
   kinds.ciliumNetworkPolicies,
   kinds.ciliumClusterwideNetworkPolicies,
   kinds.ciliumCidrGroups,
+  kinds.ciliumIdentities,
 ];
 
 interface Bare {
@@ -47,6 +48,58 @@ async function bareClient(node: KubeNode): Promise<Bare> {
   return JSON.parse(await sh(inNetns(node.plan.netns, [process.execPath, script, node.server.url, ...paths]))) as Bare;
 }
 
+interface Idle {
+  /** Share of a core. */
+  readonly core: number;
+  /** To the API server, each second. */
+  readonly requests: number;
+}
+
+async function idle(node: KubeNode, who: Watched, seconds: number): Promise<Idle> {
+  await node.server.counts();
+  const before = { cpu: await node.cpuSeconds(who), at: performance.now() };
+  await pause(seconds);
+  const elapsed = (performance.now() - before.at) / 1_000;
+  const core = ((await node.cpuSeconds(who)) - before.cpu) / elapsed;
+  const counts = await node.server.counts();
+  const asked = [...counts].map(([what, n]) => `${n} ${what}`).join(", ");
+  console.log(`the ${who} asked in ${elapsed.toFixed(0)} s without a change: ${asked}`);
+  return { core, requests: [...counts.values()].reduce((sum, count) => sum + count, 0) / elapsed };
+}
+
+async function operatorRows(
+  node: KubeNode,
+  pods: number,
+  nothing: number,
+  idleSeconds: number,
+): Promise<readonly Row[]> {
+  await node.startOperator();
+  try {
+    await pause(settleSeconds);
+    const { rss, peak } = await node.memory("operator");
+    const { core, requests } = await idle(node, "operator", idleSeconds);
+    return [
+      {
+        what: `operator that leads: resident memory, ${pods} pods and their endpoints`,
+        figure: `${rss.toFixed(0)} MB (at most ${peak.toFixed(0)})`,
+        baseline: `${nothing.toFixed(0)} MB (node that holds nothing)`,
+        ratio: nothing / rss,
+        aim: "",
+      },
+      {
+        what: "  CPU while nothing happens",
+        figure: `${(core * 100).toFixed(2)} % of a core`,
+        baseline: "",
+        ratio: null,
+        aim: "",
+      },
+      { what: "  requests a second", figure: requests.toFixed(3), baseline: "", ratio: null, aim: "" },
+    ];
+  } finally {
+    await node.stopOperator();
+  }
+}
+
 /** Leaves the agent running, with the cluster of that size. */
 export async function clusterSize(node: KubeNode, options: SizeOptions): Promise<readonly Row[]> {
   const { rounds, pods, policies, idleSeconds } = options;
@@ -54,9 +107,11 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
   await node.serve({ pods: tenth, policies });
   await node.startAgent();
   await pause(settleSeconds);
-  const small = await node.memory();
+  const small = await node.memory("agent");
+  const nothing = Number(await sh([process.execPath, "-e", "console.log(process.memoryUsage().rss)"])) / 1e6;
 
   await node.serve({ pods, policies });
+  const operator = await operatorRows(node, pods, nothing, idleSeconds);
   const starts: { readonly syncedMs: number; readonly readyMs: number; readonly cpuMs: number }[] = [];
   const bare: Bare[] = [];
   // A server's first answers are slower than those that follow, and would be held against whoever asks first.
@@ -65,21 +120,11 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
     await node.stopAgent();
     bare.push(await bareClient(node));
     const times = await node.startAgent();
-    starts.push({ ...times, cpuMs: (await node.cpuSeconds()) * 1_000 });
+    starts.push({ ...times, cpuMs: (await node.cpuSeconds("agent")) * 1_000 });
   }
   await pause(settleSeconds);
-  const large = await node.memory();
-  const nothing = Number(await sh([process.execPath, "-e", "console.log(process.memoryUsage().rss)"])) / 1e6;
-  await node.server.counts();
-  const before = { cpu: await node.cpuSeconds(), at: performance.now() };
-  await pause(idleSeconds);
-  const elapsed = (performance.now() - before.at) / 1_000;
-  const core = ((await node.cpuSeconds()) - before.cpu) / elapsed;
-  const counts = await node.server.counts();
-  const requests = [...counts.values()].reduce((sum, count) => sum + count, 0) / elapsed;
-  console.log(
-    `asked in ${elapsed.toFixed(0)} s without a change: ${[...counts].map(([what, n]) => `${n} ${what}`).join(", ")}`,
-  );
+  const large = await node.memory("agent");
+  const { core, requests } = await idle(node, "agent", idleSeconds);
 
   const [syncedMs, readyMs] = [median(starts.map((each) => each.syncedMs)), median(starts.map((each) => each.readyMs))];
   const bareMs = median(bare.map(({ ms }) => ms));
@@ -142,5 +187,6 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
       ratio: 1 / leaseSeconds / requests,
       aim: "leases only",
     },
+    ...operator,
   ];
 }
