@@ -3,7 +3,8 @@
  * is gone, so it would send into nothing for as long as it lives (DNS resolvers, statsd and syslog clients do). Such sockets are ended in
  * every network namespace of the node: their owners are told at once and connect to a backend that is there.
  *
- * `sock_reverse` says which sockets were translated, and to whom; a socket that was connected to a pod's own address is nobody's here. What
+ * `sock_reverse` says which sockets were translated, and to whom; a socket that was connected to a pod's own address is nobody's here. It is asked
+ * about sockets that there are: most of its entries are of closed ones, a hundred thousand where resolvers connect for each question. What
  * left while the agent was away is found at the first look. TCP needs none of it: its ends notice.
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
@@ -12,14 +13,14 @@ import { toMappedBytes } from "../model/ip.ts";
 import type { MapInfo, NativeBinding } from "../native/contract.ts";
 import { isNativeFailure } from "../native/errors.ts";
 import { sockReverse, sockReverseKey } from "../native/layouts.gen.ts";
-import { Counters, readEntries } from "./map-table.ts";
+import { Counters } from "./map-table.ts";
 import { rowChanges } from "./row-changes.ts";
 
 const udp = 17;
 /** Namespaces that are looked through at once: each takes a thread. */
 const atOnce = 4;
 
-export type SocketNative = Pick<NativeBinding, "mapDump" | "destroyDatagramSockets">;
+export type SocketNative = Pick<NativeBinding, "mapLookup" | "connectedDatagramSockets" | "destroyDatagramSockets">;
 
 /** "<hex of 16 bytes> <port>" */
 type Place = string;
@@ -50,38 +51,52 @@ export class StaleSockets {
     const before = new Map(gone.filter(isUdp).map((each) => [frontendPlace(each), each]));
     for (const place of before.keys()) this.#frontends.delete(place);
     for (const each of come.filter(isUdp)) this.#frontends.set(frontendPlace(each), each);
-    const hasLost = [...before].some(([place, each]) => {
+    const lost = new Set<Place>();
+    for (const [place, each] of before) {
       const now = backendPlaces(this.#frontends.get(place));
-      return [...backendPlaces(each)].some((backend) => !now.has(backend));
-    });
-    if (!isFirst && !hasLost) return;
+      for (const backend of backendPlaces(each)) if (!now.has(backend)) lost.add(backend);
+    }
+    if (!isFirst && lost.size === 0) return;
     const asked = new Map<Place, ReadonlySet<Place>>();
-    const allowed = (place: Place) => {
-      const known = asked.get(place) ?? backendPlaces(this.#frontends.get(place));
-      asked.set(place, known);
-      return known;
+    /** Its service leads to that backend no more. */
+    const isStale = (service: Place, backend: Place): boolean => {
+      if (!isFirst && !this.#frontends.has(service) && !before.has(service)) return false;
+      const allowed = asked.get(service) ?? backendPlaces(this.#frontends.get(service));
+      asked.set(service, allowed);
+      return !allowed.has(backend);
     };
-    const entries = await readEntries(this.#native, this.#map);
-    const targets = entries.flatMap(({ key, value }) => {
-      const { cookie, backend, port } = sockReverseKey.decode(key);
-      const service = sockReverse.decode(value);
-      const place = placeOf(service.address, service.port);
-      const isKnown = isFirst || this.#frontends.has(place) || before.has(place);
-      if (!isKnown || allowed(place).has(placeOf(backend, port))) return [];
-      return [{ cookie, address: Buffer.from(backend), port }];
-    });
-    if (targets.length === 0) return;
     const queue = [null, ...namespaces];
     const work = async () => {
-      for (let netns = queue.shift(); netns !== undefined; netns = queue.shift()) await this.#destroy(netns, targets);
+      for (let netns = queue.shift(); netns !== undefined; netns = queue.shift()) {
+        await this.#look(netns, isFirst ? null : lost, isStale);
+      }
     };
     await Promise.all(Array.from({ length: atOnce }, work));
   }
 
-  async #destroy(netns: string | null, targets: Parameters<SocketNative["destroyDatagramSockets"]>[1]): Promise<void> {
+  /** @param places of peers that may be stale; null: any */
+  async #look(
+    netns: string | null,
+    places: ReadonlySet<Place> | null,
+    isStale: (service: Place, backend: Place) => boolean,
+  ): Promise<void> {
     try {
-      const destroyed = await this.#native.destroyDatagramSockets(netns, targets);
-      this.counters.writes += destroyed;
+      const keys = await this.#native.connectedDatagramSockets(netns);
+      const targets = [];
+      for (let at = 0; at < keys.length; at += sockReverseKey.size) {
+        const key = keys.subarray(at, at + sockReverseKey.size);
+        const { cookie, backend, port } = sockReverseKey.decode(key);
+        const peer = placeOf(backend, port);
+        if (places !== null && !places.has(peer)) continue;
+        const value = this.#native.mapLookup(this.#map.handle, key);
+        if (value === null) continue;
+        const service = sockReverse.decode(value);
+        if (isStale(placeOf(service.address, service.port), peer))
+          targets.push({ cookie, address: Buffer.from(backend), port });
+      }
+      if (targets.length === 0) return;
+      const ended = await this.#native.destroyDatagramSockets(netns, targets);
+      this.counters.writes += ended;
     } catch (error) {
       // The pod is gone, and its sockets with it.
       if (netns !== null && isNativeFailure(error) && error.code === "ENOENT") return;

@@ -380,6 +380,8 @@ export interface NativeBinding extends DnsBinding, ProbeBinding {
       readonly listen: number | null;
     },
   ): Promise<{ readonly fd: number; readonly port: number }>;
+  /** UDP sockets of a namespace that are connected, as the map sock_reverse would know them: its keys, one after the other. */
+  connectedDatagramSockets(netns: string | null): Promise<Buffer>;
   /**
    * Ends UDP sockets of a namespace that are connected to `address` (16 bytes, IPv4 mapped) and `port` and have that SO_COOKIE
    * (sock_diag(7), SOCK_DESTROY): their owners are told ECONNABORTED once, then they are sockets that are not connected. Those that are

@@ -46,19 +46,36 @@ inet_diag_req_v2 request_of(uint8_t family) {
   return request;
 }
 
-std::vector<inet_diag_sockid> find(Connection& netlink, uint8_t family, const Targets& targets) {
+template <typename Wanted>
+std::vector<inet_diag_sockid> find(Connection& netlink, uint8_t family, Wanted is_wanted) {
   std::vector<inet_diag_sockid> found;
   Message message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
   message.body(request_of(family));
   netlink.dump("UDP sockets", message, [&] { found.clear(); }, [&](const nlmsghdr* header) {
     if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return;
     const auto* socket = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
-    if (is_wanted(targets, family, socket->id)) found.push_back(socket->id);
+    if (is_wanted(socket->id)) found.push_back(socket->id);
   });
   return found;
 }
 
 }  // namespace
+
+std::vector<sock_reverse_key> connected_datagram_sockets() {
+  Connection netlink(0, 1 << 20, NETLINK_SOCK_DIAG);
+  std::vector<sock_reverse_key> sockets;
+  for (uint8_t family : {AF_INET, AF_INET6}) {
+    for (const inet_diag_sockid& id : find(netlink, family, [](const auto&) { return true; })) {
+      const auto peer = peer_of(family, id);
+      sock_reverse_key key{};
+      key.cookie = cookie_of(id);
+      memcpy(key.backend.bytes, peer.data(), peer.size());
+      key.port = id.idiag_dport;
+      sockets.push_back(key);
+    }
+  }
+  return sockets;
+}
 
 uint32_t destroy_datagram_sockets(const std::vector<DiagTarget>& targets) {
   Targets by_cookie;
@@ -67,7 +84,7 @@ uint32_t destroy_datagram_sockets(const std::vector<DiagTarget>& targets) {
   uint32_t destroyed = 0;
   for (uint8_t family : {AF_INET, AF_INET6}) {
     std::vector<Message> messages;
-    for (const inet_diag_sockid& id : find(netlink, family, by_cookie)) {
+    for (const inet_diag_sockid& id : find(netlink, family, [&](const auto& id) { return is_wanted(by_cookie, family, id); })) {
       inet_diag_req_v2 request = request_of(family);
       request.id = id;
       messages.emplace_back(SOCK_DESTROY, NLM_F_ACK).body(request);

@@ -2,6 +2,8 @@
 // Finding sockets of a network namespace and ending them (sock_diag(7), SOCK_DESTROY of Linux 4.5; for UDP of 4.8).
 #pragma once
 
+#include <tandem/types.h>
+
 #include <array>
 #include <cstdint>
 #include <string>
@@ -15,6 +17,9 @@ struct DiagTarget {
   std::array<uint8_t, 16> address;
   uint16_t port;
 };
+
+// Those of this thread's namespace, each as the map sock_reverse would know it.
+std::vector<sock_reverse_key> connected_datagram_sockets();
 
 // Ends those that are in this thread's namespace and connected as said; others are passed over. Their owners are told ECONNABORTED once, then
 // they are sockets that are not connected. Returns how many. Failure EOPNOTSUPP without CONFIG_INET_DIAG_DESTROY.

@@ -228,6 +228,18 @@ std::vector<DiagTarget> to_targets(const Value& value) {
   return targets;
 }
 
+Value connected_sockets(const CallbackInfo& info) {
+  using Keys = std::vector<sock_reverse_key>;
+  return promise_of<Keys>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns")] {
+        Keys keys;
+        in_netns(netns, [&] { keys = connected_datagram_sockets(); });
+        return keys;
+      },
+      [](Env env, Keys& keys) -> Value { return from_bytes(env, keys.data(), keys.size() * sizeof(sock_reverse_key)); });
+}
+
 Value destroy_sockets(const CallbackInfo& info) {
   return promise_of<uint32_t>(
       info.Env(),
@@ -271,6 +283,7 @@ void bind_socket(Napi::Object exports) {
   define<peer_credentials>(exports, "peerCredentials");
   define_async<netns_cookie>(exports, "netnsCookie");
   define_async<write_sysctls>(exports, "writeSysctls");
+  define_async<connected_sockets>(exports, "connectedDatagramSockets");
   define_async<destroy_sockets>(exports, "destroyDatagramSockets");
 }
 

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
+import { sockReverseKey } from "../../../src/native/layouts.gen.ts";
 import { failureOf, native } from "../../support/native.ts";
 import { type Netns, pairOfNetns } from "../../support/netns.ts";
 
@@ -71,6 +72,14 @@ test("connected UDP sockets of a namespace are ended by cookie and peer, of both
   const cookies = await Promise.all([5001, 5002, 5003, 5004, 5005].map((port) => cookieOf(left, port)));
   const [first = 0n, second = 0n, third = 0n, fourth = 0n, fifth = 0n] = cookies;
   const target = (cookie: bigint, address: Buffer, port: number) => ({ cookie, address, port });
+  const shown = await native.connectedDatagramSockets(left.path);
+  t.deepEqual(
+    Array.from({ length: shown.length / sockReverseKey.size }, (_, at) => {
+      const { cookie, backend, port } = sockReverseKey.decode(shown, at * sockReverseKey.size);
+      return `${cookie} ${Buffer.from(backend).toString("hex")} ${port}`;
+    }).sort(),
+    cookies.map((cookie, at) => `${cookie} ${(at === 2 ? v6 : peer4).toString("hex")} ${5001 + at}`).sort(),
+  );
   t.is(await native.destroyDatagramSockets(null, [target(first, peer4, 5001)]), 0, "it is in another namespace");
   t.is(
     await native.destroyDatagramSockets(left.path, [

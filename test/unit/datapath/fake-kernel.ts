@@ -33,6 +33,7 @@ export type FakeNative = Pick<
   | "routes"
   | "rules"
   | "applyNetlink"
+  | "connectedDatagramSockets"
   | "destroyDatagramSockets"
 >;
 
@@ -139,6 +140,11 @@ export class FakeKernel {
     },
     detachTc: async (_device, _hook, _mode, pin) => void this.links.delete(pin ?? ""),
     unpin: async (path) => void this.links.delete(path),
+    // Every socket that was translated is there, in each namespace.
+    connectedDatagramSockets: async () => {
+      const { entries } = this.#named("sock_reverse");
+      return Buffer.concat([...entries.keys()].map((key) => Buffer.from(key, "latin1")));
+    },
     destroyDatagramSockets: async (netns, targets) => {
       for (const { cookie } of targets) this.destroyed.push(`${netns ?? "node"} ${cookie}`);
       return netns === null ? targets.length : 0;

@@ -89,6 +89,25 @@ test("TCP is left alone, also at an address and port that a UDP service has", as
   t.deepEqual(await apply([tcp([]), frontend(dns, [])]), [], "nobody of that service");
 });
 
+test("of sockets that were closed nothing is asked, however many the kernel remembers", async (t) => {
+  const { kernel, connect } = world();
+  for (let cookie = 1n; cookie < 100n; cookie++) connect(cookie, dns, a);
+  let lookups = 0;
+  const native: FakeKernel["native"] = {
+    ...kernel.native,
+    connectedDatagramSockets: async () => Buffer.from([...kernel.entries("sock_reverse").keys()][7] ?? "", "latin1"),
+    mapLookup: (handle, key) => {
+      lookups++;
+      return kernel.native.mapLookup(handle, key);
+    },
+  };
+  const sockets = new StaleSockets(native, kernel.map("sock_reverse"));
+  await sockets.apply([frontend(dns, [a])], new Set());
+  lookups = 0;
+  await sockets.apply([frontend(dns, [b])], new Set());
+  t.deepEqual([kernel.destroyed, lookups], [["node 8"], 1]);
+});
+
 test("what cannot be ended is counted; a namespace that is gone is not", async (t) => {
   const { kernel, connect } = world();
   connect(1n, dns, a);
