@@ -8,6 +8,11 @@ import { digFrom, type NameRecord, outsideNames } from "../support/names.ts";
 
 const cluster = { 4: "10.96.7.53", 6: "fd00:10:96::7:53" } as const;
 const families = [4, 6] as const;
+/** What makes an answer of some 4,000 bytes: several fragments, where it comes over UDP. */
+const large = {
+  4: Array.from({ length: 150 }, (_, at) => `203.0.113.${at + 1}`),
+  6: Array.from({ length: 105 }, (_, at) => `2001:db8:bb::${(at + 1).toString(16)}`),
+};
 const script = new URL("../support/names.js", import.meta.url).pathname;
 
 const service = {
@@ -70,6 +75,7 @@ test("questions to a service's address are judged and keep the pod's address, be
       "who.test": { who: true },
       "www.test": { A: [first], AAAA: [first6], ttl: 300 },
       "closed.test": { A: [second] },
+      "large.test": { A: large[4], AAAA: large[6] },
     };
     await writeFile(file, JSON.stringify(records));
     await settled(lab);
@@ -86,6 +92,12 @@ test("questions to a service's address are judged and keep the pod's address, be
           t.deepEqual(await ask(server, transport, "who.example", type), { code: "REFUSED", addresses: [] }, what);
         }
       }
+    }
+
+    for (const family of families) {
+      const words = ["+notcp", "+ignore", "+bufsize=4096", "large.test", family === 4 ? "A" : "AAAA"];
+      for (const server of [cluster[family], await podAddress(lab, "default/dns", family)])
+        t.deepEqual([...(await ask(server, ...words)).addresses].sort(), [...large[family]].sort(), server);
     }
 
     const reaches = async (from: string, address: string, seconds = 2) =>

@@ -1,6 +1,6 @@
 /** L7 rules as a user meets them: real requests between pods through tandem-proxy, and what becomes of them when a part of it is restarted. */
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -8,7 +8,9 @@ import type { EventDto } from "../../src/api/dto.ts";
 import type { ProxyDto, ProxyRulesDto } from "../../src/api/proxy-dto.ts";
 import { agentGet } from "../../src/lab/agents.ts";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, monitored, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { accessLog, proxyProcess } from "../../src/lab/proxies.ts";
+import type { L7Record } from "../../src/native/l7-contract.ts";
+import { agentStatus, monitored, monitoredLines, pod, podAddress, settled, withLab } from "../support/lab.ts";
 
 const policy = (name: string, spec: object) => ({
   apiVersion: "cilium.io/v2",
@@ -104,6 +106,67 @@ async function beginRequests(
   };
 }
 
+/** Who asked, what, and what became of it, as the access log and `tandem monitor --l7` of the server's node have it. */
+async function isLogged(t: ExecutionContext, lab: Lab, client: string, server: string): Promise<void> {
+  const node = lab.node("node-1");
+  const file = accessLog(node);
+  const lineOf = async (path: string): Promise<L7Record> => {
+    const found = async () => {
+      const lines = (await readFile(file, "utf8").catch(() => "")).split("\n").slice(0, -1);
+      return lines.map((line) => JSON.parse(line) as L7Record).find(({ http }) => http?.path === path);
+    };
+    await lab.until(`${path} is logged`, async () => (await found()) !== undefined);
+    return (await found()) as L7Record;
+  };
+  const begun = Date.now();
+  await ask(lab, "default/client", server, "/public/logged");
+  await ask(lab, "default/client", server, "/private/logged");
+  const [good, bad] = [await lineOf("/public/logged"), await lineOf("/private/logged")];
+  const number = (await rules(lab, "node-1")).rules.find(({ text }) => text.includes("/admin"))?.ruleSet;
+  const host = `${server}:8080`;
+  for (const { time, source, destination } of [good, bad]) {
+    t.true(time >= begun - 1_000 && time <= Date.now(), `${time}`);
+    t.is(source.address, client);
+    t.is(source.endpoint, 0, "the client is on another node");
+    t.like(destination, { address: server, port: 8080 });
+    t.true(source.port > 0 && source.identity > 0 && destination.identity > 0 && destination.endpoint > 0);
+  }
+  t.like(good, { protocol: "http/1.1", verdict: "forwarded", direction: null, reason: null, ruleSet: number });
+  t.deepEqual(good.http, { method: "GET", host, path: "/public/logged", status: 200 });
+  t.true((good.latency ?? 0) > 0);
+  t.like(bad, { protocol: "http/1.1", verdict: "denied", direction: "ingress", ruleSet: 0, latency: null });
+  t.deepEqual(bad.asked as unknown, [number]);
+  t.deepEqual(bad.http, { method: "GET", host, path: "/private/logged", status: 403 });
+
+  // As logrotate does it.
+  await rename(file, `${file}.taken`);
+  process.kill((await proxyProcess(node)) ?? 0, "SIGHUP");
+  await lab.until("the log is opened anew", async () => {
+    await ask(lab, "default/client", server, "/public/anew");
+    return existsSync(file);
+  });
+  t.like(await lineOf("/public/anew"), { verdict: "forwarded" });
+
+  const lines = await monitoredLines(
+    lab,
+    "node-1",
+    ["--l7"],
+    async () => {
+      await ask(lab, "default/client", server, "/public/told");
+      await ask(lab, "default/client", server, "/private/told");
+    },
+    (all) => ["/public/told", "/private/told"].every((path) => all.some((line) => line.includes(path))),
+  );
+  const line = (path: string) => lines.find((each) => each.includes(path)) ?? "";
+  const who = `default/client \\(${client}:\\d+\\) -> default/server \\(${server}:8080\\)`;
+  t.regex(line("/public/told"), new RegExp(`-> l7 forwarded ${who} http/1.1 GET ${host}/public/told 200, [\\d.]+ ms$`));
+  t.regex(line("/private/told"), new RegExp(`xx l7 denied ${who} http/1.1 GET ${host}/private/told 403.*ingress`));
+  t.true(
+    lines.every((each) => each.includes(" l7 ")),
+    "nothing else is told",
+  );
+}
+
 test("requests pass as the policies of both ends say, and each end sees the other's address", (t) =>
   withLab(
     t,
@@ -186,6 +249,8 @@ test("requests pass as the policies of both ends say, and each end sees the othe
           l7: { protocol: "http/1.1", http: { method: "GET", path: "/public/seen", status: 200 } },
         },
       );
+
+      await isLogged(t, lab, await podAddress(lab, "default/client"), server);
 
       // The client's own policy: a request has to be allowed by both.
       await lab.applyObjects([

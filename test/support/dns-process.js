@@ -97,6 +97,7 @@ function server(port, hosts) {
             : own;
       const send = (bytes) => socket.send(bytes, from.port, from.address);
       if (question.first === "silent") return;
+      if (question.first === "late") return setTimeout(() => send(response(query, question, data)), 1_000);
       if (question.first === "poisoned") {
         const bad = Buffer.from(data).fill(6);
         send(response(query, question, bad, (whole) => whole.writeUInt16BE(query.readUInt16BE(0) ^ 0x5555, 0)));

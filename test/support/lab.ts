@@ -179,26 +179,37 @@ export async function flowFrom(
 }
 
 /**
- * What `tandem monitor` of a node tells while `work` is done again and again, each time as new flows: some begin after it listens.
+ * Lines that `tandem monitor` of a node tells while `work` is done again and again, each time as new flows: some begin after it listens.
  * How soon it does nobody knows: it is given longer until it told `enough`.
  */
+export async function monitoredLines(
+  lab: Lab,
+  node: string,
+  options: readonly string[],
+  work: () => Promise<void>,
+  enough: (lines: readonly string[]) => boolean,
+): Promise<readonly string[]> {
+  for (let timeoutMs = 6_000; ; timeoutMs *= 2) {
+    let watched = false;
+    const watching = lab.agent(node, ["monitor", ...options], { timeoutMs }).finally(() => {
+      watched = true;
+    });
+    while (!watched) await work();
+    // Killed in the middle of its last line, perhaps.
+    const lines = (await watching).stdout.split("\n").slice(0, -1);
+    if (enough(lines) || timeoutMs > 60_000) return lines;
+  }
+}
+
+/** The same as events. */
 export async function monitored<Event>(
   lab: Lab,
   node: string,
   work: () => Promise<void>,
   enough: (events: readonly Event[]) => boolean,
 ): Promise<readonly Event[]> {
-  for (let timeoutMs = 6_000; ; timeoutMs *= 2) {
-    let watched = false;
-    const watching = lab.agent(node, ["monitor", "--json"], { timeoutMs }).finally(() => {
-      watched = true;
-    });
-    while (!watched) await work();
-    const lines = (await watching).stdout.split("\n");
-    // Killed in the middle of its last line, perhaps.
-    const events = lines.slice(0, -1).map((line) => JSON.parse(line) as Event);
-    if (enough(events) || timeoutMs > 60_000) return events;
-  }
+  const eventsOf = (lines: readonly string[]) => lines.map((line) => JSON.parse(line) as Event);
+  return eventsOf(await monitoredLines(lab, node, ["--json"], work, (lines) => enough(eventsOf(lines))));
 }
 
 /** Until every agent has in its kernel what the lab's manifests say now: a lab's own commands return when pods run or are gone, not later. */

@@ -11,8 +11,9 @@ import { createServer, isIPv6 } from "node:net";
 
 const [mode, ...words] = process.argv.slice(2);
 const types = { A: 1, NS: 2, CNAME: 5, AAAA: 28 };
-/** Bytes of an answer that go over UDP: the least that RFC 1035 grants, so that larger ones are asked for over TCP. */
+/** Bytes of an answer that go over UDP where the question says nothing else: the least that RFC 1035 grants. */
 const mostDatagram = 512;
+const optType = 41;
 
 function nameBytes(name) {
   const labels = name.split(".").map((label) => [label.length, ...Buffer.from(label)]);
@@ -91,6 +92,9 @@ function answer(query, path, limit, from) {
   const question = query.subarray(12, at + 5);
   const type = query.readUInt16BE(at + 1);
   const id = query.readUInt16BE(0);
+  // A first additional record that says how much the client takes (RFC 6891).
+  const extended = query.readUInt16BE(10) > 0 && query[at + 5] === 0 && query.readUInt16BE(at + 6) === optType;
+  const most = Math.max(limit, extended ? query.readUInt16BE(at + 8) : 0);
   const records = recordsOf(path);
   const answers = [];
   const asked = labels.join(".").toLowerCase();
@@ -109,10 +113,10 @@ function answer(query, path, limit, from) {
   const wanted = who === true ? [own].filter((each) => isIPv6(each) === (type === types.AAAA)) : plain;
   for (const address of wanted ?? []) answers.push(record(name, type, entry.ttl ?? 1, addressBytes(address)));
   if (poison === undefined || type !== types.A)
-    return { bytes: messageBytes(id, code, question, { answers }, limit), before: [], delay };
+    return { bytes: messageBytes(id, code, question, { answers }, most), before: [], delay };
   const { before, ...rest } = poisoned(id, question, asked, poison);
   return {
-    bytes: messageBytes(id, code, question, { ...rest, answers: [...rest.answers, ...answers] }, limit),
+    bytes: messageBytes(id, code, question, { ...rest, answers: [...rest.answers, ...answers] }, most),
     before,
     delay,
   };

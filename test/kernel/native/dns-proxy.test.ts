@@ -157,3 +157,11 @@ test("a question that nobody answers is forgotten after its time", async (t) => 
   t.like(failed.record as object, { reason: "no answer in time", ruleSet: usual.demands.egress.anyOf[0]?.id });
   t.like(await world.counts(), { silent: 1 });
 });
+
+test("an answer that comes after the server's time opens nothing and reaches nobody", async (t) => {
+  const world = await DnsWorld.make(t, { serverTimeout: 200 });
+  await world.proxy.ask({ connected: true });
+  const dug = await world.dig("+time=3", `@${server4}`, "late.open.allowed.test", "A");
+  t.is(dug.code, "none");
+  t.like(await world.counts(), { forwarded: 1, silent: 1, stray: 1, told: 0, overdue: 0 });
+});
