@@ -68,6 +68,8 @@ export class GobgpSource {
   #label = "";
   #synced = false;
   #failure: string | null = null;
+  /** The session stands, and nothing comes by it. */
+  #isSilent = false;
 
   constructor(options: GobgpSourceOptions) {
     this.#options = options;
@@ -176,7 +178,7 @@ export class GobgpSource {
   }
 
   async #follow(address: string, signal: AbortSignal): Promise<never> {
-    const { store, clock, log } = this.#options;
+    const { store, clock, log, conditions } = this.#options;
     const client = await GobgpClient.connect(address, signal);
     const session = new Session({
       client,
@@ -193,7 +195,20 @@ export class GobgpSource {
         this.#options.onSession?.();
       },
       onPeers: () => {
-        if (this.#session?.client === client) this.#tellIncomplete(client);
+        if (this.#session?.client === client && !this.#isSilent) this.#tellIncomplete(client);
+      },
+      onSilent: () => {
+        if (this.#session?.client !== client) return;
+        this.#isSilent = true;
+        const error = new GobgpError("GOBGP_TIMEOUT", address, "it does not answer, and BGP may go on all the same");
+        this.#failure = error.message;
+        conditions.report("gobgp", [problem(error)]);
+      },
+      onAnswer: () => {
+        if (this.#session?.client !== client) return;
+        this.#isSilent = false;
+        this.#failure = null;
+        this.#tellIncomplete(client);
       },
     });
     try {
@@ -202,6 +217,7 @@ export class GobgpSource {
       return await session.follow(signal);
     } finally {
       this.#session = null;
+      this.#isSilent = false;
       client.close();
     }
   }

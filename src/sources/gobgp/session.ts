@@ -1,12 +1,13 @@
 /**
  * One connection to gobgpd from its beginning to its end: first the watch, then the list of everything, then what changes. Peers are listed
- * again whenever one changed, and every few seconds, which also tells a daemon that hangs.
+ * again whenever one changed, and every few seconds.
  */
 import type { Clock } from "../../lib/clock.ts";
 import { Turns } from "../../lib/turns.ts";
 import type { TableStore } from "../../model/store.ts";
 import type { GobgpClient } from "./client.ts";
 import { GobgpError } from "./errors.ts";
+import { Pulse } from "./pulse.ts";
 import type { Rib } from "./rib.ts";
 import type { Peer } from "./types.ts";
 
@@ -14,7 +15,7 @@ import type { Peer } from "./types.ts";
 const peersIntervalMs = { least: 100, most: 5_000 } as const;
 
 export interface SessionOptions {
-  readonly client: Pick<GobgpClient, "address" | "peers" | "paths" | "watch">;
+  readonly client: Pick<GobgpClient, "address" | "global" | "peers" | "paths" | "watch">;
   readonly store: TableStore;
   readonly rib: Rib;
   readonly clock: Clock;
@@ -22,14 +23,21 @@ export interface SessionOptions {
   readonly onSynced: () => void;
   /** Peers were listed: after each change of one, and at least every 5 s. */
   readonly onPeers: () => void;
+  /** It does not answer for now. */
+  readonly onSilent: () => void;
+  /** It does again. */
+  readonly onAnswer: () => void;
 }
 
 export class Session {
   readonly #options: SessionOptions;
+  readonly #pulse: Pulse;
   #nudge: () => void = () => undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    const { client, clock, onSilent, onAnswer } = options;
+    this.#pulse = new Pulse({ ask: (signal) => client.global(signal), clock, onSilent, onAnswer });
   }
 
   /** Rejects when the connection is of no use any more, or with the signal's reason. */
@@ -45,6 +53,7 @@ export class Session {
       this.#watch(all, watched),
       this.#keepPeers(peersKnown, all),
       this.#list(ready, peersKnown, all),
+      this.#pulse.run(all),
     ];
     try {
       await Promise.all(parts);
@@ -61,6 +70,7 @@ export class Session {
     const { client, rib, clock } = this.#options;
     const turns = new Turns(clock);
     for await (const event of client.watch(signal)) {
+      this.#pulse.heard();
       if (event.kind === "ready") watched();
       else if (event.kind === "peer") this.#nudge();
       else {
@@ -80,6 +90,7 @@ export class Session {
     const turns = new Turns(clock);
     for (const family of [4, 6] as const) {
       for await (const paths of client.paths({ table: "global", family }, signal)) {
+        this.#pulse.heard();
         rib.list(paths);
         if (turns.isOver) await turns.next();
       }

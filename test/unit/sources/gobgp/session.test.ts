@@ -67,12 +67,20 @@ test("events without a pause between them do not stop others", async (t) => {
   }
   async function* none(): AsyncGenerator<never> {}
   const session = new Session({
-    client: { address: "test", watch, peers: none, paths: none },
+    client: {
+      address: "test",
+      watch,
+      peers: none,
+      paths: none,
+      global: () => Promise.resolve({ asn: 0, routerId: "192.0.2.1" }),
+    },
     store,
     rib: new Rib({ store, limit: 10 }),
     clock,
     onSynced: () => undefined,
     onPeers: () => undefined,
+    onSilent: () => undefined,
+    onAnswer: () => undefined,
   });
   const ended = session.follow(stopping.signal).catch(() => undefined);
   while (turnsBetween < 0) {

@@ -123,6 +123,37 @@ test("garbage on a session that stands is told, the last rows stay, and what is 
   t.deepEqual(codes(), []);
 });
 
+test("a daemon that takes calls and answers none is told within 2 s, on the session that stands, and mended by its answer", async (t) => {
+  const serving = served("apipb", { paths: [own, two], peers });
+  const answer = serving.handlers["apipb.GobgpApi/GetBgp"];
+  if (answer === undefined) throw new Error("no such call");
+  let answers: (() => void) | null = null;
+  let hanging: Promise<void> = Promise.resolve();
+  serving.handlers["apipb.GobgpApi/GetBgp"] = async (call) => {
+    await hanging;
+    return answer(call);
+  };
+  const server = await new GobgpServer(serving.handlers).start(t);
+  const { source, paths, codes, start } = following(t, [server.address]);
+  await start();
+  await until("synced", () => source.state === "synced");
+  const session = source.session;
+  hanging = new Promise((resolve) => {
+    answers = resolve;
+  });
+  const from = performance.now();
+  await until("it is told", () => codes().join() === "warning GOBGP_TIMEOUT");
+  const ms = performance.now() - from;
+  // The limit of a call is 5 s; that this is before it is what counts on a busy machine.
+  t.true(ms < 4_000, `${ms} ms`);
+  t.log(`told after ${Math.round(ms)} ms`);
+  t.is(source.state, "stale");
+  t.deepEqual(paths(), ["10.1.0.0/24", "10.2.0.0/24"]);
+  (answers as (() => void) | null)?.();
+  await until("it is mended", () => codes().length === 0 && source.state === "synced");
+  t.is(source.session, session, "it is the same session: nothing was listed again");
+});
+
 test("a path that cannot be read is told, the others hold, and nothing is taken for complete", async (t) => {
   const serving = served("apipb", { paths: [own, two], peers });
   const list = serving.handlers["apipb.GobgpApi/ListPath"];
