@@ -1,7 +1,7 @@
 /**
  * etcd killed behind a real API server, for a while and for a moment: what kube-apiserver answers then is its own. Nothing that is allowed is
- * dropped and nothing denied passes, agents say what is wrong, one that starts meanwhile is ready afterwards, and all follow again. What the API
- * server of the tests can do of this is in faults-api.test.ts.
+ * dropped and nothing denied passes, agents say what is wrong, one that is killed and starts meanwhile is ready afterwards, and all follow again.
+ * What the API server of the tests can do of this is in faults-api.test.ts.
  */
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -97,6 +97,9 @@ else
       await traffic.during(t, "etcd is killed and starts at once", async () => {
         const visitor = () => traffic.admitVisitor(false);
         await etcd.kill(false);
+        await lab.stopAgent("node-1", "SIGKILL");
+        const starting = lab.startAgent("node-1");
+        starting.catch(() => undefined); // awaited below, whatever fails before
         await lab.until(
           "the API server takes writes again",
           () =>
@@ -106,6 +109,7 @@ else
             ),
           240_000,
         );
+        await starting;
         await traffic.untilVisitor(false);
         await untilWell(lab, nodes);
       });

@@ -133,5 +133,5 @@ test("pods that come and go in bad moments get their own policy or nothing, leav
       });
       await traffic.during(t, "an address is used again", () => addressesAgain(scene));
     },
-    Math.max(2, Math.ceil(many / perNode)),
+    { nodes: Math.max(2, Math.ceil(many / perNode)) },
   ));

@@ -10,7 +10,7 @@ import type { StatusDto } from "../../src/api/dto.ts";
 import { connectKube, isStatus, type KubeClient, type KubeKind, type KubeObject, kinds } from "../../src/kube/index.ts";
 import { customKinds, customResourceDefinition, definitionName } from "../../src/kube-objects/index.ts";
 import { podRuns } from "../../src/lab/kube/rollout.ts";
-import type { Lab } from "../../src/lab/lab.ts";
+import type { Lab, LabOptions } from "../../src/lab/lab.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { one } from "../unit/kube/certificates.ts";
 import { TestApiServer } from "./api-server/server.ts";
@@ -140,21 +140,33 @@ export async function runPods(client: KubeClient, pods: readonly KubeObject[]): 
   for (const { metadata } of pods) await podRuns(client, nameOf(metadata));
 }
 
-/** Makes the definitions of cilium.io. */
+/** Makes the definitions of cilium.io; resolves when their kinds are served, which a real API server does a moment later. */
 export async function defineCustomKinds(client: KubeClient): Promise<void> {
   for (const kind of customKinds)
     await client.create(kinds.customResourceDefinitions, customResourceDefinition(kind) as KubeObject);
+  for (const kind of Object.values(kinds).filter(({ group }) => group === "cilium.io")) await untilServed(client, kind);
 }
 
-/** A lab of two nodes on a new cluster with the kinds of cilium.io; agents number identities by their objects. */
+async function untilServed(client: KubeClient, kind: KubeKind): Promise<void> {
+  for (const late = performance.now() + 60_000; ; await systemClock.sleep(100)) {
+    try {
+      await client.listAll(kind);
+      return;
+    } catch (error) {
+      if (!isStatus(error, 404) || performance.now() > late) throw error;
+    }
+  }
+}
+
+/** A lab, of two nodes unless said, on a new cluster with the kinds of cilium.io; agents number identities by their objects. */
 export async function withFaultLab(
   t: ExecutionContext,
   work: (lab: Lab, cluster: FaultCluster) => Promise<void>,
-  nodes = 2,
+  { nodes = 2, externals = [] }: Pick<LabOptions, "externals"> & { readonly nodes?: number } = {},
 ): Promise<void> {
   const cluster = await FaultCluster.start(t);
   const api = { kind: "running", kubeconfig: cluster.kubeconfig, server: null } as const;
-  await withLab(t, { nodes, externals: [], api, agent: { identities: "cluster" } }, (lab) => work(lab, cluster));
+  await withLab(t, { nodes, externals, api, agent: { identities: "cluster" } }, (lab) => work(lab, cluster));
 }
 
 /** Each of the nodes is ready and has no problem. */
