@@ -33,9 +33,11 @@ export class Pulse {
   /** Rejects with the error of a question, or with the signal's reason. */
   async run(signal: AbortSignal): Promise<never> {
     const { clock } = this.#options;
+    this.heard();
     for (;;) {
-      await clock.sleep(pulseMs.quiet, signal);
-      if (clock.monotonicMs() - this.#heardAt >= pulseMs.quiet) await this.#ask(signal);
+      const left = this.#heardAt + pulseMs.quiet - clock.monotonicMs();
+      if (left > 0) await clock.sleep(left, signal);
+      else await this.#ask(signal);
     }
   }
 
