@@ -1,13 +1,14 @@
 /**
  * HTTP/1.1 through the L7 engine, against no proxy, haproxy and nginx with the same rules, each proxy on one core: requests over connections that
- * go on, new connections, a large body, what further rules cost, and what idle connections hold.
+ * go on, what a proxy adds to a request's time at a rate that all can bear, new connections, a large body, what further rules cost, and what idle
+ * connections hold.
  */
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import { cpuOf, header, isMissing, L7Lab, Loads, onCore, readWrk, url } from "./l7-lab.ts";
-import { median, printTable, type Row, sh } from "./support.ts";
+import { cpuOf, header, isMissing, L7Lab, type Load, Loads, onCore, readWrk, url } from "./l7-lab.ts";
+import { median, percentile, printTable, type Row, sh } from "./support.ts";
 
 export interface L7HttpOptions {
   readonly rounds: number;
@@ -24,6 +25,8 @@ const ports = {
   of1000: 18_086,
 } as const;
 const ruleCounts = [10, 100, 1000] as const;
+/** A second, of 16 clients together. */
+const steadyRate = 2000;
 type Way = keyof typeof ports | `${"tandem" | "haproxy" | "nginx"} anew`;
 
 const largeBytes = 1 << 30;
@@ -31,7 +34,14 @@ const largeBytes = 1 << 30;
 const idleConnections = 9500;
 
 export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<readonly Row[]> {
-  if (await isMissing("l7-http", ["wrk", "haproxy", "nginx", "taskset"], "wrk, haproxy, nginx-light")) return [];
+  if (
+    await isMissing(
+      "l7-http",
+      ["wrk", "h2load", "haproxy", "nginx", "taskset"],
+      "wrk, nghttp2-client, haproxy, nginx-light",
+    )
+  )
+    return [];
   const lab = new L7Lab();
   try {
     await sh(["truncate", "-s", String(largeBytes), join(lab.folder, "large")]);
@@ -71,6 +81,10 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
     await loads.measure(rounds, ["tandem anew", "haproxy anew", "nginx anew"], (way) =>
       wrk(way.slice(0, -5) as keyof typeof ports, ["-H", "Connection: close"]),
     );
+    const steady = new Loads<Way>();
+    await steady.measure(rounds, ["tandem", "haproxy", "nginx", "server"], (way) =>
+      steadyLoad(lab, ports[way as keyof typeof ports], seconds),
+    );
     const bodies = await measureBodies(rounds);
     const idle = { tandem: await idleBytes(tandem, ports.tandem), haproxy: await idleBytes(haproxy, ports.haproxy) };
 
@@ -88,6 +102,16 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
       ratio: loads.of(a, "cpu") / loads.of(b, "cpu"),
       aim,
     });
+    const added = (part: "p50" | "p99", other: "haproxy" | "nginx"): Row => {
+      const direct = steady.of("server", part);
+      return {
+        what: `${part} added at ${steadyRate} requests/s (direct ${direct.toFixed(0)} us), against ${other}`,
+        figure: `${(steady.of("tandem", part) - direct).toFixed(0)} us`,
+        baseline: `${(steady.of(other, part) - direct).toFixed(0)} us`,
+        ratio: (steady.of(other, part) - direct) / (steady.of("tandem", part) - direct),
+        aim: "-",
+      };
+    };
     const rows: Row[] = [
       against("requests, against haproxy", "tandem", "haproxy", ">= 1.0"),
       cpu("a request, against haproxy", "tandem", "haproxy", "<= 1.0"),
@@ -101,6 +125,7 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
         ratio: loads.of("haproxy", "p99") / loads.of("tandem", "p99"),
         aim: "-",
       },
+      ...(["p50", "p99"] as const).flatMap((part) => [added(part, "haproxy"), added(part, "nginx")]),
       ...ruleCounts.map((rules) =>
         against(`requests with ${rules} rules, against one`, `of${rules}`, "tandem", "flat"),
       ),
@@ -129,6 +154,30 @@ export async function benchL7Http({ rounds, seconds }: L7HttpOptions): Promise<r
   } finally {
     lab.stop();
   }
+}
+
+/** Requests at `steadyRate`, none of which waits for another. */
+async function steadyLoad(lab: L7Lab, port: number, seconds: number): Promise<Load> {
+  const clients = 16;
+  const log = join(lab.folder, "steady");
+  const time = Math.max(2, Math.round(seconds * 2));
+  const load = [
+    "h2load",
+    "--h1",
+    "-t1",
+    `-c${clients}`,
+    `--rps=${steadyRate / clients}`,
+    `-D${time}`,
+    `--log-file=${log}`,
+  ];
+  await sh(onCore(1, [...load, "-H", header, url(port)]));
+  // Start in us, status, us until the end of the answer; those of the first quarter find connections and caches that are new.
+  const lines = readFileSync(log, "utf8").trim().split("\n");
+  rmSync(log);
+  const requests = lines.map((line) => line.split("\t").map(Number)).slice(lines.length >> 2);
+  if (requests.some(([, status]) => status !== 200)) throw new Error(`not all requests to port ${port} were answered`);
+  const times = requests.map(([, , us = Number.NaN]) => us);
+  return { rate: lines.length / time, p50: median(times), p99: percentile(times, 0.99) };
 }
 
 async function measureBodies(
