@@ -27,7 +27,8 @@ const closes = (lab: Lab, address: string) =>
   lab.until(`${address} is closed`, async () => !(await reaches(lab, address)), 120_000);
 
 test("a pod reaches what the name gives, over an alias and in both families, and follows when it gives another", (t) =>
-  withLab(t, { nodes: 1, objects: [client, byName], agent }, async (lab) => {
+  // Longer than the pauses between two questions: an address does not go and come back while it is looked at.
+  withLab(t, { nodes: 1, objects: [client, byName], agent: { ...agent, dnsMinTtl: 12 } }, async (lab) => {
     const { ipv4, ipv6, publish } = await outsideNames(t, lab);
     const [first = "", second = "", third = ""] = ipv4;
     const [first6 = "", second6 = ""] = ipv6;
