@@ -86,6 +86,7 @@ export interface DnsBinding {
   dnsWritten(dns: Handle, tickets: readonly number[]): void;
   /** Addresses of the name (with its last dot; null: of all) may be closed again. */
   dnsForget(dns: Handle, name: string | null): void;
-  dnsCounts(dns: Handle): DnsCounts;
+  /** `known`: addresses that are remembered as open now. */
+  dnsCounts(dns: Handle): DnsCounts & { readonly known: number };
   closeDns(dns: Handle): Promise<void>;
 }

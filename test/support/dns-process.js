@@ -48,6 +48,33 @@ function questionOf(query) {
   return { first, type: query.readUInt16BE(at + 1), bytes: query.subarray(12, at + 5) };
 }
 
+/** A hundred addresses, which no other number has. */
+function hundred(query, { bytes, type }, number) {
+  const header = Buffer.from(query.subarray(0, 12));
+  for (const [at, value] of [0x8180, 1, 100, 0, 0].entries()) header.writeUInt16BE(value, 2 + 2 * at);
+  const records = Array.from({ length: 100 }, (_, at) =>
+    Buffer.of(
+      0xc0,
+      12,
+      0,
+      type,
+      0,
+      1,
+      0,
+      0,
+      1,
+      44,
+      0,
+      4,
+      100 + (number >> 14),
+      (number >> 6) & 255,
+      (number & 63) * 4,
+      at,
+    ),
+  );
+  return Buffer.concat([header, bytes, ...records]);
+}
+
 function response(query, { bytes, type }, data, change) {
   const header = Buffer.from(query.subarray(0, 12));
   header.writeUInt16BE(0x8180, 2);
@@ -97,6 +124,8 @@ function server(port, hosts) {
             : own;
       const send = (bytes) => socket.send(bytes, from.port, from.address);
       if (question.first === "silent") return;
+      const [, number = null] = /^hundred-(\d+)$/.exec(question.first) ?? [];
+      if (number !== null) return send(hundred(query, question, Number(number)));
       if (question.first === "late") return setTimeout(() => send(response(query, question, data)), 1_000);
       if (question.first === "poisoned") {
         const bad = Buffer.from(data).fill(6);

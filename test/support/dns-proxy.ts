@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -38,6 +39,12 @@ export class Talker {
       this.#process.kill("SIGKILL");
       await ended;
     });
+  }
+
+  /** MiB of memory that the process holds. */
+  async memory(): Promise<number> {
+    const status = await readFile(`/proc/${this.#process.pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
   }
 
   tell(value: object): void {
@@ -132,8 +139,8 @@ export class DnsWorld {
     return { code: /status: (\w+)/.exec(stdout)?.[1] ?? "none", addresses, text: stdout };
   }
 
-  async counts(): Promise<DnsCounts> {
-    return (await this.proxy.ask({ counts: true })).counts as DnsCounts;
+  async counts(): Promise<DnsCounts & { readonly known: number }> {
+    return (await this.proxy.ask({ counts: true })).counts as DnsCounts & { readonly known: number };
   }
 
   /** The lookup of the name, which JavaScript is told. */

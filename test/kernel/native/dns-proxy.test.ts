@@ -1,5 +1,7 @@
 /** The DNS proxy over UDP with real datagrams: who may ask what, and which answers reach the client. */
+import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
+import type { DnsLookup } from "../../../src/native/dns-contract.ts";
 import { decodeResponse, encodeQuery, recordTypes, responseCodes } from "../../../src/dns/message.ts";
 import { client4, client6, DnsWorld, server4, server6, Talker, usual } from "../../support/dns-proxy.ts";
 
@@ -164,4 +166,46 @@ test("an answer that comes after the server's time opens nothing and reaches nob
   const dug = await world.dig("+time=3", `@${server4}`, "late.open.allowed.test", "A");
   t.is(dug.code, "none");
   t.like(await world.counts(), { forwarded: 1, silent: 1, stray: 1, told: 0, overdue: 0 });
+});
+
+test("of addresses that are open the proxy remembers so many and no more, in as much memory; what it forgot it tells again", async (t) => {
+  const most = 131_072;
+  const world = await DnsWorld.make(t);
+  await world.proxy.ask({ connected: true });
+  const client = new Talker(t, world.client, ["client", client4]);
+  await client.hear("port", ({ port }) => port !== undefined);
+  const lookupsOf = () =>
+    world.proxy.said.flatMap(({ lookups }) => (lookups as readonly DnsLookup[] | undefined) ?? []);
+  let asked = 0;
+  let written = 0;
+  const ask = async (numbers: readonly number[]) => {
+    for (const number of numbers) {
+      const question = { name: `hundred-${number}.open.allowed.test`, type: recordTypes.A };
+      client.tell({ to: [53, server4], hex: encodeQuery(number, question, false).toString("hex") });
+    }
+    asked += numbers.length;
+    for (let waited = 0; lookupsOf().length < asked && waited < 60_000; waited += 5) await sleep(5);
+    const told = lookupsOf().slice(written);
+    written += told.length;
+    t.is(written, asked, "each is told");
+    await world.proxy.ask({ written: told.map(({ ticket }) => ticket) });
+    await client.heard(asked, ({ hex }) => hex !== undefined);
+  };
+  const before = await world.proxy.memory();
+  const figures: { readonly known: number; readonly memory: number }[] = [];
+  for (let first = 0; first < 3_000; first += 20) {
+    await ask(Array.from({ length: 20 }, (_, at) => first + at));
+    if (first % 200 !== 180) continue;
+    const { known } = await world.counts();
+    t.true(known > 0 && known <= most, `${known} addresses after ${asked} questions`);
+    figures.push({ known, memory: await world.proxy.memory() });
+  }
+  const fullest = Math.max(...figures.map(({ known }) => known));
+  t.true(fullest > 100_000);
+  const grown = Math.max(...figures.map(({ memory }) => memory)) - before;
+  // Sanitizers keep what is freed.
+  if (process.env.LD_PRELOAD === undefined) t.true(grown < 96, `${grown} MiB`);
+  t.log(`${asked * 100} addresses: at most ${fullest} remembered, ${grown.toFixed(1)} MiB of the process`);
+  await ask([0]);
+  t.like(await world.counts(), { told: asked, lost: 0, overdue: 0, remembered: 0 });
 });

@@ -182,7 +182,12 @@ Value dns_forget(const CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Value dns_counts(const CallbackInfo& info) { return dns_counts_of(info.Env(), shared_of(info)); }
+Value dns_counts(const CallbackInfo& info) {
+  const dns::Shared& shared = shared_of(info);
+  auto counts = dns_counts_of(info.Env(), shared);
+  counts.Set("known", static_cast<double>(shared.names->size()));
+  return counts;
+}
 
 Value close_dns(const CallbackInfo& info) { return close_background(info, "dns"); }
 

@@ -122,6 +122,11 @@ bool Names::is_open(uint64_t ticket) const {
   return waiting_.find(ticket) == waiting_.end();
 }
 
+size_t Names::size() const {
+  std::lock_guard lock(mutex_);
+  return known_.size();
+}
+
 std::vector<Lookup> Names::take() {
   std::lock_guard lock(mutex_);
   return std::exchange(queue_, {});

@@ -72,6 +72,9 @@ class Names {
 
   bool is_open(uint64_t ticket) const;
 
+  // Addresses that are remembered as open.
+  size_t size() const;
+
   std::vector<Lookup> take();
   void written(const std::vector<uint64_t>& tickets);
 
