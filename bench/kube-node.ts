@@ -123,7 +123,7 @@ export class KubeNode {
 
   /** MB: resident now, and at most so far. */
   async memory(who: Watched): Promise<{ readonly rss: number; readonly peak: number }> {
-    const status = readFileSync(`/proc/${await this.#pid(who)}/status`, "utf8");
+    const status = readFileSync(`/proc/${await this.pid(who)}/status`, "utf8");
     const megabytes = (field: string) =>
       (Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(status)?.[1]) * 1024) / 1e6;
     return { rss: megabytes("VmRSS"), peak: megabytes("VmHWM") };
@@ -131,7 +131,7 @@ export class KubeNode {
 
   /** s of CPU since its start, of all its threads. */
   async cpuSeconds(who: Watched): Promise<number> {
-    const stat = readFileSync(`/proc/${await this.#pid(who)}/stat`, "utf8");
+    const stat = readFileSync(`/proc/${await this.pid(who)}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
   }
@@ -140,7 +140,7 @@ export class KubeNode {
     return join(this.plan.folder, "bench-operator.pid");
   }
 
-  async #pid(who: Watched): Promise<number> {
+  async pid(who: Watched): Promise<number> {
     const pid = who === "agent" ? await agents.agentProcess(this.plan) : (await runningProcess(this.#operatorPid))?.pid;
     if (pid === null || pid === undefined) throw new Error(`the ${who} does not run`);
     return pid;

@@ -16,6 +16,7 @@ import { benchNorthSouth } from "./north-south.ts";
 import { benchPaths } from "./paths.ts";
 import { benchPolicy } from "./policy.ts";
 import { benchPrograms } from "./programs.ts";
+import { benchServiceLoad } from "./service-load.ts";
 import { benchServices } from "./services.ts";
 import type { Row } from "./support.ts";
 
@@ -34,6 +35,8 @@ const sections: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   programs: () => benchPrograms({ rounds }),
   paths: () => benchPaths({ rounds, seconds }),
   services: () => benchServices({ rounds, seconds, mostRules: values.quick ? 1000 : 10_000 }),
+  "service-load": () =>
+    benchServiceLoad(values.quick ? { services: 1_000, changes: 50 } : { services: 10_000, changes: 300 }),
   "l7-http": () => benchL7Http({ rounds, seconds }),
   "l7-http2": () => benchL7Http2({ rounds, seconds }),
   "north-south": () => benchNorthSouth({ rounds, seconds, xdp: values.xdp }),

@@ -1967,7 +1967,7 @@ export const mapLayouts = {
     layout: {
       type: 1,
       flags: 1,
-      maxEntries: 262144,
+      maxEntries: 524288,
       keySize: 8,
       valueSize: 20,
       keyType: "service_backend_key",

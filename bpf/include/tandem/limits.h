@@ -17,7 +17,7 @@
 #define LIMIT_POLICY_PORTS 131072
 #define LIMIT_SERVICES 65536
 #define LIMIT_NODE_PORTS 65536
-#define LIMIT_BACKENDS 262144
+#define LIMIT_BACKENDS 524288	/* of 10,000 services with 10 each, by cluster address, load balancer (inside, outside) and node port (the same) */
 #define LIMIT_MAGLEV 262144	/* chunks of 128 bytes */
 #define LIMIT_SOURCE_RANGES 65536 /* per family; equal lists of services count once */
 #define LIMIT_AFFINITY 65536
