@@ -41,7 +41,9 @@ test("what an answer opens is told first, and the answer goes when it is written
   await world.proxy.ask({ written: [lookup.ticket] });
   t.deepEqual((await answer).addresses, [client4]);
   t.deepEqual((await world.dig(`@${server4}`, "API.open.allowed.test", "A")).addresses, [client4], "whichever case");
-  t.like(await world.counts(), { overdue: 0, told: 1, remembered: 1 });
+  // A second later it is told anew, as it holds for longer then; nobody waits for that either.
+  const { overdue, told, remembered } = await world.counts();
+  t.deepEqual([overdue, told + remembered], [0, 2]);
 
   const from = world.proxy.said.length;
   await world.proxy.ask({ forget: "api.open.allowed.test." });
@@ -168,44 +170,48 @@ test("an answer that comes after the server's time opens nothing and reaches nob
   t.like(await world.counts(), { forwarded: 1, silent: 1, stray: 1, told: 0, overdue: 0 });
 });
 
-test("of addresses that are open the proxy remembers so many and no more, in as much memory; what it forgot it tells again", async (t) => {
-  const most = 131_072;
-  const world = await DnsWorld.make(t);
-  await world.proxy.ask({ connected: true });
-  const client = new Talker(t, world.client, ["client", client4]);
-  await client.hear("port", ({ port }) => port !== undefined);
-  const lookupsOf = () =>
-    world.proxy.said.flatMap(({ lookups }) => (lookups as readonly DnsLookup[] | undefined) ?? []);
-  let asked = 0;
-  let written = 0;
-  const ask = async (numbers: readonly number[]) => {
-    for (const number of numbers) {
-      const question = { name: `hundred-${number}.open.allowed.test`, type: recordTypes.A };
-      client.tell({ to: [53, server4], hex: encodeQuery(number, question, false).toString("hex") });
+// Before the others, whose datagrams it would crowd out.
+test.serial(
+  "of addresses that are open the proxy remembers so many and no more, in as much memory; what it forgot it tells again",
+  async (t) => {
+    const most = 131_072;
+    const world = await DnsWorld.make(t);
+    await world.proxy.ask({ connected: true });
+    const client = new Talker(t, world.client, ["client", client4]);
+    await client.hear("port", ({ port }) => port !== undefined);
+    const lookupsOf = () =>
+      world.proxy.said.flatMap(({ lookups }) => (lookups as readonly DnsLookup[] | undefined) ?? []);
+    let asked = 0;
+    let written = 0;
+    const ask = async (numbers: readonly number[]) => {
+      for (const number of numbers) {
+        const question = { name: `hundred-${number}.open.allowed.test`, type: recordTypes.A };
+        client.tell({ to: [53, server4], hex: encodeQuery(number, question, false).toString("hex") });
+      }
+      asked += numbers.length;
+      for (let waited = 0; lookupsOf().length < asked && waited < 60_000; waited += 5) await sleep(5);
+      const told = lookupsOf().slice(written);
+      written += told.length;
+      t.is(written, asked, "each is told");
+      await world.proxy.ask({ written: told.map(({ ticket }) => ticket) });
+      await client.heard(asked, ({ hex }) => hex !== undefined);
+    };
+    const before = await world.proxy.memory();
+    const figures: { readonly known: number; readonly memory: number }[] = [];
+    for (let first = 0; first < 3_000; first += 20) {
+      await ask(Array.from({ length: 20 }, (_, at) => first + at));
+      if (first % 200 !== 180) continue;
+      const { known } = await world.counts();
+      t.true(known > 0 && known <= most, `${known} addresses after ${asked} questions`);
+      figures.push({ known, memory: await world.proxy.memory() });
     }
-    asked += numbers.length;
-    for (let waited = 0; lookupsOf().length < asked && waited < 60_000; waited += 5) await sleep(5);
-    const told = lookupsOf().slice(written);
-    written += told.length;
-    t.is(written, asked, "each is told");
-    await world.proxy.ask({ written: told.map(({ ticket }) => ticket) });
-    await client.heard(asked, ({ hex }) => hex !== undefined);
-  };
-  const before = await world.proxy.memory();
-  const figures: { readonly known: number; readonly memory: number }[] = [];
-  for (let first = 0; first < 3_000; first += 20) {
-    await ask(Array.from({ length: 20 }, (_, at) => first + at));
-    if (first % 200 !== 180) continue;
-    const { known } = await world.counts();
-    t.true(known > 0 && known <= most, `${known} addresses after ${asked} questions`);
-    figures.push({ known, memory: await world.proxy.memory() });
-  }
-  const fullest = Math.max(...figures.map(({ known }) => known));
-  t.true(fullest > 100_000);
-  const grown = Math.max(...figures.map(({ memory }) => memory)) - before;
-  // Sanitizers keep what is freed.
-  if (process.env.LD_PRELOAD === undefined) t.true(grown < 96, `${grown} MiB`);
-  t.log(`${asked * 100} addresses: at most ${fullest} remembered, ${grown.toFixed(1)} MiB of the process`);
-  await ask([0]);
-  t.like(await world.counts(), { told: asked, lost: 0, overdue: 0, remembered: 0 });
-});
+    const fullest = Math.max(...figures.map(({ known }) => known));
+    t.true(fullest > 100_000);
+    const grown = Math.max(...figures.map(({ memory }) => memory)) - before;
+    // Sanitizers keep what is freed.
+    if (process.env.LD_PRELOAD === undefined) t.true(grown < 96, `${grown} MiB`);
+    t.log(`${asked * 100} addresses: at most ${fullest} remembered, ${grown.toFixed(1)} MiB of the process`);
+    await ask([0]);
+    t.like(await world.counts(), { told: asked, lost: 0, overdue: 0, remembered: 0 });
+  },
+);
