@@ -8,6 +8,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { release } from "node:os";
+import { bootId } from "../api/boot-file.ts";
 import { ApiServer } from "../api/server.ts";
 import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
 import { CniService } from "../cni/index.ts";
@@ -200,6 +201,7 @@ export class Agent {
     });
     const names = createNames({
       ...shared,
+      machine: { boot: bootId(), uptimeMs: () => Number(process.hrtime.bigint() / 1_000_000n) },
       inUse: (addresses) => datapath.addressesInUse(addresses),
       forgotten: (gone) => namesLink?.forgotten(gone),
       gone: (endpoints) => namesLink?.gone(endpoints),

@@ -9,7 +9,7 @@ import { Resolver } from "../../dns/resolver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { TandemError } from "../../lib/errors.ts";
 import { parseAddress } from "../../model/ip.ts";
-import { NameFile } from "./name-file.ts";
+import { type Machine, NameFile } from "./name-file.ts";
 import { NameFollower, type NameFollowerOptions } from "./name-follower.ts";
 
 export type { NameFollower } from "./name-follower.ts";
@@ -29,11 +29,12 @@ export interface NamesOptions
     "dnsMode" | "dnsServers" | "dnsMinTtl" | "dnsMaxAddresses" | "ipv4" | "ipv6" | "stateDir"
   >;
   readonly clock: Clock;
+  readonly machine: Machine;
 }
 
 /** @throws TandemError DNS_SERVER for a server that is none */
 export function createNames(options: NamesOptions): NameFollower {
-  const { config, clock, conditions } = options;
+  const { config, clock, conditions, machine } = options;
   const cache = new NameCache({
     minTtlSeconds: config.dnsMinTtl,
     mostPerName: config.dnsMaxAddresses,
@@ -50,7 +51,7 @@ export function createNames(options: NamesOptions): NameFollower {
   return new NameFollower({
     ...options,
     cache,
-    file: new NameFile({ stateDir: config.stateDir, cache, conditions, clock }),
+    file: new NameFile({ stateDir: config.stateDir, cache, conditions, clock, machine }),
     families: [...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])],
     resolve: config.dnsMode === "resolve" ? (name, family, signal) => resolver.resolve(name, family, signal) : null,
     isTold: config.dnsMode === "proxy",

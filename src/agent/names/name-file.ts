@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { NameCache } from "../../dns/name-cache.ts";
-import { decodeNames, encodeNames } from "../../dns/name-record.ts";
+import { type Clocks, decodeNames, encodeNames } from "../../dns/name-record.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
@@ -17,6 +17,13 @@ export interface NameFileOptions {
   readonly cache: NameCache;
   readonly conditions: ConditionSink;
   readonly clock: Clock;
+  readonly machine: Machine;
+}
+
+/** What does not change with the process, nor when somebody sets the clock. */
+export interface Machine {
+  readonly boot: string;
+  readonly uptimeMs: () => number;
 }
 
 export class NameFile {
@@ -70,9 +77,10 @@ export class NameFile {
     }
   }
 
-  #clocks(): { readonly wallMs: number; readonly monotonicMs: number } {
-    const { clock } = this.#options;
-    return { wallMs: clock.now(), monotonicMs: clock.monotonicMs() };
+  #clocks(): Clocks {
+    const { clock, machine } = this.#options;
+    const { boot, uptimeMs } = machine;
+    return { wallMs: clock.now(), monotonicMs: clock.monotonicMs(), uptimeMs: uptimeMs(), boot };
   }
 
   #report(message: string): void {

@@ -1,7 +1,8 @@
 /**
  * A machine's clock that is set while the agent runs, by a day or by decades: what waits, waits as long as before, and what is written down is by
  * the new time. An end-to-end test cannot do this: it would set the clock of the machine that runs it, and no namespace has a
- * CLOCK_REALTIME of its own.
+ * CLOCK_REALTIME of its own (time_namespaces(7): those that never step only). What the next agent reads of the one before while the clock is set:
+ * names in test/unit/dns/name-cache.test.ts.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

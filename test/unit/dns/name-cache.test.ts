@@ -107,10 +107,10 @@ test("memory is bounded under hours of new names", (t) => {
 test("a snapshot keeps names, addresses and what is left of their time, over a change of clocks", (t) => {
   const bench = new Bench().learn("a.test", 100, "192.0.2.1", "2001:db8::1").learn("b.test", 10, "192.0.2.2");
   bench.now = 5_000;
-  const text = encodeNames(bench.cache, { wallMs: 1_000_000, monotonicMs: 5_000 });
+  const text = encodeNames(bench.cache, { wallMs: 1_000_000, monotonicMs: 5_000, uptimeMs: 700_000, boot: "one" });
   const next = new Bench();
   // 20 s later by the wall, on a machine that has just started.
-  t.true(decodeNames(text, next.cache, { wallMs: 1_020_000, monotonicMs: 0 }));
+  t.true(decodeNames(text, next.cache, { wallMs: 1_020_000, monotonicMs: 0, uptimeMs: 9_000, boot: "two" }));
   const [a, b] = [nameKey(null, "a.test"), nameKey(null, "b.test")];
   t.deepEqual(next.texts(a), ["192.0.2.1", "2001:db8::1"]);
   t.deepEqual(next.texts(b), ["192.0.2.2"], "over, but a connection may have it: the next look decides");
@@ -120,6 +120,43 @@ test("a snapshot keeps names, addresses and what is left of their time, over a c
   t.deepEqual([next.texts(b), next.texts(a).length], [[], 2]);
   next.expire(2);
   t.deepEqual(next.texts(a), []);
+});
+
+for (const days of [1, -1, 10_000, -10_000]) {
+  test(`the clock may be set by ${days} days between two agents: names live as long as they would have`, (t) => {
+    const bench = new Bench().learn("a.test", 100, "192.0.2.1").learn("b.test", 10, "192.0.2.2");
+    bench.now = 5_000;
+    const text = encodeNames(bench.cache, { wallMs: 1e12, monotonicMs: 5_000, uptimeMs: 700_000, boot: "one" });
+    const next = new Bench();
+    // 20 s later, of the same boot; the next agent counts from its own start.
+    const wallMs = 1e12 + 20_000 + days * 86_400_000;
+    t.true(decodeNames(text, next.cache, { wallMs, monotonicMs: 0, uptimeMs: 720_000, boot: "one" }));
+    const [a, b] = [nameKey(null, "a.test"), nameKey(null, "b.test")];
+    next.expire(0);
+    next.expire(74);
+    t.deepEqual([next.texts(b), next.texts(a)], [[], ["192.0.2.1"]]);
+    next.expire(2);
+    t.deepEqual(next.texts(a), []);
+  });
+}
+
+test("a snapshot of an agent that did not say when it wrote, or strangely, is read by the wall clock", (t) => {
+  const names = '[["a.test",[["192.0.2.1",1100000]]]]';
+  for (const written of [
+    "null",
+    "7",
+    "{}",
+    '{"wallMs":1,"uptimeMs":"x","boot":"one"}',
+    '{"wallMs":1,"uptimeMs":9e9,"boot":"one"}',
+  ]) {
+    const next = new Bench();
+    const text = `{"format":1,"written":${written},"names":${names}}`;
+    t.true(decodeNames(text, next.cache, { wallMs: 1_000_000, monotonicMs: 0, uptimeMs: 500, boot: "one" }));
+    next.expire(99);
+    t.deepEqual(next.texts(nameKey(null, "a.test")), ["192.0.2.1"], written);
+    next.expire(2);
+    t.deepEqual(next.texts(nameKey(null, "a.test")), [], written);
+  }
 });
 
 test("a pod's names are its own: bounded apart from others', kept over a snapshot, and gone with it", (t) => {
@@ -136,7 +173,7 @@ test("a pod's names are its own: bounded apart from others', kept over a snapsho
   t.true(cache.takeEvicted().has(nameKey("two", "n0.test")));
 
   const next = new Bench();
-  const clocks = { wallMs: 1_000, monotonicMs: bench.now };
+  const clocks = { wallMs: 1_000, monotonicMs: bench.now, uptimeMs: 1_000, boot: "one" };
   t.true(decodeNames(encodeNames(cache, clocks), next.cache, clocks));
   t.deepEqual([...next.cache.names.keys()].sort(), [...cache.names.keys()].sort());
   next.cache.clean((key) => key.startsWith("two/"));
@@ -146,7 +183,7 @@ test("a pod's names are its own: bounded apart from others', kept over a snapsho
 test("a snapshot that is none, or in part, gives what can be read", (t) => {
   const read = (text: string) => {
     const { cache } = new Bench();
-    return [decodeNames(text, cache, { wallMs: 0, monotonicMs: 0 }), cache.size];
+    return [decodeNames(text, cache, { wallMs: 0, monotonicMs: 0, uptimeMs: 0, boot: "one" }), cache.size];
   };
   for (const text of ["", "null", "[]", "7", '{"format":2,"names":[]}', '{"format":1}'])
     t.deepEqual(read(text), [false, 0]);
