@@ -61,3 +61,19 @@ test("with advertiseNextHop self each router leads to the node by its own link, 
         t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "nobody", /^default\/web /, vip);
   });
 });
+
+test("with advertiseNextHop self and IPv4 sessions alone, IPv6 addresses go out with the node's and are not dropped", (t) => {
+  const agent = { advertiseServices: "all", advertiseNextHop: "self" };
+  return withLab(t, { nodes: 1, agent, objects: [pod("web", { node: "node-1" }), service] }, async (lab) => {
+    await settled(lab);
+    const { ipv4, ipv6 } = lab.node("node-1");
+    for (const [vip, hop] of [
+      [vips[0], ipv4],
+      [vips[1], ipv6],
+    ] as const) {
+      // bird says "Invalid NEXT_HOP attribute" to an address of IPv4, and has no path then.
+      await lab.until(`the router has ${vip}`, async () => (await waysAt(lab.plan.tor, vip)) === `${hop} via ${hop}`);
+      t.regex((await fetchFrom(lab, "external/client", vip, 80)) ?? "nobody", /^default\/web /, vip);
+    }
+  });
+});

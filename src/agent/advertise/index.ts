@@ -2,7 +2,7 @@
  * Announces service addresses through kube-router's BGP daemon: what should be announced against what is. An address is announced when the datapath has
  * it, and withdrawn as soon as it should not be; withdrawals go first. While gobgpd is away nothing is waited for; a new session begins with what is there.
  */
-import { type DesiredAddress, desiredAddresses } from "../../compute/services/advertise.ts";
+import { type DesiredAddress, desiredAddresses, pathOver } from "../../compute/services/advertise.ts";
 import type { ComputeResult } from "../../compute/result.ts";
 import type { AgentConfig } from "../../config/index.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -217,7 +217,8 @@ export class Advertiser {
         speaker.forget(prefix);
       }
     } else this.#missing.delete(prefix.text);
-    const outcome = await speaker.announce(each, each.path, store.table("bgpPaths"), signal);
+    const path = pathOver(each.path, store.table("bgpPeers").values());
+    const outcome = await speaker.announce(each, path, store.table("bgpPaths"), signal);
     if (this.#outcomes.get(prefix.text) === outcome) return;
     this.#outcomes.set(prefix.text, outcome);
     log.info({ prefix: prefix.text, outcome }, "compared a service address with BGP");

@@ -4,7 +4,7 @@
  */
 import { type Address, compareAddresses, parseAddress } from "../../model/ip.ts";
 import type { TableSnapshot } from "../../model/store.ts";
-import type { AdvertisedKind, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
+import type { AdvertisedKind, BgpPeerRow, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
 import { endpointsOf } from "./explain.ts";
 
@@ -37,6 +37,8 @@ export interface DesiredAddress {
 export interface DesiredPath {
   /** Unspecified: the speaker's own, for each peer the address of its session. */
   readonly nextHop: Address;
+  /** The node's own address of that family. */
+  readonly node: Address;
   /** "64512:100" and "64512:1:2". */
   readonly communities: readonly string[];
   readonly localPref: number | null;
@@ -61,12 +63,12 @@ export function desiredAddresses(
   for (const [key, service] of [...tables.services].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const kinds = kindsOf(service, settings);
     if (kinds.length === 0) continue;
-    const own = { ...tables, endpointSlices: slices.get(key) ?? noSlices };
+    const ofService = { ...tables, endpointSlices: slices.get(key) ?? noSlices };
     for (const [kind, address] of addressesOf(service, kinds)) {
       const blocker =
-        blocked ?? whyUnserved(key, service, kind, address, at.get(address.text) ?? [], own, settings.nodeName);
-      const nextHop = nextHopTo(address, node, settings);
-      add(found, { address, kind, key, service, nextHop, blocker });
+        blocked ?? whyUnserved(key, service, kind, address, at.get(address.text) ?? [], ofService, settings.nodeName);
+      const own = node?.addresses.find(({ family }) => family === address.family);
+      add(found, { address, kind, key, service, own, nextHop: nextHopTo(own, settings), blocker });
     }
   }
   return [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
@@ -77,12 +79,14 @@ interface Candidate {
   readonly kind: AdvertisedKind;
   readonly key: string;
   readonly service: ServiceRow;
+  readonly own: Address | undefined;
   readonly nextHop: Address | undefined;
   readonly blocker: string | null;
 }
 
 /** Of several services with one address the first that is served says how it is announced. */
-function add(found: Map<string, DesiredAddress>, { address, kind, key, service, nextHop, blocker }: Candidate): void {
+function add(found: Map<string, DesiredAddress>, candidate: Candidate): void {
+  const { address, kind, key, service, own, nextHop, blocker } = candidate;
   const known = found.get(address.text);
   const services = known === undefined ? [key] : [...new Set([...known.services, key])];
   if (known !== undefined && (known.path !== null || blocker !== null)) {
@@ -90,7 +94,7 @@ function add(found: Map<string, DesiredAddress>, { address, kind, key, service, 
     return;
   }
   const { communities = [], localPref = null, prepend = 0 } = service.advertise ?? {};
-  if (blocker !== null || nextHop === undefined) {
+  if (blocker !== null || own === undefined || nextHop === undefined) {
     const why = blocker ?? `this node has no IPv${address.family} address to be the next hop`;
     found.set(address.text, { address, kind, services, path: null, why });
     return;
@@ -99,15 +103,31 @@ function add(found: Map<string, DesiredAddress>, { address, kind, key, service, 
     kind !== "ClusterIP" && service.externalTrafficPolicy === "Local"
       ? "a backend on this node is ready"
       : "backends are ready, and any node takes clients to them";
-  found.set(address.text, { address, kind, services, path: { nextHop, communities, localPref, prepend }, why });
+  found.set(address.text, {
+    address,
+    kind,
+    services,
+    path: { nextHop, node: own, communities, localPref, prepend },
+    why,
+  });
 }
 
 /** GoBGP replaces an unspecified next hop of a path of its own by the address that the session with the peer has here. */
 const unspecified = { 4: parseAddress("0.0.0.0"), 6: parseAddress("::") } as const;
 
-function nextHopTo(address: Address, node: NodeRow | undefined, settings: AdvertiseSettings): Address | undefined {
-  const own = node?.addresses.find(({ family }) => family === address.family);
-  return settings.nextHop === "self" && own !== undefined ? (unspecified[address.family] ?? own) : own;
+function nextHopTo(own: Address | undefined, settings: AdvertiseSettings): Address | undefined {
+  return settings.nextHop === "self" && own !== undefined ? (unspecified[own.family] ?? own) : own;
+}
+
+/**
+ * As it can be announced over these sessions: where all are of the other family, the address that a session has here is one of that family, which
+ * routers take for an error and drop the path. The node's own is right there on each link where it has but one.
+ */
+export function pathOver(path: DesiredPath, peers: Iterable<Pick<BgpPeerRow, "address">>): DesiredPath {
+  const { family, text } = path.nextHop;
+  if (text !== unspecified[family]?.text) return path;
+  const families = new Set([...peers].map(({ address }) => address.family));
+  return families.size === 0 || families.has(family) ? path : { ...path, nextHop: path.node };
 }
 
 function kindsOf({ type, clusterIps, advertise }: ServiceRow, settings: AdvertiseSettings): readonly AdvertisedKind[] {

@@ -1,6 +1,6 @@
 /** Which addresses a node announces: those at which who comes is served. */
 import test from "ava";
-import { type AdvertiseSettings, desiredAddresses } from "../../../../src/compute/services/advertise.ts";
+import { type AdvertiseSettings, desiredAddresses, pathOver } from "../../../../src/compute/services/advertise.ts";
 import { computeFrontends } from "../../../../src/compute/services/index.ts";
 import type { EndpointSliceRow, NodeRow, ServiceRow } from "../../../../src/model/tables.ts";
 import { address, endpoint, node, service, slice, tables } from "./support.ts";
@@ -65,6 +65,19 @@ test("with the next hop self it is left to the speaker, where the node has an ad
   const settings = { nextHop: "self" } as const;
   t.is(told({ settings })[0], "192.0.2.1 via 0.0.0.0");
   t.regex(told({ settings, node: { addresses: [address("fd00:18::1")] } })[0] ?? "", /no IPv4 address/);
+});
+
+test("over sessions of the other family alone the next hop self is the node's address", (t) => {
+  const path = { nextHop: address("::"), node: address("fd00:18::1"), communities: [], localPref: null, prepend: 0 };
+  const over = (...peers: readonly string[]) =>
+    pathOver(
+      path,
+      peers.map((text) => ({ address: address(text) })),
+    ).nextHop.text;
+  t.is(over("172.18.0.2"), "fd00:18::1");
+  t.is(over("172.18.0.2", "fd00:18::2"), "::");
+  t.is(over(), "::", "sessions are not known yet");
+  t.is(pathOver({ ...path, nextHop: path.node }, [{ address: address("172.18.0.2") }]).nextHop.text, "fd00:18::1");
 });
 
 test("with Local only ready backends of this node count: neither others', nor unready, nor terminating ones", (t) => {
