@@ -75,6 +75,14 @@ function hundred(query, { bytes, type }, number) {
   return Buffer.concat([header, bytes, ...records]);
 }
 
+/** Fifteen texts of 254 bytes, and behind them what stood behind the question. */
+function large(query, { bytes, type }) {
+  const header = Buffer.from(query.subarray(0, 12));
+  for (const [at, value] of [0x8180, 1, 15, 0].entries()) header.writeUInt16BE(value, 2 + 2 * at);
+  const text = Buffer.concat([Buffer.of(0xc0, 12, 0, type, 0, 1, 0, 0, 1, 44, 0, 255, 254), Buffer.alloc(254, "x")]);
+  return Buffer.concat([header, bytes, ...Array(15).fill(text), query.subarray(12 + bytes.length)]);
+}
+
 function response(query, { bytes, type }, data, change) {
   const header = Buffer.from(query.subarray(0, 12));
   header.writeUInt16BE(0x8180, 2);
@@ -126,6 +134,7 @@ function server(port, hosts) {
       if (question.first === "silent") return;
       const [, number = null] = /^hundred-(\d+)$/.exec(question.first) ?? [];
       if (number !== null) return send(hundred(query, question, Number(number)));
+      if (question.first === "large") return send(large(query, question));
       if (question.first === "late") return setTimeout(() => send(response(query, question, data)), 1_000);
       if (question.first === "poisoned") {
         const bad = Buffer.from(data).fill(6);

@@ -215,3 +215,25 @@ test.serial(
     t.like(await world.counts(), { told: asked, lost: 0, overdue: 0, remembered: 0 });
   },
 );
+
+test("EDNS passes byte for byte both ways: the client's cookie, and an answer of 4,000 bytes in fragments", async (t) => {
+  for (const [own, server, host] of [
+    [client4, server4, "0.0.0.0"],
+    [client6, server6, "::"],
+  ] as const) {
+    const world = await DnsWorld.make(t, { host });
+    const client = new Talker(t, world.client, ["client", own]);
+    await client.hear("port", ({ port }) => port !== undefined);
+    const question = encodeQuery(7, { name: "large.allowed.test", type: 16 }, false);
+    question.writeUInt16BE(1, 10);
+    // OPT (RFC 6891): 4,096 bytes, and an option that is a cookie (RFC 7873).
+    const opt = Buffer.from("0000291000000080000012000a000e0123456789abcdef0123456789ab", "hex");
+    client.tell({ to: [53, server], hex: Buffer.concat([question, opt]).toString("hex") });
+    const { hex } = await client.hear("the answer", (said) => said.hex !== undefined);
+    const answer = Buffer.from(String(hex), "hex");
+    t.is(answer.length, question.length + 15 * (13 + 254) + opt.length, server);
+    t.true(answer.length > 4_000);
+    t.deepEqual(answer.subarray(-opt.length), opt, "as the server saw it, and as it came back");
+    t.is(answer.toString("latin1").split("x".repeat(254)).length - 1, 15, "none of it was lost");
+  }
+});
