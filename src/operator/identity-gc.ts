@@ -66,8 +66,9 @@ export class IdentityGc {
   #isDue({ unusedSince: marked }: ClusterIdentity, since: number): boolean {
     const { graceMs, clock } = this.#options;
     const markedAt = Date.parse(marked ?? "");
-    // A mark that cannot be read says nothing.
-    const byMark = Number.isNaN(markedAt) || clock.now() - markedAt >= graceMs;
+    const passed = clock.now() - markedAt;
+    // A mark that cannot be read says nothing, nor does one of the future: the clock of who wrote it was wrong, or ours was set back.
+    const byMark = Number.isNaN(markedAt) || passed < 0 || passed >= graceMs;
     return byMark && clock.monotonicMs() - since >= graceMs;
   }
 

@@ -31,6 +31,7 @@ const follower = createNames({
     stateDir: folder,
   },
   clock,
+  machine: { boot: "one", uptimeMs: () => clock.monotonicMs() },
   store,
   conditions: { report: () => undefined },
   log: silentLogger,

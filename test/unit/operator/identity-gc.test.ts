@@ -91,6 +91,18 @@ test("a new leader waits for the whole grace time, whatever a mark says", async 
   t.deepEqual(names(cluster, kind), []);
 });
 
+test("a mark of the future, by a clock that was set, keeps no number for years", async (t) => {
+  const { clock, cluster, lead } = leading(t);
+  shop(cluster);
+  const marked = identity(400, { app: "web" });
+  cluster.put(kind, { ...marked, metadata: { name: "400", annotations: { [unusedSince]: "2101-01-01T00:00:00Z" } } });
+  await lead();
+  await clock.advance(identityGraceMs - gcIntervalMs);
+  t.deepEqual(names(cluster, kind), ["400"]);
+  await clock.advance(3 * gcIntervalMs);
+  t.deepEqual(names(cluster, kind), []);
+});
+
 test("nothing is deleted while the cluster is not followed, nor after the term", async (t) => {
   const { clock, cluster, lead, stop } = leading(t);
   shop(cluster);
