@@ -45,10 +45,15 @@ export function program(name: keyof typeof programs): readonly string[] {
   return [process.execPath, "--import", join(root, "node_modules/tsx/dist/loader.mjs"), join(root, source)];
 }
 
-/** A daemon of a node, with the capabilities that its container has and not one more: what a manifest lacks, the lab lacks. */
+/**
+ * A daemon of a node, with the capabilities that its container has and not one more: what a manifest lacks, the lab lacks. TANDEM_LAB_RELEASE, the
+ * folder of another release that was built, takes that one's: for upgrades and their way back.
+ */
 export function daemon(name: "agent" | "proxy"): readonly string[] {
+  const release = process.env.TANDEM_LAB_RELEASE ?? "";
+  const command = release === "" ? program(name) : [process.execPath, join(release, programs[name].built)];
   const bounding = ["-all", ...capabilities[`tandem-${name}`].map((capability) => `+${capability.toLowerCase()}`)];
-  return ["setpriv", "--bounding-set", bounding.join(","), "--", ...program(name)];
+  return ["setpriv", "--bounding-set", bounding.join(","), "--", ...command];
 }
 
 /** The prober of conformance runs. @throws LabError LAB_PROBE when it was not built */
