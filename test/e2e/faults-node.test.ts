@@ -8,7 +8,7 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import type { ExecutionContext } from "ava";
 import { kinds } from "../../src/kube/index.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { inside, mustRun, run, type RunResult } from "../../src/lab/run.ts";
@@ -17,6 +17,7 @@ import { systemCgroup } from "../../src/lab/topology.ts";
 import { podOn, statusOf, withFaultLab } from "../support/faults-cluster.ts";
 import { FaultTraffic } from "../support/faults-traffic.ts";
 import { answererOf, pod, podAddress, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 /** A folder gets a disk of its own, of some KB, with what was in it. Taken down with the lab. */
 async function onSmallDisk(folder: string, kilobytes: number): Promise<void> {
@@ -77,7 +78,7 @@ async function fullState(t: ExecutionContext, lab: Lab, traffic: FaultTraffic): 
   });
 }
 
-test("a full disk below the state, and two agents for a node: the kernel goes on, and both are told", (t) =>
+longTest("a full disk below the state, and two agents for a node: the kernel goes on, and both are told", (t) =>
   withFaultLab(t, async (lab, cluster) => {
     const traffic = await FaultTraffic.prepare(lab, cluster);
     await fullState(t, lab, traffic);
@@ -131,7 +132,8 @@ test("a full disk below the state, and two agents for a node: the kernel goes on
       await lab.startAgent("node-1");
       await untilWell(lab, "node-1");
     });
-  }));
+  }),
+);
 
 const closed = (comment: string) =>
   JSON.stringify({
@@ -141,33 +143,36 @@ const closed = (comment: string) =>
     spec: { podSelector: { matchLabels: { app: "server" } }, policyTypes: ["Ingress"] },
   });
 
-test("a manifest that a full disk cut short is not what its writer meant: what it said before stays in force", (t) =>
-  withLab(t, { nodes: 1, externals: [], agents: false }, async (lab) => {
-    const { manifests } = lab.plan;
-    await onSmallDisk(manifests, 256);
-    await lab.startAgent("node-1");
-    await lab.applyObjects([pod("server"), pod("client")]);
-    const server = await podAddress(lab, "default/server");
-    const reaches = async (seconds: number) =>
-      (await answererOf(lab, "default/client", server, 8080, seconds)) === "default/server";
-    const file = join(manifests, "closed.json");
-    await writeFile(file, closed(""));
-    await lab.until("the server is closed", async () => !(await reaches(1)));
+longTest(
+  "a manifest that a full disk cut short is not what its writer meant: what it said before stays in force",
+  (t) =>
+    withLab(t, { nodes: 1, externals: [], agents: false }, async (lab) => {
+      const { manifests } = lab.plan;
+      await onSmallDisk(manifests, 256);
+      await lab.startAgent("node-1");
+      await lab.applyObjects([pod("server"), pod("client")]);
+      const server = await podAddress(lab, "default/server");
+      const reaches = async (seconds: number) =>
+        (await answererOf(lab, "default/client", server, 8080, seconds)) === "default/server";
+      const file = join(manifests, "closed.json");
+      await writeFile(file, closed(""));
+      await lab.until("the server is closed", async () => !(await reaches(1)));
 
-    const filler = await fillDisk(t, manifests);
-    await t.throwsAsync(writeFile(file, closed("x".repeat(9_000))), { code: "ENOSPC" });
-    t.is((await readFile(file)).length, 4_096, "the first page had room where the old text was");
-    await untilProblem(lab, "node-1", "MANIFEST_SYNTAX", /./);
-    t.false(await reaches(1));
-    await lab.stopAgent("node-1", "SIGKILL");
-    await lab.startAgent("node-1");
-    await untilProblem(lab, "node-1", "MANIFEST_SYNTAX", /./);
-    t.false(await reaches(1));
+      const filler = await fillDisk(t, manifests);
+      await t.throwsAsync(writeFile(file, closed("x".repeat(9_000))), { code: "ENOSPC" });
+      t.is((await readFile(file)).length, 4_096, "the first page had room where the old text was");
+      await untilProblem(lab, "node-1", "MANIFEST_SYNTAX", /./);
+      t.false(await reaches(1));
+      await lab.stopAgent("node-1", "SIGKILL");
+      await lab.startAgent("node-1");
+      await untilProblem(lab, "node-1", "MANIFEST_SYNTAX", /./);
+      t.false(await reaches(1));
 
-    await rm(filler);
-    await writeFile(file, closed("x".repeat(9_000)));
-    await untilWell(lab, "node-1");
-    t.false(await reaches(1));
-    await rm(file);
-    await lab.until("the server is open", () => reaches(2));
-  }));
+      await rm(filler);
+      await writeFile(file, closed("x".repeat(9_000)));
+      await untilWell(lab, "node-1");
+      t.false(await reaches(1));
+      await rm(file);
+      await lab.until("the server is open", () => reaches(2));
+    }),
+);

@@ -2,7 +2,6 @@
  * Pods that come and go in bad moments: very many at once, each of which has its policy from its first packet, one that is deleted while it is
  * being added, one that gets the address of another that has just gone. The agent is killed and started in the middle of each.
  */
-import test from "ava";
 import type { EndpointDto } from "../../src/api/dto.ts";
 import { kinds } from "../../src/kube/index.ts";
 import { createSandbox, destroySandbox } from "../../src/lab/pods.ts";
@@ -11,6 +10,7 @@ import { podOn, statusOf, withFaultLab } from "../support/faults-cluster.ts";
 import { ManyPods } from "../support/faults-many-pods.ts";
 import { createPod, deletePod, restartAgent, type Scene } from "../support/faults-scene.ts";
 import { FaultTraffic } from "../support/faults-traffic.ts";
+import { longTest } from "../support/long.ts";
 
 /** A cluster of the real size is told by the environment: 1000 pods take a machine that has room for their processes. */
 const many = Number(process.env.TANDEM_FAULT_PODS ?? 80);
@@ -119,19 +119,22 @@ async function addressesAgain(scene: Scene): Promise<void> {
   await addressAgain(scene, gaps.length, true);
 }
 
-test("pods that come and go in bad moments get their own policy or nothing, leave nothing, and disturb nobody", (t) =>
-  withFaultLab(
-    t,
-    async (lab, cluster) => {
-      const traffic = await FaultTraffic.prepare(lab, cluster);
-      const scene = { t, lab, cluster, traffic };
-      await traffic.during(t, "very many pods", () => manyPods(scene));
-      // From now on the test is the kubelet of node-1.
-      await lab.stopKubelet("node-1");
-      await traffic.during(t, "a pod is deleted while it is added", async () => {
-        for (const agentDies of [false, true]) await deletedWhileAdded(scene, agentDies);
-      });
-      await traffic.during(t, "an address is used again", () => addressesAgain(scene));
-    },
-    { nodes: Math.max(2, Math.ceil(many / perNode)) },
-  ));
+longTest(
+  "pods that come and go in bad moments get their own policy or nothing, leave nothing, and disturb nobody",
+  (t) =>
+    withFaultLab(
+      t,
+      async (lab, cluster) => {
+        const traffic = await FaultTraffic.prepare(lab, cluster);
+        const scene = { t, lab, cluster, traffic };
+        await traffic.during(t, "very many pods", () => manyPods(scene));
+        // From now on the test is the kubelet of node-1.
+        await lab.stopKubelet("node-1");
+        await traffic.during(t, "a pod is deleted while it is added", async () => {
+          for (const agentDies of [false, true]) await deletedWhileAdded(scene, agentDies);
+        });
+        await traffic.during(t, "an address is used again", () => addressesAgain(scene));
+      },
+      { nodes: Math.max(2, Math.ceil(many / perNode)) },
+    ),
+);

@@ -5,7 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import type { ExecutionContext } from "ava";
 import { connectKube } from "../../src/kube/index.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { runningProcess } from "../../src/lab/processes.ts";
@@ -14,6 +14,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { isRealApiServer, labApiServer } from "../support/api-server-process.ts";
 import { defineCustomKinds, statusOf, untilWell } from "../support/faults-cluster.ts";
 import { withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 /**
  * Seconds until every status tells of a server or a path that says nothing. What a watch that is dead alone takes, on a server that answers
@@ -69,30 +70,33 @@ async function during(
   await untilWell(lab, nodes);
 }
 
-test("an API server that is there and says nothing is known within a minute, by its packets or by its process", async (t) => {
-  await withLab(t, { nodes: 2, externals: [], api: labApiServer, agent: { identities: "cluster" } }, async (lab) => {
-    const { api } = lab.plan;
-    const client = connectKube({ kubeconfig: api.kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
-    t.teardown(() => client.close());
-    await defineCustomKinds(client);
-    const routes = async (verb: string) => {
-      for (const { ipv4 } of lab.plan.nodes)
-        await mustRun(inside(api, ["ip", "route", verb, "blackhole", `${ipv4}/32`]));
-    };
-    await during(
-      t,
-      lab,
-      "packets from the API server are lost",
-      () => routes("add"),
-      () => routes("del"),
-    );
-    const pid = await serverProcess(api.folder);
-    await during(
-      t,
-      lab,
-      "the process of the API server hangs",
-      async () => process.kill(pid, "SIGSTOP"),
-      async () => process.kill(pid, "SIGCONT"),
-    );
-  });
-});
+longTest(
+  "an API server that is there and says nothing is known within a minute, by its packets or by its process",
+  async (t) => {
+    await withLab(t, { nodes: 2, externals: [], api: labApiServer, agent: { identities: "cluster" } }, async (lab) => {
+      const { api } = lab.plan;
+      const client = connectKube({ kubeconfig: api.kubeconfig, env: {}, clock: systemClock, userAgent: "tandem-test" });
+      t.teardown(() => client.close());
+      await defineCustomKinds(client);
+      const routes = async (verb: string) => {
+        for (const { ipv4 } of lab.plan.nodes)
+          await mustRun(inside(api, ["ip", "route", verb, "blackhole", `${ipv4}/32`]));
+      };
+      await during(
+        t,
+        lab,
+        "packets from the API server are lost",
+        () => routes("add"),
+        () => routes("del"),
+      );
+      const pid = await serverProcess(api.folder);
+      await during(
+        t,
+        lab,
+        "the process of the API server hangs",
+        async () => process.kill(pid, "SIGSTOP"),
+        async () => process.kill(pid, "SIGCONT"),
+      );
+    });
+  },
+);

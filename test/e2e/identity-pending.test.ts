@@ -3,13 +3,13 @@
  * known, who it is is not. It is nobody then, and never the outside, which its address would be if only what is known counted: who admits
  * `world`, or every address, does not admit it, and who may go out to `world` does not reach it.
  */
-import test from "ava";
 import { kinds } from "../../src/kube/index.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { SeenRequest } from "../support/api-server/faults.ts";
 import { type FaultCluster, podOn, statusOf, untilWell, withFaultLab } from "../support/faults-cluster.ts";
 import { beginKnocking, type KnockCounts } from "../support/knock.ts";
 import { beginFlow, fetchFrom, podAddress } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 const identities = "ciliumidentities.cilium.io";
 const ports = [8080, { containerPort: 9000, protocol: "UDP" }] as const;
@@ -86,55 +86,58 @@ function answers(lab: Lab, from: string): Promise<readonly boolean[]> {
   );
 }
 
-test("a pod whose identity is new is never the outside to pods of other nodes, nor while their agent starts anew", (t) =>
-  withFaultLab(
-    t,
-    async (lab, cluster) => {
-      for (const policy of policies) await cluster.put(kinds.ciliumNetworkPolicies, policy);
-      const servers = Object.values(outside).map((name) => podOn("node-2", name, name, { ports }));
-      await cluster.runPods([...servers, podOn("node-1", "known", "known")]);
-      await untilWell(lab, ["node-1", "node-2"]);
-      await lab.until("the outside is let in", async () => (await answers(lab, "external/client")).every(Boolean));
-      await lab.until("a pod is not", async () => !(await answers(lab, "default/known")).some(Boolean));
-
-      const tell = holdNumbersBack(cluster);
-      await cluster.runPods([podOn("node-1", "fresh", "fresh", { ports })]);
-      const end = await beginTrying(lab);
-      try {
-        const isDelayed = async () => {
-          const problems = (await statusOf(lab, "node-2"))?.problems ?? [];
-          return problems.some(({ code, object }) => code === "IDENTITY_DELAYED" && object === "Pod default/fresh");
-        };
-        await lab.until("node-2 knows the pod and waits for its number", isDelayed, 60_000);
-        t.deepEqual(
-          await answers(lab, "external/client"),
-          [true, true, true, true],
-          "the outside is let in all the same",
-        );
-        await lab.stopAgent("node-2", "SIGKILL");
-        // It is ready when it has seen all numbers.
-        const starting = lab.startAgent("node-2");
-        starting.catch(() => undefined); // awaited below, whatever fails before
-        await lab.until("the next agent says what it waits for", async () => {
-          const problems = (await statusOf(lab, "node-2"))?.problems ?? [];
-          return problems.some(({ code }) => code === "IDENTITIES_STALE");
-        });
-        tell();
-        await starting;
+longTest(
+  "a pod whose identity is new is never the outside to pods of other nodes, nor while their agent starts anew",
+  (t) =>
+    withFaultLab(
+      t,
+      async (lab, cluster) => {
+        for (const policy of policies) await cluster.put(kinds.ciliumNetworkPolicies, policy);
+        const servers = Object.values(outside).map((name) => podOn("node-2", name, name, { ports }));
+        await cluster.runPods([...servers, podOn("node-1", "known", "known")]);
         await untilWell(lab, ["node-1", "node-2"]);
-      } finally {
-        tell();
-        t.deepEqual(await end(), [], "nothing passed");
-      }
-      // It was not the way that kept it out.
-      const [policy] = policies;
-      const spec = { ...policy?.spec, ingress: [{ fromEndpoints: [{ matchLabels: { app: "fresh" } }] }] };
-      await cluster.put(kinds.ciliumNetworkPolicies, { metadata: { namespace: "default", name: "world" }, spec });
-      await lab.until("a policy that names it lets it in", async () => {
-        const [four, six, ...cidr] = await answers(lab, "default/fresh");
-        return four === true && six === true && !cidr.some(Boolean);
-      });
-      t.pass();
-    },
-    { externals: ["client"] },
-  ));
+        await lab.until("the outside is let in", async () => (await answers(lab, "external/client")).every(Boolean));
+        await lab.until("a pod is not", async () => !(await answers(lab, "default/known")).some(Boolean));
+
+        const tell = holdNumbersBack(cluster);
+        await cluster.runPods([podOn("node-1", "fresh", "fresh", { ports })]);
+        const end = await beginTrying(lab);
+        try {
+          const isDelayed = async () => {
+            const problems = (await statusOf(lab, "node-2"))?.problems ?? [];
+            return problems.some(({ code, object }) => code === "IDENTITY_DELAYED" && object === "Pod default/fresh");
+          };
+          await lab.until("node-2 knows the pod and waits for its number", isDelayed, 60_000);
+          t.deepEqual(
+            await answers(lab, "external/client"),
+            [true, true, true, true],
+            "the outside is let in all the same",
+          );
+          await lab.stopAgent("node-2", "SIGKILL");
+          // It is ready when it has seen all numbers.
+          const starting = lab.startAgent("node-2");
+          starting.catch(() => undefined); // awaited below, whatever fails before
+          await lab.until("the next agent says what it waits for", async () => {
+            const problems = (await statusOf(lab, "node-2"))?.problems ?? [];
+            return problems.some(({ code }) => code === "IDENTITIES_STALE");
+          });
+          tell();
+          await starting;
+          await untilWell(lab, ["node-1", "node-2"]);
+        } finally {
+          tell();
+          t.deepEqual(await end(), [], "nothing passed");
+        }
+        // It was not the way that kept it out.
+        const [policy] = policies;
+        const spec = { ...policy?.spec, ingress: [{ fromEndpoints: [{ matchLabels: { app: "fresh" } }] }] };
+        await cluster.put(kinds.ciliumNetworkPolicies, { metadata: { namespace: "default", name: "world" }, spec });
+        await lab.until("a policy that names it lets it in", async () => {
+          const [four, six, ...cidr] = await answers(lab, "default/fresh");
+          return four === true && six === true && !cidr.some(Boolean);
+        });
+        t.pass();
+      },
+      { externals: ["client"] },
+    ),
+);

@@ -3,10 +3,11 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import type { ExecutionContext } from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { drainSeconds, proxyActive, proxyProcess } from "../../src/lab/proxies.ts";
 import { pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 const script = new URL("../support/long-streams.js", import.meta.url).pathname;
 const ports = { http1: 8080, http2: 8082, grpc: 50_051 } as const;
@@ -126,74 +127,88 @@ async function judgedByClients(t: ExecutionContext, lab: Lab, server: string, ow
   t.is(await call("/shop.Cart/Drop"), "7 Access denied");
 }
 
-test("HTTP/2 and gRPC are judged between nodes; what lives long outlives the agent, and a proxy that has a successor by drainSeconds", (t) =>
-  withLab(
-    t,
-    {
-      proxies: true,
-      objects: [
-        pod("server", {
-          node: "node-1",
-          ports: allPorts,
-          command: [process.execPath, script, "serve", ...allPorts.map(String)],
-        }),
-        pod("client", { node: "node-2" }),
-        policy,
-      ],
-    },
-    async (lab) => {
-      await settled(lab);
-      const address = async (name: string, family: 4 | 6) => podAddress(lab, name, family);
-      await lab.until("the server listens", async () => {
-        const url = `http://${await address("default/server", 4)}:${ports.http1}/public/a`;
-        return (await lab.exec("default/client", ["curl", "-sf", "-m", "5", url])).code === 0;
-      });
-      for (const family of families)
-        await judgedByClients(t, lab, await address("default/server", family), await address("default/client", family));
+longTest(
+  "HTTP/2 and gRPC are judged between nodes; what lives long outlives the agent, and a proxy that has a successor by drainSeconds",
+  (t) =>
+    withLab(
+      t,
+      {
+        proxies: true,
+        objects: [
+          pod("server", {
+            node: "node-1",
+            ports: allPorts,
+            command: [process.execPath, script, "serve", ...allPorts.map(String)],
+          }),
+          pod("client", { node: "node-2" }),
+          policy,
+        ],
+      },
+      async (lab) => {
+        await settled(lab);
+        const address = async (name: string, family: 4 | 6) => podAddress(lab, name, family);
+        await lab.until("the server listens", async () => {
+          const url = `http://${await address("default/server", 4)}:${ports.http1}/public/a`;
+          return (await lab.exec("default/client", ["curl", "-sf", "-m", "5", url])).code === 0;
+        });
+        for (const family of families)
+          await judgedByClients(
+            t,
+            lab,
+            await address("default/server", family),
+            await address("default/client", family),
+          );
 
-      const [lasting, finishing] = [await address("default/server", 4), await address("default/server", 6)];
-      const streams = await LongStreams.begin(t, lab, "default/client", [lasting, finishing]);
-      await streams.goOn("at first");
-      await lab.stopAgent("node-1", "SIGKILL");
-      await streams.goOn("without an agent");
-      await lab.startAgent("node-1");
-      await lab.until("the proxy is back at the agent", () => proxyActive(lab.node("node-1")));
-      await streams.goOn("with the next agent");
-      t.true((await streams.all()).every(({ ended, wrong }) => ended === null && wrong === null));
+        const [lasting, finishing] = [await address("default/server", 4), await address("default/server", 6)];
+        const streams = await LongStreams.begin(t, lab, "default/client", [lasting, finishing]);
+        await streams.goOn("at first");
+        await lab.stopAgent("node-1", "SIGKILL");
+        await streams.goOn("without an agent");
+        await lab.startAgent("node-1");
+        await lab.until("the proxy is back at the agent", () => proxyActive(lab.node("node-1")));
+        await streams.goOn("with the next agent");
+        t.true((await streams.all()).every(({ ended, wrong }) => ended === null && wrong === null));
 
-      const former = await proxyProcess(lab.node("node-1"));
-      let before = Date.now();
-      let replaced = false;
-      const replacing = lab.replaceProxy("node-1").finally(() => {
-        replaced = true;
-      });
-      await lab.until("the next proxy has the flows", async () => {
-        const asked = Date.now();
-        if ((await proxyProcess(lab.node("node-1"))) !== former && (await proxyActive(lab.node("node-1")))) return true;
-        before = asked;
-        return replaced;
-      });
-      await streams.goOn("while the former proxy drains");
-      t.deepEqual(
-        endings(await streams.finish(finishing)),
-        ["websocket", "body", "stream", "call"].map((kind) => [kind, "whole", null]),
-        "what comes to its end in time is whole",
-      );
-      await replacing;
-      const reset = await streams.ended(lasting);
-      for (const { kind, ended, endedAt, lastAt, wrong } of reset) {
-        t.is(wrong, null, kind);
-        t.not(ended, "whole", kind);
-        t.true(
-          endedAt >= before + drainSeconds * 1_000,
-          `${kind} ended ${endedAt - before} ms after the turn: ${ended}`,
+        const former = await proxyProcess(lab.node("node-1"));
+        let before = Date.now();
+        let replaced = false;
+        const replacing = lab.replaceProxy("node-1").finally(() => {
+          replaced = true;
+        });
+        await lab.until("the next proxy has the flows", async () => {
+          const asked = Date.now();
+          if ((await proxyProcess(lab.node("node-1"))) !== former && (await proxyActive(lab.node("node-1"))))
+            return true;
+          before = asked;
+          return replaced;
+        });
+        await streams.goOn("while the former proxy drains");
+        t.deepEqual(
+          endings(await streams.finish(finishing)),
+          ["websocket", "body", "stream", "call"].map((kind) => [kind, "whole", null]),
+          "what comes to its end in time is whole",
         );
-        t.true(endedAt - lastAt < 2_000, `${kind} had no answer for ${endedAt - lastAt} ms before it was reset`);
-      }
-      t.log(
-        Object.fromEntries(reset.map(({ kind, ended, endedAt }) => [kind, `${ended} after ${endedAt - before} ms`])),
-      );
-      for (const family of families)
-        await judgedByClients(t, lab, await address("default/server", family), await address("default/client", family));
-    },
-  ));
+        await replacing;
+        const reset = await streams.ended(lasting);
+        for (const { kind, ended, endedAt, lastAt, wrong } of reset) {
+          t.is(wrong, null, kind);
+          t.not(ended, "whole", kind);
+          t.true(
+            endedAt >= before + drainSeconds * 1_000,
+            `${kind} ended ${endedAt - before} ms after the turn: ${ended}`,
+          );
+          t.true(endedAt - lastAt < 2_000, `${kind} had no answer for ${endedAt - lastAt} ms before it was reset`);
+        }
+        t.log(
+          Object.fromEntries(reset.map(({ kind, ended, endedAt }) => [kind, `${ended} after ${endedAt - before} ms`])),
+        );
+        for (const family of families)
+          await judgedByClients(
+            t,
+            lab,
+            await address("default/server", family),
+            await address("default/client", family),
+          );
+      },
+    ),
+);

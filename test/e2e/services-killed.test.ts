@@ -6,9 +6,9 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { agentStatus, answererOf, beginFlow, pod, settled, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 const [shared, far] = ["203.0.113.40", "203.0.113.41"] as const;
 const ownPort = 40_001;
@@ -68,71 +68,74 @@ async function picture(lab: Lab) {
   };
 }
 
-test("killed among services at odds and a full table: the kernel goes on, and the next agent has it the same", (t) =>
-  withLab(t, { nodes: 2, objects, agent: { mapSizes: { nat4: natEntries } } }, async (lab) => {
-    await settled(lab);
-    const { ipv4 } = lab.node("node-1");
-    for (const address of [shared, far]) {
-      const { code, stderr } = await lab.exec("tor", ["ip", "route", "replace", address, "via", ipv4]);
-      t.is(code, 0, stderr);
-    }
-    const asOne = async (when: string) => {
-      for (const from of ["external/client", "default/client"])
-        t.is(await answererOf(lab, from, shared, 80), "default/apple", `${when}, ${from}`);
-      t.is(await answererOf(lab, "external/client", ipv4, ownPort), "default/own", `${when}: the port is the node's`);
-    };
-    await asOne("at first");
-    const before = await picture(lab);
-    for (const code of told)
-      t.true(
-        before.problems.some((each) => each.startsWith(code)),
-        code,
+longTest(
+  "killed among services at odds and a full table: the kernel goes on, and the next agent has it the same",
+  (t) =>
+    withLab(t, { nodes: 2, objects, agent: { mapSizes: { nat4: natEntries } } }, async (lab) => {
+      await settled(lab);
+      const { ipv4 } = lab.node("node-1");
+      for (const address of [shared, far]) {
+        const { code, stderr } = await lab.exec("tor", ["ip", "route", "replace", address, "via", ipv4]);
+        t.is(code, 0, stderr);
+      }
+      const asOne = async (when: string) => {
+        for (const from of ["external/client", "default/client"])
+          t.is(await answererOf(lab, from, shared, 80), "default/apple", `${when}, ${from}`);
+        t.is(await answererOf(lab, "external/client", ipv4, ownPort), "default/own", `${when}: the port is the node's`);
+      };
+      await asOne("at first");
+      const before = await picture(lab);
+      for (const code of told)
+        t.true(
+          before.problems.some((each) => each.startsWith(code)),
+          code,
+        );
+
+      const flows = await Promise.all(
+        [0, 1, 2].map(() => beginFlow(lab, "external/client", { kind: "tcp", address: far, port: 80 })),
+      );
+      const folder = await mkdtemp(join(tmpdir(), "tandem-full-"));
+      t.teardown(() => rm(folder, { recursive: true, force: true }));
+      const file = join(folder, "held");
+      const words = [process.execPath, "-e", filler, far, String(natEntries), file];
+      const holding = lab.exec("external/client", words, { timeoutMs: 240_000 });
+      await lab.until("the table is full", async () => existsSync(file), 60_000);
+      const held = Number(await readFile(file, "utf8"));
+      t.log(`${held} connections fit beside ${flows.length}`);
+      t.true(held > 0 && held <= natEntries / 2 - flows.length, String(held));
+      const refused = async (when: string) => t.is(await answererOf(lab, "external/client", far, 80, 2), null, when);
+      await refused("full");
+
+      await lab.stopAgent("node-1", "SIGKILL");
+      await asOne("without an agent");
+      await refused("full, without an agent");
+      await lab.startAgent("node-1");
+      await settled(lab);
+      await lab.until("it tells the same", async () => (await picture(lab)).problems.length === before.problems.length);
+      t.deepEqual(await picture(lab), before);
+      await asOne("with the next agent");
+      await refused("full, with the next agent");
+
+      // What ends makes room, though nobody had seen it begin.
+      await writeFile(`${file}.end`, "");
+      await holding;
+      for (const flow of flows) {
+        const { sent, answered, from } = await flow.end();
+        t.deepEqual([answered, from], [sent, ["default/far"]], "who talked goes on");
+      }
+      await lab.until(
+        "there is room again",
+        async () => (await answererOf(lab, "external/client", far, 80, 2)) === "default/far",
+        180_000,
       );
 
-    const flows = await Promise.all(
-      [0, 1, 2].map(() => beginFlow(lab, "external/client", { kind: "tcp", address: far, port: 80 })),
-    );
-    const folder = await mkdtemp(join(tmpdir(), "tandem-full-"));
-    t.teardown(() => rm(folder, { recursive: true, force: true }));
-    const file = join(folder, "held");
-    const words = [process.execPath, "-e", filler, far, String(natEntries), file];
-    const holding = lab.exec("external/client", words, { timeoutMs: 240_000 });
-    await lab.until("the table is full", async () => existsSync(file), 60_000);
-    const held = Number(await readFile(file, "utf8"));
-    t.log(`${held} connections fit beside ${flows.length}`);
-    t.true(held > 0 && held <= natEntries / 2 - flows.length, String(held));
-    const refused = async (when: string) => t.is(await answererOf(lab, "external/client", far, 80, 2), null, when);
-    await refused("full");
-
-    await lab.stopAgent("node-1", "SIGKILL");
-    await asOne("without an agent");
-    await refused("full, without an agent");
-    await lab.startAgent("node-1");
-    await settled(lab);
-    await lab.until("it tells the same", async () => (await picture(lab)).problems.length === before.problems.length);
-    t.deepEqual(await picture(lab), before);
-    await asOne("with the next agent");
-    await refused("full, with the next agent");
-
-    // What ends makes room, though nobody had seen it begin.
-    await writeFile(`${file}.end`, "");
-    await holding;
-    for (const flow of flows) {
-      const { sent, answered, from } = await flow.end();
-      t.deepEqual([answered, from], [sent, ["default/far"]], "who talked goes on");
-    }
-    await lab.until(
-      "there is room again",
-      async () => (await answererOf(lab, "external/client", far, 80, 2)) === "default/far",
-      180_000,
-    );
-
-    // The winner goes while nobody looks: who wanted its address has it.
-    await lab.stopAgent("node-1", "SIGKILL");
-    await lab.deleteObjects([apple]);
-    await lab.startAgent("node-1");
-    await settled(lab);
-    for (const from of ["external/client", "default/client"])
-      t.is(await answererOf(lab, from, shared, 80), "default/zebra");
-    t.false((await picture(lab)).problems.some((each) => each.startsWith("SERVICE_ADDRESS")));
-  }));
+      // The winner goes while nobody looks: who wanted its address has it.
+      await lab.stopAgent("node-1", "SIGKILL");
+      await lab.deleteObjects([apple]);
+      await lab.startAgent("node-1");
+      await settled(lab);
+      for (const from of ["external/client", "default/client"])
+        t.is(await answererOf(lab, from, shared, 80), "default/zebra");
+      t.false((await picture(lab)).problems.some((each) => each.startsWith("SERVICE_ADDRESS")));
+    }),
+);

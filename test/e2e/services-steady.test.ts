@@ -3,10 +3,10 @@
  * come to is killed and starts again, and the fabric moves them to another node. Nobody is reset but who talks to the one that left.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { beginStream } from "../support/streams.ts";
+import { longTest } from "../support/long.ts";
 
 const vips = ["203.0.113.30", "2001:db8:113::30"] as const;
 /** Every connection sends many packets in that time. */
@@ -69,73 +69,76 @@ async function download(lab: Lab, vip: string) {
   return { code, status, size: Number(size), by };
 }
 
-test("downloads, long talks and a stream of short connections, while backends come and go, the agent is killed and the path moves", (t) =>
-  withLab(
-    t,
-    {
-      nodes: 3,
-      agent: { loadBalancerMode: "dsr" },
-      objects: [backend("a", "node-1"), backend("b", "node-2"), backend("c", "node-3"), service],
-    },
-    async (lab) => {
-      await settled(lab);
-      await announce(lab, "node-1");
-      const downloads = Array.from({ length: 6 }, (_, at) => download(lab, vips[at % 2] ?? ""));
-      const flows = await Promise.all(
-        Array.from({ length: 8 }, (_, at) =>
-          beginFlow(lab, "external/client", { kind: "tcp", address: vips[at % 2] ?? "", port: 80 }),
-        ),
-      );
-      // A node that sees a connection keeps its backend, whatever becomes of the table; one that has not chooses by it. So they visit each now.
-      for (const name of ["node-2", "node-3", "node-1"]) {
-        await announce(lab, name);
-        await sleep(visitMs);
-      }
-      const streams = await Promise.all(vips.map((vip) => beginStream(lab, "external/client", vip, 80)));
+longTest(
+  "downloads, long talks and a stream of short connections, while backends come and go, the agent is killed and the path moves",
+  (t) =>
+    withLab(
+      t,
+      {
+        nodes: 3,
+        agent: { loadBalancerMode: "dsr" },
+        objects: [backend("a", "node-1"), backend("b", "node-2"), backend("c", "node-3"), service],
+      },
+      async (lab) => {
+        await settled(lab);
+        await announce(lab, "node-1");
+        const downloads = Array.from({ length: 6 }, (_, at) => download(lab, vips[at % 2] ?? ""));
+        const flows = await Promise.all(
+          Array.from({ length: 8 }, (_, at) =>
+            beginFlow(lab, "external/client", { kind: "tcp", address: vips[at % 2] ?? "", port: 80 }),
+          ),
+        );
+        // A node that sees a connection keeps its backend, whatever becomes of the table; one that has not chooses by it. So they visit each now.
+        for (const name of ["node-2", "node-3", "node-1"]) {
+          await announce(lab, name);
+          await sleep(visitMs);
+        }
+        const streams = await Promise.all(vips.map((vip) => beginStream(lab, "external/client", vip, 80)));
 
-      // They serve before they are of the service, as a readiness probe sees to it.
-      const coming = [
-        ["d", "node-2"],
-        ["e", "node-1"],
-      ] as const;
-      await lab.applyObjects(coming.map(([name, node]) => backend(name, node, "coming")));
-      for (const [name] of coming) {
-        const address = await podAddress(lab, `default/${name}`);
-        const asks = ["timeout", "2", "bash", "-c", `exec 3<>/dev/tcp/${address}/8080`];
-        await lab.until(`${name} listens`, async () => (await lab.exec("node/node-1", asks)).code === 0, 60_000);
-      }
-      await lab.applyObjects(coming.map(([name, node]) => backend(name, node)));
-      await settled(lab);
+        // They serve before they are of the service, as a readiness probe sees to it.
+        const coming = [
+          ["d", "node-2"],
+          ["e", "node-1"],
+        ] as const;
+        await lab.applyObjects(coming.map(([name, node]) => backend(name, node, "coming")));
+        for (const [name] of coming) {
+          const address = await podAddress(lab, `default/${name}`);
+          const asks = ["timeout", "2", "bash", "-c", `exec 3<>/dev/tcp/${address}/8080`];
+          await lab.until(`${name} listens`, async () => (await lab.exec("node/node-1", asks)).code === 0, 60_000);
+        }
+        await lab.applyObjects(coming.map(([name, node]) => backend(name, node)));
+        await settled(lab);
 
-      await lab.stopAgent("node-1", "SIGKILL");
-      await announce(lab, "node-2");
-      await announce(lab, "node-1", "node-3");
-      await lab.startAgent("node-1");
-      await settled(lab);
-      await announce(lab, "node-1");
+        await lab.stopAgent("node-1", "SIGKILL");
+        await announce(lab, "node-2");
+        await announce(lab, "node-1", "node-3");
+        await lab.startAgent("node-1");
+        await settled(lab);
+        await announce(lab, "node-1");
 
-      // b leaves the service first, as one that ends does, and is gone later.
-      await lab.applyObjects([backend("b", "node-2", "left")]);
-      await settled(lab);
-      await announce(lab, "node-3");
-      await lab.deleteObjects([backend("b", "node-2", "left")]);
-      await settled(lab);
+        // b leaves the service first, as one that ends does, and is gone later.
+        await lab.applyObjects([backend("b", "node-2", "left")]);
+        await settled(lab);
+        await announce(lab, "node-3");
+        await lab.deleteObjects([backend("b", "node-2", "left")]);
+        await settled(lab);
 
-      for (const [at, stream] of streams.entries()) {
-        const { made, answered, errors, from } = await stream.end();
-        t.log(`${vips[at]}: ${answered} of ${made} short connections, by ${from.join()}`);
-        t.deepEqual([answered, errors], [made, {}], vips[at]);
-        t.true(from.includes("default/d") && from.includes("default/e"), "those that came are used");
-      }
-      for (const flow of flows) {
-        const { sent, answered, from } = await flow.end();
-        t.is(from.length, 1, "it stays with its backend");
-        if (from[0] !== "default/b") t.is(answered, sent, from[0]);
-      }
-      const ends = await Promise.all(downloads);
-      t.log(ends.map(({ by, size }) => `${by} ${size}`).join(", "));
-      for (const { by, ...end } of ends)
-        if (by !== "default/b") t.deepEqual(end, { code: 0, status: "200", size: bytes }, by);
-      t.true(ends.some(({ by }) => by !== "default/b"));
-    },
-  ));
+        for (const [at, stream] of streams.entries()) {
+          const { made, answered, errors, from } = await stream.end();
+          t.log(`${vips[at]}: ${answered} of ${made} short connections, by ${from.join()}`);
+          t.deepEqual([answered, errors], [made, {}], vips[at]);
+          t.true(from.includes("default/d") && from.includes("default/e"), "those that came are used");
+        }
+        for (const flow of flows) {
+          const { sent, answered, from } = await flow.end();
+          t.is(from.length, 1, "it stays with its backend");
+          if (from[0] !== "default/b") t.is(answered, sent, from[0]);
+        }
+        const ends = await Promise.all(downloads);
+        t.log(ends.map(({ by, size }) => `${by} ${size}`).join(", "));
+        for (const { by, ...end } of ends)
+          if (by !== "default/b") t.deepEqual(end, { code: 0, status: "200", size: bytes }, by);
+        t.true(ends.some(({ by }) => by !== "default/b"));
+      },
+    ),
+);

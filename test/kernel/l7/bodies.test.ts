@@ -3,10 +3,12 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { Agent, createServer, type IncomingMessage, request } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
+import type { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { startEngine } from "../../support/l7-engine.ts";
 import { httpRules } from "../../support/l7-runner.ts";
+import { longTest } from "../../support/long.ts";
 
 const mebibyte = 1 << 20;
 const piece = randomBytes(mebibyte + 7);
@@ -20,6 +22,27 @@ async function serve(t: ExecutionContext, handle: Parameters<typeof createServer
     server.close();
   });
   return startEngine(t, (server.address() as AddressInfo).port, httpRules({}));
+}
+
+/** Whether what comes is `piece` again and again; cheaper than a digest where there is much of it. */
+class Repetition {
+  bytes = 0;
+  same = true;
+
+  take(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length; ) {
+      const from = this.bytes % piece.length;
+      const length = Math.min(chunk.length - at, piece.length - from);
+      this.same &&= chunk.subarray(at, at + length).equals(piece.subarray(from, from + length));
+      this.bytes += length;
+      at += length;
+    }
+  }
+}
+
+async function write(to: Writable, pieces: number): Promise<void> {
+  for (let each = 0; each < pieces; each++) if (!to.write(piece)) await once(to, "drain");
+  to.end();
 }
 
 async function digest(message: IncomingMessage): Promise<string> {
@@ -78,6 +101,29 @@ test("a reader that pauses gets every byte, and the proxy holds a bounded part",
   for (let at = 0; at < 48; at++) expected.update(piece);
   t.is(hash.digest("hex"), expected.digest("hex"));
 });
+
+for (const framing of ["length", "chunks"] as const)
+  longTest(`a GiB up and a GiB down by ${framing} arrive whole, and the proxy holds a bounded part`, async (t) => {
+    const pieces = 1024;
+    const size = pieces * piece.length;
+    const headers = framing === "length" ? { "content-length": size } : { "transfer-encoding": "chunked" };
+    const up = new Repetition();
+    const engine = await serve(t, async (message, response) => {
+      for await (const chunk of message) up.take(chunk as Buffer);
+      response.writeHead(200, headers);
+      await write(response, pieces);
+    });
+    const sent = request({ port: engine.port, method: "POST", headers });
+    let most = 0;
+    const look = setInterval(() => (most = Math.max(most, engine.stats().memory)), 20);
+    t.teardown(() => clearInterval(look));
+    const [[answer]] = (await Promise.all([once(sent, "response"), write(sent, pieces)])) as [[IncomingMessage], void];
+    const down = new Repetition();
+    for await (const chunk of answer) down.take(chunk as Buffer);
+    t.deepEqual({ ...up }, { bytes: size, same: true });
+    t.deepEqual({ ...down }, { bytes: size, same: true });
+    t.true(most > 0 && most < 3 * mebibyte, `${most} bytes`);
+  });
 
 test("either side that breaks off in the middle of a long body ends the other, and nothing is held", async (t) => {
   const servers: Socket[] = [];
