@@ -117,7 +117,9 @@ for (const framing of ["length", "chunks"] as const)
     let most = 0;
     const look = setInterval(() => (most = Math.max(most, engine.stats().memory)), 20);
     t.teardown(() => clearInterval(look));
-    const [[answer]] = (await Promise.all([once(sent, "response"), write(sent, pieces)])) as [[IncomingMessage], void];
+    const answered = once(sent, "response");
+    await write(sent, pieces);
+    const [answer] = (await answered) as [IncomingMessage];
     const down = new Repetition();
     for await (const chunk of answer) down.take(chunk as Buffer);
     t.deepEqual({ ...up }, { bytes: size, same: true });
