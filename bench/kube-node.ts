@@ -13,13 +13,11 @@ import { type KubeClusterSize, remoteNodes, type StoredObject } from "./kube-clu
 import type { ServerAnswer, ServerAsk, ServerSettings } from "./kube-server.ts";
 import { ipBatch } from "../src/lab/run.ts";
 import { systemCgroup } from "../src/lab/topology.ts";
+import { kubeRouterProtocol } from "../src/lib/kube-router.ts";
 import { inNetns, root } from "./support.ts";
 
 /** Of /proc/PID/stat: Linux has had no other for user space since 2.6. */
 const ticksPerSecond = 100;
-
-/** Protocol number of the routes that kube-router installs. */
-const kubeRouter = 17;
 
 /** The agent, or the operator. */
 export type Watched = "agent" | "operator";
@@ -63,7 +61,9 @@ export class KubeNode {
     this.#server = await BenchServer.start(netns, { size, self });
     const { ipv4: via4, ipv6: via6 } = this.lab.plan.tor;
     const routes = remoteNodes(size.pods).flatMap(({ podCidrs }) =>
-      podCidrs.map((cidr) => `route replace ${cidr} via ${cidr.includes(":") ? via6 : via4} proto ${kubeRouter}`),
+      podCidrs.map(
+        (cidr) => `route replace ${cidr} via ${cidr.includes(":") ? via6 : via4} proto ${kubeRouterProtocol}`,
+      ),
     );
     await ipBatch(netns, routes);
   }

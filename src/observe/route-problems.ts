@@ -3,11 +3,10 @@
  * that kube-router left in the kernel, which no row of a node tells because the node is gone. Pure.
  */
 import { type Address, makePrefix, type Prefix, prefixContains } from "../model/ip.ts";
+import { kubeRouterProtocol } from "../lib/kube-router.ts";
 import type { Problem } from "../model/status.ts";
 import type { BgpPathRow, NodeRow, RouteFactRow } from "../model/tables.ts";
 
-/** RTPROT of kube-router's routes. */
-const kubeRouter = 17;
 /** Of one kind, told one by one; the last of them tells how many more there are. */
 const told = 20;
 
@@ -57,7 +56,7 @@ export function leftOverRoutes(
   nodes: Nodes,
 ): readonly Problem[] {
   const left = [...routes.values()].filter(
-    ({ protocol, destination }) => protocol === kubeRouter && !bgpPaths.has(destination.text),
+    ({ protocol, destination }) => protocol === kubeRouterProtocol && !bgpPaths.has(destination.text),
   );
   if (left.length === 0) return [];
   const holders = new Map(
@@ -94,7 +93,7 @@ export function staleRoutes(
   nodes: Nodes,
 ): readonly RouteFactRow[] {
   const left = [...routes.values()].filter(
-    ({ protocol, destination }) => protocol === kubeRouter && !bgpPaths.has(destination.text),
+    ({ protocol, destination }) => protocol === kubeRouterProtocol && !bgpPaths.has(destination.text),
   );
   if (left.length === 0) return [];
   const cidrs = [...nodes.values()].flatMap(({ podCidrs }) => podCidrs);
@@ -118,7 +117,7 @@ export function bgpDefaultRoutes(
 ): readonly Problem[] {
   return ["0.0.0.0/0", "::/0"].flatMap((text): readonly Problem[] => {
     const route = routes.get(text);
-    if (route?.protocol !== kubeRouter) return [];
+    if (route?.protocol !== kubeRouterProtocol) return [];
     const via = route.nextHops.map(({ gateway, device }) => gateway?.text ?? device).join(", ");
     const peer = bgpPaths.get(text)?.peer?.text;
     const who = peer === undefined ? "BGP" : `BGP peer ${peer}`;

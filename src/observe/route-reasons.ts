@@ -2,9 +2,9 @@
  * Why a node's pod CIDR has no route here, or one that should not be: the kernel's routes are what holds, BGP's tables the reason. Pure. It walks the
  * way that a route comes: session, announcement, import policy, best path, next hop, kernel (kube-router's `injectRoute`).
  */
-import { createHash } from "node:crypto";
 import type { RouteReasonDto } from "../api/dto.ts";
 import { makePrefix, type Prefix, prefixContains } from "../model/ip.ts";
+import { kubeRouterProtocol, tunnelName } from "../lib/kube-router.ts";
 import type { BgpPathRow, BgpPeerRow, DeviceAddressesRow, NodeRow, RouteFactRow } from "../model/tables.ts";
 
 export interface BgpTables {
@@ -14,8 +14,8 @@ export interface BgpTables {
   readonly bgpPaths: ReadonlyMap<string, BgpPathRow>;
   /** By ifindex. */
   readonly deviceAddresses: ReadonlyMap<string, DeviceAddressesRow>;
-  /** Of the kernel, by prefix text. */
-  readonly routes: ReadonlyMap<string, RouteFactRow>;
+  /** Whether some route of the kernel leads into a tunnel of kube-router's, which only its overlay makes. */
+  readonly hasOverlay: () => boolean;
 }
 
 export interface BgpKnowledge {
@@ -24,9 +24,6 @@ export interface BgpKnowledge {
   /** What peers sent although it is in no table here. */
   readonly received: readonly { readonly prefix: Prefix; readonly peer: string; readonly filtered: boolean }[];
 }
-
-/** RTPROT of kube-router's routes. */
-const kubeRouter = 17;
 
 /** Of a pod CIDR of another node without a usable route. @param route one that leads nowhere */
 export function whyMissing(
@@ -56,7 +53,7 @@ export function whatIsOdd(
   tables: BgpTables,
   bgp: BgpKnowledge,
 ): RouteReasonDto | null {
-  if (bgp.state !== "synced" || route.protocol !== kubeRouter) return null;
+  if (bgp.state !== "synced" || route.protocol !== kubeRouterProtocol) return null;
   const path = pathTo(cidr, tables.bgpPaths);
   if (path === undefined) {
     return {
@@ -99,7 +96,7 @@ function pathTo(cidr: Prefix, paths: ReadonlyMap<string, BgpPathRow>): BgpPathRo
 }
 
 /** In BGP's table, and not in the kernel. */
-function whyNotWritten(path: BgpPathRow, { deviceAddresses, routes }: BgpTables): RouteReasonDto {
+function whyNotWritten(path: BgpPathRow, { deviceAddresses, hasOverlay }: BgpTables): RouteReasonDto {
   const prefix = path.prefix.text;
   if (path.peer === null) {
     return {
@@ -119,7 +116,7 @@ function whyNotWritten(path: BgpPathRow, { deviceAddresses, routes }: BgpTables)
   const onLink = [...deviceAddresses.values()].some(({ addresses }) =>
     addresses.some(({ address, length }) => prefixContains(makePrefix(address, length), nextHop)),
   );
-  if (!onLink && [...routes.values()].some(isTunnelled)) {
+  if (!onLink && hasOverlay()) {
     return {
       code: "no-tunnel",
       text: `BGP has ${prefix} by ${nextHop.text}, and the kernel has no route into the tunnel to it (${tunnelName(nextHop.text)})`,
@@ -138,17 +135,6 @@ function whyNotWritten(path: BgpPathRow, { deviceAddresses, routes }: BgpTables)
     text: `BGP has ${prefix} by ${nextHop.text}, and the kernel has no route: kube-router writes it again within a minute`,
     remedy: "if it stays so, somebody deletes it: systemd-networkd needs ManageForeignRoutes=no; see kube-router's log",
   };
-}
-
-/** Only kube-router's overlay has such routes. */
-function isTunnelled({ nextHops }: RouteFactRow): boolean {
-  return nextHops.some(({ device }) => device.startsWith("tun-"));
-}
-
-/** As kube-router calls the device (`GenerateTunnelName`). */
-function tunnelName(nextHop: string): string {
-  const digest = createHash("sha256").update(nextHop.replaceAll(/[.:]/g, "")).digest("hex");
-  return `tun-${digest.slice(0, 11)}`;
 }
 
 /** In no table of BGP: the session, what is sent by it, or a policy. */

@@ -1,5 +1,6 @@
 /** Which pod CIDRs this node should reach, and which it does: through whom, on what device, who wrote the route, and why one is missing. */
 import type { RouteDto, StatusDto } from "../api/dto.ts";
+import { isTunnelDevice } from "../lib/kube-router.ts";
 import { routeFinder, routeMtu } from "../model/route-lookup.ts";
 import type { NodeRow, RouteFactRow, UplinkRow } from "../model/tables.ts";
 import { type BgpKnowledge, type BgpTables, whatIsOdd, whyMissing } from "./route-reasons.ts";
@@ -26,7 +27,7 @@ const origins: Readonly<Record<number, string>> = {
 
 export const originOf = (protocol: number): string => origins[protocol] ?? `protocol ${protocol}`;
 
-export interface RouteTables extends BgpTables {
+export interface RouteTables extends Omit<BgpTables, "hasOverlay"> {
   readonly nodes: ReadonlyMap<string, NodeRow>;
   /** By prefix text. */
   readonly routes: ReadonlyMap<string, RouteFactRow>;
@@ -37,6 +38,8 @@ export interface RouteTables extends BgpTables {
 /** One row per pod CIDR of every node, the own ones marked local; sorted by node. */
 export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowledge): readonly RouteDto[] {
   const bestRoute = routeFinder(tables.routes);
+  const { bgpPeers, bgpPaths, deviceAddresses } = tables;
+  const facts = { bgpPeers, bgpPaths, deviceAddresses, hasOverlay: overlayIn(tables.routes) };
   return [...tables.nodes.values()]
     .sort((a, b) => compareText(a.name, b.name))
     .flatMap((node) =>
@@ -46,10 +49,19 @@ export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowl
         const route = bestRoute(cidr);
         // A route that says "unreachable" is one that leads nowhere.
         const present = route !== undefined && route.nextHops.length > 0;
-        const why = present ? whatIsOdd(cidr, route, tables, bgp) : whyMissing(cidr, node, route, tables, bgp);
+        const why = present ? whatIsOdd(cidr, route, facts, bgp) : whyMissing(cidr, node, route, facts, bgp);
         return { ...about, ...(route === undefined ? absent : routeOf(route, node, tables.uplinks)), why };
       }),
     );
+}
+
+/** Looked for once, however many routes are missing. */
+function overlayIn(routes: RouteTables["routes"]): () => boolean {
+  let known: boolean | null = null;
+  return () => {
+    known ??= [...routes.values()].some(({ nextHops }) => nextHops.some(({ device }) => isTunnelDevice(device)));
+    return known;
+  };
 }
 
 const absent = { present: false, via: [], device: [], origin: "", since: null, mtu: null, kind: null } as const;
@@ -83,7 +95,7 @@ function kindOf(
   if (nextHops.length === 0) return null;
   const own = new Set(addresses.map(({ text }) => text));
   const isTunnel = (hop: (typeof nextHops)[number]) =>
-    hop.gateway === null && (hop.device.startsWith("tun-") || uplinks.get(String(hop.ifindex))?.l3 === true);
+    hop.gateway === null && (isTunnelDevice(hop.device) || uplinks.get(String(hop.ifindex))?.l3 === true);
   if (nextHops.some(isTunnel)) return "tunnel";
   return nextHops.every(({ gateway }) => gateway === null || own.has(gateway.text)) ? "direct" : "fabric";
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Prober } from "../../src/lab/conformance/prober.ts";
-import { tunnelName } from "../../src/lab/injector/tunnels.ts";
+import { tunnelName } from "../../src/lib/kube-router.ts";
 import type { Pod } from "../../src/lab/objects.ts";
 import { createSandbox, podPlace } from "../../src/lab/pods.ts";
 import { mustRun } from "../../src/lab/run.ts";

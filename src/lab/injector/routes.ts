@@ -1,8 +1,6 @@
 /** The kernel side of the injector: routes as kube-router's `pkg/routes` writes them, main table, protocol 17. */
+import { kubeRouterProtocol } from "../../lib/kube-router.ts";
 import { mustRun } from "../run.ts";
-
-/** kube-router's routes: its constant calls it Zebra's, iproute2 knows no name for it. */
-export const kubeRouterProtocol = 17;
 
 export interface LocalSubnet {
   readonly address: string;

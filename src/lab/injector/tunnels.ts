@@ -2,7 +2,7 @@
  * kube-router's overlay (`pkg/tunnels`): a device for each next hop, and in table 77 the way to that node's own address for what pods send. IPv4 in
  * IPv4 and IPv6 in IPv6, bare (`ipip`) or as GUE in UDP (`fou`).
  */
-import { createHash } from "node:crypto";
+import { tunnelName } from "../../lib/kube-router.ts";
 
 export type Encapsulation = "ipip" | "fou";
 
@@ -17,12 +17,6 @@ export interface TunnelsOptions {
   /** The node's own. */
   readonly addresses: readonly string[];
   readonly encapsulation: Encapsulation;
-}
-
-/** Of the next hop without its dots and colons, as names of devices end at 15 characters. */
-export function tunnelName(nextHop: string): string {
-  const digest = createHash("sha256").update(nextHop.replaceAll(/[.:]/g, "")).digest("hex");
-  return `tun-${digest.slice(0, 11)}`;
 }
 
 export class Tunnels {

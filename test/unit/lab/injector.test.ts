@@ -1,7 +1,7 @@
 import test from "ava";
 import type { BestPath } from "../../../src/lab/injector/gobgp.ts";
 import { Injector, type InjectorDependencies } from "../../../src/lab/injector/injector.ts";
-import { tunnelName } from "../../../src/lab/injector/tunnels.ts";
+import { tunnelName } from "../../../src/lib/kube-router.ts";
 
 const path = (prefix: string, nextHop: string, more: Partial<BestPath> = {}): BestPath => ({
   prefix,

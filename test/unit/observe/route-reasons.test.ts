@@ -53,7 +53,7 @@ function tables(peers: readonly BgpPeerRow[], paths: readonly BgpPathRow[] = [])
     bgpPeers: new Map(peers.map((row) => [row.address.text, row])),
     bgpPaths: new Map(paths.map((row) => [row.prefix.text, row])),
     deviceAddresses: new Map([["2", { ifindex: 2, addresses }]]),
-    routes: new Map(),
+    hasOverlay: () => false,
   };
 }
 
@@ -66,8 +66,6 @@ const route = (text: string, hops: RouteFactRow["nextHops"], protocol = 17): Rou
   since: 0,
 });
 
-/** kube-router's overlay is in use. */
-const tunnelled = route("10.3.0.0/24", [{ gateway: null, ifindex: 7, device: "tun-4d28fede0fc" }]);
 const synced: BgpKnowledge = { state: "synced", received: [] };
 const up = peer("192.0.2.2");
 const down = peer("192.0.2.2", { state: "ACTIVE" });
@@ -101,7 +99,7 @@ const cases: readonly (readonly [what: string, tables: BgpTables, bgp: BgpKnowle
     "the tunnel to the other subnet is gone",
     {
       ...tables([up], [path("10.2.0.0/24", { nextHop: address("198.51.100.9") })]),
-      routes: new Map([["10.3.0.0/24", tunnelled]]),
+      hasOverlay: () => true,
     },
     synced,
     "no-tunnel",
@@ -153,4 +151,20 @@ test("a route goes to the node itself, into a tunnel, or by the fabric", (t) => 
   t.is(kindOf([via("192.0.2.2"), via("192.0.2.254")]), "fabric");
   t.is(kindOf([via(null, "tun-88d764f82ca")]), "tunnel");
   t.is(kindOf([]), null);
+});
+
+test("kube-router's overlay is known by any route into a tunnel, and the one that is missing is named", (t) => {
+  const whyWith = (device: string) => {
+    const other = route("10.3.0.0/24", [{ gateway: null, ifindex: 7, device }]);
+    const facts = {
+      ...tables([up], [path("10.2.0.0/24", { nextHop: address("198.51.100.9") })]),
+      nodes: new Map([["n2", node]]),
+      routes: new Map([["10.3.0.0/24", other]]),
+      uplinks: new Map(),
+    };
+    return routeReport(facts, "n1", synced)[0]?.why;
+  };
+  t.like(whyWith("tun-4d28fede0fc"), { code: "no-tunnel" });
+  t.regex(whyWith("tun-4d28fede0fc")?.text ?? "", /tun-[0-9a-f]{11}/);
+  t.like(whyWith("eth1"), { code: "not-on-link" });
 });
