@@ -3,26 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
-import { agentStatus, beginFlow, fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
-
-/** Only `client` may reach `server`, and that on one port. */
-const policy = {
-  apiVersion: "networking.k8s.io/v1",
-  kind: "NetworkPolicy",
-  metadata: { name: "server", namespace: "default" },
-  spec: {
-    podSelector: { matchLabels: { app: "server" } },
-    ingress: [
-      {
-        from: [{ podSelector: { matchLabels: { app: "client" } } }],
-        ports: [
-          { protocol: "TCP", port: 8080 },
-          { protocol: "UDP", port: 9000 },
-        ],
-      },
-    ],
-  },
-};
+import { agentStatus, beginFlow, clientsOnly, fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
 
 /** New connections, one each 20 ms until the file `stop` is there: how many were answered and how many were not. */
 const connect = (host: string, stop: string) => [
@@ -43,7 +24,7 @@ test("kill -9 of the agents and their restart: running flows lose nothing, new c
         pod("client", { node: "node-2" }),
         pod("near", { node: "node-1", labels: { app: "client" } }),
         pod("stranger", { node: "node-2" }),
-        policy,
+        clientsOnly,
       ],
     },
     async (lab) => {

@@ -8,29 +8,10 @@ import type { FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { proxyActive } from "../../src/lab/proxies.ts";
 import { pod, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, digFrom, type NameRecord, outsideNames } from "../support/names.ts";
+import { cachedAddresses, digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
 import { longTest } from "../support/long.ts";
 
-const policy = {
-  apiVersion: "cilium.io/v2",
-  kind: "CiliumNetworkPolicy",
-  metadata: { name: "names", namespace: "default" },
-  spec: {
-    endpointSelector: { matchLabels: { app: "client" } },
-    egress: [
-      {
-        toEntities: ["world"],
-        toPorts: [
-          {
-            ports: [{ port: "53", protocol: "ANY" }],
-            rules: { dns: [{ matchName: "ready.test" }, { matchPattern: "*.open.test" }] },
-          },
-        ],
-      },
-      { toFQDNs: [{ matchPattern: "*.open.test" }], toPorts: [{ ports: [{ port: "80", protocol: "TCP" }] }] },
-    ],
-  },
-};
+const policy = openNames(["world"], [{ matchName: "ready.test" }, { matchPattern: "*.open.test" }]);
 
 const count = 6_000;
 const addressOf = (number: number) => `203.0.${100 + (number >> 8)}.${number & 255}`;

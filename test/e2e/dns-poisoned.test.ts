@@ -2,24 +2,10 @@
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, digFrom, outsideNames } from "../support/names.ts";
+import { cachedAddresses, digFrom, openNames, outsideNames } from "../support/names.ts";
 
 /** The client may ask the server outside for everything, and reach names below open.test. */
-const policy = {
-  apiVersion: "cilium.io/v2",
-  kind: "CiliumNetworkPolicy",
-  metadata: { name: "names", namespace: "default" },
-  spec: {
-    endpointSelector: { matchLabels: { app: "client" } },
-    egress: [
-      {
-        toEntities: ["world"],
-        toPorts: [{ ports: [{ port: "53", protocol: "ANY" }], rules: { dns: [{ matchPattern: "*" }] } }],
-      },
-      { toFQDNs: [{ matchPattern: "*.open.test" }], toPorts: [{ ports: [{ port: "80", protocol: "TCP" }] }] },
-    ],
-  },
-};
+const policy = openNames(["world"], [{ matchPattern: "*" }]);
 
 const cluster = { 4: "10.96.7.1", 6: "fd00:10:96::7:1" } as const;
 const vips = { 4: "203.0.113.10", 6: "2001:db8:aa::10" } as const;

@@ -5,7 +5,7 @@ import test from "ava";
 import type { FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, digFrom, type NameRecord, outsideNames } from "../support/names.ts";
+import { cachedAddresses, digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
 /** With the same rules. */
@@ -13,29 +13,7 @@ const twin = pod("twin", { node: "node-1", labels: { app: "client" } });
 const victim = pod("victim", { node: "node-1", ports: [80] });
 
 /** The client may ask for names of test, and reach those below open.test. */
-const policy = {
-  apiVersion: "cilium.io/v2",
-  kind: "CiliumNetworkPolicy",
-  metadata: { name: "names", namespace: "default" },
-  spec: {
-    endpointSelector: { matchLabels: { app: "client" } },
-    egress: [
-      {
-        toEntities: ["world", "host"],
-        toPorts: [
-          {
-            ports: [{ port: "53", protocol: "ANY" }],
-            rules: { dns: [{ matchPattern: "*.test" }, { matchPattern: "*.open.test" }] },
-          },
-        ],
-      },
-      {
-        toFQDNs: [{ matchPattern: "*.open.test" }],
-        toPorts: [{ ports: [{ port: "80", protocol: "TCP" }] }],
-      },
-    ],
-  },
-};
+const policy = openNames(["world", "host"], [{ matchPattern: "*.test" }, { matchPattern: "*.open.test" }]);
 
 const agent = { dnsMode: "proxy" as const, dnsMinTtl: 600 };
 

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, beginFlow, fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, beginFlow, clientsOnly, fetchFrom, pod, podAddress, withLab } from "../support/lab.ts";
 
 const other = process.env.TANDEM_OTHER_RELEASE ?? "";
 const nodes = ["node-1", "node-2"] as const;
@@ -31,23 +31,7 @@ const service = {
 };
 
 const policies = [
-  {
-    apiVersion: "networking.k8s.io/v1",
-    kind: "NetworkPolicy",
-    metadata: { name: "server", namespace: "default" },
-    spec: {
-      podSelector: { matchLabels: { app: "server" } },
-      ingress: [
-        {
-          from: [{ podSelector: { matchLabels: { app: "client" } } }],
-          ports: [
-            { protocol: "TCP", port: 8080 },
-            { protocol: "UDP", port: 9000 },
-          ],
-        },
-      ],
-    },
-  },
+  clientsOnly,
   {
     apiVersion: "cilium.io/v2",
     kind: "CiliumNetworkPolicy",

@@ -82,6 +82,25 @@ export function pod(
   };
 }
 
+/** Only pods `app: client` may reach the pods `app: server`, by TCP port 8080 and UDP port 9000. */
+export const clientsOnly = {
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { name: "server", namespace: "default" },
+  spec: {
+    podSelector: { matchLabels: { app: "server" } },
+    ingress: [
+      {
+        from: [{ podSelector: { matchLabels: { app: "client" } } }],
+        ports: [
+          { protocol: "TCP", port: 8080 },
+          { protocol: "UDP", port: 9000 },
+        ],
+      },
+    ],
+  },
+} as const;
+
 /** The pod's address of that family. */
 export async function podAddress(lab: Lab, name: string, family: 4 | 6 = 4): Promise<string> {
   const { pods } = await lab.status();

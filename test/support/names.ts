@@ -52,6 +52,20 @@ export interface Outside {
   readonly file: string;
 }
 
+/** `client` may ask servers (`who`) for what these rules allow, and reach names below open.test on port 80. */
+export const openNames = (who: readonly string[], dns: readonly object[]) => ({
+  apiVersion: "cilium.io/v2",
+  kind: "CiliumNetworkPolicy",
+  metadata: { name: "names", namespace: "default" },
+  spec: {
+    endpointSelector: { matchLabels: { app: "client" } },
+    egress: [
+      { toEntities: who, toPorts: [{ ports: [{ port: "53", protocol: "ANY" }], rules: { dns } }] },
+      { toFQDNs: [{ matchPattern: "*.open.test" }], toPorts: [{ ports: [{ port: "80", protocol: "TCP" }] }] },
+    ],
+  },
+});
+
 const script = new URL("names.js", import.meta.url).pathname;
 const lifeMs = 540_000;
 

@@ -27,5 +27,6 @@ enum class Limit : uint8_t { connections, memory, files, idle, head, connect_tim
 constexpr const char* limit_names[] = {"maxConnections", "maxMemory",   "openFiles",      "idleForOthers", "maxHead",
                                        "connectTimeout", "headTimeout", "idleTimeout", "requestTimeout", "http2Flood"};
 constexpr size_t limit_count = sizeof(limit_names) / sizeof(*limit_names);
+static_assert(limit_count == static_cast<size_t>(Limit::flood) + 1, "each has its name");
 
 }  // namespace tandem::l7
