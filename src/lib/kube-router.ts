@@ -1,5 +1,5 @@
 /** How kube-router marks and names what it makes in the kernel. */
-import { createHash } from "node:crypto";
+import { sha256 } from "./digest.ts";
 
 /** RTPROT of its routes: its constant calls it Zebra's, iproute2 knows no name for it. */
 export const kubeRouterProtocol = 17;
@@ -10,6 +10,5 @@ export const isTunnelDevice = (device: string): boolean => device.startsWith(tun
 
 /** Of its overlay's device to that next hop (`GenerateTunnelName`): without dots and colons, as names of devices end at 15 characters. */
 export function tunnelName(nextHop: string): string {
-  const digest = createHash("sha256").update(nextHop.replaceAll(/[.:]/g, "")).digest("hex");
-  return `${tunnelPrefix}${digest.slice(0, 11)}`;
+  return `${tunnelPrefix}${sha256(nextHop.replaceAll(/[.:]/g, "")).slice(0, 11)}`;
 }

@@ -11,7 +11,7 @@ import { VersionedMap } from "../../lib/versioned-map.ts";
 import { type Address, comparePrefixes, makePrefix } from "../../model/ip.ts";
 import type { NameRow } from "../../model/tables.ts";
 import type { CompiledNames, CompiledPrefix, CompiledSet, DesiredEndpoint, Groups } from "../desired.ts";
-import { sha256 } from "../policy/digest.ts";
+import { sha256 } from "../../lib/digest.ts";
 import { type NamedAddresses, NameIndex } from "./name-index.ts";
 import { StaticPrefixes } from "./static-prefixes.ts";
 

@@ -5,7 +5,7 @@
 import type { NamePattern } from "../../model/dns-names.ts";
 import { compareText } from "../../model/labels.ts";
 import type { CompiledDirection, CompiledNames, CompiledSet, Groups } from "../desired.ts";
-import { sha256 } from "./digest.ts";
+import { sha256 } from "../../lib/digest.ts";
 import { closePorts, type PortSet, portSetText } from "./port-sets.ts";
 import { closePrefixes, type GroupBlock } from "./prefix-sets.ts";
 import type { Entry } from "./resolve.ts";

@@ -1,5 +1,5 @@
 /**
- * SHA-256 (FIPS 180-4) of a text. Compute is pure and cannot import `node:crypto`; a weaker hash would do against chance, but two
+ * SHA-256 (FIPS 180-4) of a text. What is pure cannot import `node:crypto`; a weaker hash would do against chance, but two
  * policies that somebody made collide would leave the older one in the kernel.
  */
 const roundConstants = fractionsOfRoots(64, 3);
