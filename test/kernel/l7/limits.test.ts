@@ -87,7 +87,8 @@ test.serial(
     await engine.until("all were looked at", () => engine.stats().connectionsTotal === 300);
     const { refused, limits, connections } = engine.stats();
     t.true(refused > 0 && limits?.openFiles === refused, `${refused} refused, ${limits?.openFiles} for files`);
-    t.true(connections <= 100, `${connections} connections`);
+    // Each holds a file at least; what the process had open before may have been closed meanwhile.
+    t.true(connections < most, `${connections} connections with ${most} files`);
     await engine.until("who is not served knows", () => clients.reset >= refused);
     const cpu = process.cpuUsage();
     await sleep(1_000);
