@@ -12,6 +12,7 @@ import { runningProcess } from "../../src/lab/processes.ts";
 import { mustRun } from "../../src/lab/run.ts";
 import { ownApiServerScript } from "../support/api-server-process.ts";
 import { answererOf, beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 async function ask<T>(lab: Lab, node: string, ...words: readonly string[]): Promise<T> {
   const { stdout } = await lab.agent(node, [...words, "--json"]);
@@ -78,7 +79,7 @@ test("mesh: the nodes alone tell each other; the world outside is behind a gatew
     t.is(code, 0, "as the node, to a host that knows no pod");
   }));
 
-test("IPv6 sessions bring both families", (t) =>
+longTest("IPv6 sessions bring both families", (t) =>
   withTopology(t, { topology: "ipv6", nodes: 2 }, async (lab, peersOf) => {
     const two = lab.node("node-2");
     t.deepEqual(sorted(await peersOf("node-1")), [`${two.ipv6} node-2`, `${lab.plan.tor.ipv6} null`].sort());
@@ -87,32 +88,36 @@ test("IPv6 sessions bring both families", (t) =>
       `${two.podCidr6} ${two.ipv6} by ${two.ipv6}`,
     ]);
     await becomes(t, lab, () => kindsTo(lab, "node-1", "node-2"), ["direct", "direct"]);
-  }));
+  }),
+);
 
-test("route reflectors: clients learn of each other by a node and by a router, and lose nothing with one of the two", (t) =>
-  withTopology(t, { topology: "reflectors", nodes: 3 }, async (lab, peersOf) => {
-    const [one, three] = [lab.node("node-1"), lab.node("node-3")];
-    const { tor } = lab.plan;
-    t.deepEqual(sorted(await peersOf("node-2")), [`${one.ipv4} node-1`, `${tor.ipv4} null`].sort());
-    t.is((await peersOf("node-1")).length, 3);
-    const reflected = async (by: string) => {
-      const paths = [`${three.podCidr4} ${three.ipv4} by ${by}`, `${three.podCidr6} ${three.ipv6} by ${by}`];
-      return isDeepStrictEqual(await pathsTo(lab, "node-2", three), paths);
-    };
-    await lab.until("one of the two tells", async () => (await reflected(one.ipv4)) || (await reflected(tor.ipv4)));
-    const [path] = await ask<readonly BgpPathDto[]>(lab, "node-2", "bgp", "routes", "node-3");
-    t.is(path?.originatorId, three.ipv4);
-    await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
+longTest(
+  "route reflectors: clients learn of each other by a node and by a router, and lose nothing with one of the two",
+  (t) =>
+    withTopology(t, { topology: "reflectors", nodes: 3 }, async (lab, peersOf) => {
+      const [one, three] = [lab.node("node-1"), lab.node("node-3")];
+      const { tor } = lab.plan;
+      t.deepEqual(sorted(await peersOf("node-2")), [`${one.ipv4} node-1`, `${tor.ipv4} null`].sort());
+      t.is((await peersOf("node-1")).length, 3);
+      const reflected = async (by: string) => {
+        const paths = [`${three.podCidr4} ${three.ipv4} by ${by}`, `${three.podCidr6} ${three.ipv6} by ${by}`];
+        return isDeepStrictEqual(await pathsTo(lab, "node-2", three), paths);
+      };
+      await lab.until("one of the two tells", async () => (await reflected(one.ipv4)) || (await reflected(tor.ipv4)));
+      const [path] = await ask<readonly BgpPathDto[]>(lab, "node-2", "bgp", "routes", "node-3");
+      t.is(path?.originatorId, three.ipv4);
+      await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
 
-    await lab.stopBgp("node-1");
-    const state = async () => (await peersOf("node-2")).find(({ node }) => node === "node-1")?.state;
-    await lab.until("the session with the node is down", async () => (await state()) !== "ESTABLISHED");
-    await lab.until("the router is the only one that tells", () => reflected(tor.ipv4));
-    await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
-    t.is(await answererOf(lab, "default/near", await podAddress(lab, "default/far"), 8080), "default/far");
-  }));
+      await lab.stopBgp("node-1");
+      const state = async () => (await peersOf("node-2")).find(({ node }) => node === "node-1")?.state;
+      await lab.until("the session with the node is down", async () => (await state()) !== "ESTABLISHED");
+      await lab.until("the router is the only one that tells", () => reflected(tor.ipv4));
+      await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
+      t.is(await answererOf(lab, "default/near", await podAddress(lab, "default/far"), 8080), "default/far");
+    }),
+);
 
-test("an AS number for each node: two routers tell of every node, and the next hop is the node", (t) =>
+longTest("an AS number for each node: two routers tell of every node, and the next hop is the node", (t) =>
   withTopology(t, { topology: "per-node-asn", nodes: 2 }, async (lab, peersOf) => {
     const [one, two] = [lab.node("node-1"), lab.node("node-2")];
     const addresses = lab.plan.routers.map(({ ipv4 }) => ipv4);
@@ -125,7 +130,8 @@ test("an AS number for each node: two routers tell of every node, and the next h
     };
     await becomes(t, lab, told, [`${two.ipv4} 65000 ${two.as}`, `${two.ipv6} 65000 ${two.as}`]);
     await becomes(t, lab, () => kindsTo(lab, "node-1", "node-2"), ["direct", "direct"]);
-  }));
+  }),
+);
 
 test("ECMP: both uplinks carry connections both ways, and without one of them all go on by the other", (t) =>
   withTopology(t, { topology: "ecmp", nodes: 2 }, async (lab, peersOf) => {

@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
 import { agentStatus, beginFlow, pod, podAddress, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 const stormMs = 3_000;
 /** ms in which a busy agent still answers, on a machine that others use too. */
@@ -67,66 +67,69 @@ async function weather(lab: Lab, storm: () => Promise<void>) {
   return { ...counts, slowest: Math.max(...waits), asked: waits.length };
 }
 
-test("a policy that changes 100 times a second, labels that flap, one deleted while it is applied, 1,000 at once", (t) =>
-  withLab(t, { objects: people }, async (lab) => {
-    const check = async (what: string, storm: () => Promise<void>): Promise<void> => {
-      const before = (await agentStatus(lab, "node-1")).memory.rssBytes;
-      const { friends, stranger, slowest, asked } = await weather(lab, storm);
-      for (const { sent, answered } of friends) t.is(answered, sent, `${what}: what both allow`);
-      t.is(stranger.answered, 0, `${what}: what both deny`);
-      t.true(asked > 0 && slowest < answerMs, `${what}: status took ${slowest} ms`);
-      const { memory, reconcilers } = await agentStatus(lab, "node-1");
-      t.true(memory.rssBytes - before < growthBytes, `${what}: ${before} to ${memory.rssBytes} bytes`);
-      t.deepEqual(
-        reconcilers.filter(({ lastError }) => lastError !== null),
-        [],
-        what,
-      );
-    };
+longTest(
+  "a policy that changes 100 times a second, labels that flap, one deleted while it is applied, 1,000 at once",
+  (t) =>
+    withLab(t, { objects: people }, async (lab) => {
+      const check = async (what: string, storm: () => Promise<void>): Promise<void> => {
+        const before = (await agentStatus(lab, "node-1")).memory.rssBytes;
+        const { friends, stranger, slowest, asked } = await weather(lab, storm);
+        for (const { sent, answered } of friends) t.is(answered, sent, `${what}: what both allow`);
+        t.is(stranger.answered, 0, `${what}: what both deny`);
+        t.true(asked > 0 && slowest < answerMs, `${what}: status took ${slowest} ms`);
+        const { memory, reconcilers } = await agentStatus(lab, "node-1");
+        t.true(memory.rssBytes - before < growthBytes, `${what}: ${before} to ${memory.rssBytes} bytes`);
+        t.deepEqual(
+          reconcilers.filter(({ lastError }) => lastError !== null),
+          [],
+          what,
+        );
+      };
 
-    await check("100 changes a second", async () => {
-      const start = performance.now();
-      let changes = 0;
-      for (; performance.now() < start + stormMs || changes < 100; changes++) {
-        const friend = changes % 2 === 0 ? "friend" : `other-${changes}`;
-        await put(lab, "storm.json", [networkPolicy("storm", "server", friend)]);
-        await sleep(Math.max(0, start + changes * 10 - performance.now()));
-      }
-      t.log(`${changes} changes in ${(performance.now() - start).toFixed(0)} ms`);
-    });
+      await check("100 changes a second", async () => {
+        const start = performance.now();
+        let changes = 0;
+        for (; performance.now() < start + stormMs || changes < 100; changes++) {
+          const friend = changes % 2 === 0 ? "friend" : `other-${changes}`;
+          await put(lab, "storm.json", [networkPolicy("storm", "server", friend)]);
+          await sleep(Math.max(0, start + changes * 10 - performance.now()));
+        }
+        t.log(`${changes} changes in ${(performance.now() - start).toFixed(0)} ms`);
+      });
 
-    await check("labels that flap", async () => {
-      const end = performance.now() + stormMs;
-      const passerBy = (i: number) =>
-        pod("passer-by", {
-          node: "elsewhere",
-          labels: { app: i % 2 === 0 ? "friend" : "stranger", round: String(i) },
-          ports: [],
-          addresses: ["10.250.0.9"],
-        });
-      for (let i = 0; performance.now() < end; i++) {
-        await put(lab, "flapping.json", [passerBy(i)]);
-        await sleep(10);
-      }
-    });
+      await check("labels that flap", async () => {
+        const end = performance.now() + stormMs;
+        const passerBy = (i: number) =>
+          pod("passer-by", {
+            node: "elsewhere",
+            labels: { app: i % 2 === 0 ? "friend" : "stranger", round: String(i) },
+            ports: [],
+            addresses: ["10.250.0.9"],
+          });
+        for (let i = 0; performance.now() < end; i++) {
+          await put(lab, "flapping.json", [passerBy(i)]);
+          await sleep(10);
+        }
+      });
 
-    await check("deleted while it is applied", async () => {
-      const end = performance.now() + stormMs;
-      for (let i = 0; performance.now() < end; i++) {
-        await put(lab, "fleeting.json", [networkPolicy("fleeting", "server", "friend", `other-${i}`)]);
-        // From before the agent reads it to after it wrote it.
-        await sleep((i * 3) % 40);
-        await rm(join(lab.plan.manifests, "fleeting.json"));
-        await sleep((i * 7) % 20);
-      }
-    });
+      await check("deleted while it is applied", async () => {
+        const end = performance.now() + stormMs;
+        for (let i = 0; performance.now() < end; i++) {
+          await put(lab, "fleeting.json", [networkPolicy("fleeting", "server", "friend", `other-${i}`)]);
+          // From before the agent reads it to after it wrote it.
+          await sleep((i * 3) % 40);
+          await rm(join(lab.plan.manifests, "fleeting.json"));
+          await sleep((i * 7) % 20);
+        }
+      });
 
-    await check("1,000 policies at once", async () => {
-      const many = Array.from({ length: 1_000 }, (_, i) => networkPolicy(`many-${i}`, "server", `other-${i}`));
-      await put(lab, "many.json", many);
-      await lab.until("they are counted", async () => (await agentStatus(lab, "node-1")).counts.policies >= 1_000);
-    });
-    await rm(join(lab.plan.manifests, "many.json"));
-    await rm(join(lab.plan.manifests, "storm.json"));
-    await lab.until("only the first is left", async () => (await agentStatus(lab, "node-1")).counts.policies === 1);
-  }));
+      await check("1,000 policies at once", async () => {
+        const many = Array.from({ length: 1_000 }, (_, i) => networkPolicy(`many-${i}`, "server", `other-${i}`));
+        await put(lab, "many.json", many);
+        await lab.until("they are counted", async () => (await agentStatus(lab, "node-1")).counts.policies >= 1_000);
+      });
+      await rm(join(lab.plan.manifests, "many.json"));
+      await rm(join(lab.plan.manifests, "storm.json"));
+      await lab.until("only the first is left", async () => (await agentStatus(lab, "node-1")).counts.policies === 1);
+    }),
+);

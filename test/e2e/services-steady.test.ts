@@ -2,15 +2,13 @@
  * A service for clients outside, while all that its rules promise to survive happens to it: backends come, one leaves, the agent of the node that clients
  * come to is killed and starts again, and the fabric moves them to another node. Nobody is reset but who talks to the one that left.
  */
-import { setTimeout as sleep } from "node:timers/promises";
+import type { CtDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { beginStream } from "../support/streams.ts";
 import { longTest } from "../support/long.ts";
 
 const vips = ["203.0.113.30", "2001:db8:113::30"] as const;
-/** Every connection sends many packets in that time. */
-const visitMs = 3_000;
 const bytes = 40_000_000;
 /** Of one download: it takes 57 s at least, longer than all that happens. */
 const rate = "700k";
@@ -60,6 +58,12 @@ async function announce(lab: Lab, ...names: readonly string[]): Promise<void> {
   }
 }
 
+/** Connections with the service that the node knows. */
+async function seenBy(lab: Lab, node: string): Promise<number> {
+  const { stdout } = await lab.agent(node, ["bpf", "ct", "list", "--json"]);
+  return (JSON.parse(stdout) as readonly CtDto[]).filter(({ state }) => state === "service").length;
+}
+
 async function download(lab: Lab, vip: string) {
   const url = `http://${vip.includes(":") ? `[${vip}]` : vip}/`;
   const written = "%{http_code} %{size_download} %header{x-pod}";
@@ -88,10 +92,14 @@ longTest(
             beginFlow(lab, "external/client", { kind: "tcp", address: vips[at % 2] ?? "", port: 80 }),
           ),
         );
-        // A node that sees a connection keeps its backend, whatever becomes of the table; one that has not chooses by it. So they visit each now.
+        // A node that sees a connection keeps its backend, whatever becomes of the table; one that has not chooses by it. So they visit each now,
+        // until it has seen all: a download whose client reads slowly says nothing for seconds.
         for (const name of ["node-2", "node-3", "node-1"]) {
           await announce(lab, name);
-          await sleep(visitMs);
+          await lab.until(
+            `${name} has seen all`,
+            async () => (await seenBy(lab, name)) === downloads.length + flows.length,
+          );
         }
         const streams = await Promise.all(vips.map((vip) => beginStream(lab, "external/client", vip, 80)));
 
