@@ -358,6 +358,12 @@ export class ProgramNode {
     else for (const { key, value } of await this.maps.entries("ct6")) this.maps.put("ct6", key, change(value));
   }
 
+  /** As if nobody had used a service with affinity for so many seconds more. The kernel's clock counts from boot, and a machine may be young. */
+  async ageAffinity(seconds: number): Promise<void> {
+    for (const { key, value } of await this.maps.entries("affinity"))
+      this.maps.put("affinity", key, { ...value, lastUsed: Math.max(0, value.lastUsed - seconds) });
+  }
+
   /** Runs ip(8) in the node's namespace. */
   async ip(...words: readonly string[]): Promise<void> {
     await run("ip", ["-n", this.netns, ...words]);

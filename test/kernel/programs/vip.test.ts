@@ -344,8 +344,7 @@ both("affinity: a use renews the time, and another port of the service is anothe
   serve(node, family, backends(family), options);
   const first = await chosen(node, family, 40_000);
   for (let port = 40_001; port < 40_020; port++) {
-    for (const { key, value } of await node.maps.entries("affinity"))
-      node.maps.put("affinity", key, { ...value, lastUsed: value.lastUsed - 40 });
+    await node.ageAffinity(40);
     t.is(await chosen(node, family, port), first);
   }
   serve(node, family, backends(family), { ...options, port: 81, id: 2 });
