@@ -9,6 +9,7 @@ import { chooseCapabilities } from "../../src/datapath/features.ts";
 import type { TandemError } from "../../src/lib/errors.ts";
 import { loadNative, packageRoot } from "../../src/native/index.ts";
 import { ProgramNode } from "../support/programs.ts";
+import { checkIpvs } from "./ipvs.ts";
 import { TunnelChecks } from "./tunnels.ts";
 import { runRows } from "./verdicts.ts";
 
@@ -88,6 +89,8 @@ await check(
     throw new Error("nothing was missing");
   },
 );
+
+await checkIpvs(native, check);
 
 for (const name of ["pod", "network", "sock"]) {
   await check(`the verifier accepts every program of ${name}.bpf.o`, async () => {

@@ -208,9 +208,9 @@ export class TunnelChecks {
     if (pod === undefined) throw new Error("no pod");
     for (const family of families) {
       const to = addressOf("c", family);
-      const told = await mustRun([...pod.commandIn(["iperf3", "-J", "-c", to, "-n", "400K"])]);
+      const told = await mustRun([...pod.commandIn(["iperf3", "-J", "-c", to, "-n", "1M"])]);
       const { end } = JSON.parse(told) as { readonly end: { readonly sum_received: { readonly bytes: number } } };
-      // The server stops to count when the client says that it has sent all; were packets lost, it would be none.
+      // The server stops to count when the client says that it has sent all, which it says when the last is in its buffer; were packets lost, it would be none.
       if (end.sum_received.bytes < 100_000) throw new Error(`${to}: ${end.sum_received.bytes} bytes arrived`);
       const route = await mustRun([...pod.commandIn(["ip", "route", "get", to])]);
       const mtu = family === 4 ? 1380 : 1352;

@@ -95,7 +95,10 @@ export async function findForeign({ native, run, owner }: FindOptions): Promise<
   };
 }
 
-/** Services of IPVS at addresses of the owner's device, and, if nobody else has such a device, at the node's own. Others may use IPVS, too. */
+/**
+ * Services of IPVS at addresses of the owner's device; if nobody else has such a device, also those at the node's own (NodePorts) and kube-router's by
+ * firewall mark (direct return). Others may use IPVS, too.
+ */
 async function findServices(native: FindOptions["native"], owner: Owner): Promise<readonly IpvsService[]> {
   const services = ipvsServices(await readFile("/proc/self/net/ip_vs", "utf8").catch(() => ""));
   if (services.length === 0) return [];
@@ -103,12 +106,13 @@ async function findServices(native: FindOptions["native"], owner: Owner): Promis
   const own = indexes.get(deviceOf[owner]);
   if (own === undefined) return [];
   const isAlone = Object.values(deviceOf).every((name) => name === deviceOf[owner] || !indexes.has(name));
-  const held = new Set(
-    (await native.addresses(null))
-      .filter(({ index }) => index === own)
-      .map(({ address }) => addressFromBytes(address).text),
+  const addresses = (await native.addresses(null)).filter(({ index }) => isAlone || index === own);
+  const held = new Set(addresses.map(({ address }) => addressFromBytes(address).text));
+  return services.filter(({ protocol, address }) =>
+    protocol === "FWM"
+      ? isAlone && owner === "kube-router"
+      : held.has(address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")),
   );
-  return services.filter(({ address }) => isAlone || held.has(address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")));
 }
 
 /** In one line: "214 chains of iptables-nft, 12 services of IPVS, device kube-dummy-if"; "": nothing. */

@@ -1,5 +1,5 @@
 /** Services of IPVS, as /proc/net/ip_vs of a network namespace tells them. Pure. */
-import { addressFromBytes } from "../../model/ip.ts";
+import { addressFromBytes, parseAddress } from "../../model/ip.ts";
 
 export interface IpvsService {
   readonly protocol: "TCP" | "UDP" | "SCTP" | "FWM";
@@ -7,7 +7,7 @@ export interface IpvsService {
   readonly address: string;
 }
 
-/** @param text addresses and ports are hexadecimal, IPv6 in brackets; lines of servers begin with "->" */
+/** @param text addresses and ports are hexadecimal, IPv6 in brackets and not shortened; lines of servers begin with "->" */
 export function ipvsServices(text: string): readonly IpvsService[] {
   return text.split("\n").flatMap((line): readonly IpvsService[] => {
     const [, protocol, where = ""] = /^(TCP|UDP|SCTP|FWM) +(\S+)/.exec(line) ?? [];
@@ -15,7 +15,8 @@ export function ipvsServices(text: string): readonly IpvsService[] {
     if (protocol === "FWM") return [{ protocol, address: String(Number.parseInt(where, 16)) }];
     const [, six, four, port = ""] = /^(?:\[([0-9a-f:]+)\]|([0-9A-F]{8})):([0-9A-F]{4})$/i.exec(where) ?? [];
     if (six === undefined && four === undefined) return [];
-    const host = six === undefined ? addressFromBytes(Buffer.from(four ?? "", "hex")).text : `[${six}]`;
+    const host =
+      six === undefined ? addressFromBytes(Buffer.from(four ?? "", "hex")).text : `[${parseAddress(six)?.text ?? six}]`;
     return [{ protocol, address: `${host}:${Number.parseInt(port, 16)}` }];
   });
 }

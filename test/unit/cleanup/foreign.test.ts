@@ -78,7 +78,7 @@ FWM  0000000F rr
   const services = ipvsServices(text);
   t.deepEqual(services.map(ipvsWords), [
     ["-t", "10.96.0.1:443"],
-    ["-u", "[2001:0db8:0000:0000:0000:0000:0000:000a]:53"],
+    ["-u", "[2001:db8::a]:53"],
     ["-f", "15"],
   ]);
 });
