@@ -8,7 +8,9 @@ import { join } from "node:path";
 import type { Handle } from "../src/native/contract.ts";
 import { EndpointFlags } from "../src/native/layouts.gen.ts";
 import { tcp } from "../test/support/packets.ts";
-import { objectsFolder, podFrame, ProgramNode, stackFrame, who, wireFrame } from "../test/support/programs.ts";
+import { objectsFolder } from "../test/support/programs-load.ts";
+import { podFrame, stackFrame, who, wireFrame } from "../test/support/programs-frames.ts";
+import { ProgramNode } from "../test/support/programs.ts";
 import { putPolicy, putService } from "../test/support/programs-maps.ts";
 import { median, printTable, root, type Row, sh } from "./support.ts";
 

@@ -1,6 +1,7 @@
 /** Packets of every kind, for tests that cut and mutate them, and the policy under which only some of them pass. */
 import { echo, extension, icmpError, ip, Protocol, sctp, tcp, udp } from "./packets.ts";
-import { families, podFrame, type ProgramNode, who } from "./programs.ts";
+import { families, podFrame, who } from "./programs-frames.ts";
+import type { ProgramNode } from "./programs.ts";
 import { putPolicy } from "./programs-maps.ts";
 
 /** Only port 80 of TCP and UDP is allowed, in both directions. */

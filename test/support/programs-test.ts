@@ -1,6 +1,8 @@
 /** One node of programs for a test file: made before its first test, as new before each one, removed whatever happens. */
 import test, { type ExecutionContext } from "ava";
-import { type Family, families, ProgramNode, type Receive, type RunResult, wrongChecksums } from "./programs.ts";
+import { type Family, families } from "./programs-frames.ts";
+import { ProgramNode, type Receive, type RunResult } from "./programs.ts";
+import { wrongChecksums } from "./packets-parse.ts";
 import { type ReasonName, reasons } from "../../src/model/reasons.gen.ts";
 
 export function reasonNumber(name: ReasonName): number {

@@ -13,7 +13,7 @@ import { loadNative, packageRoot } from "../../src/native/index.ts";
 import { DeviceFlags, type Endpoint, IpcacheFlags } from "../../src/native/layouts.gen.ts";
 import { type Netns, netns } from "./netns.ts";
 import { bytesOf, mac } from "./packets.ts";
-import { loadObjects, rodata } from "./programs.ts";
+import { loadObjects, rodata } from "./programs-load.ts";
 import { ipv4Number, Maps, mapped, putIdentity } from "./programs-maps.ts";
 import { SocketProcess } from "./programs-sockets.ts";
 

@@ -6,12 +6,10 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Handle, NativeBinding, RodataValue } from "../../src/native/contract.ts";
-import { loadNative, NativeError, packageRoot } from "../../src/native/index.ts";
+import type { Handle, NativeBinding } from "../../src/native/contract.ts";
+import { loadNative, NativeError } from "../../src/native/index.ts";
 import {
-  CtFlags,
   type CtEntry,
   DeviceFlags,
   EndpointFlags,
@@ -20,8 +18,11 @@ import {
   event as eventCodec,
   IpcacheFlags,
 } from "../../src/native/layouts.gen.ts";
-import { bytesOf, ethernet, frame, type IpOptions, isIpv6, type Macs, mac, type Transport } from "./packets.ts";
-import { type ParsedFrame, parseFrame, wrongChecksums } from "./packets-parse.ts";
+import { bytesOf } from "./packets.ts";
+import { type ParsedFrame, parseFrame } from "./packets-parse.ts";
+import { type Flow, describeFlow4, describeFlow6 } from "./programs-flows.ts";
+import { type Family, hostMac, who } from "./programs-frames.ts";
+import { type DeviceName, loadObjects, makeDevices, rodata } from "./programs-load.ts";
 import { ipv4Number, Maps, mapped, putIdentity } from "./programs-maps.ts";
 
 const run = promisify(execFile);
@@ -36,26 +37,6 @@ export type Verdict = "stack" | "drop" | "redirect";
 const verdicts: Readonly<Record<number, Verdict>> = { 0: "stack", 2: "drop", 7: "redirect" };
 /** enum xdp_action. */
 const [xdpPass, xdpTx] = [2, 3];
-
-/** The people of the tables. Pods a and b live here, r on another node; w is outside; `new` is in a pod CIDR, unknown to ipcache. */
-export const who = {
-  a: { ipv4: "10.0.1.10", ipv6: "fd00:1::10", mac: mac("02:00:00:00:00:0a"), identity: 65_001 },
-  b: { ipv4: "10.0.1.11", ipv6: "fd00:1::11", mac: mac("02:00:00:00:00:0b"), identity: 65_002 },
-  r: { ipv4: "10.0.2.20", ipv6: "fd00:2::20", identity: 65_003 },
-  new: { ipv4: "10.0.2.99", ipv6: "fd00:2::99", identity: 3 },
-  host: { ipv4: "192.0.2.1", ipv6: "2001:db8:f::1", identity: 1 },
-  node2: { ipv4: "192.0.2.2", ipv6: "2001:db8:f::2", identity: 6 },
-  w: { ipv4: "198.51.100.7", ipv6: "2001:db8:99::7", identity: 2 },
-} as const;
-export type Someone = keyof typeof who;
-
-const hostMac = mac("02:00:00:00:01:00");
-const uplinkMac = mac("02:00:00:00:02:00");
-const routerMac = mac("02:00:00:00:02:fe");
-
-/** What a frame shows of one family at a time: tests run every row for both. */
-export type Family = "ipv4" | "ipv6";
-export const families: readonly Family[] = ["ipv4", "ipv6"];
 
 export interface RunResult {
   readonly verdict: Verdict;
@@ -72,20 +53,6 @@ export interface RunOptions {
   /** The node's own stack made the packet; else it came in by a device. */
   readonly ownStack?: boolean;
 }
-
-export type DeviceName = "a" | "b" | "up" | "tun" | "other";
-
-/** enum of settings in .rodata, as 32-bit words. */
-export function rodata(values: Readonly<Record<string, number>>): readonly RodataValue[] {
-  return Object.entries(values).map(([variable, value]) => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32LE(value);
-    return { variable, bytes };
-  });
-}
-
-/** The built objects; TANDEM_OBJECTS names another folder, to compare two builds. */
-export const objectsFolder = (): string => process.env.TANDEM_OBJECTS ?? join(packageRoot(), "build/bpf");
 
 let count = 0;
 let cleaned: Promise<void> | null = null;
@@ -342,13 +309,9 @@ export class ProgramNode {
   /** Every flow of a family, services' choices included. */
   async flows(family: Family): Promise<readonly Flow[]> {
     if (family === "ipv4") {
-      return (await this.maps.entries("ct4")).map(({ key, value }) =>
-        describe(dotted(key.lowAddress), dotted(key.highAddress), key, value),
-      );
+      return (await this.maps.entries("ct4")).map(({ key, value }) => describeFlow4(key, value));
     }
-    return (await this.maps.entries("ct6")).map(({ key, value }) =>
-      describe(textOf(key.lowAddress), textOf(key.highAddress), key, value),
-    );
+    return (await this.maps.entries("ct6")).map(({ key, value }) => describeFlow6(key, value));
   }
 
   /** Changes every flow of a family: time goes on, flags are set. */
@@ -374,159 +337,4 @@ export class ProgramNode {
     for (const object of this.#objects) this.native.closeObject(object);
     await run("ip", ["netns", "del", this.netns]);
   }
-}
-
-export interface Flow {
-  readonly protocol: number;
-  /** "address:port" of who opened it, and of the other. */
-  readonly initiator: string;
-  readonly responder: string;
-  readonly flags: readonly string[];
-  readonly egressRevision: number;
-  readonly ingressRevision: number;
-  readonly nat: string | null;
-  readonly natId: number;
-}
-
-const dotted = (address: number) => [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
-const textOf = (bytes: Uint8Array) => parseFrame(textFrame(bytes)).ip?.source ?? "";
-const textFrame = (bytes: Uint8Array) => {
-  const packet = Buffer.alloc(40);
-  packet[0] = 0x60;
-  packet.set(bytes, 8);
-  return ethernet({ source: hostMac, destination: hostMac }, 0x86dd, packet);
-};
-
-function describe(
-  low: string,
-  high: string,
-  key: { readonly lowPort: number; readonly highPort: number; readonly protocol: number },
-  entry: CtEntry,
-): Flow {
-  const lowEnd = `${low}:${key.lowPort}`;
-  const highEnd = `${high}:${key.highPort}`;
-  const initiatorLow = (entry.flags & CtFlags.initiatorLow) !== 0;
-  const nat = textOf(entry.natAddress);
-  return {
-    protocol: key.protocol,
-    initiator: initiatorLow ? lowEnd : highEnd,
-    responder: initiatorLow ? highEnd : lowEnd,
-    flags: Object.entries(CtFlags)
-      .filter(([name, flag]) => name !== "initiatorLow" && (entry.flags & flag) !== 0)
-      .map(([name]) => name),
-    egressRevision: entry.egressRevision,
-    ingressRevision: entry.ingressRevision,
-    nat: entry.flags & (CtFlags.nat | CtFlags.service) ? `${nat.replace("::ffff:", "")}:${entry.natPort}` : null,
-    natId: entry.natId,
-  };
-}
-
-/** The frame by which `from` reaches the host side of its veth. */
-export function podFrame(
-  from: "a" | "b",
-  source: string,
-  destination: string,
-  transport: Transport,
-  options?: IpOptions,
-): Buffer {
-  return frame({ source: who[from].mac, destination: hostMac }, source, destination, transport, options);
-}
-
-/** A frame as the router sends it to this node. */
-export function wireFrame(source: string, destination: string, transport: Transport, options?: IpOptions): Buffer {
-  return frame(wireMacs, source, destination, transport, options);
-}
-
-/** A frame as the node's stack sends it to a pod. */
-export function stackFrame(
-  to: "a" | "b",
-  source: string,
-  destination: string,
-  transport: Transport,
-  options?: IpOptions,
-): Buffer {
-  return frame({ source: hostMac, destination: who[to].mac }, source, destination, transport, options);
-}
-
-export const wireMacs: Macs = { source: routerMac, destination: uplinkMac };
-export const podMacs = (name: "a" | "b"): Macs => ({ source: who[name].mac, destination: hostMac });
-export { hostMac, ipv4Number, isIpv6, wrongChecksums };
-
-async function makeDevices(native: NativeBinding, netns: string): Promise<Readonly<Record<DeviceName, number>>> {
-  const commands = [
-    "link set lo up",
-    "link add name veth-a type veth peer name pod-a",
-    "link add name veth-b type veth peer name pod-b",
-    "link add name other type veth peer name other-peer",
-    "link add name uplink type veth peer name wire",
-    "tuntap add dev tun mode tun",
-    ...["veth-a", "pod-a", "veth-b", "pod-b", "uplink", "wire", "tun", "other", "other-peer"].map(
-      (n) => `link set ${n} up`,
-    ),
-    "addr add 192.0.2.1/24 dev uplink",
-    "addr add 2001:db8:f::1/64 dev uplink nodad",
-    "neigh add 192.0.2.2 lladdr 02:00:00:00:02:02 dev uplink nud permanent",
-    "neigh add 192.0.2.254 lladdr 02:00:00:00:02:fe dev uplink nud permanent",
-    "neigh add 2001:db8:f::2 lladdr 02:00:00:00:02:02 dev uplink nud permanent",
-    "neigh add 2001:db8:f::254 lladdr 02:00:00:00:02:fe dev uplink nud permanent",
-    "route add 10.0.2.0/24 via 192.0.2.2",
-    "route add fd00:2::/64 via 2001:db8:f::2",
-    "route add 10.0.3.0/24 dev tun",
-    "route add fd00:3::/64 dev tun",
-    "route add 10.0.4.0/24 via 192.0.2.2 mtu 1400",
-    "route add fd00:4::/64 via 2001:db8:f::2 mtu 1400",
-    "route add 10.0.5.0/24 via 192.0.2.77", // nobody answers there
-    "route add 203.0.113.0/24 dev other",
-    "route add 2001:db8:113::/64 dev other",
-    "route add unreachable 10.0.9.0/24",
-    "route add unreachable fd00:9::/64",
-    "route add default via 192.0.2.254",
-    "route add default via 2001:db8:f::254",
-  ];
-  await native.writeSysctls(`/run/netns/${netns}`, [
-    { name: "net.ipv4.ip_forward", value: "1" },
-    { name: "net.ipv6.conf.all.forwarding", value: "1" },
-    { name: "net.ipv6.conf.default.forwarding", value: "1" },
-  ]);
-  for (const command of commands) await run("ip", ["-n", netns, ...command.split(" ")]);
-  const links = await native.links(`/run/netns/${netns}`);
-  const indexOf = (name: string) => {
-    const found = links.find((link) => link.name === name);
-    if (found === undefined) throw new Error(`${name} was not made`);
-    return found.index;
-  };
-  return {
-    a: indexOf("veth-a"),
-    b: indexOf("veth-b"),
-    up: indexOf("uplink"),
-    tun: indexOf("tun"),
-    other: indexOf("other"),
-  };
-}
-
-/** The three objects on maps of their own, unpinned, small unless `sizes` says otherwise. */
-export async function loadObjects(
-  native: NativeBinding,
-  settings: readonly RodataValue[],
-  sizes: Readonly<Record<string, number>>,
-): Promise<{ objects: readonly Handle[]; programs: ReadonlyMap<string, Handle>; maps: ReadonlyMap<string, Handle> }> {
-  const maps = new Map<string, Handle>();
-  const programs = new Map<string, Handle>();
-  const objects: Handle[] = [];
-  const small: Readonly<Record<string, number>> = { ct4: 4096, ct6: 4096, fragment: 256, sock_reverse: 1024, ...sizes };
-  for (const name of ["pod", "network", "wire", "sock"]) {
-    const loaded = await native.loadObject({
-      path: join(objectsFolder(), `${name}.bpf.o`),
-      pinPath: null,
-      rodata: name === "sock" ? [] : settings,
-      maxEntries: Object.entries(small).map(([map, entries]) => ({ map, entries })),
-      skipPrograms: [],
-      reuseMaps: [...maps].map(([map, handle]) => ({ map, handle })),
-    });
-    objects.push(loaded.object);
-    for (const program of loaded.programs) programs.set(program.name, program.handle);
-    for (const map of loaded.maps)
-      if (!map.name.includes(".") && map.name !== "scratch" && !maps.has(map.name)) maps.set(map.name, map.handle);
-  }
-  return { objects, programs, maps };
 }

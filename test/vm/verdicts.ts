@@ -3,15 +3,8 @@
  * test/kernel/programs/verdicts.test.ts on this machine's.
  */
 import { echo, tcp, udp } from "../support/packets.ts";
-import {
-  families,
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type Verdict,
-  who,
-  wireFrame,
-} from "../support/programs.ts";
+import { families, type Family, podFrame, who, wireFrame } from "../support/programs-frames.ts";
+import type { ProgramNode, Verdict } from "../support/programs.ts";
 import { putPolicy, putService } from "../support/programs-maps.ts";
 
 export interface Row {

@@ -3,16 +3,8 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { ExecutionContext } from "ava";
 import { echo, ip, isIpv6, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  hostMac,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-} from "../../support/programs.ts";
+import { type Family, hostMac, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { mapped, putPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

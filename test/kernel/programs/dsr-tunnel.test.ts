@@ -1,16 +1,10 @@
 /** Direct server return in packets of the node's own: what routers between nodes see has neither options nor a client's address. */
 import { bytesOf, ip, Protocol, tcp, type Transport, udp } from "../../support/packets.ts";
 import { parseIp } from "../../support/packets-parse.ts";
-import {
-  type Family,
-  ipv4Number,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import { ipv4Number } from "../../support/programs-maps.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { mapped, putService } from "../../support/programs-maps.ts";
 import { isPassed, programTests } from "../../support/programs-test.ts";
 

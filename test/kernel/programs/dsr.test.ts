@@ -1,15 +1,9 @@
 /** Direct server return: the node that a client came to passes its packets on as they are, the backend's node answers the client itself. */
 import { bytesOf, icmpError, ip, Protocol, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  ipv4Number,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import { ipv4Number } from "../../support/programs-maps.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { mapped, putIdentity, putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

@@ -1,6 +1,7 @@
 /** Pings to addresses of services are answered by the node; all others go where they went. */
 import { echo } from "../../support/packets.ts";
-import { type Family, podFrame, type ProgramNode, type RunResult, who, wireFrame } from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { mapped, putPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

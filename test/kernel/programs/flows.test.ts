@@ -1,14 +1,7 @@
 /** Conntrack: what a flow is, which packets belong to it, how long it lives, and what may not pass for a reply. */
 import { echo, raw, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-} from "../../support/programs.ts";
+import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putPolicy } from "../../support/programs-maps.ts";
 import { isDropped, programTests } from "../../support/programs-test.ts";
 

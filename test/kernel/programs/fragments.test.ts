@@ -1,16 +1,8 @@
 /** Fragments: all of a datagram are judged by the ports of its first one, and none hides them. */
 import type { ExecutionContext } from "ava";
 import { echo, ethernet, EtherType, extension, ip, Protocol, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  podMacs,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-} from "../../support/programs.ts";
+import { type Family, podFrame, podMacs, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

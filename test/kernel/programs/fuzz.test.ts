@@ -5,16 +5,9 @@
 import type { ExecutionContext } from "ava";
 import { arp, EtherType, extension, icmpError, ip, neighbour, Protocol, tcp, udp } from "../../support/packets.ts";
 import { onlyWeb, seeds } from "../../support/packets-seeds.ts";
-import {
-  families,
-  podFrame,
-  podMacs,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { families, podFrame, podMacs, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { programTests } from "../../support/programs-test.ts";
 

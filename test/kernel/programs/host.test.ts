@@ -3,15 +3,8 @@ import type { ExecutionContext } from "ava";
 import type { ReasonName } from "../../../src/model/reasons.gen.ts";
 import { EndpointFlags, IdentityNumber, type Endpoint } from "../../../src/native/layouts.gen.ts";
 import { echo, icmpError, ip, neighbour, raw, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-} from "../../support/programs.ts";
+import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { mapped, putIdentity, putPolicy, putService, type TestPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

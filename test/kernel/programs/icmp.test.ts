@@ -1,15 +1,8 @@
 /** ICMP errors: those about a live flow follow it in both directions, translated ones too; all others are packets as any. */
 import { echo, icmpError, ip, Protocol, raw, tcp, type Transport, udp, extension } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { isPassed, programTests } from "../../support/programs-test.ts";
 

@@ -4,7 +4,8 @@ import { promisify } from "node:util";
 import test from "ava";
 import { loadNative } from "../../../src/native/index.ts";
 import { Protocol, tcp, type Transport } from "../../support/packets.ts";
-import { type Family, type ProgramNode, type RunResult, who, wireFrame } from "../../support/programs.ts";
+import { type Family, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { programTests } from "../../support/programs-test.ts";
 

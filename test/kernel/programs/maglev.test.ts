@@ -1,7 +1,8 @@
 /** Which backend a client gets where a hash chooses: the one that every node with the same table gives it. */
 import { clientHash, slotOf } from "../../support/client-hash.ts";
 import { Protocol, tcp, udp } from "../../support/packets.ts";
-import { type Family, podFrame, type ProgramNode, who, wireFrame } from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode } from "../../support/programs.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { isDropped, programTests } from "../../support/programs-test.ts";
 

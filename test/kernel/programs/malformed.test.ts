@@ -1,6 +1,6 @@
 import { ethernet, EtherType, extension, Protocol, raw, tcp, udp } from "../../support/packets.ts";
 import { onlyWeb, seeds } from "../../support/packets-seeds.ts";
-import { podFrame, podMacs, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, podMacs, who, wireFrame } from "../../support/programs-frames.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { check, both } = programTests();

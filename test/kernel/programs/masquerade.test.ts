@@ -11,16 +11,10 @@ import {
   type Transport,
   udp,
 } from "../../support/packets.ts";
-import {
-  type Family,
-  ipv4Number,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import { ipv4Number } from "../../support/programs-maps.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { both } = programTests({ config_masquerade_ipv4: 1, config_masquerade_ipv6: 1 });

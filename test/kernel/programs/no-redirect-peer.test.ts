@@ -1,7 +1,7 @@
 /** Kernels without bpf_redirect_peer: a packet for a pod leaves by the host side of its veth, where to_pod sees it once more. */
 import { EndpointFlags } from "../../../src/native/layouts.gen.ts";
 import { tcp } from "../../support/packets.ts";
-import { podFrame, stackFrame, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
 import { putPolicy } from "../../support/programs-maps.ts";
 import { programTests } from "../../support/programs-test.ts";
 

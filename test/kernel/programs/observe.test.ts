@@ -2,7 +2,7 @@
 import { cpus } from "node:os";
 import { EventFlags } from "../../../src/native/layouts.gen.ts";
 import { arp, echo, tcp, udp } from "../../support/packets.ts";
-import { podFrame, podMacs, stackFrame, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, podMacs, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
 import { mapped, putPolicy } from "../../support/programs-maps.ts";
 import { programTests, reasonNumber } from "../../support/programs-test.ts";
 

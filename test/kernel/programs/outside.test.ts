@@ -1,14 +1,8 @@
 /** Clients outside of the node who come to a service's address by an uplink: pods of this node answer them, with their own addresses kept. */
 import { icmpError, ip, Protocol, sctp, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests, reasonNumber } from "../../support/programs-test.ts";
 

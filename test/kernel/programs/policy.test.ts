@@ -3,16 +3,8 @@ import type { ExecutionContext } from "ava";
 import type { ReasonName } from "../../../src/model/reasons.gen.ts";
 import { EndpointFlags, EventFlags } from "../../../src/native/layouts.gen.ts";
 import { echo, icmp, icmp6, raw, sctp, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  type Someone,
-  stackFrame,
-  who,
-  wireFrame,
-} from "../../support/programs.ts";
+import { type Family, podFrame, type Someone, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putIdentity, putPolicy, type TestPolicy } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests, reasonNumber } from "../../support/programs-test.ts";
 

@@ -1,7 +1,8 @@
 /** A flood of connections that never come to anything: those that run go on, and what was refused is counted. */
 import test from "ava";
 import { Protocol, tcp } from "../../support/packets.ts";
-import { podFrame, ProgramNode, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import { ProgramNode } from "../../support/programs.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { reasonNumber } from "../../support/programs-test.ts";
 

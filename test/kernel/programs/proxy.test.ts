@@ -1,7 +1,7 @@
 /** Flows that L7 rules are about, while nobody is there to look at them. With a proxy: test/kernel/l7/. */
 import { EventFlags } from "../../../src/native/layouts.gen.ts";
 import { echo, tcp, udp } from "../../support/packets.ts";
-import { podFrame, stackFrame, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
 import { putPolicy } from "../../support/programs-maps.ts";
 import { programTests, reasonNumber } from "../../support/programs-test.ts";
 

@@ -4,7 +4,9 @@ import { once } from "node:events";
 import test from "ava";
 import { NatFlags } from "../../../src/native/layouts.gen.ts";
 import { icmpError, ip, type IpOptions, Protocol, sctp, tcp, type Transport, udp } from "../../support/packets.ts";
-import { type Family, ProgramNode, type RunResult, who, wireFrame, wrongChecksums } from "../../support/programs.ts";
+import { type Family, who, wireFrame } from "../../support/programs-frames.ts";
+import { ProgramNode, type RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

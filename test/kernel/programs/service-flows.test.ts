@@ -1,7 +1,8 @@
 /** Flows that begin at a service's address are counted once each, for clients of each kind by themselves. */
 import { ServiceScope } from "../../../src/native/layouts.gen.ts";
 import { Protocol, tcp } from "../../support/packets.ts";
-import { type Family, podFrame, type ProgramNode, who, wireFrame } from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode } from "../../support/programs.ts";
 import { mapped, putService } from "../../support/programs-maps.ts";
 import { programTests } from "../../support/programs-test.ts";
 

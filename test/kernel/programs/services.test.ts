@@ -1,16 +1,9 @@
 /** Services per packet: for what skips the socket hook. Choice, stickiness, the way back, hairpin, and what cannot be translated. */
 import { EndpointFlags } from "../../../src/native/layouts.gen.ts";
 import { bytesOf, echo, sctp, tcp, type Transport, udp } from "../../support/packets.ts";
-import {
-  type Family,
-  podFrame,
-  type ProgramNode,
-  type RunResult,
-  stackFrame,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, programTests } from "../../support/programs-test.ts";
 

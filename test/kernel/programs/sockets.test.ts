@@ -1,7 +1,8 @@
 /** Services at the socket, by real sockets: what a program that talks to a service sees, and which backend it gets. */
 import test, { type ExecutionContext } from "ava";
 import { cgroup } from "../../support/native.ts";
-import { type Family, families, ProgramNode } from "../../support/programs.ts";
+import { type Family, families } from "../../support/programs-frames.ts";
+import { ProgramNode } from "../../support/programs.ts";
 import { mapped, putService } from "../../support/programs-maps.ts";
 import { SocketProcess } from "../../support/programs-sockets.ts";
 

@@ -1,6 +1,7 @@
 /** Which clients outside may use a service (loadBalancerSourceRanges), packet by packet. */
 import { Protocol, tcp, udp } from "../../support/packets.ts";
-import { type Family, type ProgramNode, podFrame, type RunResult, who, wireFrame } from "../../support/programs.ts";
+import { type Family, podFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putService, putSources, type TestSources } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 

@@ -15,7 +15,8 @@ import {
   tcp,
   udp,
 } from "../../support/packets.ts";
-import { podFrame, podMacs, stackFrame, type Verdict, who, wireFrame } from "../../support/programs.ts";
+import { podFrame, podMacs, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
+import type { Verdict } from "../../support/programs.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
 
 const { check, both } = programTests();

@@ -12,14 +12,9 @@ import {
   type Transport,
   udp,
 } from "../../support/packets.ts";
-import {
-  type Family,
-  type ProgramNode,
-  type RunResult,
-  who,
-  wireFrame,
-  wrongChecksums,
-} from "../../support/programs.ts";
+import { type Family, who, wireFrame } from "../../support/programs-frames.ts";
+import type { ProgramNode, RunResult } from "../../support/programs.ts";
+import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putService } from "../../support/programs-maps.ts";
 import { isDropped, programTests, reasonNumber } from "../../support/programs-test.ts";
 

@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from "ava";
 import { reasons } from "../../../src/model/reasons.gen.ts";
 import { eventually } from "../../support/native.ts";
 import { EtherType, ethernet, ip, mac, udp } from "../../support/packets.ts";
-import { families, type Family } from "../../support/programs.ts";
+import { families, type Family } from "../../support/programs-frames.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { places, type TrafficOptions, TrafficWorld } from "../../support/programs-traffic.ts";
 import type { SocketProcess } from "../../support/programs-sockets.ts";
