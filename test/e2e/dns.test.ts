@@ -2,25 +2,29 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
-import type { FqdnCacheDto } from "../../src/api/dto.ts";
+import type { EventDto, FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
-import { fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { fetchFrom, monitored, pod, podAddress, settled, visibility, withLab } from "../support/lab.ts";
 import { cachedAddresses, digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
 /** With the same rules. */
 const twin = pod("twin", { node: "node-1", labels: { app: "client" } });
 const victim = pod("victim", { node: "node-1", ports: [80] });
+/** No rule is about it. */
+const seen = pod("seen", { node: "node-1", annotations: visibility("<Egress/53/ANY/DNS>") });
 
 /** The client may ask for names of test, and reach those below open.test. */
 const policy = openNames(["world", "host"], [{ matchPattern: "*.test" }, { matchPattern: "*.open.test" }]);
+
+type Told = NonNullable<NonNullable<EventDto["l7"]>["dns"]>;
 
 const agent = { dnsMode: "proxy" as const, dnsMinTtl: 600 };
 
 const dig = (lab: Lab, server: string, ...words: readonly string[]) => digFrom(lab, "default/client", server, ...words);
 
 test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
-  withLab(t, { nodes: 1, objects: [client, twin, victim, policy], agent, proxies: true }, async (lab) => {
+  withLab(t, { nodes: 1, objects: [client, twin, victim, seen, policy], agent, proxies: true }, async (lab) => {
     const { ipv4, dns, serveOnNode, publish } = await outsideNames(t, lab);
     const [first = "", second = "", third = ""] = ipv4;
     const inside = await podAddress(lab, "default/victim");
@@ -69,6 +73,22 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     t.is((await cachedAddresses(lab, "many.open.test")).length, 100);
     t.deepEqual((await dig(lab, dns, "rebound.open.test")).addresses, [inside]);
     t.false(await reaches(inside, 2), "a name never opens a pod");
+
+    const shown = async (words: readonly string[], code: string, isMeant: (dns: Told) => boolean) => {
+      const isTold = ({ l7 }: EventDto) => l7?.dns !== undefined && isMeant(l7.dns);
+      const ask = async () => {
+        t.is((await digFrom(lab, "default/seen", dns, ...words)).code, code, "an annotation refuses nothing");
+      };
+      const event = (await monitored<EventDto>(lab, "node-1", ask, (events) => events.some(isTold))).find(isTold);
+      t.like(event, { verdict: "allowed", source: { name: "default/seen" }, l7: { protocol: "dns" } });
+      return event?.l7?.dns;
+    };
+    t.like(await shown(["else.example"], "NOERROR", ({ name }) => name === "else.example"), {
+      type: 1,
+      code: 0,
+      addresses: [third],
+    });
+    t.like(await shown(["+tcp", "none.example"], "NXDOMAIN", ({ name }) => name === "none.example"), { code: 3 });
 
     const file = join(lab.node("node-1").stateDir, "names.json");
     await lab.until("what was learned is on disk", async () =>

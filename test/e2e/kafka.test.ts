@@ -1,7 +1,7 @@
 /** Kafka rules as users of Kafka meet them: kafkajs in pods, a broker in another, between them tandem-proxy of both nodes. */
 import test from "ava";
 import type { EventDto } from "../../src/api/dto.ts";
-import { monitored, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { monitored, pod, podAddress, settled, visibility, withLab } from "../support/lab.ts";
 
 const program = (name: string, ...words: readonly string[]) => [
   process.execPath,
@@ -35,6 +35,13 @@ test("who may write and read which topics, under which name", (t) =>
       proxies: true,
       objects: [
         pod("broker", { node: "node-1", ports: [9092], command: program("kafka-broker", "9092") }),
+        // No rule is about it.
+        pod("seen", {
+          node: "node-1",
+          ports: [9092],
+          command: program("kafka-broker", "9092"),
+          annotations: visibility("<Ingress/9092/TCP/Kafka>"),
+        }),
         pod("cart", { node: "node-2" }),
         pod("archive", { node: "node-1" }),
         pod("stranger", { node: "node-2" }),
@@ -44,9 +51,9 @@ test("who may write and read which topics, under which name", (t) =>
     async (lab) => {
       await settled(lab);
       const broker = `${await podAddress(lab, "default/broker")}:9092`;
-      const run = async (from: string, word: "produce" | "consume", client: string, topic: string) =>
+      const run = async (from: string, word: "produce" | "consume", client: string, topic: string, to = broker) =>
         (
-          await lab.exec(`default/${from}`, program("kafka-client", word, broker, client, topic), { timeoutMs: 60_000 })
+          await lab.exec(`default/${from}`, program("kafka-client", word, to, client, topic), { timeoutMs: 60_000 })
         ).stdout.trim();
       await lab.until("the broker is there", async () => (await run("cart", "produce", "cart", "orders")) === "sent");
       const isDenied = ({ l7 }: EventDto) => l7?.kafka?.topics.includes("audit") === true;
@@ -60,5 +67,20 @@ test("who may write and read which topics, under which name", (t) =>
       t.not(await run("archive", "produce", "archiver", "orders"), "sent");
       t.not(await run("cart", "consume", "cart", "orders"), "by cart");
       t.not(await run("stranger", "produce", "cart", "orders"), "sent");
+
+      const open = `${await podAddress(lab, "default/seen")}:9092`;
+      const produce = () => run("stranger", "produce", "anybody", "audit", open);
+      await lab.until("the other broker is there", async () => (await produce()) === "sent");
+      const isProduced = ({ l7 }: EventDto) => l7?.kafka?.apiKey === 0 && l7.kafka.topics.includes("audit");
+      const write = async () => {
+        t.is(await produce(), "sent", "what an annotation shows is refused to nobody");
+      };
+      const shown = await monitored<EventDto>(lab, "node-1", write, (events) => events.some(isProduced));
+      t.like(shown.find(isProduced), {
+        verdict: "allowed",
+        destination: { name: "default/seen" },
+        l7: { protocol: "kafka", kafka: { clientId: "anybody", topics: ["audit"], error: 0 } },
+      });
+      t.is(await run("stranger", "consume", "anybody", "audit", open), "by anybody");
     },
   ));

@@ -10,7 +10,16 @@ import { agentGet } from "../../src/lab/agents.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { accessLog, proxyProcess } from "../../src/lab/proxies.ts";
 import type { L7Record } from "../../src/native/l7-contract.ts";
-import { agentStatus, monitored, monitoredLines, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import {
+  agentStatus,
+  monitored,
+  monitoredLines,
+  pod,
+  podAddress,
+  settled,
+  visibility,
+  withLab,
+} from "../support/lab.ts";
 
 const policy = (name: string, spec: object) => ({
   apiVersion: "cilium.io/v2",
@@ -64,8 +73,6 @@ async function ask(
   const end = stdout.lastIndexOf("\n");
   return { status: Number(stdout.slice(end + 1)), body: stdout.slice(0, end) };
 }
-
-const seen = pod("seen", { node: "node-1" });
 
 const rules = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy/rules")) as ProxyRulesDto;
 const proxy = async (lab: Lab, node: string) => (await agentGet(lab.node(node), "/v1/proxy")) as ProxyDto;
@@ -177,13 +184,7 @@ test("requests pass as the policies of both ends say, and each end sees the othe
         pod("client", { node: "node-2" }),
         pod("near", { node: "node-1", labels: { app: "client" } }),
         pod("stranger", { node: "node-2" }),
-        {
-          ...seen,
-          metadata: {
-            ...seen.metadata,
-            annotations: { "policy.cilium.io/proxy-visibility": "<Ingress/8080/TCP/HTTP>" },
-          },
-        },
+        pod("seen", { node: "node-1", annotations: visibility("<Ingress/8080/TCP/HTTP>") }),
         ingress,
       ],
     },

@@ -46,6 +46,7 @@ export function pod(
   options: {
     readonly namespace?: string;
     readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
     readonly node?: string;
     readonly ports?: readonly (
       | number
@@ -60,11 +61,12 @@ export function pod(
   } = {},
 ): { readonly metadata: Readonly<Record<string, unknown>>; readonly [field: string]: unknown } {
   const { namespace = "default", labels = { app: name }, node, ports = [8080], command, hostNetwork } = options;
+  const { annotations } = options;
   const readinessGates = options.readinessGates?.map((conditionType) => ({ conditionType }));
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace, labels },
+    metadata: { name, namespace, labels, ...(annotations && { annotations }) },
     spec: {
       ...(node && { nodeName: node }),
       ...(hostNetwork && { hostNetwork }),
@@ -81,6 +83,9 @@ export function pod(
     ...(options.addresses && { status: { podIPs: options.addresses.map((ip) => ({ ip })) } }),
   };
 }
+
+/** Annotation that shows what goes through these ports, as "<Ingress/8080/TCP/HTTP>", and enforces nothing. */
+export const visibility = (ports: string) => ({ "policy.cilium.io/proxy-visibility": ports });
 
 /** Only pods `app: client` may reach the pods `app: server`, by TCP port 8080 and UDP port 9000. */
 export const clientsOnly = {

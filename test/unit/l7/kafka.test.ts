@@ -195,6 +195,36 @@ test("topics by id, unknown versions and bytes behind the end are matched by no 
   }
 });
 
+test("records name topics where no rule does, too, except those of a request that is too long to be kept", async (t) => {
+  const produce = (bytes: number) =>
+    frame(
+      api("produce").protocol({ version: 3 })({
+        ...topical.produce?.([]),
+        acks: 0,
+        topicData: [
+          {
+            topic: "orders",
+            partitions: [
+              { partition: 0, messages: [{ ...messages[0], value: Buffer.alloc(bytes) }], firstSequence: 0 },
+            ],
+          },
+        ],
+      }),
+    );
+  for (const [bytes, topics] of [
+    [40_000, ["orders"]],
+    [80_000, []],
+  ] as const) {
+    const request = await produce(bytes);
+    const { server, records } = run([{}], ["client", request.subarray(0, 30)], ["client", request.subarray(30)]);
+    t.true(server.equals(request), `${bytes}`);
+    t.deepEqual(
+      records.map(({ verdict, kafka }) => [verdict, kafka.topics]),
+      [["forwarded", topics]],
+    );
+  }
+});
+
 test("what is denied is answered when all requests before it are", async (t) => {
   const { protocol } = api("heartbeat");
   const beat = async (id: number) => frame(protocol({ version: 0 })(others.heartbeat as object), id);

@@ -79,7 +79,8 @@ size_t KafkaFilter::begin(std::string_view bytes, Wire& wire) {
       break;
   }
   const Judgement judgement = judge(nullptr, wire);
-  if (judgement.allowed) {
+  // Records name topics also where no rule asks for them, except those of what is long: that passes without being kept.
+  if (judgement.allowed && (!is_about_topics(head_.key) || size > limits_.head)) {
     forward(start, size + 4, judgement, std::nullopt, wire);
     return start.size();
   }
