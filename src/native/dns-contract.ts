@@ -56,6 +56,10 @@ export interface DnsCounts {
   readonly malformed: number;
   /** Questions answered with SERVFAIL, as too many were under way. */
   readonly overloaded: number;
+  /** Questions over UDP that waited, as rules had not come. */
+  readonly waited: number;
+  /** Questions over UDP that were refused, as no rules came in time, or too many waited. */
+  readonly unruled: number;
   /** Answers to nothing that was asked: poisoned, late, or a second one. */
   readonly stray: number;
   /** Questions that nobody answered in time. */
@@ -86,6 +90,8 @@ export interface DnsBinding {
   dnsWritten(dns: Handle, tickets: readonly number[]): void;
   /** Addresses of the name (with its last dot; null: of all) may be closed again. */
   dnsForget(dns: Handle, name: string | null): void;
+  /** What the ends demand from now on. */
+  dnsDemand(dns: Handle, demands: DnsOptions["demands"]): void;
   /** `known`: addresses that are remembered as open now. */
   dnsCounts(dns: Handle): DnsCounts & { readonly known: number };
   closeDns(dns: Handle): Promise<void>;

@@ -17,7 +17,7 @@ const socketOf = (host) => createSocket(isIPv6(host) ? "udp6" : "udp4");
 function proxy(addon) {
   const native = createRequire(import.meta.url)(addon);
   let dns = null;
-  lines(async ({ open, records, written, connected, forget, counts }) => {
+  lines(async ({ open, records, written, connected, forget, demand, counts }) => {
     if (open !== undefined) {
       const { host, port, ...options } = open;
       const address = isIPv6(host) ? Buffer.alloc(16) : Buffer.alloc(4);
@@ -36,6 +36,7 @@ function proxy(addon) {
     if (connected !== undefined) native.dnsConnected(dns, connected);
     if (written !== undefined) native.dnsWritten(dns, written);
     if (forget !== undefined) native.dnsForget(dns, forget);
+    if (demand !== undefined) native.dnsDemand(dns, demand);
     tell(counts ? { counts: native.dnsCounts(dns) } : { done: true });
   });
 }

@@ -171,6 +171,8 @@ function limitSamples({ limits = {}, dns }: ProxyStats): readonly Sample[] {
       ? {}
       : {
           dnsQuestions: dns.overloaded,
+          // A proxy of an earlier version does not say so.
+          dnsRules: dns.unruled ?? 0,
           dnsServerTimeout: dns.silent,
           dnsResponseMaxDelay: dns.overdue,
           dnsLookups: dns.lost,

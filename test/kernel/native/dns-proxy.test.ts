@@ -45,6 +45,8 @@ test("what an answer opens is told first, and the answer goes when it is written
   const { overdue, told, remembered } = await world.counts();
   t.deepEqual([overdue, told + remembered], [0, 2]);
 
+  // What was told anew waits no more: the next one would join it.
+  await world.proxy.ask({ written: [lookup.ticket + 1] });
   const from = world.proxy.said.length;
   await world.proxy.ask({ forget: "api.open.allowed.test." });
   const again = world.dig(`@${server4}`, "api.open.allowed.test", "A");
@@ -149,6 +151,58 @@ test("what is no question is answered with what is wrong, answers from a client 
     [3, 4, 5, 12],
   );
   t.like(await world.counts(), { malformed: 5, overloaded: 1, forwarded: 2 });
+});
+
+const unknown = { ...usual.demands.egress, stance: "unknown" as const, anyOf: [] };
+const denials = ({ record }: Record<string, unknown>) =>
+  (record as { readonly reason?: string } | undefined)?.reason === "its rules have not come";
+
+test("questions whose rules have not come wait, and are judged when they come: passed on, or refused", async (t) => {
+  const world = await DnsWorld.make(t, { demands: { egress: unknown, ingress: usual.demands.ingress } });
+  const client = new Talker(t, world.client, ["client", client4]);
+  await client.hear("port", ({ port }) => port !== undefined);
+  const names = ["www.allowed.test", "www.denied.test", "api.allowed.test"];
+  for (const [id, name] of names.entries())
+    client.tell({
+      to: [53, server4],
+      hex: encodeQuery(id, { name, type: recordTypes.A }, false).toString("hex"),
+    });
+  for (let waited = 0; waited < names.length; { waited } = await world.counts());
+  t.is(client.said.length, 1, "nobody is answered");
+  await world.proxy.ask({ demand: usual.demands });
+  await client.heard(3, ({ hex }) => hex !== undefined);
+  const answers = client.said.flatMap(({ hex }) =>
+    typeof hex === "string" ? [decodeResponse(Buffer.from(hex, "hex"))] : [],
+  );
+  t.deepEqual(answers.map(({ id, code }) => [id, code]).sort(), [
+    [0, responseCodes.ok],
+    [1, responseCodes.refused],
+    [2, responseCodes.ok],
+  ]);
+  t.like(await world.counts(), { waited: 3, unruled: 0, forwarded: 2, denied: 1 });
+});
+
+test("a question whose rules do not come is refused after a second, and one for which there is no room at once", async (t) => {
+  const world = await DnsWorld.make(t, { demands: { egress: usual.demands.egress, ingress: unknown } });
+  const since = performance.now();
+  const { code } = await world.dig(`@${server4}`, "www.allowed.test", "A");
+  t.is(code, "REFUSED");
+  t.true(performance.now() - since >= 1_000, "it waited");
+  t.like((await world.proxy.hear("its refusal", denials)).record as object, { verdict: "refused", ingress: true });
+  t.like(await world.counts(), { waited: 1, unruled: 1, forwarded: 0, denied: 0 });
+
+  const client = new Talker(t, world.client, ["client", client4]);
+  await client.hear("port", ({ port }) => port !== undefined);
+  const most = 128;
+  for (let id = 0; id <= most; id++)
+    client.tell({
+      to: [53, server4],
+      hex: encodeQuery(id, { name: "www.allowed.test", type: recordTypes.A }, false).toString("hex"),
+    });
+  await client.heard(most + 1, ({ hex }) => hex !== undefined);
+  const { waited, unruled } = await world.counts();
+  t.is(unruled, 2 + most, "each is answered once");
+  t.true(waited <= 1 + most, `${waited} waited`);
 });
 
 test("a question that nobody answers is forgotten after its time", async (t) => {

@@ -3,6 +3,8 @@
 // shows how a worker is put together. The engine gives its workers the policies of the kernel's tables instead.
 #include "l7/dns/bind.h"
 
+#include <atomic>
+#include <mutex>
 #include <utility>
 
 #include "bpf/bind.h"
@@ -81,7 +83,21 @@ class Everywhere : public dns::Surroundings {
  public:
   Everywhere(Demands demands, std::shared_ptr<Lines> lines) : demands_(std::move(demands)), lines_(std::move(lines)) {}
 
-  const Demands& demands(const dns::Path&) override { return demands_; }
+  const Demands& demands(const dns::Path&) override {
+    if (has_new_.load(std::memory_order_relaxed)) {
+      std::lock_guard lock(mutex_);
+      has_new_ = false;
+      used_ = demands_;
+    }
+    return used_;
+  }
+
+  // From any thread.
+  void set(Demands&& demands) {
+    std::lock_guard lock(mutex_);
+    demands_ = std::move(demands);
+    has_new_ = true;
+  }
 
   bool flush(uint64_t) override { return false; }
 
@@ -94,9 +110,17 @@ class Everywhere : public dns::Surroundings {
   }
 
  private:
-  const Demands demands_;
+  std::mutex mutex_;  // of what was set
+  Demands demands_;
+  std::atomic<bool> has_new_{true};
+  Demands used_;  // of the worker's thread
   const std::shared_ptr<Lines> lines_;
 };
+
+Demands to_demands(const Value& value) {
+  auto demands = to_object(value, "demands");
+  return {to_end(demands.Get("egress"), "egress"), to_end(demands.Get("ingress"), "ingress")};
+}
 
 class BoundDns : public Background {
  public:
@@ -130,6 +154,8 @@ class BoundDns : public Background {
 
   dns::Shared& shared() { return *shared_; }
 
+  void set(Demands&& demands) { everywhere_->set(std::move(demands)); }
+
  private:
   void configure(const Napi::Object& options) {
     dns::Options& limits = shared_->options;
@@ -142,23 +168,24 @@ class BoundDns : public Background {
     shared_->names = std::make_shared<dns::Names>(memory);
     shared_->names->publish(to_names(options.Get("names")));
     shared_->names->on_lookups([stream = lookups_, names = shared_->names.get()] { stream->push(names->take()); });
-    auto demands = to_object(options.Get("demands"), "demands");
-    Demands both{to_end(demands.Get("egress"), "egress"), to_end(demands.Get("ingress"), "ingress")};
+    auto everywhere = std::make_unique<Everywhere>(to_demands(options.Get("demands")), lines_);
+    everywhere_ = everywhere.get();
     dns::UdpOptions udp;
     udp.mark = to_u32(options.Get("mark"), "mark");
     udp.sockets.emplace_back(to_fd(options.Get("socket")));
-    worker_ = std::make_unique<dns::UdpWorker>(std::move(udp), shared_, std::make_unique<Everywhere>(std::move(both), lines_));
+    worker_ = std::make_unique<dns::UdpWorker>(std::move(udp), shared_, std::move(everywhere));
   }
 
   const std::shared_ptr<dns::Shared> shared_;
   const std::shared_ptr<dns::LookupStream> lookups_;
   std::shared_ptr<Lines> lines_;
+  Everywhere* everywhere_ = nullptr;  // the worker's
   std::unique_ptr<dns::UdpWorker> worker_;
 };
 
-dns::Shared& shared_of(const CallbackInfo& info) {
-  return static_cast<BoundDns&>(*State::of(info.Env()).background(info[0], "dns")).shared();
-}
+BoundDns& dns_of(const CallbackInfo& info) { return static_cast<BoundDns&>(*State::of(info.Env()).background(info[0], "dns")); }
+
+dns::Shared& shared_of(const CallbackInfo& info) { return dns_of(info).shared(); }
 
 Value open_dns(const CallbackInfo& info) {
   auto opened = std::make_shared<BoundDns>(info.Env(), to_object(info[0], "options"), to_function(info[1], "onLookups"), info[2]);
@@ -182,6 +209,11 @@ Value dns_forget(const CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Value dns_demand(const CallbackInfo& info) {
+  dns_of(info).set(to_demands(info[1]));
+  return info.Env().Undefined();
+}
+
 Value dns_counts(const CallbackInfo& info) {
   const dns::Shared& shared = shared_of(info);
   auto counts = dns_counts_of(info.Env(), shared);
@@ -200,6 +232,8 @@ Napi::Object dns_counts_of(Napi::Env env, const l7::dns::Shared& shared) {
   put("denied", shared.counts.denied);
   put("malformed", shared.counts.malformed);
   put("overloaded", shared.counts.overloaded);
+  put("waited", shared.counts.waited);
+  put("unruled", shared.counts.unruled);
   put("stray", shared.counts.stray);
   put("silent", shared.counts.silent);
   put("overdue", shared.counts.overdue);
@@ -214,6 +248,7 @@ void bind_dns(Napi::Object exports) {
   define<dns_connected>(exports, "dnsConnected");
   define<dns_written>(exports, "dnsWritten");
   define<dns_forget>(exports, "dnsForget");
+  define<dns_demand>(exports, "dnsDemand");
   define<dns_counts>(exports, "dnsCounts");
   define_async<close_dns>(exports, "closeDns");
 }

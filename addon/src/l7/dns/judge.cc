@@ -38,8 +38,12 @@ bool allows(const End& end, const std::string& name, uint32_t& rules) {
 
 Judgement judge(const Question& question, const Demands& demands) {
   Judgement judgement;
-  if (!allows(demands.egress, question.name, judgement.rules)) return judgement;
+  if (!allows(demands.egress, question.name, judgement.rules)) {
+    judgement.waits = demands.egress.stance == Stance::unknown;
+    return judgement;
+  }
   if (!allows(demands.ingress, question.name, judgement.rules)) {
+    judgement.waits = demands.ingress.stance == Stance::unknown;
     judgement.ingress = true;
     judgement.rules = 0;
     return judgement;

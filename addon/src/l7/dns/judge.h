@@ -10,6 +10,7 @@ namespace tandem::l7::dns {
 
 struct Judgement {
   bool is_allowed = false;
+  bool waits = false;      // not allowed, as rules have not come yet that may allow it
   bool ingress = false;  // who denied: the server's end; else the client's
   uint32_t rules = 0;    // RuleSet::id of what allowed it; 0: no rule had to
 };

@@ -22,6 +22,8 @@ struct Options {
 
 struct Counts {
   std::atomic<uint64_t> forwarded{0}, denied{0}, malformed{0}, overloaded{0};
+  std::atomic<uint64_t> waited{0};    // questions whose rules had not come
+  std::atomic<uint64_t> unruled{0};   // of these, and of those that had no room to wait: refused, as no rules came
   std::atomic<uint64_t> stray{0};     // answers to nothing that was asked: poisoned, late, or a second one
   std::atomic<uint64_t> silent{0};    // questions that nobody answered in time
   std::atomic<uint64_t> overdue{0};   // answers that went to the pod before their addresses were open

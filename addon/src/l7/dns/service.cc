@@ -31,6 +31,9 @@ l7::Address address_of(const Place& place) {
   return address;
 }
 
+// What is missing may come without another revision.
+bool is_unknown(const Demands& demands) { return demands.egress.stance == Stance::unknown || demands.ingress.stance == Stance::unknown; }
+
 // The policies of the kernel's tables; each flow's are remembered until one of its ends has others.
 class Policies : public Surroundings {
  public:
@@ -44,7 +47,7 @@ class Policies : public Surroundings {
     const l7::Address client = address_of(path.client), server = address_of(path.server);
     const Ends::Revision revision = shared_.network->revision(client, server);
     const auto found = known_.find(path);
-    if (found != known_.end() && found->second.revision == revision) return found->second.demands;
+    if (found != known_.end() && found->second.revision == revision && !is_unknown(found->second.demands)) return found->second.demands;
     if (known_.size() >= most_flows) known_.clear();
     Known& known = known_[path];
     known = {revision, shared_.network->demands(client, server, IPPROTO_UDP, *tables_)};

@@ -10,18 +10,17 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <deque>
 #include <functional>
 #include <future>
-#include <list>
 #include <mutex>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
+#include "l7/dns/awaiting.h"
 #include "l7/dns/detail.h"
+#include "l7/dns/flows.h"
+#include "l7/dns/held.h"
 #include "l7/dns/judge.h"
-#include "l7/dns/questions.h"
 #include "l7/dns/sender.h"
 #include "napi/failure.h"
 
@@ -37,17 +36,6 @@ constexpr int most_turns = 16;
 // How long after a predecessor has told its questions further ones may follow, and how many answers wait for them.
 constexpr uint64_t strays_time = 2000 * millisecond;
 constexpr size_t most_strays = 4096;
-
-struct Flow {
-  Flow(const Path& path, Descriptor fd, size_t most) : path(path), fd(std::move(fd)), questions(most) {}
-
-  const Path path;
-  Descriptor fd;  // -1: closed, and waiting for the end of this turn
-  Questions questions;
-  uint32_t endpoint = 0;  // of the client; 0: it is on another node
-  uint64_t used = 0;
-  std::list<std::unique_ptr<Flow>>::iterator at;
-};
 
 }  // namespace
 
@@ -80,12 +68,13 @@ class UdpWorker::Loop {
       // What the kernel has given to these sockets already is of this process, too.
       for (Descriptor& socket : options_.sockets) take_questions(socket.get());
       std::vector<UnderWay> all;
-      for (const auto& flow : flows_) {
-        flow->questions.each([&](Asked& asked) {
+      flows_.each([&](Flow& flow) {
+        flow.questions.each([&](Asked& asked) {
           asked.is_shared = true;
-          all.push_back({flow->path, asked});
+          all.push_back({flow.path, asked});
         });
-      }
+        return true;
+      });
       return all;
     });
   }
@@ -95,7 +84,10 @@ class UdpWorker::Loop {
   }
 
   Loop(UdpOptions options, std::shared_ptr<Shared> shared, std::unique_ptr<Surroundings> surroundings)
-      : options_(std::move(options)), shared_(std::move(shared)), surroundings_(std::move(surroundings)) {
+      : options_(std::move(options)),
+        shared_(std::move(shared)),
+        surroundings_(std::move(surroundings)),
+        flows_({epoll_.get(), options_.mark, options_.most_flows, shared_->options.most_questions}) {
     if (epoll_.get() < 0 || wake_.get() < 0) throw Failure(errno, "make", "event loop of DNS");
     watch(wake_.get(), &wake_);
     for (Descriptor& socket : options_.sockets) {
@@ -119,15 +111,6 @@ class UdpWorker::Loop {
   }
 
  private:
-  using Flows = std::list<std::unique_ptr<Flow>>;
-
-  struct Held {
-    uint64_t ticket;
-    uint64_t until;
-    Path path;
-    std::string message;
-  };
-
   void wake() {
     const uint64_t one = 1;
     (void)!write(wake_.get(), &one, sizeof(one));
@@ -148,23 +131,25 @@ class UdpWorker::Loop {
       now_ = now_of_clock();
       for (int each = 0; each < count; each++) handle(events[each].data.ptr);
       run_tasks();
+      judge_again();
       release();
       if (now_ >= swept_ + sweep_interval) sweep();
       four_.flush();
       six_.flush();
-      closed_.clear();
+      flows_.clear_closed();
       has_records_ = surroundings_->flush(now_);
     }
   }
 
   // ms for epoll_wait.
   int timeout() const {
-    if (!held_.empty()) {
-      const uint64_t until = held_.front().until;
-      return until <= now_ ? 0 : static_cast<int>((until - now_) / millisecond) + 1;
-    }
-    if (has_records_) return 100;
-    return flows_.empty() ? -1 : static_cast<int>(sweep_interval / millisecond);
+    uint64_t until = UINT64_MAX;
+    if (!flows_.is_empty()) until = now_ + sweep_interval;
+    if (has_records_) until = std::min(until, now_ + 100 * millisecond);
+    if (awaiting_.size() > 0) until = std::min(until, awaiting_.next());
+    if (!held_.is_empty()) until = std::min(until, held_.next());
+    if (until == UINT64_MAX) return -1;
+    return until <= now_ ? 0 : static_cast<int>((until - now_) / millisecond) + 1;
   }
 
   void handle(void* what) {
@@ -194,8 +179,28 @@ class UdpWorker::Loop {
       record.reason = reading.reason;
       return surroundings_->record(path, surroundings_->demands(path), std::move(record));
     }
-    const Query& query = *reading.query;
     const Demands& demands = surroundings_->demands(path);
+    const Judgement judgement = judge(reading.query->question, demands);
+    if (judgement.waits && awaiting_.add(path, demands.egress.endpoint, bytes, now_)) {
+      shared_->counts.waited++;
+      return;
+    }
+    settle(path, bytes, *reading.query, demands, judgement);
+  }
+
+  void judge_again() {
+    awaiting_.judge_again(now_, [&](const Path& path, std::string_view bytes, bool is_last) {
+      const Reading reading = read_query(bytes);
+      const Demands& demands = surroundings_->demands(path);
+      const Judgement judgement = judge(reading.query->question, demands);
+      if (judgement.waits && !is_last) return false;
+      settle(path, bytes, *reading.query, demands, judgement);
+      return true;
+    });
+  }
+
+  // Passes the question on, or answers it.
+  void settle(const Path& path, std::string_view bytes, const Query& query, const Demands& demands, const Judgement& judgement) {
     const auto answered = [&](Verdict verdict, Code code, const char* reason, bool ingress) {
       reply(path, make_answer(bytes, query, code));
       Record record = record_of(verdict, now_, detail_of(query.question, code, nullptr));
@@ -204,67 +209,24 @@ class UdpWorker::Loop {
       record.reason = reason;
       surroundings_->record(path, demands, std::move(record));
     };
-    const Judgement judgement = judge(query.question, demands);
+    if (judgement.waits) {
+      shared_->counts.unruled++;
+      return answered(Verdict::refused, shared_->options.denied, "its rules have not come", judgement.ingress);
+    }
     if (!judgement.is_allowed) {
       shared_->counts.denied++;
       return answered(Verdict::denied, shared_->options.denied, "", judgement.ingress);
     }
-    Flow* flow = flow_of(path, demands.egress.endpoint);
-    if (flow == nullptr || flow->questions.is_full() || under_way_[flow->endpoint] >= shared_->options.most_of_endpoint) {
+    Flow* flow = flows_.find_or_open(path, demands.egress.endpoint);
+    if (flow == nullptr || flow->questions.is_full() || flows_.under_way(flow->endpoint) >= shared_->options.most_of_endpoint) {
       shared_->counts.overloaded++;
       return answered(Verdict::refused, Code::server_failure, flow == nullptr ? "no socket to the server" : "too many questions under way", false);
     }
     shared_->counts.forwarded++;
-    touch(*flow);
-    add(*flow, {query.id, query.question, judgement.rules, now_});
+    flows_.touch(*flow, now_);
+    flows_.add(*flow, {query.id, query.question, judgement.rules, now_});
     // What the kernel does not take is lost, as datagrams may be: the client asks again.
     (void)!::send(flow->fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  }
-
-  void add(Flow& flow, Asked&& asked) {
-    if (flow.questions.add(std::move(asked))) under_way_[flow.endpoint]++;
-  }
-
-  // Null: no more sockets.
-  Flow* flow_of(const Path& path, uint32_t endpoint) {
-    if (const auto found = by_path_.find(path); found != by_path_.end()) return found->second;
-    if (flows_.size() >= options_.most_flows && !close_idle()) return nullptr;
-    Descriptor fd(connect_as_client(path, options_.mark));
-    // No more descriptors: those of idle flows are there to be had.
-    if (fd.get() < 0 && (errno == EMFILE || errno == ENFILE) && close_idle()) fd = Descriptor(connect_as_client(path, options_.mark));
-    if (fd.get() < 0) return nullptr;
-    auto flow = std::make_unique<Flow>(path, std::move(fd), shared_->options.most_questions);
-    flow->endpoint = endpoint;
-    if (const auto before = inherited_.find(path); before != inherited_.end()) {
-      for (Asked& asked : before->second) add(*flow, std::move(asked));
-      inherited_.erase(before);
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = flow.get();
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, flow->fd.get(), &event)) return nullptr;
-    flows_.push_back(std::move(flow));
-    flows_.back()->at = std::prev(flows_.end());
-    return by_path_[path] = flows_.back().get();
-  }
-
-  void touch(Flow& flow) {
-    flow.used = now_;
-    flows_.splice(flows_.end(), flows_, flow.at);
-  }
-
-  // The one that was used the longest ago, if nothing is under way there.
-  bool close_idle() {
-    if (flows_.empty() || flows_.front()->questions.size() > 0) return false;
-    close(*flows_.front());
-    return true;
-  }
-
-  void close(Flow& flow) {
-    flow.fd = Descriptor();
-    by_path_.erase(flow.path);
-    // An event of this turn may still be about it.
-    closed_.splice(closed_.end(), flows_, flow.at);
   }
 
   void take_answers(Flow& flow) {
@@ -288,7 +250,7 @@ class UdpWorker::Loop {
       else shared_->counts.stray++;
       return;
     }
-    ended(flow);
+    flows_.ended(flow);
     const Demands& demands = surroundings_->demands(flow.path);
     const uint64_t ticket = shared_->names ? shared_->names->learn(demands.egress, *read, now_) : 0;
     Record record = record_of(Verdict::forwarded, asked->begun, detail_of(asked->question, read->code, &*read));
@@ -296,25 +258,18 @@ class UdpWorker::Loop {
     record.rules = asked->rules;
     surroundings_->record(flow.path, demands, std::move(record));
     if (ticket == 0) return reply(flow.path, message);
-    held_.push_back({ticket, now_ + shared_->options.most_delay * millisecond, flow.path, std::string(message)});
+    held_.add(ticket, now_ + shared_->options.most_delay * millisecond, flow.path, message);
   }
 
   void reply(const Path& path, std::string_view message) {
     (path.client.address.length == 4 ? four_ : six_).send(path.server, path.client, message);
   }
 
-  // Sends what waits no more; all wait equally long, so the first are those whose time is over first.
   void release() {
-    for (auto each = held_.begin(); each != held_.end();) {
-      const bool is_open = shared_->names->is_open(each->ticket);
-      if (!is_open && each->until > now_) {
-        each++;
-        continue;
-      }
+    held_.release(shared_->names.get(), now_, [&](const Path& path, std::string_view message, bool is_open) {
       if (!is_open) shared_->counts.overdue++;
-      reply(each->path, each->message);
-      each = held_.erase(each);
-    }
+      reply(path, message);
+    });
   }
 
   // For other threads, which wait for it.
@@ -327,49 +282,44 @@ class UdpWorker::Loop {
     for (const auto& task : tasks) task();
   }
 
-  // Questions that are under way, and answers that are held, of before.
-  bool has_older(uint64_t time) const {
-    if (!held_.empty() && held_.front().until < time + shared_->options.most_delay * millisecond) return true;
-    return std::any_of(flows_.begin(), flows_.end(), [&](const auto& flow) { return flow->questions.oldest().value_or(time) < time; });
+  // Questions that wait or are under way, and answers that are held, of before.
+  bool has_older(uint64_t time) {
+    if (awaiting_.has_older(time)) return true;
+    if (!held_.is_empty() && held_.next() < time + shared_->options.most_delay * millisecond) return true;
+    bool has = false;
+    flows_.each([&](const Flow& flow) { return !(has = flow.questions.oldest().value_or(time) < time); });
+    return has;
   }
 
   void take_over(std::vector<UnderWay>& questions) {
-    for (auto& [path, asked] : questions) {
-      const auto found = by_path_.find(path);
-      if (found != by_path_.end()) add(*found->second, std::move(asked));
-      else inherited_[path].push_back(std::move(asked));
-    }
+    for (auto& [path, asked] : questions) flows_.inherit(path, std::move(asked));
     inherited_at_ = now_;
     strays_until_ = now_ + strays_time;
     for (const auto& [path, message] : std::exchange(strays_, {}))
-      if (const auto found = by_path_.find(path); found != by_path_.end()) answer(*found->second, message);
+      if (Flow* flow = flows_.find(path)) answer(*flow, message);
   }
 
   void sweep() {
     swept_ = now_;
     const uint64_t timeout = shared_->options.server_timeout * millisecond, idle = options_.idle_timeout * millisecond;
     if (now_ >= strays_until_) shared_->counts.stray += std::exchange(strays_, {}).size();
-    if (now_ >= inherited_at_ + timeout) inherited_.clear();
-    for (auto each = flows_.begin(); each != flows_.end() && (*each)->used + std::min(idle, timeout) <= now_;) {
-      Flow& flow = **each++;
+    if (now_ >= inherited_at_ + timeout) flows_.forget_inherited();
+    flows_.each([&](Flow& flow) {
+      if (flow.used + std::min(idle, timeout) > now_) return false;
       while (const auto asked = flow.questions.expire(now_ > timeout ? now_ - timeout + 1 : 0)) silent(flow, *asked);
-      if (flow.questions.size() == 0 && flow.used + idle <= now_) close(flow);
-    }
+      if (flow.questions.size() == 0 && flow.used + idle <= now_) flows_.close(flow);
+      return true;
+    });
   }
 
   void silent(Flow& flow, const Asked& asked) {
-    ended(flow);
+    flows_.ended(flow);
     if (asked.is_shared) return;
     shared_->counts.silent++;
     Record record = record_of(Verdict::failed, asked.begun, detail_of(asked.question, Code::ok, nullptr));
     record.rules = asked.rules;
     record.reason = "no answer in time";
     surroundings_->record(flow.path, surroundings_->demands(flow.path), std::move(record));
-  }
-
-  void ended(const Flow& flow) {
-    const auto found = under_way_.find(flow.endpoint);
-    if (--found->second == 0) under_way_.erase(found);
   }
 
   UdpOptions options_;
@@ -386,17 +336,14 @@ class UdpWorker::Loop {
   // Of the thread.
   Receiver receiver_;
   Sender four_{4, options_.mark}, six_{16, options_.mark};
-  Flows flows_;  // by use, the one that was not used for longest first
-  Flows closed_;
-  std::unordered_map<Path, Flow*, PathHash> by_path_;
-  std::unordered_map<uint32_t, size_t> under_way_;  // questions, by endpoint
-  std::deque<Held> held_;
+  Flows flows_;
+  AwaitingRules awaiting_;
+  HeldAnswers held_;
   uint64_t now_ = now_of_clock();
   uint64_t swept_ = 0;
   bool has_records_ = false;
-  // Of a predecessor: questions whose client has no socket here, and answers that came before its questions did.
-  std::unordered_map<Path, std::vector<Asked>, PathHash> inherited_;
   uint64_t inherited_at_ = 0;
+  // Answers that came before the predecessor's questions did.
   std::vector<std::pair<Path, std::string>> strays_;
   uint64_t strays_until_ = 0;
   char buffer_[UINT16_MAX];

@@ -49,6 +49,8 @@ export function fullStatus(rules: readonly RuleCount[] = [rule(7)]): StatusDto {
               denied: 1,
               malformed: 3,
               overloaded: 4,
+              waited: 6,
+              unruled: 5,
               stray: 6,
               silent: 7,
               overdue: 8,
