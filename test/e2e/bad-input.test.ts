@@ -8,9 +8,10 @@ import { netnsPath } from "../../src/lab/plan.ts";
 import { inside, mustRun, run } from "../../src/lab/run.ts";
 import { cniBinary } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
-import { agentStatus, answererOf, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, answererOf, pod, podAddress, sharedLab, withLab } from "../support/lab.ts";
 
 const twoPods = [pod("server", { node: "node-1" }), pod("client", { node: "node-2" })];
+const inLab = sharedLab({ objects: twoPods });
 
 function ingressPolicy(name: string, from: string): object {
   return {
@@ -34,6 +35,14 @@ async function problemsWith(lab: Lab, wanted: (problem: Problem) => boolean): Pr
   return problems;
 }
 
+/** It is mended, and told so: the lab is as it was. */
+function nothingIsLeft(lab: Lab): Promise<void> {
+  return lab.until(
+    "nothing is reported any more",
+    async () => (await agentStatus(lab, "node-1")).problems.length === 0,
+  );
+}
+
 /** Connections go on, and a policy that is applied now takes effect: the rest of the system works. */
 async function theRestWorks(t: { is(a: unknown, b: unknown): unknown }, lab: Lab): Promise<void> {
   const server = await podAddress(lab, "default/server");
@@ -49,8 +58,9 @@ async function theRestWorks(t: { is(a: unknown, b: unknown): unknown }, lab: Lab
   });
 }
 
-test("a broken manifest is reported with file and line until it is mended, and what it said before stays in force", (t) =>
-  withLab(t, { objects: twoPods }, async (lab) => {
+inLab(
+  "a broken manifest is reported with file and line until it is mended, and what it said before stays in force",
+  async (t, lab) => {
     const server = await podAddress(lab, "default/server");
     const file = join(lab.plan.manifests, "by-hand.yaml");
     await writeFile(file, JSON.stringify(ingressPolicy("by-hand", "friend")));
@@ -67,12 +77,14 @@ test("a broken manifest is reported with file and line until it is mended, and w
     t.is((await lab.agent("node-1", ["status"])).code, 1, "degraded");
 
     await rm(file);
-    await lab.until("it is mended", async () => (await agentStatus(lab, "node-1")).problems.length === 0);
+    await nothingIsLeft(lab);
     await theRestWorks(t, lab);
-  }));
+  },
+);
 
-test("an unknown field is named with its path; the policy does not apply by half, and other policies do", (t) =>
-  withLab(t, { objects: twoPods }, async (lab) => {
+inLab(
+  "an unknown field is named with its path; the policy does not apply by half, and other policies do",
+  async (t, lab) => {
     const server = await podAddress(lab, "default/server");
     const wrong = {
       ...ingressPolicy("wrong", "nobody"),
@@ -89,73 +101,79 @@ test("an unknown field is named with its path; the policy does not apply by half
     const { stdout } = await lab.agent("node-1", ["policy", "get", "--json"]);
     t.like(JSON.parse(stdout), [{ name: "wrong", valid: false }]);
     await theRestWorks(t, lab);
-  }));
+    await lab.deleteObjects([wrong]);
+    await nothingIsLeft(lab);
+  },
+);
 
-test("a pod CIDR that overlaps another node's is reported with both names, and pods go on", (t) =>
-  withLab(t, { objects: twoPods }, async (lab) => {
-    const node = {
-      apiVersion: "v1",
-      kind: "Node",
-      metadata: { name: "intruder" },
-      spec: { podCIDRs: [lab.node("node-2").podCidr4] },
-      status: { addresses: [{ type: "InternalIP", address: "172.31.255.1" }] },
-    };
-    await writeFile(join(lab.plan.manifests, "intruder.json"), JSON.stringify(node));
-    const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("intruder");
-    const problems = await problemsWith(lab, mentions);
-    const about = problems.filter(mentions).map(({ object, message, remedy }) => `${object} ${message} ${remedy}`);
-    t.true(
-      about.some((text) => text.includes("node-2") && text.includes(lab.node("node-2").podCidr4)),
-      about.join("\n"),
-    );
-    await theRestWorks(t, lab);
-  }));
+inLab("a pod CIDR that overlaps another node's is reported with both names, and pods go on", async (t, lab) => {
+  const node = {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name: "intruder" },
+    spec: { podCIDRs: [lab.node("node-2").podCidr4] },
+    status: { addresses: [{ type: "InternalIP", address: "172.31.255.1" }] },
+  };
+  const file = join(lab.plan.manifests, "intruder.json");
+  await writeFile(file, JSON.stringify(node));
+  const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("intruder");
+  const problems = await problemsWith(lab, mentions);
+  const about = problems.filter(mentions).map(({ object, message, remedy }) => `${object} ${message} ${remedy}`);
+  t.true(
+    about.some((text) => text.includes("node-2") && text.includes(lab.node("node-2").podCidr4)),
+    about.join("\n"),
+  );
+  await theRestWorks(t, lab);
+  await rm(file);
+  await nothingIsLeft(lab);
+});
 
-test("a pod address already in use is refused by ADD with the name of its holder", (t) =>
-  withLab(t, { objects: [...twoPods, pod("late", { node: "node-1" })] }, async (lab) => {
-    const server = await podAddress(lab, "default/server");
-    const node = lab.node("node-1");
-    const netns = `tandem-${lab.name}-p-default-thief`;
-    await mustRun(["ip", "netns", "add", netns]);
-    t.teardown(() => run(["ip", "netns", "del", netns]));
-    const config = { cniVersion: "1.1.0", name: "tandem", type: "tandem-cni", socket: node.socket };
-    const { code, stdout } = await run(inside({ netns: node.netns, cgroup: systemCgroup(node) }, [cniBinary()]), {
-      input: JSON.stringify({ ...config, stateDir: node.stateDir }),
-      env: {
-        CNI_COMMAND: "ADD",
-        CNI_CONTAINERID: "thief",
-        CNI_NETNS: netnsPath(netns),
-        CNI_IFNAME: "eth0",
-        CNI_PATH: "/",
-        CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=thief;IP=${server}`,
-      },
-    });
-    t.is(code, 1);
-    const { msg, details } = JSON.parse(stdout) as { readonly msg: string; readonly details?: string };
-    t.true(`${msg} ${details}`.includes(server), stdout);
-    t.true(`${msg} ${details}`.includes("default/server"), stdout);
-    await theRestWorks(t, lab);
-  }));
+inLab("a pod address already in use is refused by ADD with the name of its holder", async (t, lab) => {
+  const server = await podAddress(lab, "default/server");
+  const node = lab.node("node-1");
+  const netns = `tandem-${lab.name}-p-default-thief`;
+  await mustRun(["ip", "netns", "add", netns]);
+  t.teardown(() => run(["ip", "netns", "del", netns]));
+  const config = { cniVersion: "1.1.0", name: "tandem", type: "tandem-cni", socket: node.socket };
+  const { code, stdout } = await run(inside({ netns: node.netns, cgroup: systemCgroup(node) }, [cniBinary()]), {
+    input: JSON.stringify({ ...config, stateDir: node.stateDir }),
+    env: {
+      CNI_COMMAND: "ADD",
+      CNI_CONTAINERID: "thief",
+      CNI_NETNS: netnsPath(netns),
+      CNI_IFNAME: "eth0",
+      CNI_PATH: "/",
+      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=thief;IP=${server}`,
+    },
+  });
+  t.is(code, 1);
+  const { msg, details } = JSON.parse(stdout) as { readonly msg: string; readonly details?: string };
+  t.true(`${msg} ${details}`.includes(server), stdout);
+  t.true(`${msg} ${details}`.includes("default/server"), stdout);
+  await theRestWorks(t, lab);
+});
 
-test("two live pods of one address: the problem names both, the first keeps the address", (t) =>
-  withLab(t, { objects: twoPods }, async (lab) => {
-    const server = await podAddress(lab, "default/server");
-    const twin = {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name: "twin", namespace: "default", labels: { app: "client" } },
-      spec: { nodeName: "node-2", containers: [{ name: "main", image: "lab" }] },
-      status: { phase: "Running", podIP: server, podIPs: [{ ip: server }] },
-    };
-    await writeFile(join(lab.plan.manifests, "twin.json"), JSON.stringify(twin));
-    const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("default/twin");
-    const problems = (await problemsWith(lab, mentions)).filter(mentions);
-    t.true(
-      problems.some(({ object, message }) => `${object} ${message}`.includes("default/server")),
-      JSON.stringify(problems),
-    );
-    await theRestWorks(t, lab);
-  }));
+inLab("two live pods of one address: the problem names both, the first keeps the address", async (t, lab) => {
+  const server = await podAddress(lab, "default/server");
+  const twin = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "twin", namespace: "default", labels: { app: "client" } },
+    spec: { nodeName: "node-2", containers: [{ name: "main", image: "lab" }] },
+    status: { phase: "Running", podIP: server, podIPs: [{ ip: server }] },
+  };
+  const file = join(lab.plan.manifests, "twin.json");
+  await writeFile(file, JSON.stringify(twin));
+  const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("default/twin");
+  const problems = (await problemsWith(lab, mentions)).filter(mentions);
+  t.true(
+    problems.some(({ object, message }) => `${object} ${message}`.includes("default/server")),
+    JSON.stringify(problems),
+  );
+  await theRestWorks(t, lab);
+  await rm(file);
+  await nothingIsLeft(lab);
+});
 
 test("a full map is reported with its name and setting; pods and policies that fit go on", (t) =>
   withLab(t, { objects: twoPods, agent: { mapSizes: { service4: 2 } } }, async (lab) => {

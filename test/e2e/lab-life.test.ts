@@ -1,12 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import { Lab } from "../../src/lab/lab.ts";
 import { cgroupProcesses } from "../../src/lab/processes.ts";
+import { readStoredLab } from "../../src/lab/records.ts";
+import { program } from "../../src/lab/runtime.ts";
 import { remains } from "../../src/lab/teardown.ts";
 import { labName, pod, withLab } from "../support/lab.ts";
 
@@ -56,17 +55,17 @@ test("lab down after kill -9 of everything leaves nothing", (t) =>
 
 test("lab down cleans up after a lab up that was killed half way", async (t) => {
   t.timeout(240_000);
-  for (const afterMs of [150, 600, 1200]) {
+  for (const afterMs of [0, 450, 1050]) {
     const name = labName();
     t.teardown(() => Lab.down(name));
-    const script = `import { Lab } from ${JSON.stringify(new URL("../../src/lab/lab.ts", import.meta.url).href)}; await Lab.up({ name: ${JSON.stringify(name)}, nodes: 3, agents: false });`;
-    const file = join(tmpdir(), `${name}.mts`);
-    t.teardown(() => rm(file, { force: true }));
-    await writeFile(file, script);
-    const child = spawn(process.execPath, [...process.execArgv, file], { stdio: "ignore" });
-    await sleep(300 + afterMs);
+    const [file = "", ...words] = program("cli");
+    const child = spawn(file, [...words, "lab", "up", "--name", name, "--no-agents"], { stdio: "ignore" });
+    while ((await readStoredLab(name)) === null && child.exitCode === null) await sleep(5);
+    await sleep(afterMs);
     child.kill("SIGKILL");
     if (child.exitCode === null && child.signalCode === null) await once(child, "close");
+    t.is(child.signalCode, "SIGKILL", "it was half way");
+    t.not((await remains(name)).length, 0);
     await Lab.down(name);
     t.deepEqual(await remains(name), [], `killed after ${afterMs} ms`);
   }

@@ -1,7 +1,7 @@
 /** Services for clients outside of the cluster, behind the top of rack: by addresses of load balancers and by ports of nodes. */
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { agentStatus, beginFlow, fetchFrom, pod, podAddress, settled, sharedLab, withLab } from "../support/lab.ts";
 
 const ports = [8080, { containerPort: 9000, protocol: "UDP" }] as const;
 const backend = (name: string, node: string) => pod(name, { node, labels: { app: "backend" }, ports });
@@ -134,82 +134,75 @@ test("flows of clients outside live on while pods come and go, and over a restar
     }
   }));
 
-test("policy of the pods decides who outside may use a service", (t) =>
-  withLab(
-    t,
-    {
-      nodes: 1,
-      externals: ["client", "stranger"],
-      objects: [backend("a", "node-1"), service("Local")],
-    },
-    async (lab) => {
-      await settled(lab);
-      await announce(lab, "node-1");
-      const { stdout } = await lab.exec("external/client", ["ip", "-4", "-br", "addr", "show", "scope", "global"]);
-      const own = /(\d+\.\d+\.\d+\.\d+)\//.exec(stdout)?.[1] ?? "none";
-      await lab.applyObjects([
-        {
-          apiVersion: "networking.k8s.io/v1",
-          kind: "NetworkPolicy",
-          metadata: { name: "backend", namespace: "default" },
-          spec: {
-            podSelector: { matchLabels: { app: "backend" } },
-            ingress: [{ from: [{ ipBlock: { cidr: `${own}/32` } }], ports: [{ port: 8080 }] }],
-          },
-        },
-      ]);
-      await settled(lab);
-      t.regex((await fetchFrom(lab, "external/client", vips[0], 80)) ?? "none", /^default\/a/);
-      t.is(await fetchFrom(lab, "external/stranger", vips[0], 80, 1), null);
-      t.is(await fetchFrom(lab, "external/client", await podAddress(lab, "default/a"), 9000, 1), null);
-    },
-  ));
+const oneNode = sharedLab({
+  nodes: 1,
+  externals: ["client", "stranger"],
+  objects: [backend("a", "node-1"), service("Local")],
+});
 
-test("a load balancer's address is for clients of its source ranges, its node ports for all", (t) =>
-  withLab(
-    t,
-    { nodes: 1, externals: ["client", "stranger"], objects: [backend("a", "node-1"), service("Local")] },
-    async (lab) => {
-      await settled(lab);
-      await announce(lab, "node-1");
-      const own = async (family: "-4" | "-6") => {
-        const { stdout } = await lab.exec("external/client", ["ip", family, "-br", "addr", "show", "scope", "global"]);
-        return `${/(\S+)\/\d+/.exec(stdout)?.[1] ?? "none"}/${family === "-4" ? 32 : 128}`;
-      };
-      const limited = service("Local");
-      const ranges = [await own("-4"), await own("-6")];
-      const apply = async (fields: object, annotations: object = {}) => {
-        const { metadata, spec } = limited;
-        await lab.applyObjects([{ ...limited, metadata: { ...metadata, annotations }, spec: { ...spec, ...fields } }]);
-        await settled(lab);
-      };
-      const reach = async (from: string) => {
-        const { ipv4 } = lab.node("node-1");
-        const seen: string[] = [];
-        for (const [name, address, port] of [
-          ["v4", vips[0], 80],
-          ["v6", vips[1], 80],
-          ["node port", ipv4, 30080],
-        ] as const)
-          if ((await fetchFrom(lab, from, address, port, 1)) !== null) seen.push(name);
-        return seen.join(", ");
-      };
-      await apply({ loadBalancerSourceRanges: ranges });
-      t.is(await reach("external/client"), "v4, v6, node port");
-      t.is(await reach("external/stranger"), "node port");
-      const traced = async (client: string) =>
-        (await lab.agent("node-1", ["service", "trace", client, `${vips[0]}:80`])).stdout;
-      t.regex(await traced(ranges[0]?.split("/")[0] ?? ""), /flow from port \d+[\s\S]*gets: A BACKEND, the only one/);
-      t.regex(await traced("198.18.0.7"), /gets: DROPPED, .*no source range holds it/);
-      await apply({ loadBalancerSourceRanges: ranges }, { "service.cilium.io/src-ranges-policy": "deny" });
-      t.is(await reach("external/client"), "node port");
-      t.is(await reach("external/stranger"), "v4, v6, node port");
-      await apply({ loadBalancerSourceRanges: [ranges[0]] });
-      t.is(await reach("external/client"), "v4, node port", "no range of IPv6");
-      const { problems, drops } = await agentStatus(lab, "node-1");
-      t.true(problems.some(({ message }) => message.includes("all ranges are of IPv4")));
-      t.true(drops.some(({ reason }) => reason === "the service is not for clients of this address"));
-      await apply({});
-      t.is(await reach("external/stranger"), "v4, v6, node port");
+oneNode("policy of the pods decides who outside may use a service", async (t, lab) => {
+  await settled(lab);
+  await announce(lab, "node-1");
+  const { stdout } = await lab.exec("external/client", ["ip", "-4", "-br", "addr", "show", "scope", "global"]);
+  const own = /(\d+\.\d+\.\d+\.\d+)\//.exec(stdout)?.[1] ?? "none";
+  const policy = {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "backend", namespace: "default" },
+    spec: {
+      podSelector: { matchLabels: { app: "backend" } },
+      ingress: [{ from: [{ ipBlock: { cidr: `${own}/32` } }], ports: [{ port: 8080 }] }],
     },
-  ));
+  };
+  await lab.applyObjects([policy]);
+  await settled(lab);
+  t.regex((await fetchFrom(lab, "external/client", vips[0], 80)) ?? "none", /^default\/a/);
+  t.is(await fetchFrom(lab, "external/stranger", vips[0], 80, 1), null);
+  t.is(await fetchFrom(lab, "external/client", await podAddress(lab, "default/a"), 9000, 1), null);
+  await lab.deleteObjects([policy]);
+  await settled(lab);
+});
+
+oneNode("a load balancer's address is for clients of its source ranges, its node ports for all", async (t, lab) => {
+  await settled(lab);
+  await announce(lab, "node-1");
+  const own = async (family: "-4" | "-6") => {
+    const { stdout } = await lab.exec("external/client", ["ip", family, "-br", "addr", "show", "scope", "global"]);
+    return `${/(\S+)\/\d+/.exec(stdout)?.[1] ?? "none"}/${family === "-4" ? 32 : 128}`;
+  };
+  const limited = service("Local");
+  const ranges = [await own("-4"), await own("-6")];
+  const apply = async (fields: object, annotations: object = {}) => {
+    const { metadata, spec } = limited;
+    await lab.applyObjects([{ ...limited, metadata: { ...metadata, annotations }, spec: { ...spec, ...fields } }]);
+    await settled(lab);
+  };
+  const reach = async (from: string) => {
+    const { ipv4 } = lab.node("node-1");
+    const seen: string[] = [];
+    for (const [name, address, port] of [
+      ["v4", vips[0], 80],
+      ["v6", vips[1], 80],
+      ["node port", ipv4, 30080],
+    ] as const)
+      if ((await fetchFrom(lab, from, address, port, 1)) !== null) seen.push(name);
+    return seen.join(", ");
+  };
+  await apply({ loadBalancerSourceRanges: ranges });
+  t.is(await reach("external/client"), "v4, v6, node port");
+  t.is(await reach("external/stranger"), "node port");
+  const traced = async (client: string) =>
+    (await lab.agent("node-1", ["service", "trace", client, `${vips[0]}:80`])).stdout;
+  t.regex(await traced(ranges[0]?.split("/")[0] ?? ""), /flow from port \d+[\s\S]*gets: A BACKEND, the only one/);
+  t.regex(await traced("198.18.0.7"), /gets: DROPPED, .*no source range holds it/);
+  await apply({ loadBalancerSourceRanges: ranges }, { "service.cilium.io/src-ranges-policy": "deny" });
+  t.is(await reach("external/client"), "node port");
+  t.is(await reach("external/stranger"), "v4, v6, node port");
+  await apply({ loadBalancerSourceRanges: [ranges[0]] });
+  t.is(await reach("external/client"), "v4, node port", "no range of IPv6");
+  const { problems, drops } = await agentStatus(lab, "node-1");
+  t.true(problems.some(({ message }) => message.includes("all ranges are of IPv4")));
+  t.true(drops.some(({ reason }) => reason === "the service is not for clients of this address"));
+  await apply({});
+  t.is(await reach("external/stranger"), "v4, v6, node port");
+});

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ExecutionContext } from "ava";
+import test, { type ExecutionContext } from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
 import { Barrier } from "../../src/lab/conformance/settled.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
@@ -30,6 +30,31 @@ export async function withLab(
     await showLogs(t, name);
     throw error;
   }
+}
+
+/**
+ * One lab for several tests of a file, as making it costs more than most of them. They run one after the other, in the order of the file, and each leaves the
+ * lab to the next as it found it. Defaults as of withLab().
+ */
+export function sharedLab(
+  options: Omit<LabOptions, "name">,
+): (title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>) => void {
+  const name = labName();
+  let lab: Promise<Lab> | null = null;
+  let turn: Promise<unknown> = Promise.resolve();
+  test.after.always(() => (lab === null ? undefined : Lab.down(name)));
+  return (title, body) =>
+    test(title, async (t) => {
+      t.timeout(600_000);
+      const mine = turn.then(async () => {
+        lab ??= Lab.up({ nodes: 2, ...options, name });
+        await body(t, await lab);
+      });
+      // One that fails has its own report; the others have their turn all the same.
+      const over = mine.catch(() => showLogs(t, name));
+      turn = over;
+      await mine.finally(() => over);
+    });
 }
 
 async function showLogs(t: ExecutionContext, name: string): Promise<void> {
