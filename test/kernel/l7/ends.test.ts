@@ -23,7 +23,8 @@ import {
   prefix4Key,
   prefix6Key,
 } from "../../../src/native/layouts.gen.ts";
-import { address as anAddress, build, clusterSteps, flows, strangers } from "../../support/arbitrary-cluster.ts";
+import { address as anAddress, strangers } from "../../support/arbitrary-rows.ts";
+import { build, clusterSteps, flows } from "../../support/arbitrary-cluster.ts";
 import { isLive, localEndpoint, testAllocator } from "../../support/compute-cluster.ts";
 import { groupsOf, identityOf, judge } from "../../support/kernel-verdict.ts";
 import { bpffs, native } from "../../support/native.ts";

@@ -7,18 +7,15 @@ import test from "ava";
 import fc from "fast-check";
 import { type ComputeResult, createComputation, type IdentityAllocator } from "../../../src/compute/index.ts";
 import { type TableStore, tableNames } from "../../../src/model/store.ts";
+import { address, podRow, prefix, serviceRow } from "../../support/arbitrary-rows.ts";
 import {
-  address,
   build,
   clusterSteps,
   groupStep,
   hostPolicyStep,
   namespaceStep,
   nameStep,
-  podRow,
   policyStep,
-  prefix,
-  serviceRow,
 } from "../../support/arbitrary-cluster.ts";
 import { localEndpoint, tablesOfNode } from "../../support/compute-cluster.ts";
 

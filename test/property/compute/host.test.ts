@@ -5,14 +5,8 @@ import { createComputation } from "../../../src/compute/index.ts";
 import type { CompiledSet } from "../../../src/compute/desired.ts";
 import { DirectionVectors } from "../../../src/compute/offline/vectors.ts";
 import { TableStore } from "../../../src/model/store.ts";
-import {
-  address,
-  clusterSteps,
-  hostPolicyStep,
-  nodeStep,
-  podStep,
-  sliceStep,
-} from "../../support/arbitrary-cluster.ts";
+import { address } from "../../support/arbitrary-rows.ts";
+import { clusterSteps, hostPolicyStep, nodeStep, podStep, sliceStep } from "../../support/arbitrary-cluster.ts";
 import { testAllocator } from "../../support/compute-cluster.ts";
 
 const history = fc.tuple(

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { type Computation, createComputation } from "../../../src/compute/index.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import type { PolicyRow } from "../../../src/model/tables.ts";
-import { address } from "../../support/arbitrary-cluster.ts";
+import { address } from "../../support/arbitrary-rows.ts";
 import { localEndpoint, testAllocator } from "../../support/compute-cluster.ts";
 import { pod } from "../../unit/compute/support.ts";
 

@@ -5,26 +5,22 @@ import fc from "fast-check";
 import { createComputation, type ComputeResult, type IdentityAllocator } from "../../../src/compute/index.ts";
 import { TableStore, tableNames } from "../../../src/model/store.ts";
 import type { PolicyRow } from "../../../src/model/tables.ts";
+import { address, nodeNames, nodeRow, podRow, strangers } from "../../support/arbitrary-rows.ts";
 import {
-  address,
   build,
-  ciliumRule,
   clusterSteps,
   flows,
   groupStep,
   namespaceStep,
   nameStep,
-  nodeNames,
-  nodeRow,
   nodeStep,
-  podRow,
   podStep,
   policyStep,
   serviceStep,
   type Step,
   sliceStep,
-  strangers,
 } from "../../support/arbitrary-cluster.ts";
+import { ciliumRule } from "../../support/arbitrary-policies.ts";
 import { ComputedCluster, isLive, localEndpoint, tablesOfNode, testAllocator } from "../../support/compute-cluster.ts";
 
 const nodeName = "n1";

@@ -10,7 +10,7 @@ import { meansName, namePattern } from "../../../src/model/dns-names.ts";
 import { nameKey } from "../../../src/model/name-key.ts";
 import { type Address, prefixContains } from "../../../src/model/ip.ts";
 import { TableStore } from "../../../src/model/store.ts";
-import { address, prefix } from "../../support/arbitrary-cluster.ts";
+import { address, prefix } from "../../support/arbitrary-rows.ts";
 
 const texts = ["203.0.113.1", "203.0.113.2", "203.0.113.9", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];
 const addresses = texts.map(address);

@@ -10,15 +10,8 @@ import { changeKinds, compareReach, isUnchanged, Reaches } from "../../../src/co
 import { groupsOf, vectorsOf } from "../../../src/compute/offline/vectors.ts";
 import type { Address } from "../../../src/model/ip.ts";
 import type { TableStore } from "../../../src/model/store.ts";
-import {
-  address,
-  build,
-  clusterSteps,
-  flows,
-  hostPolicyStep,
-  policyStep,
-  strangers,
-} from "../../support/arbitrary-cluster.ts";
+import { address, strangers } from "../../support/arbitrary-rows.ts";
+import { build, clusterSteps, flows, hostPolicyStep, policyStep } from "../../support/arbitrary-cluster.ts";
 import { ComputedCluster, isLive } from "../../support/compute-cluster.ts";
 import type { Flow } from "../../support/reference-policy.ts";
 

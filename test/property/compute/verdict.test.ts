@@ -3,7 +3,8 @@ import test from "ava";
 import fc from "fast-check";
 import type { Address } from "../../../src/model/ip.ts";
 import type { TableStore } from "../../../src/model/store.ts";
-import { address, build, clusterSteps, flows, strangers } from "../../support/arbitrary-cluster.ts";
+import { address, strangers } from "../../support/arbitrary-rows.ts";
+import { build, clusterSteps, flows } from "../../support/arbitrary-cluster.ts";
 import { ComputedCluster, isLive } from "../../support/compute-cluster.ts";
 import { type Flow, ReferencePolicy } from "../../support/reference-policy.ts";
 

@@ -2,7 +2,7 @@
 import { createComputation, type ComputationOptions, type ComputeResult } from "../../../src/compute/index.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import type { LocalEndpointRow, NodeRow, PodRow, PolicyRow } from "../../../src/model/tables.ts";
-import { address, prefix } from "../../support/arbitrary-cluster.ts";
+import { address, prefix } from "../../support/arbitrary-rows.ts";
 import { localEndpoint, testAllocator } from "../../support/compute-cluster.ts";
 
 export { address, prefix };

@@ -20,7 +20,8 @@ import {
 import { addressNumber } from "../../../src/datapath/addresses.ts";
 import type { CompiledSet, DesiredState } from "../../../src/compute/desired.ts";
 import type { Address } from "../../../src/model/ip.ts";
-import { address as anAddress, build, clusterSteps, flows, strangers } from "../../support/arbitrary-cluster.ts";
+import { address as anAddress, strangers } from "../../support/arbitrary-rows.ts";
+import { build, clusterSteps, flows } from "../../support/arbitrary-cluster.ts";
 import { isLive, localEndpoint, testAllocator } from "../../support/compute-cluster.ts";
 import { identityOf, judge } from "../../support/kernel-verdict.ts";
 import { address, direction, openDirection, set } from "./world.ts";
