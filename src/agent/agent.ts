@@ -305,7 +305,7 @@ export class Agent {
     for (const part of [cluster, policies, exempt, health, names, l7]) this.#stopParts.push(() => part.stop());
     this.#stopParts.push(() => mtu.settled());
     cluster.announce();
-    const followed = [...Object.values(sources), masquerade, identities];
+    const followed = [sources.cluster, sources.routes, masquerade, identities];
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();
@@ -314,6 +314,8 @@ export class Agent {
       () => loop.stop(),
     );
     if (this.#stopping.signal.aborted) return;
+    // Only explains what the kernel has: reading thousands of its paths holds up no start.
+    await this.#step(() => sources.bgp.start(this.#stopping.signal));
     names.start();
     this.#beforeStop = () => advertiser.stop();
     advertiser.start();

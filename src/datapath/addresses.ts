@@ -4,8 +4,10 @@ import { type Address, addressFromBytes } from "../model/ip.ts";
 /** An IPv4 address as a number; 0 for none. */
 export function addressNumber(address: Address | null): number {
   if (address === null) return 0;
-  const [a = 0, b = 0, c = 0, d = 0] = address.bytes;
-  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+  // By index: taking them apart as a list costs several times as much, and this is done for each of thousands of prefixes.
+  const { bytes } = address;
+  const octet = (at: number) => bytes[at] ?? 0;
+  return ((octet(0) << 24) | (octet(1) << 16) | (octet(2) << 8) | octet(3)) >>> 0;
 }
 
 export function addressOfNumber(number: number): Address {

@@ -176,8 +176,8 @@ export class MapTable {
     this.#tracker.replaceDesired(entries);
   }
 
-  /** Writes what is missing or differs. */
-  async write(changes: WrittenChange[] = []): Promise<readonly EntryFailure[]> {
+  /** Writes what is missing or differs. @param changes is given what was written */
+  async write(changes?: WrittenChange[]): Promise<readonly EntryFailure[]> {
     const pending = this.#tracker.pendingUpdates();
     if (pending.length === 0) return [];
     const entries = pending.map(([key, value]) => ({ key: keyBytes(key), value }));
@@ -187,7 +187,7 @@ export class MapTable {
     for (const [index, [text, value]] of pending.entries()) {
       const error = failed.get(index);
       if (error === undefined) {
-        changes.push({ key: keyBytes(text), before: actual.get(text) ?? null, after: value });
+        changes?.push({ key: keyBytes(text), before: actual.get(text) ?? null, after: value });
         this.#tracker.setActual(text, value);
         this.#counters.writes++;
       } else {
@@ -199,7 +199,7 @@ export class MapTable {
   }
 
   /** Removes what should not be there. */
-  async remove(changes: WrittenChange[] = []): Promise<readonly EntryFailure[]> {
+  async remove(changes?: WrittenChange[]): Promise<readonly EntryFailure[]> {
     const pending = this.#tracker.pendingDeletions();
     try {
       await deleteEntries(
@@ -212,7 +212,7 @@ export class MapTable {
       return pending.map((text) => this.#failure(text, error));
     }
     for (const text of pending) {
-      changes.push({ key: keyBytes(text), before: this.#tracker.actual.get(text) ?? null, after: null });
+      changes?.push({ key: keyBytes(text), before: this.#tracker.actual.get(text) ?? null, after: null });
       this.#tracker.deleteActual(text);
       this.#counters.writes++;
     }
@@ -220,7 +220,7 @@ export class MapTable {
   }
 
   /** New before old is removed; where there was no room for the new, once more after the old has gone. */
-  async sync(changes: WrittenChange[] = []): Promise<readonly EntryFailure[]> {
+  async sync(changes?: WrittenChange[]): Promise<readonly EntryFailure[]> {
     const failures = await this.write(changes);
     const room = this.#tracker.pendingDeletions().length > 0;
     const left = await this.remove(changes);

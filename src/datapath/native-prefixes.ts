@@ -24,12 +24,19 @@ import type { EntryFailure } from "./problems.ts";
 
 const sliceEntries = 1024;
 
+const values = {
+  keep: nativePrefix.encode({ flags: NativeFlags.keep }),
+  leave: nativePrefix.encode({ flags: 0 }),
+} as const;
+
 const none = { prefixes: new Map<string, DesiredNativePrefix>(), bytes: new Uint8Array(16) } as const;
 
 export class NativePrefixReconciler {
   readonly counters = new Counters();
   readonly #prefixes: { readonly 4: MapTable; readonly 6: MapTable };
   readonly #sources: MapTable;
+  /** For a key while it is made: of thousands each would be a buffer of its own. */
+  readonly #key = { 4: Buffer.alloc(prefix4Key.size), 6: Buffer.alloc(prefix6Key.size) } as const;
   #last: ReadonlyMap<string, DesiredNativePrefix> = none.prefixes;
 
   constructor(native: MapNative, map: (name: MapName) => MapInfo) {
@@ -55,10 +62,10 @@ export class NativePrefixReconciler {
       // Thousands, when a fabric's routes come or go: others get their turn in between.
       if (index % sliceEntries === sliceEntries - 1) await setImmediate();
       if (after !== undefined) {
-        const flags = after.keep ? NativeFlags.keep : 0;
-        this.#prefixes[after.prefix.family].setDesired(entryKey(after.prefix), nativePrefix.encode({ flags }));
+        const value = after.keep ? values.keep : values.leave;
+        this.#prefixes[after.prefix.family].setDesired(this.#entryKey(after.prefix), value);
       } else if (before !== undefined) {
-        this.#prefixes[before.prefix.family].deleteDesired(entryKey(before.prefix));
+        this.#prefixes[before.prefix.family].deleteDesired(this.#entryKey(before.prefix));
       }
     }
     this.#last = prefixes;
@@ -67,14 +74,13 @@ export class NativePrefixReconciler {
     for (const table of [this.#sources, this.#prefixes[4], this.#prefixes[6]]) failures.push(...(await table.sync()));
     return failures;
   }
-}
 
-function entryKey({ family, address, length: prefixlen }: Prefix): string {
-  return keyText(
-    family === 4
-      ? prefix4Key.encode({ prefixlen, address: addressNumber(address) })
-      : prefix6Key.encode({ prefixlen, address: address.bytes }),
-  );
+  #entryKey({ family, address, length: prefixlen }: Prefix): string {
+    const buffer = this.#key[family];
+    if (family === 4) prefix4Key.encodeInto(buffer, 0, { prefixlen, address: addressNumber(address) });
+    else prefix6Key.encodeInto(buffer, 0, { prefixlen, address: address.bytes });
+    return keyText(buffer);
+  }
 }
 
 function sourceKey({ ifindex }: DesiredDeviceSource): string {

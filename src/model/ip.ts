@@ -146,7 +146,7 @@ export function parseAddress(text: string): Address | null {
 
 /** The address of 4 or 16 bytes in network order; they are copied. Throws a RangeError for any other number of bytes. */
 export function addressFromBytes(bytes: Uint8Array): Address {
-  const copy = Uint8Array.from(bytes);
+  const copy = new Uint8Array(bytes);
   if (copy.length === 4) return { family: 4, text: formatIpv4(copy, 0), bytes: copy };
   if (copy.length === 16) return { family: 6, text: formatIpv6(copy), bytes: copy };
   throw new RangeError(`an address has 4 or 16 bytes, not ${copy.length}`);
@@ -164,21 +164,29 @@ export function parsePrefix(text: string): Prefix | null {
   return makePrefix(address, Number(length));
 }
 
+/** Bits of the byte at `index` that belong to the network. */
+function networkBits(index: number, length: number): number {
+  return index < length >> 3 ? 255 : index === length >> 3 ? 255 & ~(255 >> (length & 7)) : 0;
+}
+
+function hasHostBits(bytes: Uint8Array, length: number): boolean {
+  for (let index = length >> 3; index < bytes.length; index++) {
+    if (((bytes[index] ?? 0) & ~networkBits(index, length)) !== 0) return true;
+  }
+  return false;
+}
+
+function networkAddress(bytes: Uint8Array, length: number): Address {
+  return addressFromBytes(bytes.map((byte, index) => byte & networkBits(index, length)));
+}
+
 /** The prefix of `length` bits that holds the address. Throws a RangeError where the family has no such length. */
 export function makePrefix(address: Address, length: number): Prefix {
   const width = address.bytes.length * 8;
   if (!Number.isInteger(length) || length < 0 || length > width) {
     throw new RangeError(`${length} is not a prefix length of ${address.text} (0-${width})`);
   }
-  const bytes = Uint8Array.from(address.bytes);
-  let changed = false;
-  for (let index = length >> 3; index < bytes.length; index++) {
-    const keep = index === length >> 3 ? 255 & ~(255 >> (length & 7)) : 0;
-    const byte = bytes[index] ?? 0;
-    if ((byte & ~keep) !== 0) changed = true;
-    bytes[index] = byte & keep;
-  }
-  const base = changed ? addressFromBytes(bytes) : address;
+  const base = hasHostBits(address.bytes, length) ? networkAddress(address.bytes, length) : address;
   return { family: address.family, text: `${base.text}/${length}`, address: base, length };
 }
 

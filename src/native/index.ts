@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Handle, NativeBinding, NetlinkGroup } from "./contract.ts";
 import { badArgument, NativeError, toNativeError } from "./errors.ts";
 import { packChanges } from "./netlink-changes.ts";
-import { EventSlices, readAddress, readLink, readNeighbour, readRoute, readRows, readRule } from "./netlink-rows.ts";
+import { EventSlices, readAddress, readLink, readNeighbour, readRows, readRule, RouteReader } from "./netlink-rows.ts";
 
 export type * from "./contract.ts";
 export { NativeError };
@@ -77,7 +77,10 @@ function netlinkCalls(raw: PackedNetlink): Netlink {
   return {
     links: async (netns) => readRows(await raw.links(netns), readLink),
     addresses: async (netns) => readRows(await raw.addresses(netns), readAddress),
-    routes: async (netns, filter) => readRows(await raw.routes(netns, filter), readRoute),
+    routes: async (netns, filter) => {
+      const reader = new RouteReader();
+      return readRows(await raw.routes(netns, filter), (from) => reader.read(from));
+    },
     rules: async (netns) => readRows(await raw.rules(netns), readRule),
     neighbours: async (netns) => readRows(await raw.neighbours(netns), readNeighbour),
     applyNetlink: async (netns, changes) => raw.applyNetlink(netns, packChanges(changes)),

@@ -28,36 +28,49 @@ export function readAddress(from: WireReader): AddressRow {
   return { index, family, address: from.bytes(), prefixLength, scope, flags };
 }
 
-export function readRoute(from: WireReader): RouteRow {
-  const family = readFamily(from);
-  const prefixLength = from.u8();
-  const protocol = from.u8();
-  const scope = from.u8();
-  const type = from.u8();
-  const table = from.u32();
-  const metric = from.u32();
-  const mtu = from.u32();
-  const destination = from.bytes();
-  const source = from.bytesOrNull();
-  const nextHops: NextHopRow[] = [];
-  for (let left = from.u16(); left > 0; left--) {
-    const gateway = from.bytesOrNull();
-    const index = from.u32();
-    nextHops.push({ gateway, index, weight: from.u32() });
+/** Neighbouring routes mostly leave by the same next hops: these are one object then, which is quick to make and to compare. */
+export class RouteReader {
+  #last: { readonly bytes: Buffer; readonly nextHops: readonly NextHopRow[] } | null = null;
+
+  read(from: WireReader): RouteRow {
+    const family = readFamily(from);
+    const prefixLength = from.u8();
+    const protocol = from.u8();
+    const scope = from.u8();
+    const type = from.u8();
+    const table = from.u32();
+    const metric = from.u32();
+    const mtu = from.u32();
+    const destination = from.bytes();
+    const source = from.bytesOrNull();
+    const nextHops = this.#nextHops(from);
+    return {
+      family,
+      destination,
+      prefixLength,
+      table,
+      protocol,
+      scope,
+      type,
+      metric,
+      source,
+      nextHops,
+      mtu: mtu === 0 ? null : mtu,
+    };
   }
-  return {
-    family,
-    destination,
-    prefixLength,
-    table,
-    protocol,
-    scope,
-    type,
-    metric,
-    source,
-    nextHops,
-    mtu: mtu === 0 ? null : mtu,
-  };
+
+  #nextHops(from: WireReader): readonly NextHopRow[] {
+    if (this.#last !== null && from.take(this.#last.bytes)) return this.#last.nextHops;
+    const start = from.at;
+    const nextHops: NextHopRow[] = [];
+    for (let left = from.u16(); left > 0; left--) {
+      const gateway = from.bytesOrNull();
+      const index = from.u32();
+      nextHops.push({ gateway, index, weight: from.u32() });
+    }
+    this.#last = { bytes: from.since(start), nextHops };
+    return nextHops;
+  }
 }
 
 export function readRule(from: WireReader): RuleRow {
@@ -96,6 +109,7 @@ export async function readRows<Row>(bytes: Buffer, read: (from: WireReader) => R
 export class EventSlices {
   readonly #onEvents: (events: readonly NetlinkEvent[]) => void;
   readonly #waiting: { readonly from: WireReader; left: number }[] = [];
+  readonly #routes = new RouteReader();
   #isTurnAsked = false;
   #ended = false;
 
@@ -118,7 +132,7 @@ export class EventSlices {
     const [batch] = this.#waiting;
     if (batch === undefined || this.#ended) return;
     const count = Math.min(batch.left, sliceEvents);
-    const events = Array.from({ length: count }, () => readEvent(batch.from));
+    const events = Array.from({ length: count }, () => readEvent(batch.from, this.#routes));
     batch.left -= count;
     if (batch.left === 0) this.#waiting.shift();
     // Before the listener, which may fail: what waits is told all the same.
@@ -133,7 +147,7 @@ export class EventSlices {
   }
 }
 
-function readEvent(from: WireReader): NetlinkEvent {
+function readEvent(from: WireReader, routes: RouteReader): NetlinkEvent {
   const kind = from.u8();
   const gone = from.u8() !== 0;
   switch (kind) {
@@ -144,7 +158,7 @@ function readEvent(from: WireReader): NetlinkEvent {
     case 2:
       return { kind: "address", gone, row: readAddress(from) };
     case 3:
-      return { kind: "route", gone, row: readRoute(from) };
+      return { kind: "route", gone, row: routes.read(from) };
     case 4:
       return { kind: "rule", gone, row: readRule(from) };
     case 5:

@@ -17,6 +17,25 @@ export class WireReader {
     return this.#at === this.#bytes.length;
   }
 
+  /** Where the next value begins. */
+  get at(): number {
+    return this.#at;
+  }
+
+  /** A view of what was read from there on. */
+  since(start: number): Buffer {
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  /** Reads these bytes, if they come next. */
+  take(expected: Uint8Array): boolean {
+    for (let index = 0; index < expected.length; index++) {
+      if (this.#bytes[this.#at + index] !== expected[index]) return false;
+    }
+    this.#at += expected.length;
+    return true;
+  }
+
   u8(): number {
     return this.#bytes.readUInt8(this.#at++);
   }

@@ -2,18 +2,19 @@
  * A client of gobgpd's gRPC API, as kube-router opens it on the node's loopback: which of its three versions answers is found out, and what
  * is told is the same for all. Nothing of kube-router's own is changed: paths are announced and withdrawn one by one.
  */
-import type { DescMethodStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import { create, type DescMethodUnary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Connection } from "./connection.ts";
 import { GobgpError, gobgpError } from "./errors.ts";
 import { exportPolicy, exportSets, placeholders, writeExportAssignment, writeExportPolicy } from "./export-policy.ts";
 import { merge } from "./merge.ts";
-import { type Call, type Methods, methodsOf, type Reply, type Request } from "./methods.ts";
+import { type Call, type Methods, methodsOf, readReply, type Reply, type Request } from "./methods.ts";
 import { PathReader, writePath } from "./paths.ts";
 import { readGlobal, readPeer } from "./peers.ts";
 import { readAssignment, readDefinedSet, writePrefixSet } from "./policies.ts";
 import { family as families, policyDirections, type Protocol, protocols } from "./protocol.ts";
+import { serverStream } from "./server-stream.ts";
 import type {
   Announcement,
   DefinedSet,
@@ -30,8 +31,6 @@ import type { Prefix } from "../../model/ip.ts";
 
 /** ms that a call with one answer may take, and one with a list. */
 const timeoutMs = { one: 5_000, list: 120_000 } as const;
-/** Bytes of one message: an event may hold a whole table. */
-const messageLimit = 64 << 20;
 
 export interface PathQuery {
   readonly table: TableName;
@@ -66,7 +65,7 @@ export class GobgpClient {
   static async connect(address: string, signal: AbortSignal): Promise<GobgpClient> {
     const baseUrl = `http://${address}`;
     const connection = new Connection(baseUrl);
-    const transport = createGrpcTransport({ baseUrl, sessionManager: connection, readMaxBytes: messageLimit });
+    const transport = createGrpcTransport({ baseUrl, sessionManager: connection });
     try {
       for (const protocol of protocols) {
         const client = new GobgpClient(address, protocol, connection, transport);
@@ -289,15 +288,16 @@ export class GobgpClient {
     signal: AbortSignal,
     limitMs: number | null = timeoutMs.one,
   ): AsyncGenerator<Reply> {
-    const method = this.#methods[call] as DescMethodStreaming;
+    const method = this.#methods[call];
+    const path = `/${method.parent.typeName}/${method.name}`;
+    const body = toBinary(method.input, create(method.input, request));
     try {
-      const response = await this.#transport.stream(method, signal, limitMs ?? undefined, undefined, once(request));
-      for await (const message of response.message) yield message as unknown as Reply;
+      for await (const messages of serverStream(this.#connection, { path, body, limitMs }, signal))
+        for (const message of messages) yield readReply(message);
     } catch (cause) {
       signal.throwIfAborted();
       // Of a stream that has no end of its own, an end without a status is the daemon's: the connection's follows.
-      const isBroken =
-        limitMs === null && cause instanceof ConnectError && cause.code === Code.Internal && !isGarbage(cause);
+      const isBroken = limitMs === null && cause instanceof ConnectError && cause.code === Code.Internal;
       throw gobgpError(this.address, call, cause, isBroken || this.#connection.isLost);
     }
   }
@@ -309,13 +309,4 @@ export class GobgpClient {
       throw gobgpError(this.address, call, cause);
     }
   }
-}
-
-/** A message came, whole, and is none: Connect has no code of its own for that. */
-function isGarbage({ rawMessage }: ConnectError): boolean {
-  return rawMessage.startsWith("parse binary");
-}
-
-async function* once<T>(value: T): AsyncIterable<T> {
-  yield value;
 }

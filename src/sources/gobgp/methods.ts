@@ -10,6 +10,7 @@
  */
 import type { DescMessage, DescMethod, MessageInitShape } from "@bufbuild/protobuf";
 import { type Field, protobufFile } from "../../lib/protobuf-file.ts";
+import { FieldReader } from "./wire.ts";
 
 const messages: Readonly<Record<string, readonly Field[]>> = {
   Reply: [
@@ -100,6 +101,21 @@ export interface Reply {
   readonly second: Uint8Array;
   readonly third: Uint8Array;
 }
+
+/** @throws WireError */
+export function readReply(bytes: Buffer): Reply {
+  let [first, second, third]: [Uint8Array, Uint8Array, Uint8Array] = [nothing, nothing, nothing];
+  const reader = new FieldReader(bytes);
+  while (reader.next()) {
+    if (reader.field === 1) first = reader.bytes();
+    else if (reader.field === 2) second = reader.bytes();
+    else if (reader.field === 3) third = reader.bytes();
+    else reader.skip();
+  }
+  return { first, second, third };
+}
+
+const nothing = new Uint8Array(0);
 
 /** @param service "apipb.GobgpApi" */
 export function methodsOf(service: string): Methods {

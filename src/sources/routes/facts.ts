@@ -1,5 +1,5 @@
 /** From rows of rtnetlink to facts: which routes matter, which of several to one prefix holds, and what it says. */
-import { addressFromBytes, makePrefix } from "../../model/ip.ts";
+import { addressFromBytes, makePrefix, type Prefix } from "../../model/ip.ts";
 import type { RouteFactRow } from "../../model/tables.ts";
 import type { RouteRow } from "../../native/contract.ts";
 
@@ -26,7 +26,7 @@ export function prefixKey({ destination, prefixLength }: Pick<RouteRow, "destina
 /** The readable form of a key, as the key of the table `routes`. */
 export function prefixText(key: string): string {
   const bytes = Buffer.from(key, "latin1");
-  return makePrefix(addressFromBytes(bytes.subarray(0, -1)), bytes.at(-1) ?? 0).text;
+  return prefixOf({ destination: bytes.subarray(0, -1), prefixLength: bytes.at(-1) ?? 0 }).text;
 }
 
 /** The kernel holds one route per table and metric to a prefix. */
@@ -36,13 +36,15 @@ export function isSameSlot(a: RouteRow, b: RouteRow): boolean {
 
 /** Equal in all that a fact tells. */
 export function isSameRoute(a: RouteRow, b: RouteRow): boolean {
+  return a.protocol === b.protocol && a.type === b.type && a.mtu === b.mtu && isSameWay(a.nextHops, b.nextHops);
+}
+
+function isSameWay(a: RouteRow["nextHops"], b: RouteRow["nextHops"]): boolean {
+  if (a === b) return true;
   return (
-    a.protocol === b.protocol &&
-    a.type === b.type &&
-    a.mtu === b.mtu &&
-    a.nextHops.length === b.nextHops.length &&
-    a.nextHops.every((hop, at) => {
-      const other = b.nextHops[at];
+    a.length === b.length &&
+    a.every((hop, at) => {
+      const other = b[at];
       return other !== undefined && hop.index === other.index && sameBytes(hop.gateway, other.gateway);
     })
   );
@@ -64,21 +66,39 @@ function isBetter(route: RouteRow, best: RouteRow): boolean {
   return route.table === best.table ? route.metric < best.metric : route.table > best.table;
 }
 
-/**
- * @param nameOf name of a device by its index
- * @param since ms since the epoch
- */
-export function routeFact(route: RouteRow, nameOf: (ifindex: number) => string, since: number): RouteFactRow {
-  return {
-    destination: makePrefix(addressFromBytes(route.destination), route.prefixLength),
-    protocol: route.protocol,
-    nextHops: route.nextHops.map(({ gateway, index }) => ({
+/** The prefix of a row, as facts have it. */
+export function prefixOf({ destination, prefixLength }: Pick<RouteRow, "destination" | "prefixLength">): Prefix {
+  return makePrefix(addressFromBytes(destination), prefixLength);
+}
+
+/** Makes facts of rows. Thousands of routes leave by a few next hops: those that rows share, facts share as well. */
+export class FactMaker {
+  readonly #nameOf: (ifindex: number) => string;
+  #last: { readonly rows: RouteRow["nextHops"]; readonly nextHops: RouteFactRow["nextHops"] } | null = null;
+
+  /** @param nameOf name of a device by its index, as it is now */
+  constructor(nameOf: (ifindex: number) => string) {
+    this.#nameOf = nameOf;
+  }
+
+  /**
+   * @param destination of the row
+   * @param since ms since the epoch
+   */
+  fact({ protocol, nextHops, metric, mtu }: RouteRow, destination: Prefix, since: number): RouteFactRow {
+    return { destination, protocol, nextHops: this.#nextHops(nextHops), metric, mtu, since };
+  }
+
+  #nextHops(rows: RouteRow["nextHops"]): RouteFactRow["nextHops"] {
+    const last = this.#last;
+    if (last?.rows === rows && last.nextHops.every(({ ifindex, device }) => this.#nameOf(ifindex) === device))
+      return last.nextHops;
+    const nextHops = rows.map(({ gateway, index }) => ({
       gateway: gateway === null ? null : addressFromBytes(gateway),
       ifindex: index,
-      device: nameOf(index),
-    })),
-    metric: route.metric,
-    mtu: route.mtu,
-    since,
-  };
+      device: this.#nameOf(index),
+    }));
+    this.#last = { rows, nextHops };
+    return nextHops;
+  }
 }

@@ -16,7 +16,7 @@ import type { ConditionSink } from "../../model/status.ts";
 import { equalRows, type TableStore } from "../../model/store.ts";
 import type { Handle, NativeBinding, NetlinkEvent } from "../../native/contract.ts";
 import { deviceAddresses } from "./device-addresses.ts";
-import { bestOf, prefixText, routeFact } from "./facts.ts";
+import { bestOf, FactMaker, prefixOf, prefixText } from "./facts.ts";
 import { localAddresses } from "./local-addresses.ts";
 import { NetworkView } from "./network-view.ts";
 import { OwnPodCidrs } from "./own-pod-cidrs.ts";
@@ -54,6 +54,7 @@ export class RoutesSource {
   readonly #options: RoutesSourceOptions;
   readonly #netns: string | null;
   readonly #view = new NetworkView();
+  readonly #facts = new FactMaker((ifindex) => this.#view.links.get(ifindex)?.name ?? `ifindex ${ifindex}`);
   readonly #ownCidrs: OwnPodCidrs;
   readonly #lister: BoundedFrequencyRunner;
   /** Events that came while lists were read: newer than what the lists say. */
@@ -235,17 +236,17 @@ export class RoutesSource {
     // It changed again while others were written: whether it is gone, the next write says.
     if (this.#view.isDirty(key)) return;
     const route = bestOf(this.#view.routesTo(key));
-    const text = prefixText(key);
     if (route === undefined) {
+      const text = prefixText(key);
       store.delete("routes", text);
       this.#ownCidrs.routeGone(text);
       return;
     }
-    const nameOf = (ifindex: number) => this.#view.links.get(ifindex)?.name ?? `ifindex ${ifindex}`;
-    const before = store.table("routes").get(text);
-    if (before !== undefined && equalRows(before, routeFact(route, nameOf, before.since))) return;
-    const row = routeFact(route, nameOf, clock.now());
-    store.upsert("routes", text, row);
-    this.#ownCidrs.routeSeen(text, row);
+    const prefix = prefixOf(route);
+    const before = store.table("routes").get(prefix.text);
+    if (before !== undefined && equalRows(before, this.#facts.fact(route, prefix, before.since))) return;
+    const row = this.#facts.fact(route, prefix, clock.now());
+    store.upsert("routes", prefix.text, row);
+    this.#ownCidrs.routeSeen(prefix.text, row);
   }
 }

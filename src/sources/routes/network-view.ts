@@ -236,12 +236,16 @@ export class NetworkView {
     const bgp = isBgp(route.protocol) ? by : 0;
     this.#routeCount += by;
     this.#bgpCount += bgp;
-    for (const index of new Set(route.nextHops.map((hop) => hop.index))) {
-      const before = this.#uses.get(index) ?? { all: 0, bgp: 0 };
-      const after = { all: before.all + by, bgp: before.bgp + bgp };
-      if (after.all === 0) this.#uses.delete(index);
-      else this.#uses.set(index, after);
-      if (before.bgp > 0 !== after.bgp > 0) this.#devicesChanged = true;
+    for (const [at, { index }] of route.nextHops.entries()) {
+      // Two next hops may be on one device.
+      if (at > 0 && route.nextHops.findIndex((hop) => hop.index === index) < at) continue;
+      const uses = this.#uses.get(index) ?? { all: 0, bgp: 0 };
+      const hadBgp = uses.bgp > 0;
+      uses.all += by;
+      uses.bgp += bgp;
+      if (uses.all === 0) this.#uses.delete(index);
+      else this.#uses.set(index, uses);
+      if (hadBgp !== uses.bgp > 0) this.#devicesChanged = true;
     }
   }
 
