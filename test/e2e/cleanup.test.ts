@@ -87,6 +87,9 @@ for (const tcMode of ["auto", "clsact"] as const) {
       const programs = await loadedPrograms(join(bpffs, "programs"));
       t.true(programs.length > 0);
 
+      const told = async (...words: readonly string[]) => (await lab.exec("node/node-1", words)).stdout;
+      t.regex(await told("ip", "-4", "route", "show", "table", "all"), /proto 158/);
+      t.regex(await told("bpftool", "net"), /from_pod/);
       const done = await cleanup(lab, "--yes", "--pods", ...cni);
       t.deepEqual(done.failed, []);
       t.is(done.code, 0, done.stderr);
@@ -95,7 +98,17 @@ for (const tcMode of ["auto", "clsact"] as const) {
       await lab.until("no program is loaded", async () =>
         (await Promise.all(programs.map(isLoaded))).every((is) => !is),
       );
-      t.notRegex((await lab.exec("node/node-1", ["ip", "-br", "link"])).stdout, /tdm/);
+      t.notRegex(await told("ip", "-br", "link"), /tdm/);
+      // As the kernel has them in a new namespace.
+      const priorities = (rules: string) => [...rules.matchAll(/^(\d+):/gm)].map(([, priority]) => priority);
+      t.deepEqual(priorities(await told("ip", "-4", "rule")), ["0", "32766", "32767"]);
+      t.deepEqual(priorities(await told("ip", "-6", "rule")), ["0", "32766"]);
+      for (const family of ["-4", "-6"]) {
+        const routes = await told("ip", family, "route", "show", "table", "all");
+        t.notRegex(routes, /proto 158|table (?!local)/, routes);
+      }
+      t.notRegex(await told("nft", "list", "tables"), /tandem/);
+      t.notRegex(await told("bpftool", "net"), /(from|to)_(pod|network)/);
       t.false(await exists(bpffs));
       t.false(await exists(stateDir));
       t.deepEqual(await readdir(conf), ["01-other.conflist"]);
