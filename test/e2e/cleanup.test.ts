@@ -89,7 +89,8 @@ for (const tcMode of ["auto", "clsact"] as const) {
 
       const told = async (...words: readonly string[]) => (await lab.exec("node/node-1", words)).stdout;
       t.regex(await told("ip", "-4", "route", "show", "table", "all"), /proto 158/);
-      t.regex(await told("bpftool", "net"), /from_pod/);
+      // TCX is not known to every bpftool: there, no program is loaded any more.
+      if (tcMode === "clsact") t.regex(await told("bpftool", "net"), /from_pod/);
       const done = await cleanup(lab, "--yes", "--pods", ...cni);
       t.deepEqual(done.failed, []);
       t.is(done.code, 0, done.stderr);
