@@ -336,11 +336,13 @@ export class Lab {
 
   /** Polls until it gives true. @throws LabError LAB_TIMEOUT naming what was waited for */
   async until(what: string, condition: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
+    const began = Date.now();
     while (!(await condition())) {
-      if (Date.now() > deadline)
+      const waitedMs = Date.now() - began;
+      if (waitedMs > timeoutMs)
         throw new LabError("LAB_TIMEOUT", `lab ${this.name}`, `not within ${timeoutMs} ms: ${what}`, "");
-      await sleep(100);
+      // Asking is a process or more: who waits long asks less often.
+      await sleep(Math.min(300, Math.max(50, waitedMs / 10)));
     }
   }
 

@@ -101,7 +101,7 @@ const longestMs = 900_000;
 /** New connections, one after the other until the file `stop` is there: prints how many were answered and how many were not. */
 export function connectionsUntil(stop: string, url: string, seconds: number): readonly string[] {
   const try_ = `curl -sg -o /dev/null -m ${seconds} ${url}`;
-  const loop = `while [ ! -e ${stop} ]; do if ${try_}; then ok=$((ok+1)); else bad=$((bad+1)); fi; sleep 0.05; done`;
+  const loop = `while [ ! -e ${stop} ]; do if ${try_}; then ok=$((ok+1)); else bad=$((bad+1)); fi; sleep 0.1; done`;
   return ["sh", "-c", `ok=0; bad=0; ${loop}; echo "$ok $bad"`];
 }
 

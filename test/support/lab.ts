@@ -266,11 +266,9 @@ export function settled(lab: Lab): Promise<void> {
   return new Barrier(lab.plan).pass();
 }
 
-/** `tandem status --json` of a node's agent. */
+/** What `tandem status --json` of a node's agent says, without a process for each time that somebody asks. */
 export async function agentStatus(lab: Lab, node: string): Promise<StatusDto> {
-  const { stdout, stderr } = await lab.agent(node, ["status", "--json"]);
-  if (stdout === "") throw new Error(`${node}: ${stderr}`);
-  return JSON.parse(stdout) as StatusDto;
+  return (await lab.agentStatus(node)) as StatusDto;
 }
 
 /** The name of the pod that answered, null when nobody did. */
