@@ -38,7 +38,7 @@ import { clusterOf } from "./cluster.ts";
 import { CniGate } from "./cni-gate.ts";
 import { ControlLoop } from "./control-loop.ts";
 import { EndpointSettings } from "./endpoint-settings.ts";
-import { L7 } from "./l7/index.ts";
+import { L7, returnMs } from "./l7/index.ts";
 import { LastGoodFolder } from "./last-good-folder.ts";
 import { AgentLock } from "./lock.ts";
 import { MetricsServer } from "./metrics-server.ts";
@@ -111,7 +111,7 @@ export class Agent {
     const namesLink: NamesLink | null =
       config.dnsMode === "proxy"
         ? new NamesLink({
-            learn: (endpoint, name, found) => names.learn(endpoint, name, found),
+            learn: (...told) => names.learn(...told),
             ...(!config.dnsShared && { endpointOf: (number: number) => containerOf(store, number) }),
             store,
             broadcast: (message) => l7.broadcast(message),
@@ -291,6 +291,8 @@ export class Agent {
       () => api.stop(),
     );
     log.info({ node: config.nodeName, version, socket: config.socket }, "answering");
+    // What pods were told in the last second of an agent that was killed; without rules of before no proxy has any.
+    const retold = l7.ruleSets.length > 0 ? namesLink?.heard(returnMs, clock) : undefined;
     await this.#step(
       () => datapath.start(),
       () => datapath.close(),
@@ -301,6 +303,7 @@ export class Agent {
     );
     datapath.onEvents((batch) => answers.publish(batch));
     await this.#step(() => Promise.all([cni.restore(), names.restore(), pairing.network.restore()]));
+    namesLink?.restored();
     gate.restored();
     for (const part of [cluster, policies, exempt, health, names, l7]) this.#stopParts.push(() => part.stop());
     this.#stopParts.push(() => mtu.settled());
@@ -309,6 +312,7 @@ export class Agent {
     await this.#step(() => Promise.all(followed.map((each) => each.start(this.#stopping.signal))));
     if (this.#stopping.signal.aborted) return;
     gate.synced();
+    await retold;
     await this.#step(
       () => loop.start(),
       () => loop.stop(),

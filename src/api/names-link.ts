@@ -14,10 +14,12 @@ export interface LookupMessage {
   /** Seconds. */
   readonly ttl: number;
   readonly addresses: readonly string[];
+  /** Seconds since the answer came. Not set: it came just now. */
+  readonly ago?: number;
 }
 
 export type NamesFromProxy =
-  /** Said first: tell me the names. */
+  /** Tell me the names. Before it come lookups that the agent before may have taken with it. */
   { readonly type: "names-hello" } | { readonly type: "names-seen"; readonly lookups: readonly LookupMessage[] };
 
 export type NamesToProxy =

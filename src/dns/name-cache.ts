@@ -67,9 +67,9 @@ export class NameCache {
     return this.#ofEndpoint.keys();
   }
 
-  /** Adds what an answer says to what the name has. */
-  learn(key: string, answers: readonly NameAddress[]): void {
-    const now = this.#options.monotonicMs();
+  /** Adds what an answer says to what the name has. @param ago seconds since it came; what is over holds until the next `expire` */
+  learn(key: string, answers: readonly NameAddress[], ago = 0): void {
+    const now = this.#options.monotonicMs() - ago * 1000;
     for (const { address, ttl } of answers) {
       const seconds = Math.min(Math.max(ttl, this.#options.minTtlSeconds), mostTtlSeconds);
       this.#put(key, address, now + seconds * 1000);

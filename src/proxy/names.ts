@@ -7,6 +7,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Histogram, type HistogramData } from "../lib/histogram.ts";
 import { durationBounds } from "./counters.ts";
 import type { EngineNames } from "./engine.ts";
+import { RecentLookups } from "./recent-lookups.ts";
 
 /** Answers whose wait is measured at the same time: as many as an engine lets wait. */
 const mostWaiting = 4096;
@@ -33,12 +34,14 @@ export class Names {
   #takenBack: NamesToProxy[] = [];
   /** Whether the agent, or a predecessor, has said what names are wanted. */
   #isTold = false;
+  readonly #recent: RecentLookups;
   #onTold: () => void = () => undefined;
 
   /** @param send false: it was not sent */
   constructor(send: (message: NamesFromProxy) => boolean, clock: Pick<Clock, "monotonicMs">) {
     this.#send = send;
     this.#clock = clock;
+    this.#recent = new RecentLookups(clock);
   }
 
   /** Seconds that answers waited for their addresses to be open. What waited for nobody is not in it. */
@@ -56,23 +59,26 @@ export class Names {
     engine?.connected(this.#isConnected);
   }
 
-  /** An agent is there; it is asked for the names. */
-  greeting(): NamesFromProxy {
+  /** An agent is there: it is told what the one before may have lost, and asked for the names. */
+  greeting(): readonly NamesFromProxy[] {
     this.#isConnected = true;
     // What was open before may have gone with the agent before.
     this.#takeBack({ type: "names-forget", names: null });
+    const lookups = this.#recent.again();
     this.#engine?.connected(true);
-    return { type: "names-hello" };
+    return [...(lookups.length > 0 ? [{ type: "names-seen" as const, lookups }] : []), { type: "names-hello" }];
   }
 
   /** The agent went: what it wanted holds, what it has opened stays. */
   lost(): void {
     this.#isConnected = false;
+    this.#recent.lost();
     this.#waiting.clear();
     this.#engine?.connected(false);
   }
 
   seen(lookups: readonly LookupMessage[]): void {
+    this.#recent.add(lookups);
     // What cannot be sent is open to nobody, and the answers need not wait for it.
     if (!this.#send({ type: "names-seen", lookups })) {
       this.#engine?.forget(null);
@@ -156,7 +162,11 @@ export class Names {
         this.#hasTold();
         return;
       case "names-gone":
+        this.#recent.gone(message.endpoints);
+        this.#takeBack(message);
+        return;
       case "names-forget":
+        this.#recent.forget(message.names);
         this.#takeBack(message);
         return;
       case "names-open":

@@ -160,7 +160,7 @@ export class TandemProxy {
 
   #greeting(): readonly (FromProxy | NamesFromProxy)[] {
     const { version, pid } = this.#options;
-    return [{ type: "hello", version, pid, started: this.#started, state: this.#state }, this.#names.greeting()];
+    return [{ type: "hello", version, pid, started: this.#started, state: this.#state }, ...this.#names.greeting()];
   }
 
   #take(message: ToProxy | NamesToProxy): void {

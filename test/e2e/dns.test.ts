@@ -1,10 +1,10 @@
 /** Rules about DNS as pods meet them: what they ask goes through tandem-proxy, and what they are answered is what toFQDNs opens. */
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import type { EventDto, FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
-import { fetchFrom, monitored, pod, podAddress, settled, visibility, withLab } from "../support/lab.ts";
+import { beginFlow, fetchFrom, monitored, pod, podAddress, settled, visibility, withLab } from "../support/lab.ts";
 import { cachedAddresses, digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
 
 const client = pod("client", { node: "node-1", labels: { app: "client" } });
@@ -26,13 +26,14 @@ const dig = (lab: Lab, server: string, ...words: readonly string[]) => digFrom(l
 test("a pod asks for the names that its policy allows, over UDP and TCP, and reaches what they gave as soon as it knows it", (t) =>
   withLab(t, { nodes: 1, objects: [client, twin, victim, seen, policy], agent, proxies: true }, async (lab) => {
     const { ipv4, dns, serveOnNode, publish } = await outsideNames(t, lab);
-    const [first = "", second = "", third = ""] = ipv4;
+    const [first = "", second = "", third = "", fourth = ""] = ipv4;
     const inside = await podAddress(lab, "default/victim");
     await publish({
       "a.open.test": { A: [first], ttl: 300 },
       "b.open.test": { CNAME: "edge.elsewhere" },
       "edge.elsewhere": { A: [second], ttl: 300 },
       "closed.test": { A: [third] },
+      "last.open.test": { A: [fourth], ttl: 300 },
       "many.open.test": { A: Array.from({ length: 100 }, (_, at) => `203.0.113.${at + 1}`) },
       "rebound.open.test": { A: [inside] },
       "else.example": { A: [third] },
@@ -94,12 +95,22 @@ test("a pod asks for the names that its policy allows, over UDP and TCP, and rea
     await lab.until("what was learned is on disk", async () =>
       (await readFile(file, "utf8")).includes("many.open.test"),
     );
+    const written = await readFile(file);
+    t.deepEqual((await dig(lab, dns, "last.open.test")).addresses, [fourth]);
     await lab.stopAgent("node-1", "SIGKILL");
+    // As if it had been killed before the next time that it writes.
+    await writeFile(file, written);
     t.is((await dig(lab, dns, "a.open.test")).code, "NOERROR", "without an agent");
     t.is((await dig(lab, dns, "else.example")).code, "REFUSED");
     t.true(await reaches(first, 20));
+    const flow = await beginFlow(lab, "default/client", { kind: "tcp", address: fourth, port: 80 });
     await lab.startAgent("node-1");
     t.deepEqual(await cachedAddresses(lab, "a.open.test"), [first]);
+    t.deepEqual(await cachedAddresses(lab, "last.open.test"), [fourth], "the proxy tells it again");
+    t.true(await reaches(fourth, 20));
+    t.is(await trace("default/client", fourth), "allow");
+    const { sent, answered } = await flow.end();
+    t.is(answered, sent, "a connection goes on");
     t.true(await reaches(first, 20, "default/twin"));
     t.false(await reaches(second, 2, "default/twin"), "also after a restart");
     t.is(await trace("default/client", second), "allow");

@@ -46,6 +46,7 @@ const link = new NamesLink({
   store,
   broadcast: () => undefined,
 });
+link.restored();
 const endpoints = Array.from({ length: pods }, (_, id) => ({
   row: { id, containerId: `container-${id}`, pod: `default/pod-${id}` },
 })) as unknown as readonly DesiredEndpoint[];

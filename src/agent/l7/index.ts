@@ -20,6 +20,8 @@ import { TablesFile } from "./tables-file.ts";
 /** ms that a proxy may be away, as while it restarts, before that is a problem. */
 const graceMs = 5_000;
 
+export { returnMs } from "./publisher.ts";
+
 export interface L7Options {
   readonly config: Pick<AgentConfig, "l7Proxy" | "stateDir">;
   readonly readDemands: ReadDemands;

@@ -13,8 +13,8 @@ import type { TablesFile } from "./tables-file.ts";
 
 /** ms that an endpoint's switch waits for the proxy. */
 const patienceMs = 100;
-/** ms that the first switch waits for a proxy that the agent before has told something. */
-const returnMs = 1_500;
+/** ms in which a proxy that the agent before has told something is there again: so long the first switch waits for it. */
+export const returnMs = 1_500;
 
 export interface L7PublisherOptions {
   readonly book: L7Book;

@@ -9,7 +9,7 @@ import { BoundedFrequencyRunner } from "../../lib/runner.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import { replaceFile } from "../durable-file.ts";
 
-/** ms between two writes. What an agent that is killed learned since is closed until it is asked for again: pods may keep an answer for long. */
+/** ms between two writes. What an agent that is killed learned since the proxy tells again (proxy/recent-lookups.ts). */
 const minIntervalMs = 1_000;
 
 export interface NameFileOptions {

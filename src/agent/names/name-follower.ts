@@ -108,11 +108,12 @@ export class NameFollower implements NamesControl {
   /**
    * Takes what an answer to a pod says.
    * @param endpoint containerId of the only pod that it counts for; null: for all
+   * @param ago seconds since it came
    * @returns whether there is an address that was not known
    */
-  learn(endpoint: string | null, name: string, found: readonly NameAddress[]): boolean {
+  learn(endpoint: string | null, name: string, found: readonly NameAddress[], ago = 0): boolean {
     if (this.#stopping.signal.aborted) return false;
-    this.#options.cache.learn(nameKey(endpoint, name), found);
+    this.#options.cache.learn(nameKey(endpoint, name), found, ago);
     return this.#publish();
   }
 

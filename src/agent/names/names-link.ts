@@ -6,6 +6,7 @@ import type { LookupMessage, NamesFromProxy, NamesToProxy } from "../../api/name
 import type { CompiledSet } from "../../compute/desired.ts";
 import { nameExpression } from "../../compute/l7/name-expression.ts";
 import { isReachable, type NameAddress } from "../../dns/addresses.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { normalName } from "../../model/dns-names.ts";
 import { parseAddress } from "../../model/ip.ts";
 import type { TableStore } from "../../model/store.ts";
@@ -15,8 +16,8 @@ import { patternsOf } from "./name-reports.ts";
 const graceSeconds = 1;
 
 export interface NamesLinkOptions {
-  /** Takes what an answer says into the tables. @param endpoint whose it is alone; null: it counts for all. @returns whether they changed */
-  readonly learn: (endpoint: string | null, name: string, found: readonly NameAddress[]) => boolean;
+  /** Takes what an answer says into the tables. @param endpoint whose it is alone; null: it counts for all. @param ago seconds. @returns whether they changed */
+  readonly learn: (endpoint: string | null, name: string, found: readonly NameAddress[], ago: number) => boolean;
   /** containerId of the pod with this number on the node; null: there is none. Not set: what one pod is given counts for all. */
   readonly endpointOf?: (number: number) => string | null;
   readonly store: Pick<TableStore, "revision">;
@@ -34,6 +35,10 @@ export class NamesLink {
   #applied = 0;
   #waiting: { readonly revision: number; readonly tickets: readonly number[]; readonly send: Send }[] = [];
   #pattern: string | null = null;
+  /** Told before it was known whose the numbers are; null: it is known. */
+  #early: { readonly lookups: readonly LookupMessage[]; readonly send: Send }[] | null = [];
+  #hasHeard = false;
+  #onHeard: () => void = () => undefined;
 
   constructor(options: NamesLinkOptions) {
     this.#options = options;
@@ -42,8 +47,33 @@ export class NamesLink {
   /** What no other part of the agent understands. */
   take(message: { readonly type: string }, send: Send): void {
     const known = message as NamesFromProxy;
-    if (known.type === "names-hello") send(this.#wanted());
-    else if (known.type === "names-seen") this.#learn(known.lookups, send);
+    if (known.type === "names-hello") {
+      send(this.#wanted());
+      this.#hasHeard = true;
+      this.#onHeard();
+    } else if (known.type === "names-seen") {
+      if (this.#early !== null) this.#early.push({ lookups: known.lookups, send });
+      else this.#learn(known.lookups, send);
+    }
+  }
+
+  /** The pods of before and their names are known. */
+  restored(): void {
+    const early = this.#early ?? [];
+    this.#early = null;
+    for (const { lookups, send } of early) this.#learn(lookups, send);
+  }
+
+  /** Resolves when a proxy has told what the agent before may have lost, or after that time. */
+  heard(limitMs: number, clock: Pick<Clock, "setTimer">): Promise<void> {
+    if (this.#hasHeard) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = clock.setTimer(limitMs, resolve);
+      this.#onHeard = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 
   /** These sets, of tables of this revision, are in the kernel. */
@@ -77,7 +107,7 @@ export class NamesLink {
   #learn(lookups: readonly LookupMessage[], send: Send): void {
     const { learn, store, endpointOf } = this.#options;
     const gone = new Set<number>();
-    for (const { endpoint, name, ttl, addresses } of lookups) {
+    for (const { endpoint, name, ttl, addresses, ago = 0 } of lookups) {
       const of = endpointOf === undefined ? null : endpointOf(endpoint);
       if (of === null && endpointOf !== undefined) {
         gone.add(endpoint);
@@ -87,7 +117,7 @@ export class NamesLink {
         const address = parseAddress(text);
         return address !== null && isReachable(address) ? [{ address, ttl: ttl + graceSeconds }] : [];
       });
-      if (learn(of, normalName(name), found)) this.#changed = store.revision;
+      if (learn(of, normalName(name), found, ago)) this.#changed = store.revision;
     }
     const tickets = lookups.map(({ ticket }) => ticket);
     if (this.#changed <= this.#applied) send({ type: "names-open", tickets });

@@ -23,10 +23,10 @@ class Bench {
   readonly link: NamesLink;
 
   /** @param pods by their numbers, where what one is given is its own */
-  constructor(pods?: ReadonlyMap<number, string>) {
+  constructor(pods?: ReadonlyMap<number, string>, isRestored = true) {
     this.link = new NamesLink({
-      learn: (endpoint, name, found) => {
-        this.cache.learn(nameKey(endpoint, name), found);
+      learn: (endpoint, name, found, ago) => {
+        this.cache.learn(nameKey(endpoint, name), found, ago);
         const changed = this.cache.takeChanged();
         for (const key of changed) this.store.upsert("names", key, { name, addresses: this.cache.addressesOf(key) });
         return changed.size > 0;
@@ -35,6 +35,7 @@ class Bench {
       store: this.store,
       broadcast: (message) => this.said.push(message),
     });
+    if (isRestored) this.link.restored();
   }
 
   see(ticket: number, name: string, ttl: number, ...addresses: readonly string[]): void {
@@ -118,6 +119,38 @@ test("where a pod's lookups are its own each is learned for who asked, and not f
   t.like(bench.said.at(-1), { type: "names-wanted", shared: false });
   bench.link.gone([7]);
   t.deepEqual(bench.said.at(-1), { type: "names-gone", endpoints: [7] });
+});
+
+test("what proxies tell while pods are not known yet is learned when they are, as long ago as it was", async (t) => {
+  const pods = new Map<number, string>();
+  const bench = new Bench(pods, false);
+  const heard = bench.link.heard(1_000, bench.clock);
+  const seen = { ticket: 1, endpoint: 7, name: "api.test.", ttl: 60, addresses: ["203.0.113.1"], ago: 50 };
+  bench.link.take({ type: "names-seen", lookups: [seen] } as { type: string }, (each) => bench.answered.push(each));
+  bench.link.take({ type: "names-hello" }, () => undefined);
+  await heard;
+  t.is(bench.cache.size, 0);
+  pods.set(7, "c7");
+  bench.link.restored();
+  const [cached] = bench.cache.names.get(nameKey("c7", "api.test"))?.values() ?? [];
+  t.is(cached?.until, bench.clock.monotonicMs() + 11_000, "a second more than its TTL, from when it came");
+  bench.link.applied([], bench.store.revision);
+  t.deepEqual(bench.answered, [{ type: "names-open", tickets: [1] }]);
+});
+
+test("an agent waits for proxies of before as long as it says, and not where one has spoken", async (t) => {
+  const { link, clock } = new Bench();
+  let isOver = false;
+  const waiting = link.heard(1_500, clock).then(() => {
+    isOver = true;
+  });
+  await clock.advance(1_499);
+  t.false(isOver);
+  await clock.advance(1);
+  await waiting;
+  link.take({ type: "names-hello" }, () => undefined);
+  await link.heard(1_500, clock);
+  t.pass();
 });
 
 test("200 new names a second for a quarter of an hour stay within the bounds, and what has to go is told", async (t) => {
