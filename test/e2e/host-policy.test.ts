@@ -1,6 +1,6 @@
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, answererOf, beginFlow, pod, podAddress, withLab } from "../support/lab.ts";
+import { agentStatus, answererOf, beginFlow, pod, podAddress, settled, sharedLab, withLab } from "../support/lab.ts";
 
 function hostPolicy(name: string, spec: object): object {
   return {
@@ -39,8 +39,44 @@ const addressOf = (lab: Lab, node: string): string => lab.plan.nodes.find(({ nam
 /** Longer than the hold time of the lab's daemons: a session without packets would be down by now. */
 const longerThanHoldMs = 14_000;
 
-test("a policy that denies a node everything closes it, but for what it needs to stay in its cluster", (t) =>
-  withLab(t, { objects: [pod("web", { node: "node-1" }), pod("far", { node: "node-2" })] }, async (lab) => {
+const inLab = sharedLab({
+  objects: [
+    pod("web", { node: "node-1" }),
+    pod("far", { node: "node-2" }),
+    pod("agent", { node: "node-1", hostNetwork: true, ports: [8090, 8091] }),
+  ],
+});
+
+inLab(
+  "the first policy of a node breaks no connection that it allows, whoever opened it, and ends those that it does not",
+  async (t, lab) => {
+    const far = await podAddress(lab, "default/far");
+    const node = addressOf(lab, "node-1");
+    const flow = (from: string, address: string, port: number) => beginFlow(lab, from, { kind: "tcp", address, port });
+    const out = await flow("node/node-1", far, 8080);
+    const inward = await flow("external/client", node, 8090);
+    const closed = await flow("external/client", node, 8091);
+    const tcp = (port: string) => [{ ports: [{ port, protocol: "TCP" }] }];
+    const some = hostPolicy("some", {
+      ingress: [{ fromEntities: ["world"], toPorts: tcp("8090") }],
+      egress: [{ toEndpoints: [{}], toPorts: tcp("8080") }],
+    });
+    await isApplied(lab, some);
+    await new Promise((done) => setTimeout(done, 1_000));
+    for (const each of [await out.end(), await inward.end()]) t.is(each.answered, each.sent, "to the last one");
+    const { sent, answered } = await closed.end();
+    t.is(answered, sent - 1, "it waits for the next answer in vain");
+    t.is(await answererOf(lab, "external/client", node, 8091, 1), null);
+    t.truthy(await answererOf(lab, "external/client", node, 8090));
+    t.is(await answererOf(lab, "node/node-1", far, 8080), "default/far");
+    await lab.deleteObjects([some]);
+    await settled(lab);
+  },
+);
+
+inLab(
+  "a policy that denies a node everything closes it, but for what it needs to stay in its cluster",
+  async (t, lab) => {
     const target = await podAddress(lab, "default/web");
     const [configured, up] = await sessions(lab, "node-1");
     t.true(configured > 0);
@@ -77,7 +113,8 @@ test("a policy that denies a node everything closes it, but for what it needs to
     await lab.until("it is open again", async () => {
       return (await answererOf(lab, "node/node-1", target, 8080, 1)) === "default/web";
     });
-  }));
+  },
+);
 
 test("who says so may lock a node out: its BGP sessions end, and come back with the policy gone", (t) =>
   withLab(t, { agent: { allowLockout: true } }, async (lab) => {
@@ -91,33 +128,3 @@ test("who says so may lock a node out: its BGP sessions end, and come back with 
     await lab.deleteObjects([denyAll]);
     await lab.until("all sessions are back", async () => (await sessions(lab, "node-1"))[1] === configured, 180_000);
   }));
-
-test("the first policy of a node breaks no connection that it allows, whoever opened it, and ends those that it does not", (t) => {
-  const objects = [
-    pod("web", { node: "node-2" }),
-    pod("agent", { node: "node-1", hostNetwork: true, ports: [8090, 8091] }),
-  ];
-  return withLab(t, { objects }, async (lab) => {
-    const web = await podAddress(lab, "default/web");
-    const node = addressOf(lab, "node-1");
-    const flow = (from: string, address: string, port: number) => beginFlow(lab, from, { kind: "tcp", address, port });
-    const out = await flow("node/node-1", web, 8080);
-    const inward = await flow("external/client", node, 8090);
-    const closed = await flow("external/client", node, 8091);
-    const tcp = (port: string) => [{ ports: [{ port, protocol: "TCP" }] }];
-    await isApplied(
-      lab,
-      hostPolicy("some", {
-        ingress: [{ fromEntities: ["world"], toPorts: tcp("8090") }],
-        egress: [{ toEndpoints: [{}], toPorts: tcp("8080") }],
-      }),
-    );
-    await new Promise((done) => setTimeout(done, 1_000));
-    for (const each of [await out.end(), await inward.end()]) t.is(each.answered, each.sent, "to the last one");
-    const { sent, answered } = await closed.end();
-    t.is(answered, sent - 1, "it waits for the next answer in vain");
-    t.is(await answererOf(lab, "external/client", node, 8091, 1), null);
-    t.truthy(await answererOf(lab, "external/client", node, 8090));
-    t.is(await answererOf(lab, "node/node-1", web, 8080), "default/web");
-  });
-});

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { beginFlow, fetchFrom, monitored, pod, podAddress, withLab } from "../support/lab.ts";
+import { beginFlow, fetchFrom, monitored, pod, podAddress, settled, sharedLab, withLab } from "../support/lab.ts";
 
 const server = pod("server", { node: "node-1", ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
 const client = pod("client", { node: "node-2" });
@@ -35,8 +35,11 @@ async function auditModes(lab: Lab): Promise<Readonly<Record<string, { active: b
 const setAudit = (lab: Lab, name: string, value: string) =>
   lab.agent("node-1", ["endpoint", "config", name, `PolicyAuditMode=${value}`]);
 
-test("in audit mode a pod is reached although policy closes it, and each would-be drop is told; kept over a restart", (t) =>
-  withLab(t, { objects: [server, pod("other", { node: "node-1" }), client, closed] }, async (lab) => {
+const inLab = sharedLab({ objects: [server, pod("other", { node: "node-1" }), client, closed] });
+
+inLab(
+  "in audit mode a pod is reached although policy closes it, and each would-be drop is told; kept over a restart",
+  async (t, lab) => {
     const address = await podAddress(lab, "default/server");
     const address6 = await podAddress(lab, "default/server", 6);
     const other = await podAddress(lab, "default/other");
@@ -81,28 +84,12 @@ test("in audit mode a pod is reached although policy closes it, and each would-b
     t.true(answered > 0 && answered < sent - 10, `what runs is cut: ${answered} of ${sent} answered`);
     t.deepEqual((await auditModes(lab))["default/server"], { active: false, own: null });
     t.false(await reaches(address));
-  }));
+  },
+);
 
-test("with the setting policyAuditMode all pods of a node are audited but those that say otherwise", (t) =>
-  withLab(
-    t,
-    { objects: [server, pod("other", { node: "node-1" }), client, closed], agent: { policyAuditMode: true } },
-    async (lab) => {
-      const [address, other] = [await podAddress(lab, "default/server"), await podAddress(lab, "default/other")];
-      const reaches = async (to: string) => (await fetchFrom(lab, "default/client", to, 8080, 3)) !== null;
-      await lab.until("both are reached", async () => (await reaches(address)) && (await reaches(other)));
-      await setAudit(lab, "default/other", "false");
-      t.deepEqual(await auditModes(lab), {
-        "default/server": { active: true, own: null },
-        "default/other": { active: false, own: false },
-      });
-      t.false(await reaches(other));
-      t.true(await reaches(address));
-    },
-  ));
-
-test("a node reaches its closed pods from every address of its own: of a bridge, on lo, a secondary one, until the address goes", (t) =>
-  withLab(t, { objects: [server, client, closed] }, async (lab) => {
+inLab(
+  "a node reaches its closed pods from every address of its own: of a bridge, on lo, a secondary one, until the address goes",
+  async (t, lab) => {
     const addresses = { 4: await podAddress(lab, "default/server"), 6: await podAddress(lab, "default/server", 6) };
     const host = (...words: readonly string[]) => lab.exec("node/node-1", words);
     const from = async (source: string) => {
@@ -139,42 +126,63 @@ test("a node reaches its closed pods from every address of its own: of a bridge,
       return own.every((address) => !identities.has(address));
     });
     t.pass();
-  }));
+  },
+);
 
-test("peers by group of CIDRs and by labels of nodes follow their objects", (t) =>
-  withLab(t, { objects: [server, client] }, async (lab) => {
-    const address = await podAddress(lab, "default/server");
-    const reached = async () => {
-      const sources = ["external/client", "node/node-2", "default/client"];
-      const answers = await Promise.all(sources.map((source) => fetchFrom(lab, source, address, 8080, 3)));
-      return sources.filter((_, at) => answers[at] !== null);
-    };
-    const becomes = (what: string, expected: readonly string[]) =>
-      lab.until(what, async () => JSON.stringify(await reached()) === JSON.stringify(expected));
-    const policy = (from: object) => ({
-      apiVersion: "cilium.io/v2",
-      kind: "CiliumNetworkPolicy",
-      metadata: { name: "peers", namespace: "default" },
-      spec: { endpointSelector: { matchLabels: { app: "server" } }, ingress: [from] },
-    });
-    const group = (externalCIDRs: readonly string[]) => ({
-      apiVersion: "cilium.io/v2alpha1",
-      kind: "CiliumCIDRGroup",
-      metadata: { name: "clients" },
-      spec: { externalCIDRs },
-    });
-    await lab.applyObjects([policy({ fromCIDRSet: [{ cidrGroupRef: "clients" }] })]);
-    await becomes("a group that is not there is nobody", []);
-    const { stdout } = await lab.agent("node-1", ["policy", "get", "--json"]);
-    t.regex(stdout, /POLICY_GROUP_MISSING/);
-    await lab.applyObjects([group([lab.plan.externalPrefix4])]);
-    await becomes("the group came", ["external/client"]);
-    t.notRegex((await lab.agent("node-1", ["policy", "get", "--json"])).stdout, /POLICY_GROUP_MISSING/);
-    await lab.applyObjects([group(["192.0.2.0/24"])]);
-    await becomes("the group is another", []);
+inLab("peers by group of CIDRs and by labels of nodes follow their objects", async (t, lab) => {
+  // Of the lab's own policies none; nobody comes after.
+  await lab.deleteObjects([closed]);
+  await settled(lab);
+  const address = await podAddress(lab, "default/server");
+  const reached = async () => {
+    const sources = ["external/client", "node/node-2", "default/client"];
+    const answers = await Promise.all(sources.map((source) => fetchFrom(lab, source, address, 8080, 3)));
+    return sources.filter((_, at) => answers[at] !== null);
+  };
+  const becomes = (what: string, expected: readonly string[]) =>
+    lab.until(what, async () => JSON.stringify(await reached()) === JSON.stringify(expected));
+  const policy = (from: object) => ({
+    apiVersion: "cilium.io/v2",
+    kind: "CiliumNetworkPolicy",
+    metadata: { name: "peers", namespace: "default" },
+    spec: { endpointSelector: { matchLabels: { app: "server" } }, ingress: [from] },
+  });
+  const group = (externalCIDRs: readonly string[]) => ({
+    apiVersion: "cilium.io/v2alpha1",
+    kind: "CiliumCIDRGroup",
+    metadata: { name: "clients" },
+    spec: { externalCIDRs },
+  });
+  await lab.applyObjects([policy({ fromCIDRSet: [{ cidrGroupRef: "clients" }] })]);
+  await becomes("a group that is not there is nobody", []);
+  const { stdout } = await lab.agent("node-1", ["policy", "get", "--json"]);
+  t.regex(stdout, /POLICY_GROUP_MISSING/);
+  await lab.applyObjects([group([lab.plan.externalPrefix4])]);
+  await becomes("the group came", ["external/client"]);
+  t.notRegex((await lab.agent("node-1", ["policy", "get", "--json"])).stdout, /POLICY_GROUP_MISSING/);
+  await lab.applyObjects([group(["192.0.2.0/24"])]);
+  await becomes("the group is another", []);
 
-    await lab.applyObjects([policy({ fromNodes: [{}] })]);
-    await becomes("other nodes", ["node/node-2"]);
-    await lab.applyObjects([policy({ fromNodes: [{ matchLabels: { "no-node-has": "this" } }] })]);
-    await becomes("no node", []);
-  }));
+  await lab.applyObjects([policy({ fromNodes: [{}] })]);
+  await becomes("other nodes", ["node/node-2"]);
+  await lab.applyObjects([policy({ fromNodes: [{ matchLabels: { "no-node-has": "this" } }] })]);
+  await becomes("no node", []);
+});
+
+test("with the setting policyAuditMode all pods of a node are audited but those that say otherwise", (t) =>
+  withLab(
+    t,
+    { objects: [server, pod("other", { node: "node-1" }), client, closed], agent: { policyAuditMode: true } },
+    async (lab) => {
+      const [address, other] = [await podAddress(lab, "default/server"), await podAddress(lab, "default/other")];
+      const reaches = async (to: string) => (await fetchFrom(lab, "default/client", to, 8080, 3)) !== null;
+      await lab.until("both are reached", async () => (await reaches(address)) && (await reaches(other)));
+      await setAudit(lab, "default/other", "false");
+      t.deepEqual(await auditModes(lab), {
+        "default/server": { active: true, own: null },
+        "default/other": { active: false, own: false },
+      });
+      t.false(await reaches(other));
+      t.true(await reaches(address));
+    },
+  ));
