@@ -8,7 +8,7 @@ import type { FqdnCacheDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { proxyActive } from "../../src/lab/proxies.ts";
 import { pod, settled, withLab } from "../support/lab.ts";
-import { cachedAddresses, digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
+import { digFrom, type NameRecord, openNames, outsideNames } from "../support/names.ts";
 import { longTest } from "../support/long.ts";
 
 const policy = openNames(["world"], [{ matchName: "ready.test" }, { matchPattern: "*.open.test" }]);
@@ -17,8 +17,6 @@ const count = 6_000;
 const addressOf = (number: number) => `203.0.${100 + (number >> 8)}.${number & 255}`;
 /** ms in which a proxy that is back answers, on a machine that others use, too. */
 const soonMs = 5_000;
-/** ms before its end of which a killed agent may lose what it learned: names.json is written once a second. */
-const lostMs = 2_500;
 
 /** As test/support/dns-steady.js tells it. */
 interface Asked {
@@ -44,7 +42,7 @@ async function openAddresses(lab: Lab): Promise<ReadonlySet<string>> {
 }
 
 longTest(
-  "under questions a killed proxy lets none pass until it is back, a killed agent holds none up, and whatever is answered beside that is open",
+  "under questions a killed proxy lets none pass until it is back, a killed agent holds none up, and whatever is answered is open when the next one is there",
   (t) =>
     withLab(
       t,
@@ -83,7 +81,7 @@ longTest(
         const proxyStarts = Date.now();
         await lab.startProxy("node-1");
         const proxyBack = Date.now();
-        await sleep(lostMs + 3_000);
+        await sleep(3_000);
 
         const agentKilled = Date.now();
         await lab.stopAgent("node-1", "SIGKILL");
@@ -152,27 +150,17 @@ longTest(
         );
 
         const open = await openAddresses(lab);
-        const owed = answers.filter(
-          ({ at, answeredAt }) => (answeredAt ?? 0) < agentKilled - lostMs || at >= agentBack,
-        );
-        t.true(owed.length > 100);
+        t.true(answers.filter(({ answeredAt }) => (answeredAt ?? 0) < agentKilled).length > 100);
+        t.true(answers.filter(({ at }) => at >= agentGone && at < agentStarts).length > 10);
         t.deepEqual(
-          owed.filter(({ address }) => !open.has(address ?? "")),
+          answers.filter(({ address }) => !open.has(address ?? "")),
           [],
-          "with an agent no answer passes that opens nothing",
+          "whatever was answered, before the agent is killed, without one, and while it starts",
         );
-        const lost = answers.filter((each) => !owed.includes(each) && !open.has(each.address ?? ""));
-        for (const again of [lost[0], lost.at(-1)]) {
-          if (again === undefined) continue;
-          t.is((await dig(again.name)).code, "NOERROR");
-          t.deepEqual(await cachedAddresses(lab, again.name), [again.address], "asked again it opens");
-        }
         t.log({
           asked: asked.length,
           answered: answers.length,
-          open: owed.length,
-          lostWithTheAgent: lost.filter(({ answeredAt }) => (answeredAt ?? 0) < agentKilled).length,
-          toldToNoAgent: lost.filter(({ answeredAt }) => (answeredAt ?? 0) >= agentKilled).length,
+          open: open.size,
           firstAnswerAfterProxyIsBackMs: (first?.answeredAt ?? 0) - proxyBack,
           proxyAwayMs: proxyBack - proxyGone,
           agentAwayMs: agentBack - agentGone,

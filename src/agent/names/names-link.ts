@@ -34,7 +34,8 @@ export class NamesLink {
   /** Of the tables that the kernel has. */
   #applied = 0;
   #waiting: { readonly revision: number; readonly tickets: readonly number[]; readonly send: Send }[] = [];
-  #pattern: string | null = null;
+  /** undefined: no sets are known yet, and proxies go on by what the agent before wanted. */
+  #pattern: string | null | undefined;
   /** Told before it was known whose the numbers are; null: it is known. */
   #early: { readonly lookups: readonly LookupMessage[]; readonly send: Send }[] | null = [];
   #hasHeard = false;
@@ -48,7 +49,7 @@ export class NamesLink {
   take(message: { readonly type: string }, send: Send): void {
     const known = message as NamesFromProxy;
     if (known.type === "names-hello") {
-      send(this.#wanted());
+      if (this.#pattern !== undefined) send(this.#wanted(this.#pattern));
       this.#hasHeard = true;
       this.#onHeard();
     } else if (known.type === "names-seen") {
@@ -82,7 +83,7 @@ export class NamesLink {
     const pattern = expressionOf(sets);
     if (pattern !== this.#pattern) {
       this.#pattern = pattern;
-      this.#options.broadcast(this.#wanted());
+      this.#options.broadcast(this.#wanted(pattern));
     }
     const ready = this.#waiting.filter((each) => each.revision <= revision);
     if (ready.length === 0) return;
@@ -100,8 +101,8 @@ export class NamesLink {
     if (this.#options.endpointOf !== undefined) this.#options.broadcast({ type: "names-gone", endpoints });
   }
 
-  #wanted(): NamesToProxy {
-    return { type: "names-wanted", pattern: this.#pattern, shared: this.#options.endpointOf === undefined };
+  #wanted(pattern: string | null): NamesToProxy {
+    return { type: "names-wanted", pattern, shared: this.#options.endpointOf === undefined };
   }
 
   #learn(lookups: readonly LookupMessage[], send: Send): void {

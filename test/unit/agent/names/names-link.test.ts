@@ -138,6 +138,14 @@ test("what proxies tell while pods are not known yet is learned when they are, a
   t.deepEqual(bench.answered, [{ type: "names-open", tickets: [1] }]);
 });
 
+test("a proxy that comes before the policies are known goes on by what it was told before", (t) => {
+  const { link, said, answered } = new Bench();
+  link.take({ type: "names-hello" }, (answer) => answered.push(answer));
+  t.deepEqual(answered, []);
+  link.applied([], 0);
+  t.deepEqual(said, [{ type: "names-wanted", pattern: null, shared: true }], "now nothing is wanted indeed");
+});
+
 test("an agent waits for proxies of before as long as it says, and not where one has spoken", async (t) => {
   const { link, clock } = new Bench();
   let isOver = false;
