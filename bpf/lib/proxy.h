@@ -2,7 +2,11 @@
 /* Flows that a policy sends to the L7 proxy of this node. The proxy is a pair of connections with one tuple: it accepts the client's under the
  * address that the client asked for, and makes its own to the server from the client's address and port. So each packet belongs to
  * a socket that its tuple finds; only what opens a connection has to be given to a listener, whose sockets are in a map that they leave by
- * themselves when they are closed. Without one the flow is closed: nobody else who listens gets anything. */
+ * themselves when they are closed. Without one the flow is closed: nobody else who listens gets anything.
+ *
+ * Where the kernel cannot be told the socket (config_proxy_redirect), a table of nft finds it again by the tuple or by the listener's port, which the mark
+ * has (src/datapath/tproxy-table.ts). Such a packet looks like one of a broadcast until then: if the table is away, the stack neither forwards it nor gives
+ * it to a TCP socket. */
 #ifndef TANDEM_LIB_PROXY_H
 #define TANDEM_LIB_PROXY_H
 
@@ -47,8 +51,27 @@ static __always_inline struct bpf_sock *listener_for(const struct packet *packet
 	return sk ? sk : bpf_map_lookup_elem(&proxy_socket, &first);
 }
 
+/* linux/if_packet.h in the kernel. */
+#define PACKET_LIKE_BROADCAST 1
+
+/* The packet is for this socket. False: the kernel does not take it. */
+static __always_inline bool give(struct __sk_buff *skb, struct context *context, struct bpf_sock *sk, const bool listens)
+{
+	__u32 port = listens ? sk->src_port : PROXY_PORT_NOBODY;
+
+	if (config_proxy_redirect == PROXY_REDIRECT_ASSIGN)
+		return !bpf_sk_assign(skb, sk, 0);
+	if (config_proxy_redirect != PROXY_REDIRECT_TPROXY)
+		return false;
+	if (port < PROXY_PORT_NOBODY || port > PROXY_PORT_LAST || bpf_skb_change_type(skb, PACKET_LIKE_BROADCAST))
+		return false;
+	skb->mark &= ~MARK_LISTENER_MASK;
+	context->mark = MARK_TO_LISTENER | (port - PROXY_PORT_NOBODY) << MARK_LISTENER_SHIFT;
+	return true;
+}
+
 /* A connection that is there already. False: there is none, or one that only a listener could go on with. */
-static __always_inline bool find_connection(struct __sk_buff *skb, const struct context *context, __u32 *reason, const bool v6)
+static __always_inline bool find_connection(struct __sk_buff *skb, struct context *context, __u32 *reason, const bool v6)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 length = tuple_of(&context->packet, &tuple, v6), state;
@@ -59,7 +82,7 @@ static __always_inline bool find_connection(struct __sk_buff *skb, const struct 
 		return false;
 	state = sk->state;
 	if (state != TCP_STATE_LISTEN && state != TCP_STATE_TIME_WAIT) {
-		*reason = bpf_sk_assign(skb, sk, 0) ? REASON_PROXY_MISSING : REASON_FORWARDED;
+		*reason = give(skb, context, sk, false) ? REASON_FORWARDED : REASON_PROXY_MISSING;
 		found = true;
 	} else if (state == TCP_STATE_TIME_WAIT && !is_opening(&context->packet)) { /* the stack finds it, and answers */
 		*reason = REASON_FORWARDED;
@@ -70,7 +93,7 @@ static __always_inline bool find_connection(struct __sk_buff *skb, const struct 
 }
 
 /* The socket that asked a server in a client's name: an answer is for nobody else. */
-static __always_inline __u32 find_asker(struct __sk_buff *skb, const struct context *context, const bool v6)
+static __always_inline __u32 find_asker(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 length = tuple_of(&context->packet, &tuple, v6), reason = REASON_PROXY_MISSING;
@@ -78,14 +101,14 @@ static __always_inline __u32 find_asker(struct __sk_buff *skb, const struct cont
 
 	if (!sk)
 		return reason;
-	if (sk->dst_port && !bpf_sk_assign(skb, sk, 0)) /* connected: else it is a server of the node's own */
+	if (sk->dst_port && give(skb, context, sk, false)) /* connected: else it is a server of the node's own */
 		reason = REASON_FORWARDED;
 	bpf_sk_release(sk);
 	return reason;
 }
 
 /* Gives the packet to its socket; a reason, if there is none. */
-static __always_inline __u32 steer(struct __sk_buff *skb, const struct context *context, const bool v6)
+static __always_inline __u32 steer(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	const struct packet *packet = &context->packet;
 	__u32 reason = REASON_PROXY_MISSING;
@@ -103,7 +126,7 @@ static __always_inline __u32 steer(struct __sk_buff *skb, const struct context *
 	sk = listener_for(packet, v6);
 	if (!sk)
 		return reason;
-	if (!bpf_sk_assign(skb, sk, 0))
+	if (give(skb, context, sk, true))
 		reason = REASON_FORWARDED;
 	bpf_sk_release(sk);
 	return reason;
@@ -136,13 +159,14 @@ static __always_inline bool is_proxied(const struct context *context)
  * proxy sent finds its socket there. context->reason: nobody is there. */
 static __always_inline int to_proxy(struct __sk_buff *skb, struct context *context, const bool v6)
 {
+	context->mark = MARK_TO_PROXY;
 	if (!(context->packet.flags & (PACKET_ICMP_ERROR | PACKET_LATER_FRAGMENT))) {
 		if (v6)
 			steer6(skb);
 		else
 			steer4(skb);
 	}
-	return to_stack_as(skb, MARK_TO_PROXY);
+	return to_stack_as(skb, context->mark);
 }
 
 /* A server of this node answers the proxy, which asked in a pod's name: no other socket of the node has a pod's address. */

@@ -90,6 +90,20 @@ export const ProxyKind = {
   kinds: 4,
 } as const;
 
+/** enum proxy_redirect */
+export const ProxyRedirect = {
+  none: 0,
+  assign: 1,
+  tproxy: 2,
+} as const;
+
+/** enum proxy_port */
+export const ProxyPort = {
+  nobody: 15600,
+  first: 15601,
+  last: 15855,
+} as const;
+
 /** enum service_scope */
 export const ServiceScope = {
   inside: 0,

@@ -45,6 +45,19 @@ void bind_to(const Descriptor& made, const Address& address, const std::string& 
   if (bind(made.get(), reinterpret_cast<sockaddr*>(&storage), length)) throw Failure(errno, "bind", object);
 }
 
+// At a port of the proxy's own, which the programs can tell by a mark; if others have all of these, at any: bpf_sk_assign does without.
+void bind_to_loopback(const Descriptor& made, Address address, const std::string& object) {
+  for (uint16_t port = PROXY_PORT_FIRST; port <= PROXY_PORT_LAST; port++) {
+    address.port = port;
+    sockaddr_storage storage;
+    const socklen_t length = address.to(storage);
+    if (bind(made.get(), reinterpret_cast<sockaddr*>(&storage), length) == 0) return;
+    if (errno != EADDRINUSE) throw Failure(errno, "bind", object);
+  }
+  address.port = 0;
+  bind_to(made, address, object);
+}
+
 Address loopback(int family) {
   Address address;
   if (family == AF_INET) {
@@ -70,7 +83,7 @@ Descriptor listen_transparent(int family) {
   Descriptor made = transparent(family, SOCK_STREAM, object);
   // Accepted sockets have it from here.
   set(made, SOL_TCP, TCP_NODELAY, 1, "TCP_NODELAY", object);
-  bind_to(made, loopback(family), object);
+  bind_to_loopback(made, loopback(family), object);
   if (listen(made.get(), backlog)) throw Failure(errno, "listen on", object);
   return made;
 }
@@ -83,7 +96,7 @@ Descriptor receive_transparent(int family) {
   } else {
     set(made, SOL_IPV6, IPV6_RECVORIGDSTADDR, 1, "IPV6_RECVORIGDSTADDR", object);
   }
-  bind_to(made, loopback(family), object);
+  bind_to_loopback(made, loopback(family), object);
   return made;
 }
 

@@ -13,8 +13,8 @@
 
 namespace tandem::l7 {
 
-// Takes connections that the programs bring: accepted ones have the address that the client asked for as their own. On loopback, at a port that
-// nobody needs to know. family: AF_INET, AF_INET6.
+// Takes connections that the programs bring: accepted ones have the address that the client asked for as their own. On loopback, at a port of
+// enum proxy_port (tandem/types.h). family: AF_INET, AF_INET6.
 Descriptor listen_transparent(int family);
 
 // Takes datagrams that the programs bring; recvmsg tells where each was sent to (IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR).

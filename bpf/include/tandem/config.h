@@ -10,6 +10,8 @@
 const volatile __u32 config_redirect_peer = 1;
 /* 1: programs can ask the kernel's conntrack (5.18+, where it is built in or loaded); 0: connections that it alone knows are not told from others. */
 const volatile __u32 config_kernel_conntrack = 0;
+/* enum proxy_redirect; without ASSIGN nothing calls bpf_sk_assign (5.7+). */
+const volatile __u32 config_proxy_redirect = PROXY_REDIRECT_ASSIGN;
 /* What a pod that reaches itself through its service sees as the client. Link-local, so that it never leaves the node. */
 const volatile __u8 config_loopback_ipv4[4] = {169, 254, 42, 1};
 const volatile __u8 config_loopback_ipv6[16] = {0xfd, 0x74, 0x61, 0x6e, 0x64, 0x65, 0x6d, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -34,14 +36,18 @@ const volatile __u32 config_timeout_udp_replied = 180;
 const volatile __u32 config_timeout_icmp = 60;
 const volatile __u32 config_timeout_other = 600;
 
-/* In skb->mark. TO_PROXY: for a socket of the L7 proxy, whatever its destination. PROXY: from one, so that it was judged when it came. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
+/* In skb->mark. TO_LISTENER: for a socket of the L7 proxy that nft has yet to find, LISTENER_MASK says which if it opens a flow; nft makes it TO_PROXY.
+ * TO_PROXY: for a socket of the L7 proxy, whatever its destination. PROXY: from one, so that it was judged when it came. JUDGED: a program of ours gave it to the stack, which sends it where routes say; to_network lets it pass, to_pod
  * does not, for the pod that it comes to was not asked. DELIVERED: both ends were asked, to_pod lets it pass. MASQUERADE: as JUDGED, and
  * to_network gives it the node's address. */
 #define MARK_MASK 0x0f00
+#define MARK_TO_LISTENER 0x0900
 #define MARK_TO_PROXY 0x0a00
 #define MARK_PROXY 0x0b00
 #define MARK_MASQUERADE 0x0c00
 #define MARK_JUDGED 0x0d00
 #define MARK_DELIVERED 0x0e00
+#define MARK_LISTENER_MASK 0x00ff0000
+#define MARK_LISTENER_SHIFT 16
 
 #endif

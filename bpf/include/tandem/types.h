@@ -275,6 +275,20 @@ enum proxy_kind {
 	PROXY_KINDS = 4,
 };
 
+/* How packets come to those sockets. */
+enum proxy_redirect {
+	PROXY_REDIRECT_NONE = 0, /* not at all: what L7 rules are about is closed */
+	PROXY_REDIRECT_ASSIGN = 1, /* bpf_sk_assign */
+	PROXY_REDIRECT_TPROXY = 2, /* a mark, and a table of nft that looks for the socket */
+};
+
+/* Ports of the sockets that take what opens a flow, on loopback: a mark has room for which of these it is. Nobody has the first one. */
+enum proxy_port {
+	PROXY_PORT_NOBODY = 15600,
+	PROXY_PORT_FIRST = 15601,
+	PROXY_PORT_LAST = 15855,
+};
+
 /* proxy (array, one entry) */
 struct proxy {
 	__u32 workers;	  /* 0: none, up to PROXY_WORKERS */
