@@ -23,7 +23,7 @@ const allowed = {
   agent: ["publish", "kube-objects", "lib", "model", "config", "native", "kube", "sources", "compute", "identities", "datapath", "dns", "observe", "cni", "api", "cleanup/foreign"],
   proxy: ["lib", "model", "config", "native", "api/proxy-dto.ts", "api/names-link.ts", "agent/daemon.ts", "agent/durable-file.ts", "agent/logging.ts", "agent/package.ts"],
   operator: ["lib", "model", "config", "kube", "kube-objects", "compute/identity/labels.ts", "compute/policy/parse.ts", "sources/files", "identities", "observe/conditions.ts", "agent/daemon.ts", "agent/logging.ts", "agent/package.ts", "agent/metrics-server.ts", "observe/metrics/exposition.ts"],
-  cleanup: ["lib", "model", "config", "native", "datapath/devices.ts", "datapath/pins.ts", "datapath/service-routes.ts", "datapath/proxy-routes.ts", "cni/install", "cni/wiring-plan.ts", "agent/lock.ts", "api/boot-file.ts"],
+  cleanup: ["lib", "model", "config", "native", "datapath/devices.ts", "datapath/pins.ts", "datapath/service-routes.ts", "datapath/proxy-routes.ts", "datapath/tproxy-table.ts", "cni/install", "cni/wiring-plan.ts", "agent/lock.ts", "api/boot-file.ts"],
   cli: ["lib", "model", "config", "compute", "api", "lab", "native", "sources/files", "cni/install", "cleanup"],
   lab: ["lib", "model", "native", "config", "kube", "api", "sources/files", "compute"],
 };

@@ -10,7 +10,8 @@ import { setMaxListeners } from "node:events";
 import { release } from "node:os";
 import { bootId } from "../api/boot-file.ts";
 import { ApiServer } from "../api/server.ts";
-import { ForeignWatch, runTool } from "../cleanup/foreign/index.ts";
+import { ForeignWatch } from "../cleanup/foreign/index.ts";
+import { runTool } from "../native/run-tool.ts";
 import { CniService } from "../cni/index.ts";
 import { Installation, InstallationKeeper, pluginOf } from "../cni/install/index.ts";
 import { createComputation } from "../compute/index.ts";
@@ -124,6 +125,7 @@ export class Agent {
       clock,
       conditions,
       demands: l7.demands,
+      run: runTool,
       onRound: (name, ms) => durations.round(name, ms),
     });
     const mtu = new PodMtuFollower({

@@ -46,6 +46,8 @@ export interface StatusDto {
       readonly mode: "native" | "generic" | "off";
       readonly why: string;
     }[];
+    /** How packets come to tandem-proxy: by bpf_sk_assign, by a table of nft, or not at all; `why` is empty for the usual way. */
+    readonly proxyRedirect: { readonly way: "assign" | "tproxy" | "closed"; readonly why: string };
     readonly cgroup: string | null;
   };
   readonly sources: readonly {

@@ -1,3 +1,3 @@
 /** What Tandem leaves on a node, and its removal. */
 export { type CleanupStep, cleanUpNode } from "./node-cleanup.ts";
-export { type ForeignStep, type Owner, removeForeign, runTool } from "./foreign/index.ts";
+export { type ForeignStep, type Owner, removeForeign } from "./foreign/index.ts";

@@ -8,7 +8,9 @@ import { DeviceReconciler } from "../datapath/devices.ts";
 import { Pins } from "../datapath/pins.ts";
 import { isProxyRule } from "../datapath/proxy-routes.ts";
 import { isServiceRule } from "../datapath/service-routes.ts";
+import { hasTproxyTable, tproxyTable } from "../datapath/tproxy-table.ts";
 import type { LinkRow, NativeBinding, RouteRow, RuleRow } from "../native/contract.ts";
+import type { RunTool } from "../native/run-tool.ts";
 
 export type CleanupNative = Pick<
   NativeBinding,
@@ -34,6 +36,8 @@ export interface Leftovers {
   /** The node's ends of pods that are wired. */
   readonly podDevices: readonly LinkRow[];
   readonly routes: readonly RouteRow[];
+  /** Tables of nft. */
+  readonly nftTables: readonly string[];
   /** They lead into our tables. */
   readonly rules: readonly RuleRow[];
   /** Files and folders of stateDir and beside the socket. */
@@ -59,7 +63,7 @@ const pinFolders = ["links", "programs", "maps"] as const;
 /** The kernel puts these into every bpffs (since 5.9), and lets nobody remove them. */
 const kernelsOwn: readonly string[] = ["maps.debug", "progs.debug"];
 
-export async function findLeftovers(native: CleanupNative, config: AgentConfig): Promise<Leftovers> {
+export async function findLeftovers(native: CleanupNative, run: RunTool, config: AgentConfig): Promise<Leftovers> {
   const pins = new Pins(config.bpffs);
   const links = await native.links(null);
   const [routes, rules, bpffs, pinned] = await Promise.all([
@@ -73,6 +77,7 @@ export async function findLeftovers(native: CleanupNative, config: AgentConfig):
     bpffs,
     filtered: await findFiltered(native, pins, links),
     podDevices: links.filter(isPodDevice),
+    nftTables: (await hasTproxyTable(run)) ? [tproxyTable] : [],
     // What leads to a pod's device goes with it.
     routes: routes.filter(({ nextHops }) => !nextHops.some(({ index }) => isPodDeviceAt(links, index))),
     rules: rules.filter((rule) => isServiceRule(rule) || isProxyRule(rule)),

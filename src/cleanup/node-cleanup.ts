@@ -4,6 +4,7 @@
  * without policy; then programs, maps, routes and files.
  */
 import { isProxyRule, loopbackTakesLocal } from "../datapath/proxy-routes.ts";
+import { removeTproxyTable } from "../datapath/tproxy-table.ts";
 import { execFile } from "node:child_process";
 import { rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -16,10 +17,12 @@ import { messageOf, TandemError } from "../lib/errors.ts";
 import { addressFromBytes } from "../model/ip.ts";
 import type { NetlinkChange } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
+import type { RunTool } from "../native/run-tool.ts";
 import { type CleanupNative, findLeftovers, type Leftovers } from "./leftovers.ts";
 
 export interface CleanupOptions {
   readonly native: CleanupNative;
+  readonly run: RunTool;
   readonly config: AgentConfig;
   /** Says what it would do and does nothing. */
   readonly dryRun: boolean;
@@ -33,6 +36,7 @@ export interface CleanupStep {
     | "pod"
     | "filters"
     | "pin"
+    | "nftables"
     | "rule"
     | "setting"
     | "route"
@@ -51,7 +55,7 @@ export interface CleanupStep {
  * @throws TandemError AGENT_RUNNING, PODS_WIRED; what the kernel refuses is a step that failed
  */
 export async function cleanUpNode(options: CleanupOptions): Promise<readonly CleanupStep[]> {
-  const { config, dryRun, native } = options;
+  const { config, dryRun, native, run } = options;
   const taken: AgentLock[] = [];
   try {
     for (const folder of new Set([config.bpffs, config.stateDir])) {
@@ -59,10 +63,10 @@ export async function cleanUpNode(options: CleanupOptions): Promise<readonly Cle
       await lock.take();
       taken.push(lock);
     }
-    const found = await findLeftovers(native, config);
+    const found = await findLeftovers(native, run, config);
     if (!dryRun && !options.pods && found.podDevices.length > 0) throw podsWired(found);
     const steps = [...(await giveRuntimeBack(options))];
-    for (const work of plan(found, native)) steps.push(await finish(work, dryRun));
+    for (const work of plan(found, native, run)) steps.push(await finish(work, dryRun));
     if (!dryRun) for (const folder of [config.stateDir, dirname(config.socket)]) await removeIfEmpty(folder);
     return steps;
   } finally {
@@ -94,7 +98,7 @@ interface Work {
   readonly run: () => Promise<unknown>;
 }
 
-function* plan(found: Leftovers, native: CleanupNative): Iterable<Work> {
+function* plan(found: Leftovers, native: CleanupNative, run: RunTool): Iterable<Work> {
   const { bpffs } = found;
   const change = async (each: NetlinkChange) => {
     const [failure] = await native.applyNetlink(null, [each]);
@@ -112,6 +116,8 @@ function* plan(found: Leftovers, native: CleanupNative): Iterable<Work> {
     yield { what: "filters", object: name, run: async () => [await detach("ingress"), await detach("egress")] };
   }
   for (const path of found.pins) yield { what: "pin", object: path, run: () => removeAll(path) };
+  // Programs that mark packets for it are gone.
+  for (const object of found.nftTables) yield { what: "nftables", object, run: () => removeTproxyTable(run) };
   for (const rule of found.rules) {
     const object = `${rule.priority}: from all iif ${rule.iif} lookup ${rule.table}, IPv${rule.family}`;
     yield { what: "rule", object, run: () => change({ kind: "rule", op: "delete", rule }) };

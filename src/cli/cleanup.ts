@@ -54,19 +54,20 @@ export function registerCleanup(context: CliContext, program: Command): void {
         });
       }
       const steps = await attempt(async (): Promise<readonly (CleanupStep | ForeignStep)[]> => {
-        const [{ cleanUpNode, removeForeign, runTool }, { loadNative }] = await Promise.all([
+        const [{ cleanUpNode, removeForeign }, { loadNative }, { runTool: run }] = await Promise.all([
           import("../cleanup/index.ts"),
           import("../native/index.ts"),
+          import("../native/run-tool.ts"),
         ]);
         const owners = ownersOf(options);
         if (owners.length > 0) {
           const removed: ForeignStep[] = [];
           for (const owner of owners)
-            removed.push(...(await removeForeign({ native: loadNative(), run: runTool, owner, dryRun })));
+            removed.push(...(await removeForeign({ native: loadNative(), run, owner, dryRun })));
           return removed;
         }
         const config = await nodeConfig(context, flags, options);
-        return cleanUpNode({ native: loadNative(), config, dryRun, pods: options.pods === true });
+        return cleanUpNode({ native: loadNative(), run, config, dryRun, pods: options.pods === true });
       });
       if (steps.some(({ failed }) => failed)) context.setExitCode(1);
       if (options.json === true) return printJson(context, { dryRun, steps });

@@ -59,6 +59,7 @@ export function formatStatus(context: CliContext, status: StatusDto, verbose: bo
     ["Policy:", `${counts.policies} policies, ${counts.identities} identities, ${counts.endpoints} endpoints`],
     ["Services:", `${counts.services} frontends, ${counts.backends} backends`],
     ["Proxy:", proxyText(status.proxy)],
+    ["L7 Redirect:", redirectText(attach.proxyRedirect)],
     ["Traffic:", traffic(status)],
   ];
   const sections = [
@@ -87,6 +88,10 @@ function networkText({ state, text, secondsLeft }: StatusDto["network"]): string
 
 function xdpText({ device, mode, why }: StatusDto["attach"]["xdp"][number]): string {
   return `${device}: ${mode}${why === "" ? "" : ` (${why})`}`;
+}
+
+function redirectText({ way, why }: StatusDto["attach"]["proxyRedirect"]): string {
+  return `${{ assign: "sk_assign", tproxy: "nft TPROXY", closed: "none" }[way]}${why === "" ? "" : ` (${why})`}`;
 }
 
 /** Without -v the first ones, errors before warnings: what is wrong in thousands of objects is usually one mistake. */

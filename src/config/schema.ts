@@ -255,6 +255,12 @@ export const configSchema = z.strictObject({
     .enum(["on", "off"])
     .default("on")
     .describe("on: tandem-proxy enforces L7 rules; off: it is not let in, and ports with L7 rules are closed"),
+  proxyRedirect: z
+    .enum(["auto", "assign", "tproxy"])
+    .default("auto")
+    .describe(
+      "how packets come to tandem-proxy; assign: the programs give them to its sockets; tproxy: by a table of nft; auto: assign, where the kernel has it",
+    ),
   cniInstall: z
     .boolean()
     .default(false)

@@ -11,6 +11,7 @@ import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
+import type { RunTool } from "../native/run-tool.ts";
 import { readAffinities } from "./affinities.ts";
 import { Conntrack } from "./conntrack.ts";
 import { EventRing } from "./events.ts";
@@ -21,6 +22,7 @@ import { Nat } from "./nat.ts";
 import { type PacketQuestion, readVerdict } from "./kernel-verdict.ts";
 import { Periodic } from "./periodic.ts";
 import { Pins } from "./pins.ts";
+import { ProxyRedirection } from "./proxy-redirection.ts";
 import { policyMaps } from "./policy-encode.ts";
 import { ReadyWaiters } from "./ready-waiters.ts";
 import { Reconciler } from "./reconcile.ts";
@@ -58,6 +60,7 @@ export interface DatapathOptions {
   readonly clock: Clock;
   readonly conditions: ConditionSink;
   readonly demands: DemandsPublisher;
+  readonly run: RunTool;
   /** Told how long one round of a loop took. */
   readonly onRound?: (loop: "conntrack" | "links" | "verify", ms: number) => void;
 }
@@ -77,6 +80,7 @@ export class Datapath {
   readonly #events: EventRing;
   readonly #waiters = new ReadyWaiters();
   readonly #timers: readonly Periodic[];
+  readonly #redirection: ProxyRedirection;
   #running: Running | null = null;
   #desired: DesiredState | null = null;
   #startProblems: readonly Problem[] = [];
@@ -88,6 +92,7 @@ export class Datapath {
   constructor(options: DatapathOptions) {
     this.#options = options;
     const { native, clock } = options;
+    this.#redirection = new ProxyRedirection(options);
     this.#events = new EventRing(native, (set, direction, group) => {
       return this.#running?.reconciler.sets.compiledOf(set)?.[direction].origins[group] ?? [];
     });
@@ -114,10 +119,11 @@ export class Datapath {
   async start(): Promise<void> {
     await this.#exclusive(async () => {
       const { native, config, log, conditions, demands } = this.#options;
-      const capabilities = chooseCapabilities(await native.probeFeatures(), config.tcMode);
+      const capabilities = chooseCapabilities(await native.probeFeatures(), config);
       const pins = new Pins(config.bpffs);
       await pins.prepare(native);
-      const objects = new LoadedObjects({ native, config, capabilities, pins, log });
+      const redirect = await this.#redirection.prepare(capabilities);
+      const objects = new LoadedObjects({ native, config, capabilities, redirect, pins, log });
       try {
         await objects.loadMaps();
         const map = (name: MapName) => objects.map(name);
@@ -129,6 +135,7 @@ export class Datapath {
         await allSettledOrThrow([objects.loadPrograms(), reconciler.readAll(conntrack, nat)]);
         const problems = await reconciler.replacePrograms();
         await objects.finish();
+        await this.#redirection.begin();
         const serviceFlows = new ServiceFlowCounts(native, map("service_flows"));
         this.#running = { capabilities, objects, reconciler, conntrack, nat, serviceFlows };
         this.#startProblems = objects.problems;
@@ -149,7 +156,7 @@ export class Datapath {
   /** Leaves the kernel exactly as it is. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.#timers.map((timer) => timer.stop()));
+    await Promise.all([this.#redirection.stop(), ...this.#timers.map((timer) => timer.stop())]);
     await this.#queue.catch(() => undefined);
     await this.#events.close();
     this.#running?.objects.close();
@@ -194,7 +201,7 @@ export class Datapath {
       const { tcMode } = this.#options.config;
       const mode = tcMode === "clsact" ? "clsact" : "tcx";
       const none = { attachedEndpoints: 0, attachedUplinks: [], xdp: [], reconcilers: [], maps: [] };
-      return { features: {}, mode, cgroup: null, ...none };
+      return { features: {}, mode, proxyRedirect: this.#redirection.report(), cgroup: null, ...none };
     }
     const { capabilities, reconciler } = this.#running;
     const { attachments } = reconciler;
@@ -207,14 +214,17 @@ export class Datapath {
         .filter(({ ifindex }) => attachments.isAttached("uplink", ifindex))
         .map(({ name }) => name),
       xdp: reconciler.wire.report(),
+      proxyRedirect: this.#redirection.report(),
       cgroup: reconciler.socket.cgroup,
-      reconcilers: reconciler.counters().map(([name, { writes, repaired, failures, lastError }]) => ({
-        name,
-        writes,
-        repaired,
-        failures,
-        lastError,
-      })),
+      reconcilers: [...reconciler.counters(), ["proxy redirection", this.#redirection.counters] as const].map(
+        ([name, { writes, repaired, failures, lastError }]) => ({
+          name,
+          writes,
+          repaired,
+          failures,
+          lastError,
+        }),
+      ),
       maps: this.#mapSizes(this.#running),
     };
   }

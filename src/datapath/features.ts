@@ -3,6 +3,9 @@ import type { AgentConfig } from "../config/index.ts";
 import { TandemError } from "../lib/errors.ts";
 import type { Features, TcMode } from "../native/contract.ts";
 
+/** assign: bpf_sk_assign; tproxy: nft; closed: neither can be had. */
+export type Redirect = "assign" | "tproxy" | "closed";
+
 export interface Capabilities {
   readonly features: Features;
   readonly mode: TcMode;
@@ -10,6 +13,9 @@ export interface Capabilities {
   readonly redirectPeer: boolean;
   /** Programs can ask the kernel's conntrack. */
   readonly kernelConntrack: boolean;
+  /** How the programs bring packets to the L7 proxy, and why not the other way; empty: it is the usual one. */
+  readonly redirect: Exclude<Redirect, "closed">;
+  readonly redirectWhy: string;
   /** Sockets can be asked for their peer's name (getpeername hooks). */
   readonly peerNames: boolean;
   /** Drivers can run programs before there is a packet. */
@@ -27,10 +33,17 @@ const required: readonly { readonly name: string; readonly text: string; readonl
 ];
 
 /** @throws TandemError KERNEL_FEATURE_MISSING */
-export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMode"]): Capabilities {
+export function chooseCapabilities(
+  features: Features,
+  { tcMode, proxyRedirect }: Pick<AgentConfig, "tcMode" | "proxyRedirect">,
+): Capabilities {
   const has = (name: string) => features[name]?.supported === true;
   const missing = required.filter(({ name }) => !has(name));
-  const needed = [...missing, ...(tcMode === "tcx" && !has("tcx") ? [tcxWanted] : [])];
+  const needed = [
+    ...missing,
+    ...(tcMode === "tcx" && !has("tcx") ? [tcxWanted] : []),
+    ...(proxyRedirect === "assign" && !has("sk_assign") ? [assignWanted] : []),
+  ];
   if (needed.length > 0) {
     throw new TandemError({
       code: "KERNEL_FEATURE_MISSING",
@@ -41,7 +54,7 @@ export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMo
           return `${text} are missing${detail === "" ? "" : ` (${detail})`}: Linux ${kernel} has them`;
         })
         .join("; "),
-      remedy: missing.length > 0 ? "use a newer kernel; Tandem needs Linux 5.10" : "set tcMode to auto or clsact",
+      remedy: missing.length > 0 ? "use a newer kernel; Tandem needs Linux 5.10" : remedyOf(needed),
     });
   }
   return {
@@ -49,9 +62,30 @@ export function chooseCapabilities(features: Features, tcMode: AgentConfig["tcMo
     mode: tcMode === "auto" ? (has("tcx") ? "tcx" : "clsact") : tcMode,
     redirectPeer: has("redirect_peer"),
     kernelConntrack: has("kernel_conntrack"),
+    ...chooseRedirect(features, proxyRedirect),
     peerNames: has("cgroup_getpeername"),
     xdp: has("xdp"),
   };
 }
 
+function chooseRedirect(
+  features: Features,
+  proxyRedirect: AgentConfig["proxyRedirect"],
+): Pick<Capabilities, "redirect" | "redirectWhy"> {
+  if (proxyRedirect === "tproxy") return { redirect: "tproxy", redirectWhy: "setting proxyRedirect" };
+  const { supported = false, detail = "" } = features.sk_assign ?? {};
+  if (supported) return { redirect: "assign", redirectWhy: "" };
+  return { redirect: "tproxy", redirectWhy: `bpf_sk_assign is missing${detail === "" ? "" : `: ${detail}`}` };
+}
+
+/** Of what only settings want. */
+function remedyOf(needed: readonly { readonly name: string }[]): string {
+  const words = [
+    ...(needed.some(({ name }) => name === "tcx") ? ["tcMode to auto or clsact"] : []),
+    ...(needed.some(({ name }) => name === "sk_assign") ? ["proxyRedirect to auto or tproxy"] : []),
+  ];
+  return `set ${words.join(" and ")}`;
+}
+
+const assignWanted = { name: "sk_assign", text: "bpf_sk_assign (setting proxyRedirect)", kernel: "5.7" } as const;
 const tcxWanted = { name: "tcx", text: "TCX links (setting tcMode)", kernel: "6.6" } as const;

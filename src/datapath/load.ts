@@ -12,8 +12,8 @@ import type { Logger } from "../model/logging.ts";
 import type { Problem } from "../model/status.ts";
 import type { Handle, LoadedObject, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
 import { u32, u64 } from "../native/layout.ts";
-import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
-import type { Capabilities } from "./features.ts";
+import { type MapName, mapLayouts, ProxyRedirect } from "../native/layouts.gen.ts";
+import type { Capabilities, Redirect } from "./features.ts";
 import { layoutChanged, layoutDifference } from "./layout-check.ts";
 import { keyText, readEntries, writeEntries } from "./map-table.ts";
 import type { Pins } from "./pins.ts";
@@ -38,6 +38,12 @@ const disposable: ReadonlySet<MapName> = new Set([
   "events",
 ]);
 
+const redirects: Readonly<Record<Redirect, number>> = {
+  closed: ProxyRedirect.none,
+  assign: ProxyRedirect.assign,
+  tproxy: ProxyRedirect.tproxy,
+};
+
 const mapNames = Object.keys(mapLayouts) as MapName[];
 const isMapName = (name: string): name is MapName => Object.hasOwn(mapLayouts, name);
 
@@ -45,6 +51,7 @@ export interface LoadOptions {
   readonly native: NativeBinding;
   readonly config: AgentConfig;
   readonly capabilities: Capabilities;
+  readonly redirect: Redirect;
   readonly pins: Pins;
   readonly log: Logger;
 }
@@ -187,13 +194,14 @@ export class LoadedObjects {
   }
 
   #rodata(): readonly RodataValue[] {
-    const { config, capabilities } = this.#options;
+    const { config, capabilities, redirect } = this.#options;
     const timeouts = config.conntrackTimeouts;
     const nodePorts = portRange(config.nodePortRange);
     const value = (variable: string, number: number) => ({ variable: `config_${variable}`, bytes: u32.encode(number) });
     return [
       value("redirect_peer", capabilities.redirectPeer ? 1 : 0),
       value("kernel_conntrack", capabilities.kernelConntrack ? 1 : 0),
+      value("proxy_redirect", redirects[redirect]),
       value("masquerade_ipv4", config.masqueradeIpv4 ? 1 : 0),
       value("masquerade_ipv6", config.masqueradeIpv6 ? 1 : 0),
       value("dsr_tunnel", config.dsrDispatch === "ipip" ? 1 : 0),

@@ -29,6 +29,14 @@ export interface WireReport {
   readonly why: string;
 }
 
+/** How packets come to the L7 proxy. */
+export interface RedirectReport {
+  /** bpf_sk_assign, a table of nft, or not at all. */
+  readonly way: "assign" | "tproxy" | "closed";
+  /** Empty: it is the usual one. */
+  readonly why: string;
+}
+
 export interface DatapathReport {
   /** Empty until they were probed. */
   readonly features: Features;
@@ -39,6 +47,7 @@ export interface DatapathReport {
   readonly attachedUplinks: readonly string[];
   /** Of every uplink. */
   readonly xdp: readonly WireReport[];
+  readonly proxyRedirect: RedirectReport;
   readonly cgroup: string | null;
   readonly reconcilers: readonly ReconcilerReport[];
   /** entries: null where counting would cost too much. */

@@ -45,6 +45,7 @@ export function statusReport(parts: StatusParts): StatusDto {
       endpoints: datapath.attachedEndpoints,
       uplinks: datapath.attachedUplinks,
       xdp: datapath.xdp,
+      proxyRedirect: datapath.proxyRedirect,
       cgroup: datapath.cgroup,
     },
     sources: parts.sources,

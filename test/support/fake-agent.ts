@@ -25,6 +25,7 @@ export const status: StatusDto = {
       { device: "eth0", mode: "native", why: "" },
       { device: "tun0", mode: "off", why: "it has no Ethernet header" },
     ],
+    proxyRedirect: { way: "tproxy", why: "setting proxyRedirect" },
     cgroup: "/sys/fs/cgroup/tandem",
   },
   sources: [{ name: "files", synced: true, stale: false, detail: "12 objects" }],

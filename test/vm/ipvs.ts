@@ -2,7 +2,8 @@
  * Services of IPVS, as kube-proxy and kube-router leave them, are found and taken away by `tandem cleanup`. Here, as not every kernel has IPVS.
  */
 import { readFile } from "node:fs/promises";
-import { findForeign, runTool } from "../../src/cleanup/foreign/find.ts";
+import { findForeign } from "../../src/cleanup/foreign/find.ts";
+import { runTool } from "../../src/native/run-tool.ts";
 import { removeForeign } from "../../src/cleanup/foreign/remove.ts";
 import type { NativeBinding } from "../../src/native/contract.ts";
 

@@ -74,10 +74,14 @@ await check(
   "what this kernel lacks is named with the least kernel when a setting demands it, and done without when none does",
   async () => {
     const features = await native.probeFeatures();
-    expect(chooseCapabilities(features, "auto").mode === (newerThan(6, 6) ? "tcx" : "clsact"), "the way to attach");
+    expect(
+      chooseCapabilities(features, { tcMode: "auto", proxyRedirect: "auto" }).mode ===
+        (newerThan(6, 6) ? "tcx" : "clsact"),
+      "the way to attach",
+    );
     if (newerThan(6, 6)) return;
     try {
-      chooseCapabilities(features, "tcx");
+      chooseCapabilities(features, { tcMode: "tcx", proxyRedirect: "auto" });
     } catch (error) {
       const { code, message, remedy } = error as TandemError;
       expect(

@@ -2,16 +2,13 @@
  * What kube-proxy, or kube-router's firewall and service proxy, have left on this node: both let their rules stand when they end or are told to stop.
  * Found by names and places that are theirs alone. What a tool is needed for that is not here is not looked for, and told.
  */
-import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { messageOf } from "../../lib/errors.ts";
 import { addressFromBytes } from "../../model/ip.ts";
 import type { NativeBinding } from "../../native/contract.ts";
+import type { RunTool } from "../../native/run-tool.ts";
 import { type OwnedTable, type Owner, ownedTables } from "./chains.ts";
 import { type IpvsService, ipvsServices } from "./ipvs.ts";
-
-/** Runs a program, with text for its input. null: there is no such program. @throws Error with what it said when it fails */
-export type RunTool = (program: string, words: readonly string[], input?: string) => Promise<string | null>;
 
 export interface ForeignRules {
   readonly owner: Owner;
@@ -39,22 +36,6 @@ const setOf: Readonly<Record<Owner, RegExp>> = {
 };
 const families = ["iptables", "ip6tables"] as const;
 const flavours = ["nft", "legacy"] as const;
-
-/** Not the PATH of whoever calls: it may have other programs of these names. */
-const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-export const runTool: RunTool = (program, words, input) =>
-  new Promise((resolve, reject) => {
-    const options = { env: { PATH: path }, maxBuffer: 1 << 30 };
-    const child = execFile(program, [...words], options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else if (error.code === "ENOENT") resolve(null);
-      else reject(new Error(`${program}: ${stderr.trim() || error.message}`));
-    });
-    // A program that is not there, or ends early, reads no input.
-    child.stdin?.on("error", () => undefined);
-    child.stdin?.end(input ?? "");
-  });
 
 export interface FindOptions {
   readonly native: Pick<NativeBinding, "links" | "addresses">;

@@ -5,7 +5,8 @@
 import { messageOf, TandemError } from "../../lib/errors.ts";
 import type { NativeBinding } from "../../native/contract.ts";
 import { nftRemoval, type Owner, removal } from "./chains.ts";
-import { type ForeignRules, findForeign, type RunTool } from "./find.ts";
+import type { RunTool } from "../../native/run-tool.ts";
+import { type ForeignRules, findForeign } from "./find.ts";
 import { ipvsWords } from "./ipvs.ts";
 import { holdsRules, processesOf, type RunningProcess } from "./processes.ts";
 

@@ -7,6 +7,7 @@ import { Datapath } from "../../../src/datapath/index.ts";
 import type { DatapathEvent } from "../../../src/datapath/report.ts";
 import { systemClock } from "../../../src/lib/clock.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
+import { runTool } from "../../../src/native/run-tool.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { loadNative } from "../../../src/native/index.ts";
 
@@ -36,6 +37,7 @@ const calls: Calls = {
       clock: systemClock,
       conditions: { report: (topic, list) => problems.set(topic, list) },
       demands: { known: () => null, highest: 0, publish: async () => undefined },
+      run: runTool,
     });
     datapath.onEvents((batch) => events.push(...batch.decode()));
     await datapath.start();

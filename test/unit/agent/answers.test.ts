@@ -30,6 +30,7 @@ const report: DatapathReport = {
   attachedEndpoints: 1,
   attachedUplinks: ["eth0"],
   xdp: [{ device: "eth0", mode: "native", why: "" }],
+  proxyRedirect: { way: "assign", why: "" },
   cgroup: null,
   reconcilers: [{ name: "ipcache", writes: 3, repaired: 0, failures: 0, lastError: null }],
   maps: [{ name: "ct4", entries: null, max: 10 }],

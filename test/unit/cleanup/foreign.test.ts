@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { ownedTables, ownerOf, removal } from "../../../src/cleanup/foreign/chains.ts";
-import type { RunTool } from "../../../src/cleanup/foreign/find.ts";
 import { ipvsServices, ipvsWords } from "../../../src/cleanup/foreign/ipvs.ts";
 import { holdsRules, processesOf } from "../../../src/cleanup/foreign/processes.ts";
 import { removeForeign } from "../../../src/cleanup/foreign/remove.ts";
 import { ForeignWatch } from "../../../src/cleanup/foreign/report.ts";
 import type { Problem } from "../../../src/model/status.ts";
+import type { RunTool } from "../../../src/native/run-tool.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 const dump = `*nat

@@ -131,6 +131,7 @@ test("an update before the start is refused in words", async (t) => {
     clock: systemClock,
     conditions: { report: () => undefined },
     demands: { known: () => null, highest: 0, publish: async () => undefined },
+    run: async () => null,
   });
   const nothing = { identities: new Map(), clusterPrefixes: [], endpoints: [], sets: [], frontends: [], uplinks: [] };
   await t.throwsAsync(datapath.apply(nothing), { code: "DATAPATH_NOT_STARTED" });

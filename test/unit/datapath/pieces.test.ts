@@ -37,23 +37,49 @@ function features(...missing: readonly string[]): Features {
     "lru_hash",
     "lpm_trie",
     "cgroup_getpeername",
+    "sk_assign",
   ];
   return Object.fromEntries(names.map((name) => [name, { supported: !missing.includes(name), detail: "EINVAL" }]));
 }
 
 test("a kernel without TCX or redirect_peer gets the other way; a setting is obeyed", (t) => {
-  t.like(chooseCapabilities(features(), "auto"), { mode: "tcx", redirectPeer: true, peerNames: true });
-  t.like(chooseCapabilities(features("tcx", "redirect_peer"), "auto"), { mode: "clsact", redirectPeer: false });
-  t.like(chooseCapabilities(features(), "clsact"), { mode: "clsact" });
+  t.like(chooseCapabilities(features(), { tcMode: "auto", proxyRedirect: "auto" }), {
+    mode: "tcx",
+    redirectPeer: true,
+    peerNames: true,
+  });
+  t.like(chooseCapabilities(features("tcx", "redirect_peer"), { tcMode: "auto", proxyRedirect: "auto" }), {
+    mode: "clsact",
+    redirectPeer: false,
+  });
+  t.like(chooseCapabilities(features(), { tcMode: "clsact", proxyRedirect: "auto" }), { mode: "clsact" });
+});
+
+test("packets come to the proxy by bpf_sk_assign where there is one, else by nft; a setting is obeyed", (t) => {
+  const choose = (proxyRedirect: "auto" | "assign" | "tproxy", ...missing: readonly string[]) =>
+    chooseCapabilities(features(...missing), { tcMode: "auto", proxyRedirect });
+  t.like(choose("auto"), { redirect: "assign", redirectWhy: "" });
+  t.like(choose("auto", "sk_assign"), { redirect: "tproxy", redirectWhy: "bpf_sk_assign is missing: EINVAL" });
+  t.like(choose("tproxy"), { redirect: "tproxy", redirectWhy: "setting proxyRedirect" });
+  t.like(choose("assign"), { redirect: "assign" });
+  const refused = t.throws(() => choose("assign", "sk_assign"), { instanceOf: TandemError });
+  t.regex(refused?.message ?? "", /bpf_sk_assign.*Linux 5\.7/);
+  t.regex(refused?.remedy ?? "", /proxyRedirect to auto or tproxy/);
 });
 
 test("what is missing is named with the least kernel and a remedy", (t) => {
-  const ring = t.throws(() => chooseCapabilities(features("ringbuf"), "auto"), { instanceOf: TandemError });
+  const ring = t.throws(() => chooseCapabilities(features("ringbuf"), { tcMode: "auto", proxyRedirect: "auto" }), {
+    instanceOf: TandemError,
+  });
   t.is(ring?.code, "KERNEL_FEATURE_MISSING");
   t.regex(ring?.message ?? "", /ring buffers.*EINVAL.*Linux 5\.8/);
-  const types = t.throws(() => chooseCapabilities(features("btf"), "auto"), { instanceOf: TandemError });
+  const types = t.throws(() => chooseCapabilities(features("btf"), { tcMode: "auto", proxyRedirect: "auto" }), {
+    instanceOf: TandemError,
+  });
   t.regex(types?.message ?? "", /CONFIG_DEBUG_INFO_BTF/);
-  const tcx = t.throws(() => chooseCapabilities(features("tcx"), "tcx"), { instanceOf: TandemError });
+  const tcx = t.throws(() => chooseCapabilities(features("tcx"), { tcMode: "tcx", proxyRedirect: "auto" }), {
+    instanceOf: TandemError,
+  });
   t.regex(tcx?.message ?? "", /TCX.*6\.6/);
   t.regex(tcx?.remedy ?? "", /auto or clsact/);
 });
