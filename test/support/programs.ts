@@ -24,6 +24,7 @@ import { type Flow, describeFlow4, describeFlow6 } from "./programs-flows.ts";
 import { type Family, hostMac, who } from "./programs-frames.ts";
 import { type DeviceName, loadObjects, makeDevices, rodata } from "./programs-load.ts";
 import { ipv4Number, Maps, mapped, putIdentity } from "./programs-maps.ts";
+import { upFor } from "./uptime.ts";
 
 const run = promisify(execFile);
 
@@ -321,8 +322,9 @@ export class ProgramNode {
     else for (const { key, value } of await this.maps.entries("ct6")) this.maps.put("ct6", key, change(value));
   }
 
-  /** As if nobody had used a service with affinity for so many seconds more. The kernel's clock counts from boot, and a machine may be young. */
+  /** As if nobody had used a service with affinity for so many seconds more. */
   async ageAffinity(seconds: number): Promise<void> {
+    await upFor(seconds);
     for (const { key, value } of await this.maps.entries("affinity"))
       this.maps.put("affinity", key, { ...value, lastUsed: Math.max(0, value.lastUsed - seconds) });
   }

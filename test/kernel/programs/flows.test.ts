@@ -4,8 +4,9 @@ import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support
 import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { putPolicy } from "../../support/programs-maps.ts";
 import { isDropped, programTests } from "../../support/programs-test.ts";
+import { upFor } from "../../support/uptime.ts";
 
-/** Seconds; short, for time cannot be turned back behind the start of the machine, and long beside what a busy one may lose. */
+/** Seconds; short, for a machine has to be up for so long, and long beside what a busy one may lose. */
 const timeouts = {
   tcpOpening: 60,
   tcpEstablished: 120,
@@ -48,6 +49,7 @@ async function flags(node: ProgramNode, family: Family): Promise<readonly string
 }
 
 async function timePasses(node: ProgramNode, family: Family, seconds: number): Promise<void> {
+  await upFor(seconds);
   await node.changeFlows(family, (entry) => ({ ...entry, lastUsed: Math.max(0, entry.lastUsed - seconds) }));
 }
 

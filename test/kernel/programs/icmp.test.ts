@@ -5,6 +5,7 @@ import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { wrongChecksums } from "../../support/packets-parse.ts";
 import { putPolicy, putService } from "../../support/programs-maps.ts";
 import { isPassed, programTests } from "../../support/programs-test.ts";
+import { upFor } from "../../support/uptime.ts";
 
 const { check, both } = programTests();
 
@@ -152,6 +153,7 @@ both("an error about a flow whose policy has changed waits for the flow to be ju
 both("an error about a flow that has timed out is not related", async (t, node, family) => {
   guarded(node);
   await node.fromPod("a", podFrame("a", who.a[family], who.r[family], udp(40000, 53)));
+  await upFor(40);
   await node.changeFlows(family, (entry) => ({ ...entry, lastUsed: entry.lastUsed - 40 }));
   const carried = icmpError("port", sent(family, udp(40000, 53)));
   t.is((await node.run("from_network", wireFrame(router[family], who.a[family], carried))).verdict, "drop");

@@ -21,6 +21,7 @@ import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { wrongChecksums } from "../../support/packets-parse.ts";
 import { mapped, putPolicy, putService } from "../../support/programs-maps.ts";
 import { isDropped, isPassed, programTests } from "../../support/programs-test.ts";
+import { upFor } from "../../support/uptime.ts";
 
 const { check, both } = programTests();
 
@@ -118,7 +119,8 @@ for (const [what, protocol, make, opened] of transports) {
     const answer = wireFrame(who.r[family], who.a[family], make(8080, 40000, "A"));
     t.is(way(await node.run("from_network", answer)), `${who.r[family]}:8080 > ${who.a[family]}:40000`);
     t.is((await ask(node, family, make(40001, 80))).verdict, "redirect", "another port of the client is free");
-    await node.changeFlows(family, (entry) => ({ ...entry, lastUsed: Math.max(0, entry.lastUsed - 200) }));
+    await upFor(200);
+    await node.changeFlows(family, (entry) => ({ ...entry, lastUsed: entry.lastUsed - 200 }));
     t.is((await ask(node, family, make(40000, 80))).verdict, "redirect", "what has timed out is in nobody's way");
   });
 
