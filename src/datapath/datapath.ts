@@ -10,7 +10,7 @@ import type { Address } from "../model/ip.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
-import { type MapName, mapLayouts } from "../native/layouts.gen.ts";
+import type { MapName } from "../native/layouts.gen.ts";
 import type { RunTool } from "../native/run-tool.ts";
 import { readAffinities } from "./affinities.ts";
 import { Conntrack } from "./conntrack.ts";
@@ -18,12 +18,12 @@ import { EventRing } from "./events.ts";
 import { type Capabilities, chooseCapabilities } from "./features.ts";
 import { readIdentities, readMaglev, readPolicySets, readServices } from "./kernel-views.ts";
 import { allSettledOrThrow, LoadedObjects } from "./load.ts";
+import { mapSizes } from "./map-sizes.ts";
 import { Nat } from "./nat.ts";
 import { type PacketQuestion, readVerdict } from "./kernel-verdict.ts";
 import { Periodic } from "./periodic.ts";
 import { Pins } from "./pins.ts";
 import { ProxyRedirection } from "./proxy-redirection.ts";
-import { policyMaps } from "./policy-encode.ts";
 import { ReadyWaiters } from "./ready-waiters.ts";
 import { Reconciler } from "./reconcile.ts";
 import type {
@@ -225,7 +225,7 @@ export class Datapath {
           lastError,
         }),
       ),
-      maps: this.#mapSizes(this.#running),
+      maps: mapSizes(this.#running),
     };
   }
 
@@ -347,35 +347,6 @@ export class Datapath {
     const lost = readLostEvents(native, objects.map("events_lost"));
     if (lost > this.#lostEvents) log.warn({ lost: lost - this.#lostEvents }, "events were lost: the ring was full");
     this.#lostEvents = lost;
-  }
-
-  #mapSizes({ objects, reconciler, conntrack, nat }: Running): DatapathReport["maps"] {
-    const entries = new Map<string, number>([...conntrack.entries, ...nat.entries]);
-    const { endpoints, host, devices, identities, native, nodePorts, serviceAddresses, services, sets } = reconciler;
-    for (const table of [
-      endpoints.devices,
-      endpoints.addresses,
-      host.table,
-      devices.table,
-      ...identities.tables,
-      ...native.tables,
-      ...services.tables,
-      nodePorts.table,
-      serviceAddresses.table,
-      ...services.sourceRanges.tables,
-    ]) {
-      entries.set(table.map.name, table.actual.size);
-    }
-    for (const name of policyMaps) entries.set(name, sets.entries(name));
-    entries.set("service_backend", services.backendSlots);
-    entries.set("maglev", services.maglevEntries);
-    entries.set("source_range4", services.sourceRanges.entries(4));
-    entries.set("source_range6", services.sourceRanges.entries(6));
-    return (Object.keys(mapLayouts) as MapName[]).map((name) => ({
-      name,
-      entries: entries.get(name) ?? null,
-      max: objects.map(name).maxEntries,
-    }));
   }
 
   /** One at a time: two updates at once would undo each other. */

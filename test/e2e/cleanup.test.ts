@@ -47,9 +47,12 @@ const exists = (path: string) =>
     () => false,
   );
 
-for (const tcMode of ["auto", "clsact"] as const) {
+for (const [tcMode, proxyRedirect] of [
+  ["auto", "auto"],
+  ["clsact", "tproxy"],
+] as const) {
   test(`a node is cleaned up once its agent is gone, and not before (programs attached by ${tcMode})`, (t) =>
-    withLab(t, { nodes: 1, objects: [pod("one"), pod("two")], agent: { tcMode } }, async (lab) => {
+    withLab(t, { nodes: 1, objects: [pod("one"), pod("two")], agent: { tcMode, proxyRedirect } }, async (lab) => {
       const { bpffs, stateDir, folder } = lab.node("node-1");
       const conf = join(folder, "net.d");
       for (const made of [conf, join(folder, "cni-bin")]) await mkdir(made);
@@ -74,6 +77,7 @@ for (const tcMode of ["auto", "clsact"] as const) {
         "pod",
         ...filters,
         "pin",
+        ...(proxyRedirect === "tproxy" ? ["nftables"] : []),
         "rule",
         "setting",
         "route",
