@@ -68,6 +68,8 @@ export class HealthSource {
   readonly #random: () => number;
   readonly #pods: PodAddressIndex;
   readonly #nodes = new Map<string, NodeProbe>();
+  /** The same: ten times a second all of them are looked at. */
+  #list: readonly NodeProbe[] = [];
   /** By sequence number. */
   readonly #asked = new Map<number, Asked>();
   #sequence = 0;
@@ -160,7 +162,7 @@ export class HealthSource {
     this.#forget(now);
     if (this.#handle === null) return;
     const requests: ProbeRequest[] = [];
-    for (const node of this.#nodes.values()) if (node.isAwake(now)) this.#ask(node, now, requests);
+    for (const node of this.#list) if (node.wakeMs <= now.monotonicMs) this.#ask(node, now, requests);
     if (requests.length > 0) this.#options.native.probe(this.#handle, packRequests(requests));
   }
 
@@ -237,9 +239,8 @@ export class HealthSource {
       case "refused":
         return node.answered(path, now, rttUs, "nobody listens at the port: no agent is there");
       case "unreachable": {
-        const teller = tellerOf(path, answer);
-        if (isOf(node, teller)) return node.answered(path, now, rttUs, null);
-        return missed(`${teller.text} says that it is unreachable`);
+        if (isOf(node, path, answer)) return node.answered(path, now, rttUs, null);
+        return missed(`${tellerOf(path, answer).text} says that it is unreachable`);
       }
       case "too_large":
         return false;
@@ -292,6 +293,7 @@ export class HealthSource {
       probe.update(node, pathsTo(node, facts), now, spreadMs);
       this.#write(probe, now);
     }
+    this.#list = [...this.#nodes.values()];
   }
 
   #write(node: NodeProbe, now: Moment): void {
@@ -314,8 +316,7 @@ function takeSized(
 ): void {
   const { event, value } = answer;
   if (event === "too_large") mtu.missed(bytes, value, now);
-  else if (event === "reply" || (event === "unreachable" && isOf(node, tellerOf(path, answer))))
-    mtu.answered(bytes, now);
+  else if (event === "reply" || (event === "unreachable" && isOf(node, path, answer))) mtu.answered(bytes, now);
   else if (event === "failed" && value === constants.errno.EMSGSIZE) mtu.missed(bytes, 0, now);
   else mtu.unsure(now);
 }
@@ -324,7 +325,12 @@ function tellerOf({ path }: PathProbe, { from }: ProbeAnswer): Address {
   return addressFromBytes(path.address.family === 4 ? from.slice(0, 4) : from.slice());
 }
 
-/** The node itself says so, by whichever of its addresses. */
-function isOf({ node: { addresses, podCidrs } }: NodeProbe, teller: Address): boolean {
-  return addresses.some(({ text }) => text === teller.text) || podCidrs.some((cidr) => prefixContains(cidr, teller));
+/** The node itself says so, by whichever of its addresses: nearly always by the first, for which no address is made. */
+function isOf({ node: { addresses, podCidrs } }: NodeProbe, path: PathProbe, answer: ProbeAnswer): boolean {
+  const { family } = path.path.address;
+  const { from } = answer;
+  const isFrom = ({ bytes }: Address) => bytes.every((byte, at) => from[at] === byte);
+  if (addresses.some((address) => address.family === family && isFrom(address))) return true;
+  const teller = tellerOf(path, answer);
+  return podCidrs.some((cidr) => prefixContains(cidr, teller));
 }

@@ -27,6 +27,7 @@ export class NodeProbe {
   #node: NodeRow;
   #paths: ReadonlyMap<string, PathProbe> = new Map();
   #mtus: ReadonlyMap<4 | 6, { readonly mtu: MtuProbe; readonly direct: boolean }> = new Map();
+  #sized: readonly SizedPath[] = [];
   #state: NodeHealthRow["state"] = "unknown";
   #sinceMs: number;
   #agent: boolean | null = null;
@@ -49,16 +50,16 @@ export class NodeProbe {
     return this.#list;
   }
 
-  /** Something is due or overdue, perhaps. */
-  isAwake({ monotonicMs }: Moment): boolean {
-    return monotonicMs >= this.#wakeMs;
+  /** ms of the monotonic clock from which on something is due or overdue, perhaps. */
+  get wakeMs(): number {
+    return this.#wakeMs;
   }
 
-  /** All that was due is done. */
+  /** Sleeps until the next thing is due. */
   rest(): void {
     let wakeMs = Number.POSITIVE_INFINITY;
     for (const path of this.#list) wakeMs = Math.min(wakeMs, path.wakeMs);
-    for (const { mtu } of this.sized()) wakeMs = Math.min(wakeMs, mtu.wakeMs);
+    for (const sized of this.#sized) if (isSound(sized)) wakeMs = Math.min(wakeMs, sized.mtu.wakeMs);
     this.#wakeMs = wakeMs;
   }
 
@@ -89,24 +90,23 @@ export class NodeProbe {
         return [family, { mtu, direct }];
       }),
     );
+    this.#sized = [...this.#mtus].flatMap(([family, { mtu, direct }]) => {
+      const kind = direct ? "icmp" : "pods";
+      const path = this.#list.find((each) => each.path.kind === kind && each.path.address.family === family);
+      return path === undefined ? [] : [{ mtu, path }];
+    });
   }
 
   /** Those whose small packets are answered: of others nothing can be learnt. */
   sized(): readonly SizedPath[] {
-    const sized: SizedPath[] = [];
-    for (const [family, { mtu, direct }] of this.#mtus) {
-      const kind = direct ? "icmp" : "pods";
-      const path = this.#list.find((each) => each.path.kind === kind && each.path.address.family === family);
-      if (path !== undefined && path.state === "answers" && path.misses === 0) sized.push({ mtu, path });
-    }
-    return sized;
+    return this.#sized.filter(isSound);
   }
 
   /** @returns whether the row may be another */
   answered(path: PathProbe, now: Moment, rttUs: number, told: string | null): boolean {
-    this.wake();
     const begins = path.answered(now, rttUs, told);
     if (begins) for (const other of this.#list) if (other !== path) other.revive(now);
+    this.rest();
     if (path.path.kind !== "tcp" || this.#agent === (told === null)) return begins;
     this.#agent = told === null;
     return true;
@@ -166,4 +166,9 @@ export class NodeProbe {
     if (ways.length === 0 || ways.some(({ state }) => state === "unknown")) return wasLost;
     return wasLost || ways.some(({ answeredMs }) => answeredMs !== null);
   }
+}
+
+/** What small packets do not pass says nothing of large ones. */
+function isSound({ path }: SizedPath): boolean {
+  return path.state === "answers" && path.misses === 0;
 }
