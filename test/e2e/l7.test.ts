@@ -253,6 +253,17 @@ test("requests pass as the policies of both ends say, and each end sees the othe
 
       await isLogged(t, lab, await podAddress(lab, "default/client"), server);
 
+      const audit = (value: string) =>
+        lab.agent("node-1", ["endpoint", "config", "default/server", `PolicyAuditMode=${value}`]);
+      await audit("true");
+      const isAudited = ({ verdict }: EventDto) => verdict === "audit";
+      const pass = async () =>
+        void t.is((await ask(lab, "default/client", server, "/private")).status, 200, "not judged");
+      const audited = await monitored<EventDto>(lab, "node-1", pass, (all) => all.some(isAudited));
+      t.is(audited.find(isAudited)?.reason, "L7 rules apply and no proxy enforces them");
+      await audit("default");
+      t.is((await ask(lab, "default/client", server, "/private")).status, 403);
+
       // The client's own policy: a request has to be allowed by both.
       await lab.applyObjects([
         policy("client", {
