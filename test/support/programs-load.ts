@@ -74,23 +74,32 @@ export async function makeDevices(native: NativeBinding, netns: string): Promise
   };
 }
 
-/** The three objects on maps of their own, unpinned, small unless `sizes` says otherwise. */
+const programsOf = {
+  pod: ["from_pod", "to_pod"],
+  network: ["from_network", "to_network"],
+  wire: ["from_wire"],
+  sock: [],
+} as const;
+
+/** The four objects on maps of their own, unpinned, small unless `sizes` says otherwise. */
 export async function loadObjects(
   native: NativeBinding,
   settings: readonly RodataValue[],
   sizes: Readonly<Record<string, number>>,
+  /** The hooks of sockets are all that runs: the verifier takes a second for the others. */
+  socketsOnly = false,
 ): Promise<{ objects: readonly Handle[]; programs: ReadonlyMap<string, Handle>; maps: ReadonlyMap<string, Handle> }> {
   const maps = new Map<string, Handle>();
   const programs = new Map<string, Handle>();
   const objects: Handle[] = [];
   const small: Readonly<Record<string, number>> = { ct4: 4096, ct6: 4096, fragment: 256, sock_reverse: 1024, ...sizes };
-  for (const name of ["pod", "network", "wire", "sock"]) {
+  for (const name of ["pod", "network", "wire", "sock"] as const) {
     const loaded = await native.loadObject({
       path: join(objectsFolder(), `${name}.bpf.o`),
       pinPath: null,
       rodata: name === "sock" ? [] : settings,
       maxEntries: Object.entries(small).map(([map, entries]) => ({ map, entries })),
-      skipPrograms: [],
+      skipPrograms: socketsOnly ? programsOf[name] : [],
       reuseMaps: [...maps].map(([map, handle]) => ({ map, handle })),
     });
     objects.push(loaded.object);

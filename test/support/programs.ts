@@ -99,7 +99,7 @@ export class ProgramNode {
   static async create(
     settings: Readonly<Record<string, number>> = {},
     sizes: Readonly<Record<string, number>> = {},
-    options: { readonly events: boolean } = { events: true },
+    options: { readonly events: boolean; readonly socketsOnly?: boolean } = { events: true },
   ): Promise<ProgramNode> {
     cleaned ??= removeStale();
     await cleaned;
@@ -108,7 +108,7 @@ export class ProgramNode {
     await run("ip", ["netns", "add", netns]);
     try {
       const index = await makeDevices(native, netns);
-      const loaded = await loadObjects(native, rodata(settings), sizes);
+      const loaded = await loadObjects(native, rodata(settings), sizes, options.socketsOnly);
       const node = new ProgramNode(native, netns, index, loaded);
       node.fill();
       if (options.events) node.#listen();

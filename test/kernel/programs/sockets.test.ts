@@ -38,7 +38,7 @@ interface World {
 async function world(t: ExecutionContext): Promise<World> {
   t.timeout(240_000);
   const group = await cgroup(t);
-  const node = await ProgramNode.create({}, {}, { events: false });
+  const node = await ProgramNode.create({}, {}, { events: false, socketsOnly: true });
   t.teardown(() => node.remove());
   const netns = `/run/netns/${node.netns}`;
   const client = new SocketProcess(netns, group);
