@@ -3,9 +3,12 @@
  * `pkg/controllers/routing/bgp_policies.go`), and bird as the top-of-rack router, another implementation on purpose.
  */
 import { isReflector, type Peer, peersOfNode, peersOfRouter, routerAs } from "./bgp-peers.ts";
+import type { OverlayType } from "./overlay.ts";
 import type { LabPlan, NodePlan, RouterPlan } from "./plan.ts";
 
 export interface BgpOptions {
+  /** kube-router's --overlay-type; left out: --enable-overlay=false. */
+  readonly overlay?: OverlayType;
   /** kube-router's --bgp-graceful-restart: peers keep a vanished speaker's routes for 90 s. */
   readonly gracefulRestart: boolean;
   /** A real kube-router instead of gobgpd and the injector: its binary. */

@@ -6,7 +6,7 @@ import { birdConfig, type BgpOptions, gobgpConfig } from "./bgp-config.ts";
 import { peersOfRouter } from "./bgp-peers.ts";
 import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
-import type { InjectorConfig } from "./injector/main.ts";
+import type { InjectorConfig } from "./injector/compose.ts";
 import type { LabPlan, NodePlan } from "./plan.ts";
 import { kubeRouterPidFile, startKubeRouter } from "./kube-router.ts";
 import { startDaemon, stopDaemon } from "./processes.ts";
@@ -35,7 +35,8 @@ export async function startRouters(lab: LabPlan, options: BgpOptions): Promise<v
 
 /** gobgpd and the injector: what kube-router is on a real node. Or that itself. */
 export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOptions): Promise<void> {
-  if (options.kubeRouter !== undefined) return startKubeRouter(lab, node, options.kubeRouter);
+  const { kubeRouter, overlay } = options;
+  if (kubeRouter !== undefined) return startKubeRouter(lab, node, { binary: kubeRouter, ...(overlay && { overlay }) });
   const file = (name: string) => join(node.folder, name);
   const config: InjectorConfig = {
     api,
@@ -45,6 +46,7 @@ export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOpt
       { prefix: node.podCidr6, nextHop: node.ipv6 },
     ],
     multipath: lab.topology === "ecmp",
+    ...(overlay !== undefined && { overlay: { type: overlay, encapsulation: "ipip" as const } }),
   };
   await writeAtomically(file("gobgpd.toml"), gobgpConfig(lab, node, options));
   await writeAtomically(file("injector.json"), JSON.stringify(config));

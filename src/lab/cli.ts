@@ -6,6 +6,7 @@ import { registerTestCommand } from "./conformance/cli.ts";
 import { LabError } from "./errors.ts";
 import { apiServerSource } from "./kube/source.ts";
 import { Lab } from "./lab.ts";
+import { type OverlayType, overlayTypes } from "./overlay.ts";
 import { type Topology, topologies } from "./plan.ts";
 import { labNames } from "./records.ts";
 import { runAttached } from "./run.ts";
@@ -27,6 +28,14 @@ export function registerLabCommands(program: Command): void {
     .option("-f, --filename <path...>", "manifests to apply: files or folders", [])
     .option("--external <name...>", "hosts behind the top-of-rack router", ["client"])
     .addOption(new Option("--topology <name>", "who peers with whom by BGP").choices([...topologies]).default("fabric"))
+    .addOption(
+      new Option(
+        "--overlay [type]",
+        "kube-router's tunnels (ipip): full, to every node, needs --topology mesh; subnet, to none",
+      )
+        .choices([...overlayTypes])
+        .preset("full"),
+    )
     .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
@@ -36,7 +45,7 @@ export function registerLabCommands(program: Command): void {
     .action(
       guard(async (options: Named & UpOptions) => {
         const { name, nodes, filename, external, topology, gracefulRestart, agents, proxies } = options;
-        const { apiServer, kubeconfig, kubeRouter } = options;
+        const { overlay, apiServer, kubeconfig, kubeRouter } = options;
         const api =
           apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
         const progress = (text: string) => process.stderr.write(`${text}\n`);
@@ -50,6 +59,7 @@ export function registerLabCommands(program: Command): void {
           agents,
           proxies,
           progress,
+          ...(overlay !== undefined && { overlay }),
           ...(api && { api }),
           ...(kubeRouter !== undefined && { kubeRouter }),
         });
@@ -143,6 +153,7 @@ interface UpOptions {
   readonly external: string[];
   readonly topology: Topology;
   readonly gracefulRestart: boolean;
+  readonly overlay?: OverlayType;
   readonly agents: boolean;
   readonly proxies: boolean;
   readonly apiServer?: string | true;

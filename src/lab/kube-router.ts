@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { isReflector, peersOfNode } from "./bgp-peers.ts";
 import { clusterId } from "./bgp-config.ts";
 import { LabError } from "./errors.ts";
+import type { OverlayType } from "./overlay.ts";
 import type { LabPlan, NodePlan, Topology } from "./plan.ts";
 import { startDaemon } from "./processes.ts";
 import { systemCgroup } from "./topology.ts";
@@ -23,13 +24,13 @@ export const manifestFlags: readonly string[] = [
   "--auto-mtu=false",
 ];
 
-/** The overlays' flags. Nodes of a lab are in one subnet: nothing is tunnelled. */
+/** The overlays' flags. */
 const topologyFlags: Readonly<Record<Topology, readonly string[] | null>> = {
-  fabric: ["--enable-ibgp=true", "--enable-overlay=false"],
-  mesh: ["--enable-ibgp=true", "--enable-overlay=false"],
-  reflectors: ["--enable-ibgp=true", "--enable-overlay=false"],
-  "per-node-asn": ["--enable-ibgp=false", "--enable-overlay=false", "--nodes-full-mesh=false"],
-  ecmp: ["--enable-ibgp=false", "--enable-overlay=false", "--nodes-full-mesh=false", "--override-nexthop=true"],
+  fabric: ["--enable-ibgp=true"],
+  mesh: ["--enable-ibgp=true"],
+  reflectors: ["--enable-ibgp=true"],
+  "per-node-asn": ["--enable-ibgp=false", "--nodes-full-mesh=false"],
+  ecmp: ["--enable-ibgp=false", "--nodes-full-mesh=false", "--override-nexthop=true"],
   // It peers by the first InternalIP of a Node, and that is IPv4 here.
   ipv6: null,
 };
@@ -54,10 +55,11 @@ export async function checkKubeRouter(path: string, lab: { topology: Topology; a
   return resolve(path);
 }
 
-export function kubeRouterArgs(lab: LabPlan, node: NodePlan): readonly string[] {
+export function kubeRouterArgs(lab: LabPlan, node: NodePlan, overlay?: OverlayType): readonly string[] {
   return [
     ...manifestFlags,
     ...(topologyFlags[lab.topology] ?? []),
+    ...(overlay === undefined ? ["--enable-overlay=false"] : ["--enable-overlay=true", `--overlay-type=${overlay}`]),
     `--hostname-override=${node.name}`,
     `--kubeconfig=${lab.api.nodeKubeconfig}`,
   ];
@@ -82,11 +84,15 @@ export function kubeRouterPidFile(node: NodePlan): string {
 }
 
 /** It ends at once where its Node is not there: that has to be waited for before. */
-export async function startKubeRouter(lab: LabPlan, node: NodePlan, binary: string): Promise<void> {
+export async function startKubeRouter(
+  lab: LabPlan,
+  node: NodePlan,
+  { binary, overlay }: { readonly binary: string; readonly overlay?: OverlayType },
+): Promise<void> {
   await startDaemon({
     netns: node.netns,
     cgroup: systemCgroup(node),
-    command: [binary, ...kubeRouterArgs(lab, node)],
+    command: [binary, ...kubeRouterArgs(lab, node, overlay)],
     env: { NODE_NAME: node.name },
     log: join(node.folder, "kube-router.log"),
     pidFile: kubeRouterPidFile(node),

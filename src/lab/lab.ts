@@ -22,6 +22,7 @@ import { checkKubeRouter } from "./kube-router.ts";
 import { KubeCluster } from "./kube/kube-cluster.ts";
 import type { ApiServerSource } from "./kube/source.ts";
 import { LabRuntime } from "./kubelet/lab-runtime.ts";
+import { checkOverlay, type OverlayType } from "./overlay.ts";
 import { checkObject, type KubeObject, type Pod, readManifests } from "./objects.ts";
 import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab, type Topology } from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
@@ -56,6 +57,8 @@ export interface LabOptions {
   readonly gracefulRestart?: boolean;
   /** Who peers with whom, default "fabric". */
   readonly topology?: Topology;
+  /** kube-router's --overlay-type; left out: no tunnels. `full` needs the topology mesh. */
+  readonly overlay?: OverlayType;
   /** Path of a kube-router to run on each node instead of what plays it; needs `api`. */
   readonly kubeRouter?: string;
   /** Where objects are kept; left out: in files, and the lab itself stands in for controllers and kubelets. */
@@ -87,9 +90,10 @@ export class Lab {
         "a lab of given addresses has no API server",
         "leave one out",
       );
-    const { kubeRouter, topology = "fabric", api } = options;
+    const { kubeRouter, topology = "fabric", overlay, api } = options;
     const router =
       kubeRouter === undefined ? null : await checkKubeRouter(kubeRouter, { topology, api: api !== undefined });
+    if (overlay !== undefined) await checkOverlay(overlay, topology);
     const objects = [...(await readManifests(options.manifests ?? [])), ...checkObjects(options.objects ?? [])];
     const stored = await claimLab({
       name: checkLabName(options.name),
@@ -98,6 +102,7 @@ export class Lab {
       gracefulRestart: options.gracefulRestart ?? false,
       agent: options.agent ?? {},
       topology,
+      ...(overlay !== undefined && { overlay }),
       ...(router !== null && { kubeRouter: router }),
       ...(options.site && { site: options.site }),
       ...(options.api && { api: options.api }),

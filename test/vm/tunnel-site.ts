@@ -10,9 +10,8 @@ import { agentGet, agentLog, startAgent, waitForAgent } from "../../src/lab/agen
 import { gobgpConfig } from "../../src/lab/bgp-config.ts";
 import { findCgroupRoot, makeCgroup } from "../../src/lab/cgroups.ts";
 import { nodeObject } from "../../src/lab/controllers.ts";
-import { GobgpClient } from "../../src/lab/injector/gobgp.ts";
-import { Injector, type InjectorDependencies } from "../../src/lab/injector/injector.ts";
-import { deleteRoute, nodeSubnets, replaceRoute, replaceTunnelRoute } from "../../src/lab/injector/routes.ts";
+import { createInjector, type InjectorConfig } from "../../src/lab/injector/compose.ts";
+import type { Injector } from "../../src/lab/injector/injector.ts";
 import { type Encapsulation, Tunnels } from "../../src/lab/injector/tunnels.ts";
 import { type LabPlan, type NodePlan, planLab } from "../../src/lab/plan.ts";
 import { startDaemon } from "../../src/lab/processes.ts";
@@ -152,25 +151,21 @@ export class TunnelSite {
     this.#injector?.stop.abort();
     await this.#injector?.ended;
     const one = this.node(1);
-    const tunnels = this.tunnels(1, overlay?.encapsulation ?? "ipip");
-    await tunnels.lookUp([one.podCidr4, one.podCidr6], overlay !== null);
     const stop = new AbortController();
-    const deps: InjectorDependencies = {
-      gobgp: new GobgpClient(api),
-      routes: { replaceRoute, replaceTunnelRoute, deleteRoute },
-      subnets: await nodeSubnets([one.ipv4, one.ipv6]),
+    const { type = null, encapsulation = "ipip" } = overlay ?? {};
+    const config: InjectorConfig = {
+      api,
+      addresses: [one.ipv4, one.ipv6],
       announcements: [
         { prefix: one.podCidr4, nextHop: one.ipv4 },
         { prefix: one.podCidr6, nextHop: one.ipv6 },
       ],
-      log: ({ event, error, prefix, nextHop }) =>
-        console.log(`  injector: ${[event, prefix, nextHop, error].filter((word) => word !== undefined).join(" ")}`),
-      syncIntervalMs: 60_000,
-      retryMs: 300,
-      tunnels,
-      ...(overlay !== null && { overlay: overlay.type }),
+      multipath: false,
+      overlay: { type, encapsulation },
     };
-    const injector = new Injector(deps);
+    const injector = await createInjector(config, ({ event, error, prefix, nextHop }) =>
+      console.log(`  injector: ${[event, prefix, nextHop, error].filter((word) => word !== undefined).join(" ")}`),
+    );
     this.#injector = { stop, injector, ended: injector.run(stop.signal) };
   }
 

@@ -10,6 +10,7 @@ import type { Pod } from "../../src/lab/objects.ts";
 import { createSandbox, podPlace } from "../../src/lab/pods.ts";
 import { mustRun } from "../../src/lab/run.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
+import { checkOverlay } from "../../src/lab/overlay.ts";
 import { type Overlay, TunnelSite, until } from "./tunnel-site.ts";
 
 type Check = (title: string, body: () => Promise<void>) => Promise<void>;
@@ -128,6 +129,7 @@ export class TunnelChecks {
   async run(): Promise<void> {
     const check = this.#check;
     await check("an agent starts beside gobgpd on this kernel, and a pod is wired", () => this.#prepare());
+    await check("a lab may have an overlay on this kernel", () => checkOverlay("full", "mesh"));
     await check("overlay of type subnet: another subnet is behind a tunnel, and the own is not", () =>
       this.#kinds({ 2: "direct", 3: "tunnel" }),
     );

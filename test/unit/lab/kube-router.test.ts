@@ -29,11 +29,19 @@ test("kube-router gets the flags of our manifest, those of the topology, its nod
   t.deepEqual(kubeRouterArgs(...nodeOf("per-node-asn", 2)), [
     ...manifestFlags,
     "--enable-ibgp=false",
-    "--enable-overlay=false",
     "--nodes-full-mesh=false",
+    "--enable-overlay=false",
     "--hostname-override=node-2",
     "--kubeconfig=/run/tandem-lab/demo/api/kubeconfig.nodes",
   ]);
+});
+
+test("an overlay is kube-router's own, by its flags", (t) => {
+  const args = kubeRouterArgs(...nodeOf("mesh", 1), "full");
+  t.deepEqual(
+    args.filter((flag) => flag.includes("overlay")),
+    ["--enable-overlay=true", "--overlay-type=full"],
+  );
 });
 
 test("a Node tells kube-router its AS number, its part in reflection and its routers", (t) => {
