@@ -86,6 +86,8 @@ export class SocketProcess {
     this.#child.stdin?.write(`${JSON.stringify({ id, operation, ...request })}\n`);
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => reject(new Error(`${operation} ${JSON.stringify(request)}: no answer`)), 150_000);
+      // The answer to a question of a process that has ended since is nothing to stay alive for.
+      late.unref();
       this.#waiting.set(id, (result) => {
         clearTimeout(late);
         resolve(result);
