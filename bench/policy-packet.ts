@@ -5,7 +5,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Lab } from "../src/lab/lab.ts";
-import { pod, podAddress } from "../test/support/lab.ts";
+import { pod, podAddress } from "../test/support/lab-pods.ts";
 import { median, percentile, root, type Row } from "./support.ts";
 
 const bystanders = 2_000;

@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
 import { Barrier } from "../../src/lab/conformance/settled.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
+export { pod, podAddress } from "./lab-pods.ts";
 
 let count = 0;
 
@@ -65,50 +66,6 @@ async function showLogs(t: ExecutionContext, name: string): Promise<void> {
   }
 }
 
-/** A pod object with the given labels; ports get the lab's small server unless there is a command. */
-export function pod(
-  name: string,
-  options: {
-    readonly namespace?: string;
-    readonly labels?: Readonly<Record<string, string>>;
-    readonly annotations?: Readonly<Record<string, string>>;
-    readonly node?: string;
-    readonly ports?: readonly (
-      | number
-      | { readonly name?: string; readonly containerPort: number; readonly protocol: "TCP" | "UDP" }
-    )[];
-    readonly command?: readonly string[];
-    readonly hostNetwork?: boolean;
-    /** Types of conditions that it waits for before it is ready. */
-    readonly readinessGates?: readonly string[];
-    /** Addresses that it asks for. */
-    readonly addresses?: readonly string[];
-  } = {},
-): { readonly metadata: Readonly<Record<string, unknown>>; readonly [field: string]: unknown } {
-  const { namespace = "default", labels = { app: name }, node, ports = [8080], command, hostNetwork } = options;
-  const { annotations } = options;
-  const readinessGates = options.readinessGates?.map((conditionType) => ({ conditionType }));
-  return {
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: { name, namespace, labels, ...(annotations && { annotations }) },
-    spec: {
-      ...(node && { nodeName: node }),
-      ...(hostNetwork && { hostNetwork }),
-      ...(readinessGates && { readinessGates }),
-      containers: [
-        {
-          name: "main",
-          image: "lab",
-          ...(command && { command }),
-          ports: ports.map((port) => (typeof port === "number" ? { containerPort: port } : port)),
-        },
-      ],
-    },
-    ...(options.addresses && { status: { podIPs: options.addresses.map((ip) => ({ ip })) } }),
-  };
-}
-
 /** Annotation that shows what goes through these ports, as "<Ingress/8080/TCP/HTTP>", and enforces nothing. */
 export const visibility = (ports: string) => ({ "policy.cilium.io/proxy-visibility": ports });
 
@@ -130,16 +87,6 @@ export const clientsOnly = {
     ],
   },
 } as const;
-
-/** The pod's address of that family. */
-export async function podAddress(lab: Lab, name: string, family: 4 | 6 = 4): Promise<string> {
-  const { pods } = await lab.status();
-  const found = pods
-    .find((p) => `${p.namespace}/${p.name}` === name)
-    ?.addresses.find((address) => address.includes(":") === (family === 6));
-  if (found === undefined) throw new Error(`pod ${name} has no IPv${family} address`);
-  return found;
-}
 
 /** One HTTP request from `from`; the answer's text, or null when there is none within `seconds`. Who expects none says how long is enough. */
 export async function fetchFrom(
