@@ -158,28 +158,39 @@ const denials = ({ record }: Record<string, unknown>) =>
   (record as { readonly reason?: string } | undefined)?.reason === "its rules have not come";
 
 test("questions whose rules have not come wait, and are judged when they come: passed on, or refused", async (t) => {
-  const world = await DnsWorld.make(t, { demands: { egress: unknown, ingress: usual.demands.ingress } });
+  const missing = { egress: unknown, ingress: usual.demands.ingress };
+  const world = await DnsWorld.make(t, { demands: missing });
   const client = new Talker(t, world.client, ["client", client4]);
   await client.hear("port", ({ port }) => port !== undefined);
   const names = ["www.allowed.test", "www.denied.test", "api.allowed.test"];
-  for (const [id, name] of names.entries())
-    client.tell({
-      to: [53, server4],
-      hex: encodeQuery(id, { name, type: recordTypes.A }, false).toString("hex"),
-    });
-  for (let waited = 0; waited < names.length; { waited } = await world.counts());
-  t.is(client.said.length, 1, "nobody is answered");
-  await world.proxy.ask({ demand: usual.demands });
-  await client.heard(3, ({ hex }) => hex !== undefined);
-  const answers = client.said.flatMap(({ hex }) =>
-    typeof hex === "string" ? [decodeResponse(Buffer.from(hex, "hex"))] : [],
-  );
-  t.deepEqual(answers.map(({ id, code }) => [id, code]).sort(), [
-    [0, responseCodes.ok],
-    [1, responseCodes.refused],
-    [2, responseCodes.ok],
-  ]);
-  t.like(await world.counts(), { waited: 3, unruled: 0, forwarded: 2, denied: 1 });
+  for (let round = 1; ; round++) {
+    const before = await world.counts();
+    for (const [at, name] of names.entries())
+      client.tell({
+        to: [53, server4],
+        hex: encodeQuery(round * 10 + at, { name, type: recordTypes.A }, false).toString("hex"),
+      });
+    while ((await world.counts()).waited < before.waited + names.length);
+    await world.proxy.ask({ demand: usual.demands });
+    await client.heard(round * names.length, ({ hex }) => hex !== undefined);
+    const { unruled, denied, forwarded } = await world.counts();
+    // On a machine under load a second may be over before the rules are there.
+    if (unruled === before.unruled) {
+      const codes = client.said.flatMap(({ hex }) => {
+        const read = typeof hex === "string" ? decodeResponse(Buffer.from(hex, "hex")) : null;
+        return read !== null && read.id >= round * 10 ? [[read.id % 10, read.code]] : [];
+      });
+      t.deepEqual(codes.sort(), [
+        [0, responseCodes.ok],
+        [1, responseCodes.refused],
+        [2, responseCodes.ok],
+      ]);
+      t.deepEqual([forwarded - before.forwarded, denied - before.denied], [2, 1]);
+      return;
+    }
+    if (round === 20) return t.fail(`no question waited until its rules came: ${unruled} were refused`);
+    await world.proxy.ask({ demand: missing });
+  }
 });
 
 test("a question whose rules do not come is refused after a second, and one for which there is no room at once", async (t) => {
