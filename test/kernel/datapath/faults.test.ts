@@ -229,6 +229,7 @@ test("what somebody else changed in the kernel is found and put right, and count
     socket: 0,
     "stale sockets": 0,
     "closing routes": 0,
+    "proxy redirection": 0,
   });
   await datapath.verify();
   t.deepEqual(
