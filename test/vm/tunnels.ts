@@ -306,11 +306,10 @@ export class TunnelChecks {
   }
 
   async #mtu(expected: Readonly<Record<Family, number>>): Promise<void> {
-    const rows = await this.#site.routesTo(3);
-    same(
-      rows.map(({ mtu }) => mtu),
-      families.map((family) => expected[family]),
-    );
+    // Devices that are made anew come one by one, and the routes after them.
+    const mtus = async () => JSON.stringify((await this.#site.routesTo(3)).map(({ mtu }) => mtu));
+    const wanted = JSON.stringify(families.map((family) => expected[family]));
+    await until(`the MTU of routes is ${wanted}`, async () => ((await mtus()) === wanted ? true : null), mtus);
     const least = Math.min(expected[4], expected[6]);
     const { mtu } = await until(
       `the MTU of pods is ${least}`,
