@@ -15,6 +15,17 @@ export interface Clock {
   setTimer(ms: number, callback: () => void): Timer;
 }
 
+/** Resolves with the promise, which must not fail, or after `ms`. */
+export function resolvedWithin(promise: Promise<unknown>, ms: number, clock: Pick<Clock, "setTimer">): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(ms, resolve);
+    void promise.then(() => {
+      timer.cancel();
+      resolve();
+    });
+  });
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),

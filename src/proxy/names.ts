@@ -3,7 +3,7 @@
  * engine lets the answers go. An engine that comes later (another turn) is told what the one before knew of the agent.
  */
 import type { LookupMessage, NamesFromProxy, NamesToProxy } from "../api/names-link.ts";
-import type { Clock } from "../lib/clock.ts";
+import { type Clock, resolvedWithin } from "../lib/clock.ts";
 import { Histogram, type HistogramData } from "../lib/histogram.ts";
 import { durationBounds } from "./counters.ts";
 import type { EngineNames } from "./engine.ts";
@@ -36,6 +36,9 @@ export class Names {
   #isTold = false;
   readonly #recent: RecentLookups;
   #onTold: () => void = () => undefined;
+  readonly #told = new Promise<void>((resolve) => {
+    this.#onTold = resolve;
+  });
 
   /** @param send false: it was not sent */
   constructor(send: (message: NamesFromProxy) => boolean, clock: Pick<Clock, "monotonicMs">) {
@@ -94,14 +97,7 @@ export class Names {
 
   /** Resolves when it is known what names are wanted, or after that time: until then answers would open nothing. */
   told(limitMs: number, clock: Pick<Clock, "setTimer">): Promise<void> {
-    if (this.#isTold) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = clock.setTimer(limitMs, resolve);
-      this.#onTold = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
+    return resolvedWithin(this.#told, limitMs, clock);
   }
 
   /** All that a successor needs (`inherit`), as text. @param isLast it has the first one, and the flows: what is under way is enough */

@@ -5,7 +5,7 @@
  * A proxy that ran on while the agent was away is there again half a second after the agent answers (proxy/agent-link.ts). What an agent changes at
  * once when it starts waits for that: a set whose names have other addresses than before has another number, which that proxy has never heard of.
  */
-import type { Clock } from "../../lib/clock.ts";
+import { type Clock, resolvedWithin } from "../../lib/clock.ts";
 import type { DemandsBySet, DemandsPublisher, SetDemands } from "../../datapath/set-demands.ts";
 import type { ProxyLinks } from "./proxy-links.ts";
 import type { L7Book } from "./tables.ts";
@@ -50,7 +50,7 @@ export class L7Publisher implements DemandsPublisher {
   }
 
   async publish(demands: DemandsBySet, urgent: boolean): Promise<void> {
-    const { book, file, links, onChange } = this.#options;
+    const { book, file, links, onChange, clock } = this.#options;
     const awaitsReturn = urgent && this.#awaitsReturn;
     if (urgent) this.#awaitsReturn = false;
     if (!book.update(demands)) return;
@@ -58,17 +58,7 @@ export class L7Publisher implements DemandsPublisher {
     const told = links.configure(this.#generation, book.tables(), awaitsReturn);
     const written = file.write(book.kept);
     onChange();
-    if (urgent) await Promise.all([this.#soon(told, awaitsReturn ? returnMs : patienceMs), written]);
+    if (urgent) await Promise.all([resolvedWithin(told, awaitsReturn ? returnMs : patienceMs, clock), written]);
     else await written;
-  }
-
-  #soon(told: Promise<void>, limitMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.setTimer(limitMs, resolve);
-      void told.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
   }
 }

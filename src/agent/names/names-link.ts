@@ -6,7 +6,7 @@ import type { LookupMessage, NamesFromProxy, NamesToProxy } from "../../api/name
 import type { CompiledSet } from "../../compute/desired.ts";
 import { nameExpression } from "../../compute/l7/name-expression.ts";
 import { isReachable, type NameAddress } from "../../dns/addresses.ts";
-import type { Clock } from "../../lib/clock.ts";
+import { type Clock, resolvedWithin } from "../../lib/clock.ts";
 import { normalName } from "../../model/dns-names.ts";
 import { parseAddress } from "../../model/ip.ts";
 import type { TableStore } from "../../model/store.ts";
@@ -38,8 +38,10 @@ export class NamesLink {
   #pattern: string | null | undefined;
   /** Told before it was known whose the numbers are; null: it is known. */
   #early: { readonly lookups: readonly LookupMessage[]; readonly send: Send }[] | null = [];
-  #hasHeard = false;
   #onHeard: () => void = () => undefined;
+  readonly #heard = new Promise<void>((resolve) => {
+    this.#onHeard = resolve;
+  });
 
   constructor(options: NamesLinkOptions) {
     this.#options = options;
@@ -50,7 +52,6 @@ export class NamesLink {
     const known = message as NamesFromProxy;
     if (known.type === "names-hello") {
       if (this.#pattern !== undefined) send(this.#wanted(this.#pattern));
-      this.#hasHeard = true;
       this.#onHeard();
     } else if (known.type === "names-seen") {
       if (this.#early !== null) this.#early.push({ lookups: known.lookups, send });
@@ -67,14 +68,7 @@ export class NamesLink {
 
   /** Resolves when a proxy has told what the agent before may have lost, or after that time. */
   heard(limitMs: number, clock: Pick<Clock, "setTimer">): Promise<void> {
-    if (this.#hasHeard) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = clock.setTimer(limitMs, resolve);
-      this.#onHeard = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
+    return resolvedWithin(this.#heard, limitMs, clock);
   }
 
   /** These sets, of tables of this revision, are in the kernel. */

@@ -1,13 +1,30 @@
 /** The table of nft that leads marked packets to the L7 proxy: what it says, and what becomes of it when others write there, too. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import test from "ava";
 import { ProxyRedirection } from "../../../src/datapath/proxy-redirection.ts";
 import { contentOf, removeTproxyTable, TproxyTable, tproxyRuleset } from "../../../src/datapath/tproxy-table.ts";
+import { packageRoot } from "../../../src/native/index.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import type { RunTool } from "../../../src/native/run-tool.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 const both = { ipv4: true, ipv6: true };
+
+test("its marks are those of the programs", (t) => {
+  const header = readFileSync(join(packageRoot(), "bpf/include/tandem/config.h"), "utf8");
+  const mark = (name: string) => {
+    const [, value] = new RegExp(`^#define MARK_${name} (\\w+)$`, "m").exec(header) ?? [];
+    return Number(value);
+  };
+  const hex = (number: number) => `0x${number.toString(16).padStart(8, "0")}`;
+  const rules = tproxyRuleset(both);
+  t.true(rules.includes(`meta mark & ${hex(mark("MASK"))} != ${hex(mark("TO_LISTENER"))} accept`), rules);
+  t.true(rules.includes(`| ${hex(mark("TO_PROXY"))} meta pkttype set host accept`));
+  t.true(rules.includes(`meta mark & ${hex(mark("LISTENER_MASK"))} map @listeners`));
+  t.true(rules.includes(`${hex(2 ** mark("LISTENER_SHIFT"))} : 15601`), "the first listener");
+});
 
 /** nft with one table, as text. */
 class FakeNft {
