@@ -12,10 +12,18 @@ import { netnsPath, podNetns } from "../../src/lab/plan.ts";
 import { inside, run } from "../../src/lab/run.ts";
 import { cniBinary } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
-import { answererOf, pod, settled, beginFlow, withLab } from "../support/lab.ts";
+import { answererOf, beginFlow, flowFrom, pod, settled, withLab } from "../support/lab.ts";
 
 const [folder] = ["/usr/lib/cni", "/opt/cni/bin"].filter((each) => existsSync(join(each, "portmap")));
 const title = "a hostPort of portmap is reached from outside, another node and its own, under the pod's policy";
+
+/** What a runtime says of the pod's containers: of every protocol, for all of the node's addresses and for one. */
+const portMappings = ({ ipv4, ipv6 }: { readonly ipv4: string; readonly ipv6: string }) => [
+  { hostPort: 18_080, containerPort: 8080, protocol: "tcp", hostIP: "" },
+  { hostPort: 18_053, containerPort: 9000, protocol: "udp", hostIP: "" },
+  { hostPort: 18_084, containerPort: 8080, protocol: "tcp", hostIP: ipv4 },
+  { hostPort: 18_086, containerPort: 8080, protocol: "tcp", hostIP: ipv6 },
+];
 
 interface Plugin {
   readonly type: string;
@@ -38,14 +46,13 @@ async function callChain(lab: Lab, command: "ADD" | "DEL", name: string, prevRes
   const plugins = command === "DEL" ? [...list.plugins].reverse() : list.plugins;
   for (const plugin of plugins) {
     const { capabilities, ...own } = plugin;
-    const portMappings = [{ hostPort: 18_080, containerPort: 8080, protocol: "tcp", hostIP: "" }];
     const binary = plugin.type === "tandem-cni" ? cniBinary() : join(folder ?? "", plugin.type);
     const called = await run(inside({ netns: node.netns, cgroup: systemCgroup(node) }, [binary]), {
       input: JSON.stringify({
         ...own,
         cniVersion: list.cniVersion,
         name: "tandem",
-        ...(capabilities?.portMappings === true && { runtimeConfig: { portMappings } }),
+        ...(capabilities?.portMappings === true && { runtimeConfig: { portMappings: portMappings(node) } }),
         ...(result !== undefined && { prevResult: result }),
       }),
       env: {
@@ -84,28 +91,56 @@ if (folder === undefined) {
       {
         nodes: 2,
         objects: [
-          ...["web", "near"].map((name) => pod(name, { node: "node-1" })),
+          pod("web", { node: "node-1", ports: [8080, { containerPort: 9000, protocol: "UDP" }] }),
+          pod("near", { node: "node-1" }),
           ...["friend", "stranger"].map((name) => pod(name, { node: "node-2" })),
         ],
       },
       async (lab) => {
         await callChain(lab, "ADD", "web");
-        const { ipv4 } = lab.node("node-1");
-        const ask = (from: string, seconds?: number) => answererOf(lab, from, ipv4, 18_080, seconds);
-        for (const from of ["external/client", "default/friend", "default/stranger", "default/near"])
-          t.is(await ask(from), "default/web", from);
-        const open = await beginFlow(lab, "default/friend", { kind: "tcp", address: ipv4, port: 18_080 });
+        const { ipv4, ipv6 } = lab.node("node-1");
+        const both = [ipv4, ipv6];
+        const ask = (from: string, address: string, seconds?: number, port = 18_080) =>
+          answererOf(lab, from, address, port, seconds);
+        const open = [];
+        for (const address of both) {
+          for (const from of ["external/client", "default/friend", "default/stranger", "default/near", "node/node-1"])
+            t.is(await ask(from, address), "default/web", `${from} ${address}`);
+          for (const from of ["external/client", "default/friend", "default/near", "node/node-2"]) {
+            const { sent, answered, from: by } = await flowFrom(lab, from, { kind: "udp", address, port: 18_053 });
+            t.deepEqual([answered, by], [sent, ["default/web"]], `UDP: ${from} ${address}`);
+          }
+          const [own, other] = address === ipv4 ? [18_084, 18_086] : [18_086, 18_084];
+          for (const from of ["external/client", "default/friend"]) {
+            t.is(await ask(from, address, 20, own), "default/web", `of this hostIP: ${from} ${address}`);
+            t.is(await ask(from, address, 2, other), null, `of the other hostIP: ${from} ${address}`);
+          }
+          open.push(await beginFlow(lab, "default/friend", { kind: "tcp", address, port: 18_080 }));
+          open.push(await beginFlow(lab, "default/friend", { kind: "udp", address, port: 18_053 }));
+        }
 
         await lab.applyObjects([onlyFriends]);
         await settled(lab);
-        t.is(await ask("default/friend"), "default/web", "the policy sees who it is, and not the node");
-        for (const from of ["external/client", "default/stranger"]) t.is(await ask(from, 2), null, from);
-        const { sent, answered, from } = await open.end();
-        t.true(sent > 0);
-        t.deepEqual([answered, from], [sent, ["default/web"]], "a connection of before that is allowed goes on");
+        for (const address of both) {
+          t.is(await ask("default/friend", address), "default/web", "the policy sees who it is, and not the node");
+          for (const from of ["external/client", "default/stranger"])
+            t.is(await ask(from, address, 2), null, `${from} ${address}`);
+          const { answered } = await flowFrom(lab, "external/client", {
+            kind: "udp",
+            address,
+            port: 18_053,
+            lateMs: 500,
+          });
+          t.is(answered, 0, `UDP: ${address}`);
+        }
+        for (const flow of open) {
+          const { sent, answered, from } = await flow.end();
+          t.true(sent > 0);
+          t.deepEqual([answered, from], [sent, ["default/web"]], "what began before and is allowed goes on");
+        }
 
         await callChain(lab, "DEL", "web");
-        t.is(await ask("default/friend", 2), null);
+        for (const address of both) t.is(await ask("default/friend", address, 2), null);
       },
     ),
   );
