@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Connections that the kernel's own conntrack has: those that kube-proxy's or IPVS's rules began before Tandem served their address, and the
- * node's own in the name of others' rules. Programs of uplinks see their packets before netfilter does, which alone knows where they go. */
+ * node's own in the name of others' rules. Programs of uplinks see their packets before netfilter does, which alone knows where they go and
+ * which ports they have: no socket shows either. */
 #ifndef TANDEM_LIB_KERNEL_FLOW_H
 #define TANDEM_LIB_KERNEL_FLOW_H
 
@@ -29,32 +30,37 @@ void bpf_ct_release(struct nf_conn *flow) __ksym __weak;
 /* IPS_SEEN_REPLY (linux/netfilter/nf_conntrack_common.h): an entry that one packet of anybody's makes is none to go by. */
 #define KERNEL_FLOW_REPLIED (1UL << 1)
 
+/* Its nf_conn.status, 0: there is none. An entry that is found is confirmed, so never 0. @length of the family's half of the tuple */
+static __always_inline __u32 kernel_flow_status(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 length, __u8 protocol)
+{
+	struct bpf_ct_opts___tandem options = {.netns_id = BPF_F_CURRENT_NETNS, .l4proto = protocol};
+	struct nf_conn *flow = bpf_skb_ct_lookup(skb, tuple, length, &options, sizeof(options));
+	__u32 status;
+
+	if (!flow)
+		return 0;
+	status = flow->status;
+	bpf_ct_release(flow);
+	return status;
+}
+
 static __always_inline __u32 is_kernel_flow(struct __sk_buff *skb, struct context *context, const bool v6)
 {
 	struct packet *packet = &context->packet;
-	struct bpf_ct_opts___tandem options = {.netns_id = BPF_F_CURRENT_NETNS, .l4proto = packet->protocol};
 	struct bpf_sock_tuple tuple = {};
-	struct nf_conn *flow;
-	__u32 replied;
 
 	if (v6) {
 		__builtin_memcpy(tuple.ipv6.saddr, packet->source.bytes, 16);
 		__builtin_memcpy(tuple.ipv6.daddr, packet->destination.bytes, 16);
 		tuple.ipv6.sport = packet->source_port;
 		tuple.ipv6.dport = packet->destination_port;
-		flow = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv6), &options, sizeof(options));
-	} else {
-		tuple.ipv4.saddr = *ipv4_of(&packet->source);
-		tuple.ipv4.daddr = *ipv4_of(&packet->destination);
-		tuple.ipv4.sport = packet->source_port;
-		tuple.ipv4.dport = packet->destination_port;
-		flow = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &options, sizeof(options));
+		return kernel_flow_status(skb, &tuple, sizeof(tuple.ipv6), packet->protocol) & KERNEL_FLOW_REPLIED;
 	}
-	if (!flow)
-		return 0;
-	replied = flow->status & KERNEL_FLOW_REPLIED;
-	bpf_ct_release(flow);
-	return replied;
+	tuple.ipv4.saddr = *ipv4_of(&packet->source);
+	tuple.ipv4.daddr = *ipv4_of(&packet->destination);
+	tuple.ipv4.sport = packet->source_port;
+	tuple.ipv4.dport = packet->destination_port;
+	return kernel_flow_status(skb, &tuple, sizeof(tuple.ipv4), packet->protocol) & KERNEL_FLOW_REPLIED;
 }
 
 STEP is_kernel_flow4(struct __sk_buff *skb)

@@ -5,6 +5,7 @@
 #define TANDEM_LIB_RENAMING_PORT_H
 
 #include <tandem/config.h>
+#include "kernel_flow.h"
 #include "renaming.h"
 
 /* Chosen at random. With 60,000 taken, of the 61,744 that there are, so many miss all that is free once in a million times. */
@@ -13,7 +14,8 @@
 
 #define ERROR_EXISTS (-17) /* EEXIST */
 
-/* A server or connection of the node itself has it. */
+/* A server or connection of the node itself has it; or one in the node's name whose socket knows other ends, as others' rules made them: kube-proxy's
+ * of one that began before Tandem served the address, or the kernel's masquerading. */
 static __always_inline bool is_held_by_node(struct __sk_buff *skb, const struct renaming *to, __u8 protocol, const bool v6)
 {
 	struct bpf_sock_tuple tuple = {};
@@ -36,7 +38,7 @@ static __always_inline bool is_held_by_node(struct __sk_buff *skb, const struct 
 	sock = protocol == IPPROTO_TCP ? bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0)
 				       : bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!sock)
-		return false;
+		return config_kernel_conntrack && kernel_flow_status(skb, &tuple, length, protocol);
 	bpf_sk_release(sock);
 	return true;
 }

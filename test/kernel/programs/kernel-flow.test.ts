@@ -15,9 +15,9 @@ const unanswered = 81;
 
 /** Real connections over the loopback device leave their entries: they are kept for two minutes after the end. */
 const connections = `const { createServer, connect } = require("node:net");
-const open = ([from, localPort, to, port]) => new Promise((resolve, reject) => {
+const open = ([from, localPort, to, port, asked = to]) => new Promise((resolve, reject) => {
   const server = createServer((socket) => socket.end("answer")).listen(port, to, () => {
-    const socket = connect({ host: to, port, localAddress: from, localPort });
+    const socket = connect({ host: asked, port, localAddress: from, localPort });
     const end = () => { socket.destroy(); server.close(); resolve(); };
     socket.setTimeout(500, end);
     socket.on("error", reject).on("close", end).resume();
@@ -25,7 +25,8 @@ const open = ([from, localPort, to, port]) => new Promise((resolve, reject) => {
 });
 (async () => { for (const each of JSON.parse(process.argv[1])) await open(each); })();`;
 
-type Connection = readonly [from: string, fromPort: number, to: string, port: number];
+/** `asked` is the address that the client knows, if a rule leads to the server's from there. */
+type Connection = readonly [from: string, fromPort: number, to: string, port: number, asked?: string];
 
 /** The kernel of the node's namespace has had these connections; what goes to port 81 found no answer. */
 async function connect(node: ProgramNode, list: readonly Connection[]): Promise<() => Promise<void>> {
@@ -33,8 +34,14 @@ async function connect(node: ProgramNode, list: readonly Connection[]): Promise<
   const inside = (...words: readonly string[]) => run("nsenter", [`--net=/run/netns/${node.netns}`, ...words]);
   await node.ip("link", "set", "lo", "up");
   for (const address of addresses) await node.ip("addr", "add", address, "dev", "lo", "nodad");
+  const renamed = list.map(([, , to, , asked]) =>
+    asked === undefined ? "" : `${to.includes(":") ? "ip6" : "ip"} daddr ${asked} dnat to ${to}`,
+  );
   const rules = `table inet track {
     chain out { type filter hook output priority 0; ct state new accept
+    }
+    chain renames { type nat hook output priority -100;
+      ${renamed.join("\n")}
     }
     chain in { type filter hook prerouting priority -300; tcp dport ${unanswered} drop
     }
@@ -117,6 +124,29 @@ if ((await loadNative().probeFeatures()).kernel_conntrack?.supported !== true) {
         `${who.w[family]}:444 > ${backend(family)}`,
       );
       await forget();
+    },
+  );
+
+  both(
+    "the port of a connection that the node has by others' rules is given to no client of the same server",
+    async (t, node, family) => {
+      putService(node.maps, {
+        id: 5,
+        address: vip[family],
+        port: 80,
+        protocol: Protocol.tcp,
+        backends: [{ address: who.r[family], port: 8080 }],
+        outside: true,
+      });
+      const clusterIP = { ipv4: "10.96.0.1", ipv6: "fd00:96::1" }[family];
+      const forget = await connect(node, [[who.host[family], 40_030, who.r[family], 8080, clusterIP]]);
+      await forget(); // the server is on another node
+      const renamed = await asks(node, family, tcp(40_030, 80, "S"));
+      t.is(renamed.verdict, "redirect");
+      t.is(renamed.parsed.ip?.destination, who.r[family]);
+      t.is(renamed.parsed.ip?.source, who.host[family]);
+      t.not(renamed.parsed.ip?.sourcePort, 40_030);
+      t.is((await asks(node, family, tcp(40_031, 80, "S"))).parsed.ip?.sourcePort, 40_031);
     },
   );
 }
