@@ -85,15 +85,57 @@ export async function writeEntries(
   return failures;
 }
 
+/**
+ * The same for entries end to end of which none is there yet: a hundred thousand of them are no hundred thousand objects.
+ * @returns the failures by position
+ */
+export async function writePacked(
+  native: MapNative,
+  map: MapInfo,
+  keys: Buffer,
+  values: Buffer,
+): Promise<ReadonlyMap<number, unknown>> {
+  const { handle, keySize, valueSize } = map;
+  const count = keys.length / keySize;
+  const failures = new Map<number, unknown>();
+  const part = (at: number, to: number) =>
+    [keys.subarray(at * keySize, to * keySize), values.subarray(at * valueSize, to * valueSize)] as const;
+  for (let at = 0; at < count; ) {
+    try {
+      if (count - at <= directEntries) {
+        native.mapUpdate(handle, ...part(at, at + 1), 0);
+        at++;
+      } else {
+        const to = Math.min(at + batchEntries, count);
+        at += (await native.mapUpdateBatch(handle, ...part(at, to), to - at)).done;
+      }
+    } catch (error) {
+      failures.set(at++, error);
+      if (!isFull(error)) continue;
+      // No other one fits, either.
+      while (at < count) failures.set(at++, error);
+    }
+  }
+  return failures;
+}
+
 /** Removes entries; missing ones are fine. */
-export async function deleteEntries(native: MapNative, map: MapInfo, keys: readonly Buffer[]): Promise<void> {
-  if (keys.length <= directEntries) {
-    for (const key of keys) native.mapDelete(map.handle, key);
+export function deleteEntries(native: MapNative, map: MapInfo, keys: readonly Buffer[]): Promise<void> {
+  return deletePacked(native, map, Buffer.concat(keys));
+}
+
+/** The same for keys end to end. */
+export async function deletePacked(native: MapNative, map: MapInfo, keys: Buffer): Promise<void> {
+  const { handle, keySize } = map;
+  const count = keys.length / keySize;
+  const part = (at: number, to: number) => keys.subarray(at * keySize, to * keySize);
+  if (count <= directEntries) {
+    for (let at = 0; at < count; at++) native.mapDelete(handle, part(at, at + 1));
     return;
   }
-  for (let at = 0; at < keys.length; at += batchEntries) {
-    const slice = keys.slice(at, at + batchEntries);
-    await native.mapDeleteBatch(map.handle, Buffer.concat(slice), slice.length);
+  for (let at = 0; at < count; at += batchEntries) {
+    const to = Math.min(at + batchEntries, count);
+    await native.mapDeleteBatch(handle, part(at, to), to - at);
   }
 }
 

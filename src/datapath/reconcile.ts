@@ -50,7 +50,7 @@ type ReconcilerNative = MapNative &
   RouteNative &
   ServiceRouteNative &
   SocketNative &
-  Pick<NativeBinding, "attachTc" | "detachTc" | "attachXdp" | "attachCgroup" | "unpin" | "links">;
+  Pick<NativeBinding, "maglevTable" | "attachTc" | "detachTc" | "attachXdp" | "attachCgroup" | "unpin" | "links">;
 
 export interface ReconcilerOptions {
   readonly native: ReconcilerNative;

@@ -32,8 +32,9 @@ export interface Encoded {
 }
 
 export interface Maglev {
-  readonly backends: DesiredFrontend["backends"];
   readonly slots: number;
+  /** Of each backend; null: all the same. */
+  readonly weights: Uint16Array | null;
   /** Equal for equal tables. */
   readonly topic: string;
 }
@@ -92,8 +93,9 @@ function encode(
 function maglevOf(backends: DesiredFrontend["backends"], table: Buffer): Maglev | null {
   const slots = maglevSlots(backends.length);
   if (slots === 0) return null;
-  const weights = backends.some(({ weight = 1 }) => weight !== 1) ? backends.map(({ weight = 1 }) => weight) : [];
-  return { backends, slots, topic: `${keyText(table)}${weights.join()}` };
+  const weighted = backends.some(({ weight = 1 }) => weight !== 1);
+  const weights = weighted ? Uint16Array.from(backends, ({ weight = 1 }) => weight) : null;
+  return { slots, weights, topic: `${keyText(table)}${weights?.join() ?? ""}` };
 }
 
 export function restrictedOf(encoded: Iterable<Encoded>): readonly Restricted[] {
@@ -112,8 +114,12 @@ export function serviceValue({ count, flags, affinitySeconds }: Encoded, id: num
   return service.encode({ id, backends: count, flags: flags | (slots << SERVICE_MAGLEV_SHIFT), affinitySeconds });
 }
 
-export function slotKeys(id: number, count: number): readonly Buffer[] {
-  return Array.from({ length: count }, (_, slot) => serviceBackendKey.encode({ service: id, slot }));
+/** End to end. */
+export function slotKeys(id: number, count: number): Buffer {
+  const keys = Buffer.allocUnsafe(count * serviceBackendKey.size);
+  for (let slot = 0; slot < count; slot++)
+    serviceBackendKey.encodeInto(keys, slot * serviceBackendKey.size, { service: id, slot });
+  return keys;
 }
 
 export function frontendAddress(key: Buffer): string {

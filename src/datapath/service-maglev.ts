@@ -6,17 +6,18 @@
  * A table follows from backends alone, so that those of equal services are computed once, and again only after a restart.
  */
 import { setImmediate } from "node:timers/promises";
-import { maglevTable } from "../compute/services/maglev.ts";
-import type { MapInfo } from "../native/contract.ts";
-import { MAGLEV_CHUNK, MAGLEV_NARROW, maglevKey } from "../native/layouts.gen.ts";
-import { type Counters, deleteEntries, keyBytes, type MapNative, readEntries, writeEntries } from "./map-table.ts";
+import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import { MAGLEV_CHUNK, maglevKey } from "../native/layouts.gen.ts";
+import { type Counters, deletePacked, keyBytes, type MapNative, readEntries, writePacked } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
 import { type Encoded, frontendText, type Hashed } from "./service-encode.ts";
 
 /** Entries that are read before others get their turn. */
 const sliceEntries = 4096;
 /** Slots that are filled before others get their turn: some milliseconds. */
-const sliceSlots = 65_536;
+const sliceSlots = 262_144;
+
+export type ServiceNative = MapNative & Pick<NativeBinding, "maglevTable">;
 
 /** A table that a service is to have. */
 export interface WantedTable {
@@ -30,14 +31,14 @@ interface MissingTable extends WantedTable {
 
 export class MaglevTables {
   readonly map: MapInfo;
-  readonly #native: MapNative;
+  readonly #native: ServiceNative;
   readonly #counters: Counters;
   /** Number -> chunks end to end, as they are in the kernel. */
   readonly #tables = new Map<number, Buffer>();
   /** By what they follow from; those of the last `write`. */
   #known: ReadonlyMap<string, Buffer> = new Map();
 
-  constructor(native: MapNative, map: MapInfo, counters: Counters) {
+  constructor(native: ServiceNative, map: MapInfo, counters: Counters) {
     this.#native = native;
     this.map = map;
     this.#counters = counters;
@@ -95,11 +96,11 @@ export class MaglevTables {
         for (let filled = 0; filled < sliceSlots && at < smallestFirst.length; at++) {
           const table = smallestFirst[at];
           if (table === undefined) break;
-          const { backends, slots, topic } = table.encoded.maglev;
+          const { slots, topic } = table.encoded.maglev;
           let bytes = known.get(topic) ?? this.#known.get(topic);
           if (bytes === undefined) {
             filled += slots;
-            bytes = layOut(backends);
+            bytes = this.#fill(table.encoded);
           }
           known.set(topic, bytes);
           if (this.#tables.get(table.id)?.equals(bytes) !== true) missing.push({ ...table, bytes });
@@ -119,33 +120,32 @@ export class MaglevTables {
   add(wanted: readonly WantedTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
     const fresh = new Map<string, Buffer>();
     const missing = wanted.flatMap(({ id, encoded }): readonly MissingTable[] => {
-      const { backends, topic } = encoded.maglev;
-      const bytes = this.#known.get(topic) ?? fresh.get(topic) ?? layOut(backends);
+      const { topic } = encoded.maglev;
+      const bytes = this.#known.get(topic) ?? fresh.get(topic) ?? this.#fill(encoded);
       fresh.set(topic, bytes);
       return this.#tables.get(id)?.equals(bytes) === true ? [] : [{ id, encoded, bytes }];
     });
     return this.#writeMissing(missing);
   }
 
+  #fill({ table, maglev: { weights, slots } }: Hashed): Buffer {
+    return this.#native.maglevTable(table, weights, slots);
+  }
+
   async #writeMissing(missing: readonly MissingTable[]): Promise<ReadonlyMap<Encoded, EntryFailure>> {
-    const entries = missing.flatMap(({ id, bytes }) =>
-      chunkKeys(id, bytes).map((key, chunk) => ({
-        id,
-        key,
-        value: bytes.subarray(chunk * MAGLEV_CHUNK, (chunk + 1) * MAGLEV_CHUNK),
-      })),
-    );
+    const keys = Buffer.concat(missing.map(({ id, bytes }) => chunkKeys(id, bytes)));
+    const values = Buffer.concat(missing.map(({ bytes }) => bytes));
     const surplus = missing.flatMap(({ id, bytes }) => {
       const before = this.#tables.get(id);
-      return before === undefined ? [] : chunkKeys(id, before).slice(bytes.length / MAGLEV_CHUNK);
+      return before === undefined ? [] : chunkKeys(id, before).subarray(chunkKeys(id, bytes).length);
     });
+    const failed = await writePacked(this.#native, this.map, keys, values);
     const errors = new Map<number, unknown>();
-    for (const [index, error] of await writeEntries(this.#native, this.map, entries, () => false)) {
+    for (const [at, error] of failed) {
       this.#counters.failed(error);
-      const id = entries[index]?.id;
-      if (id !== undefined) errors.set(id, error);
+      errors.set(maglevKey.decode(keys, at * maglevKey.size).service, error);
     }
-    await deleteEntries(this.#native, this.map, surplus);
+    await deletePacked(this.#native, this.map, Buffer.concat(surplus));
     const failures = new Map<Encoded, EntryFailure>();
     for (const { id, encoded, bytes } of missing) {
       const error = errors.get(id);
@@ -171,23 +171,17 @@ export class MaglevTables {
 
   /** Those of these that are there. */
   async remove(ids: readonly number[]): Promise<void> {
-    const keys = ids.flatMap((id) => chunkKeys(id, this.#tables.get(id) ?? Buffer.alloc(0)));
-    await deleteEntries(this.#native, this.map, keys);
+    const keys = Buffer.concat(ids.map((id) => chunkKeys(id, this.#tables.get(id) ?? Buffer.alloc(0))));
+    await deletePacked(this.#native, this.map, keys);
     for (const id of ids) this.#tables.delete(id);
-    this.#counters.writes += keys.length;
+    this.#counters.writes += keys.length / maglevKey.size;
   }
 }
 
-/** Whole chunks; slots beyond the table are zero, and no hash falls there. */
-function layOut(backends: Hashed["maglev"]["backends"]): Buffer {
-  const table = maglevTable(backends) ?? new Uint16Array(0);
-  const wide = backends.length > MAGLEV_NARROW;
-  const bytes = Buffer.alloc(Math.ceil((table.length * (wide ? 2 : 1)) / MAGLEV_CHUNK) * MAGLEV_CHUNK);
-  if (!wide) bytes.set(table);
-  else for (const [slot, backend] of table.entries()) bytes.writeUInt16LE(backend, slot * 2);
-  return bytes;
-}
-
-function chunkKeys(service: number, table: Buffer): readonly Buffer[] {
-  return Array.from({ length: table.length / MAGLEV_CHUNK }, (_, chunk) => maglevKey.encode({ service, chunk }));
+/** End to end. */
+function chunkKeys(service: number, table: Buffer): Buffer {
+  const keys = Buffer.allocUnsafe((table.length / MAGLEV_CHUNK) * maglevKey.size);
+  for (let chunk = 0; chunk * maglevKey.size < keys.length; chunk++)
+    maglevKey.encodeInto(keys, chunk * maglevKey.size, { service, chunk });
+  return keys;
 }

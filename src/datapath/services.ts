@@ -12,7 +12,7 @@ import { setImmediate } from "node:timers/promises";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import type { MapInfo } from "../native/contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
-import { Counters, deleteEntries, type MapNative, MapTable, readEntries, sameRows, writeEntries } from "./map-table.ts";
+import { Counters, deletePacked, MapTable, readEntries, sameRows, writePacked } from "./map-table.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
 import { type RowChanges, rowChanges } from "./row-changes.ts";
 import {
@@ -27,7 +27,7 @@ import {
   slotBytes,
   slotKeys,
 } from "./service-encode.ts";
-import { MaglevTables } from "./service-maglev.ts";
+import { MaglevTables, type ServiceNative } from "./service-maglev.ts";
 import { SourceRangeReconciler } from "./source-ranges.ts";
 
 /** A table that is to be written under an id of its own. */
@@ -45,7 +45,7 @@ const placeOf = ({ family, key }: Encoded) => `${family}${key}`;
 
 export class ServiceReconciler {
   readonly counters = new Counters();
-  readonly #native: MapNative;
+  readonly #native: ServiceNative;
   readonly #backends: MapInfo;
   readonly #frontends: { readonly 4: MapTable; readonly 6: MapTable };
   readonly sourceRanges: SourceRangeReconciler;
@@ -60,7 +60,7 @@ export class ServiceReconciler {
   #slots = 0;
   #next = 1;
 
-  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+  constructor(native: ServiceNative, map: (name: MapName) => MapInfo) {
     this.#native = native;
     this.#backends = map("service_backend");
     this.#frontends = {
@@ -247,18 +247,12 @@ export class ServiceReconciler {
   }
 
   async #writeTogether(tables: readonly NewTable[], ids: Map<Encoded, number>): Promise<readonly EntryFailure[]> {
-    const entries = tables.flatMap(({ id, encoded }) =>
-      Array.from({ length: encoded.count }, (_, slot) => ({
-        id,
-        key: serviceBackendKey.encode({ service: id, slot }),
-        value: encoded.table.subarray(slot * slotBytes, (slot + 1) * slotBytes),
-      })),
-    );
+    const keys = Buffer.concat(tables.map(({ id, encoded }) => slotKeys(id, encoded.count)));
+    const values = Buffer.concat(tables.map(({ encoded }) => encoded.table));
     const failed = new Map<number, unknown>();
-    for (const [index, error] of await writeEntries(this.#native, this.#backends, entries, () => false)) {
+    for (const [at, error] of await writePacked(this.#native, this.#backends, keys, values)) {
       this.counters.failed(error);
-      const id = entries[index]?.id;
-      if (id !== undefined) failed.set(id, error);
+      failed.set(serviceBackendKey.decode(keys, at * serviceBackendKey.size).service, error);
     }
     const failures: EntryFailure[] = [];
     for (const { id, encoded } of tables) {
@@ -270,7 +264,7 @@ export class ServiceReconciler {
         this.counters.writes += encoded.count;
         continue;
       }
-      await deleteEntries(this.#native, this.#backends, slotKeys(id, encoded.count));
+      await deletePacked(this.#native, this.#backends, slotKeys(id, encoded.count));
       const { name, maxEntries } = this.#backends;
       const key = Buffer.from(encoded.key, "latin1");
       failures.push({
@@ -295,11 +289,12 @@ export class ServiceReconciler {
   }
 
   async #removeTables(ids: readonly number[]): Promise<void> {
-    const keys = ids.flatMap((id) => slotKeys(id, (this.#tables.get(id)?.length ?? 0) / slotBytes));
-    await deleteEntries(this.#native, this.#backends, keys);
+    const keys = Buffer.concat(ids.map((id) => slotKeys(id, (this.#tables.get(id)?.length ?? 0) / slotBytes)));
+    await deletePacked(this.#native, this.#backends, keys);
     for (const id of ids) this.#tables.delete(id);
-    this.#slots -= keys.length;
-    this.counters.writes += keys.length;
+    const count = keys.length / serviceBackendKey.size;
+    this.#slots -= count;
+    this.counters.writes += count;
   }
 
   #known(): readonly Service[] {

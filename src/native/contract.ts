@@ -309,6 +309,14 @@ export interface NativeBinding extends DnsBinding, ProbeBinding {
   /** keys and values are entries laid end to end. Uses BPF_MAP_UPDATE_BATCH where the kernel has it for this type. */
   mapUpdateBatch(map: Handle, keys: Buffer, values: Buffer, count: number): Promise<BatchResult>;
   mapDeleteBatch(map: Handle, keys: Buffer, count: number): Promise<BatchResult>;
+  /**
+   * Which backend has which slot, as the map `maglev` has it: whole chunks, a slot one byte, or two where there are more than 256 backends. The same for
+   * the same backends in any order, each being named by its place in the list.
+   * @param backends struct service_backend end to end
+   * @param weights of each, 1-65535; null: all the same
+   * @param slots a prime up to 131,071, see `maglevSlots`
+   */
+  maglevTable(backends: Buffer, weights: Uint16Array | null, slots: number): Buffer;
   /** Everything, entries end to end. Uses lookup_batch where possible; otherwise get_next_key. */
   mapDump(map: Handle): Promise<{ readonly keys: Buffer; readonly values: Buffer; readonly count: number }>;
   /** Walks a conntrack map and deletes entries idle for longer than their state's time-out, in slices that yield;

@@ -5,6 +5,7 @@
 
 #include "bpf/bind.h"
 #include "bpf/kernel.h"
+#include "bpf/maglev.h"
 #include "napi/stream.h"
 #include "napi/work.h"
 
@@ -127,6 +128,17 @@ Value map_delete_batch(const CallbackInfo& info) {
   return promise_of<uint64_t>(info.Env(), [map, count, keys = std::move(keys)] { return delete_batch(*map, keys, count); }, batch_result);
 }
 
+Value bind_maglev_table(const CallbackInfo& info) {
+  std::vector<uint16_t> weights;
+  if (!info[1].IsNull()) {
+    if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint16_array)
+      bad_argument("weights must be a Uint16Array or null");
+    const auto array = info[1].As<Napi::Uint16Array>();
+    weights.assign(array.Data(), array.Data() + array.ElementLength());
+  }
+  return from_bytes(info.Env(), maglev_table(to_bytes(info[0], "backends"), weights, to_u32(info[2], "slots")));
+}
+
 Value bind_dump(const CallbackInfo& info) {
   auto map = State::of(info.Env()).map(info[0]);
   return promise_of<Dump>(info.Env(), [map] { return dump_map(*map); }, [](Env env, Dump& dump) -> Value {
@@ -229,6 +241,7 @@ void bind_maps(Napi::Object exports) {
   define<map_delete>(exports, "mapDelete");
   define_async<map_update_batch>(exports, "mapUpdateBatch");
   define_async<map_delete_batch>(exports, "mapDeleteBatch");
+  define<bind_maglev_table>(exports, "maglevTable");
   define_async<bind_dump>(exports, "mapDump");
   define_async<bind_sweep>(exports, "sweepConntrack");
   define_async<bind_sweep_nat>(exports, "sweepNat");

@@ -1,8 +1,14 @@
 /** The laws of Maglev tables, for any backends. */
+import { createHash } from "node:crypto";
 import test from "ava";
 import fc from "fast-check";
-import { type MaglevBackend, maglevSlots, maglevTable } from "../../../src/compute/services/maglev.ts";
+import { maglevSlots } from "../../../src/compute/services/maglev.ts";
 import { addressFromBytes } from "../../../src/model/ip.ts";
+import { loadNative } from "../../../src/native/index.ts";
+import { addonTable, type MaglevBackend, referenceTable } from "../../support/maglev-reference.ts";
+
+const native = loadNative();
+const tableOf = (backends: readonly MaglevBackend[]) => addonTable(native, backends);
 
 const arbitraryBackend = fc.record({
   address: fc.uint8Array({ minLength: 4, maxLength: 4 }).map((bytes) => addressFromBytes(bytes)),
@@ -14,13 +20,11 @@ const backendLists = (maxLength: number) =>
 
 /** By slot. */
 const names = (backends: readonly MaglevBackend[]): readonly string[] =>
-  [...(maglevTable(backends) ?? [])].map((at) =>
-    name(backends[at] ?? { address: addressFromBytes(new Uint8Array(4)), port: 0 }),
-  );
+  [...tableOf(backends)].map((at) => name(backends[at] ?? { address: addressFromBytes(new Uint8Array(4)), port: 0 }));
 
 function loads(backends: readonly MaglevBackend[]): readonly number[] {
   const counts = backends.map(() => 0);
-  for (const at of maglevTable(backends) ?? []) counts[at] = (counts[at] ?? 0) + 1;
+  for (const at of tableOf(backends)) counts[at] = (counts[at] ?? 0) + 1;
   return counts;
 }
 
@@ -88,4 +92,71 @@ test("of 100 backends one leaves: half a percent of the slots change hands that 
   const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
   t.true(mean <= 0.005, `${(mean * 100).toFixed(2)} %`);
   t.true(Math.max(...shares) <= 0.01, `${(Math.max(...shares) * 100).toFixed(2)} % at most`);
+});
+
+test("the addon's table is the one that is defined, of either family and with weights", (t) => {
+  const backend = fc.record({
+    address: fc
+      .oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 }))
+      .map((bytes) => addressFromBytes(bytes)),
+    port: fc.integer({ min: 1, max: 65_535 }),
+  });
+  const weighted = fc.record({
+    backend,
+    weight: fc.oneof(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 65_535 })),
+  });
+  const lists = fc.oneof(
+    fc.array(backend, { minLength: 2, maxLength: 60 }),
+    fc
+      .array(weighted, { minLength: 2, maxLength: 60 })
+      .map((list) => list.map((each) => ({ ...each.backend, weight: each.weight }))),
+  );
+  fc.assert(
+    fc.property(lists, (backends: readonly MaglevBackend[]) => {
+      t.deepEqual(tableOf(backends), referenceTable(backends));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+// As version 0.1 had them. Another table is another choice of backend for flows that move between nodes of two versions.
+const digests: readonly (readonly [count: number, weighted: boolean, ipv4: string, ipv6: string])[] = [
+  [2, false, "37b729746bb20906", "53a9999c6d1f88d6"],
+  [10, false, "33d9f75a082d063a", "06dcb6b4d0eb317e"],
+  [10, true, "f2fd850e5218ba67", "926ae3e4f58bcdac"],
+  [100, false, "36f64fba94e7b3d6", "4594e221a223835e"],
+  [300, true, "a21961bedd417ec8", "0dbcf03265cf9b61"],
+  [1000, false, "9fc32d29d08bf39c", "662951aee1f0b809"],
+];
+
+test("a version of Tandem has the tables of the ones before", (t) => {
+  for (const [count, weighted, ...wanted] of digests) {
+    for (const [at, digest] of wanted.entries()) {
+      const front = at === 0 ? [10, 9] : [0xfd, ...new Uint8Array(12), 9];
+      const backends = Array.from({ length: count }, (_, pod) => ({
+        address: addressFromBytes(Uint8Array.of(...front, pod >> 8, pod & 255)),
+        port: 8080,
+        ...(weighted && { weight: 1 + (pod % 3) }),
+      }));
+      const table = Uint16Array.from(tableOf(backends));
+      t.is(
+        createHash("sha256").update(Buffer.from(table.buffer)).digest("hex").slice(0, 16),
+        digest,
+        `${count} backends`,
+      );
+    }
+  }
+});
+
+test("what would fill for ever, or beyond a table, is refused", (t) => {
+  const backends = Buffer.alloc(3 * 20);
+  const refused = (list: Buffer, weights: Uint16Array | null, slots: number) =>
+    t.is(t.throws(() => native.maglevTable(list, weights, slots))?.name, "NativeError");
+  for (const slots of [0, 1, 2, 1022, 131_072, 131_101]) refused(backends, null, slots);
+  refused(backends.subarray(1), null, 251);
+  refused(Buffer.alloc(0), null, 251);
+  refused(Buffer.alloc(65_537 * 20), null, 131_071);
+  refused(backends, Uint16Array.of(1, 1), 251);
+  refused(backends, Uint16Array.of(1, 0, 1), 251);
+  t.is(native.maglevTable(backends, null, 251).length, 256);
 });

@@ -3,7 +3,7 @@
  * how (E2BIG when full, what a batch reports) is what the addon does.
  */
 import type { MapInfo, NativeBinding, RouteRow, RuleRow } from "../../../src/native/contract.ts";
-import { NativeError } from "../../../src/native/index.ts";
+import { loadNative, NativeError } from "../../../src/native/index.ts";
 import { type MapName, mapLayouts } from "../../../src/native/layouts.gen.ts";
 
 interface FakeMap {
@@ -26,6 +26,7 @@ export type FakeNative = Pick<
   | "mapDelete"
   | "mapDeleteBatch"
   | "mapLookup"
+  | "maglevTable"
   | "attachTc"
   | "detachTc"
   | "unpin"
@@ -132,6 +133,8 @@ export class FakeKernel {
       }
       return { done };
     },
+    // No kernel is in that.
+    maglevTable: loadNative().maglevTable,
     attachTc: async (program, device, _hook, _mode, pin) => {
       if (!this.devices.has(device.index)) throw failure("ENODEV", 19, "attach", `ifindex ${device.index}`);
       const before = this.links.has(pin ?? "");

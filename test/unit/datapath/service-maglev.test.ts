@@ -1,9 +1,9 @@
 import test from "ava";
 import type { DesiredFrontend } from "../../../src/compute/desired.ts";
-import { maglevTable } from "../../../src/compute/services/maglev.ts";
 import { readMaglev } from "../../../src/datapath/kernel-views.ts";
 import { ServiceReconciler } from "../../../src/datapath/services.ts";
 import { service } from "../../../src/native/layouts.gen.ts";
+import { referenceTable } from "../../support/maglev-reference.ts";
 import { FakeKernel } from "./fake-kernel.ts";
 import { address, frontend } from "./world.ts";
 
@@ -26,7 +26,7 @@ async function tables(kernel: FakeKernel): Promise<Readonly<Record<string, reado
   return Object.fromEntries(all.map((each) => [each.frontend.address.text, each.table]));
 }
 
-const wantedTable = ({ backends }: DesiredFrontend): readonly number[] => [...(maglevTable(backends) ?? [])];
+const wantedTable = ({ backends }: DesiredFrontend): readonly number[] => [...referenceTable(backends)];
 const operations = (kernel: FakeKernel) => [...new Set(kernel.journal.map(({ map, op }) => `${op} ${map}`))];
 const ids = (kernel: FakeKernel) => [...kernel.entries("service4").values()].map((value) => service.decode(value).id);
 
