@@ -322,7 +322,8 @@ export class Answers implements AgentQueries {
     if (of !== "" && of !== "all" && !nodes.has(of)) {
       throw new ApiError(404, "NODE_UNKNOWN", `there is no node ${of}`, "nodes are listed by: tandem routes");
     }
-    return pathReport({ nodes, bgpPaths: store.table("bgpPaths"), services: store.table("services") }, of);
+    const [bgpPaths, bgpPeers] = [store.table("bgpPaths"), store.table("bgpPeers")];
+    return pathReport({ nodes, bgpPaths, bgpPeers, services: store.table("services") }, of);
   }
 
   async conntrack(): Promise<readonly CtDto[]> {

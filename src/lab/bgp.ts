@@ -1,75 +1,49 @@
-/** The BGP side of a lab: bird in the routers, gobgpd and the injector in every node, and when all have what they should. */
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+/** The BGP side of a lab: of the routers, of every node, and when all have what they should. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { birdConfig, type BgpOptions, gobgpConfig } from "./bgp-config.ts";
+import { type BgpOptions, gobgpConfig } from "./bgp-config.ts";
 import { peersOfRouter } from "./bgp-peers.ts";
 import { LabError } from "./errors.ts";
-import { writeAtomically } from "./files.ts";
-import type { InjectorConfig } from "./injector/compose.ts";
 import type { LabPlan, NodePlan } from "./plan.ts";
 import { kubeRouterPidFile, startKubeRouter } from "./kube-router.ts";
-import { startDaemon, stopDaemon } from "./processes.ts";
+import { stopDaemon } from "./processes.ts";
+import { routerProtocol } from "./routers.ts";
 import { inside, mustRun, run } from "./run.ts";
-import { program } from "./runtime.ts";
+import { startSpeaker, stopSpeaker } from "./speaker.ts";
 import { systemCgroup } from "./topology.ts";
-
-const api = "127.0.0.1:50051";
-
-export async function startRouters(lab: LabPlan, options: BgpOptions): Promise<void> {
-  for (const router of lab.routers) {
-    if (peersOfRouter(lab, router).length === 0) continue;
-    const { folder, netns, cgroup } = router;
-    await mkdir(folder, { recursive: true });
-    const file = (name: string) => join(folder, name);
-    await writeAtomically(file("bird.conf"), birdConfig(lab, router, options));
-    await startDaemon({
-      netns,
-      cgroup,
-      command: ["bird", "-f", "-c", file("bird.conf"), "-s", file("bird.ctl")],
-      log: file("bird.log"),
-      pidFile: file("bird.pid"),
-    });
-  }
-}
 
 /** gobgpd and the injector: what kube-router is on a real node. Or that itself. */
 export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOptions): Promise<void> {
-  const { kubeRouter, overlay } = options;
-  if (kubeRouter !== undefined) return startKubeRouter(lab, node, { binary: kubeRouter, ...(overlay && { overlay }) });
-  const file = (name: string) => join(node.folder, name);
-  const config: InjectorConfig = {
-    api,
-    addresses: node.uplinks.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]),
-    announcements: [
-      { prefix: node.podCidr4, nextHop: node.ipv4 },
-      { prefix: node.podCidr6, nextHop: node.ipv6 },
-    ],
-    multipath: lab.topology === "ecmp",
-    ...(overlay !== undefined && { overlay: { type: overlay, encapsulation: "ipip" as const } }),
-  };
-  await writeAtomically(file("gobgpd.toml"), gobgpConfig(lab, node, options));
-  await writeAtomically(file("injector.json"), JSON.stringify(config));
-  const place = { netns: node.netns, cgroup: systemCgroup(node) };
-  await startDaemon({
-    ...place,
-    command: ["gobgpd", "-f", file("gobgpd.toml"), "--api-hosts", api],
-    log: file("gobgpd.log"),
-    pidFile: file("gobgpd.pid"),
-  });
-  await startDaemon({
-    ...place,
-    command: [...program("injector"), file("injector.json")],
-    log: file("injector.log"),
-    pidFile: file("injector.pid"),
-  });
+  const { kubeRouter, overlay, gracefulRestart } = options;
+  if (kubeRouter !== undefined)
+    return startKubeRouter(lab, node, { binary: kubeRouter, gracefulRestart, ...(overlay && { overlay }) });
+  await startSpeaker(
+    { folder: node.folder, netns: node.netns, cgroup: systemCgroup(node) },
+    {
+      toml: gobgpConfig(lab, node, options),
+      // kube-router says in every OPEN that it restarts, when this is on at all: peers keep its routes while it comes back.
+      restarting: gracefulRestart,
+      injector: {
+        addresses: node.uplinks.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]),
+        announcements: [
+          { prefix: node.podCidr4, nextHop: node.ipv4 },
+          { prefix: node.podCidr6, nextHop: node.ipv6 },
+        ],
+        multipath: lab.topology === "ecmp",
+        ...(overlay !== undefined && { overlay: { type: overlay, encapsulation: "ipip" as const } }),
+      },
+    },
+  );
 }
 
-/** Ends what is kube-router on a node. */
-export async function stopNodeBgp(node: NodePlan, signal: NodeJS.Signals): Promise<void> {
+/** Ends what is kube-router on a node, which is one process there. */
+export async function stopNodeBgp(
+  node: NodePlan,
+  signal: NodeJS.Signals,
+  { gracefulRestart }: BgpOptions,
+): Promise<void> {
   await stopDaemon(kubeRouterPidFile(node), signal);
-  await stopDaemon(join(node.folder, "injector.pid"), signal);
-  await stopDaemon(join(node.folder, "gobgpd.pid"), signal);
+  const end = signal === "SIGKILL" ? "killed" : gracefulRestart ? "silent" : "in order";
+  await stopSpeaker(node.folder, end);
 }
 
 export interface BgpPeer {
@@ -119,7 +93,7 @@ export async function missingRoutes(lab: LabPlan): Promise<readonly (readonly [p
     ...lab.routers.map((router, i) => ({
       place: routerName(i),
       netns: router.netns,
-      protocol: "bird",
+      protocol: routerProtocol(lab),
       expected: peersOfRouter(lab, router).length === 0 ? [] : lab.nodes.flatMap(cidrs),
     })),
     ...lab.nodes.map((node) => ({
@@ -153,7 +127,7 @@ export async function waitForRoutes(lab: LabPlan, timeoutMs = 120_000): Promise<
         "LAB_BGP",
         `lab ${lab.name}`,
         list.join(", "),
-        `read kube-router.log or gobgpd.log and injector.log, and bird.log below ${lab.folder}`,
+        `read kube-router.log, bird.log, gobgpd.log and injector.log below ${lab.folder}`,
       );
     }
     await sleep(150);

@@ -7,7 +7,7 @@ import { LabError } from "./errors.ts";
 import { apiServerSource } from "./kube/source.ts";
 import { Lab } from "./lab.ts";
 import { type OverlayType, overlayTypes } from "./overlay.ts";
-import { type Topology, topologies } from "./plan.ts";
+import { type RouterDaemon, routerDaemons, type Topology, topologies } from "./plan.ts";
 import { labNames } from "./records.ts";
 import { runAttached } from "./run.ts";
 import { formatStatus } from "./status.ts";
@@ -29,6 +29,11 @@ export function registerLabCommands(program: Command): void {
     .option("--external <name...>", "hosts behind the top-of-rack router", ["client"])
     .addOption(new Option("--topology <name>", "who peers with whom by BGP").choices([...topologies]).default("fabric"))
     .addOption(
+      new Option("--tor <daemon>", "what speaks BGP in the top-of-rack routers")
+        .choices([...routerDaemons])
+        .default("bird"),
+    )
+    .addOption(
       new Option(
         "--overlay [type]",
         "kube-router's tunnels (ipip): full, to every node, needs --topology mesh; subnet, to none",
@@ -36,7 +41,11 @@ export function registerLabCommands(program: Command): void {
         .choices([...overlayTypes])
         .preset("full"),
     )
-    .option("--graceful-restart", "BGP graceful restart, as kube-router's --bgp-graceful-restart", false)
+    .option(
+      "--graceful-restart",
+      "as kube-router's --bgp-graceful-restart; its manifest has it, so --kube-router has it, too",
+    )
+    .option("--no-graceful-restart", "without, also with --kube-router")
     .option("--api-server [path-or-url]", "a real API server: a script that starts one, or the URL of one that runs")
     .option("--kubeconfig <file>", "credentials for --api-server URL")
     .option("--kube-router <path>", "this kube-router on each node instead of what plays it; needs --api-server")
@@ -45,7 +54,7 @@ export function registerLabCommands(program: Command): void {
     .action(
       guard(async (options: Named & UpOptions) => {
         const { name, nodes, filename, external, topology, gracefulRestart, agents, proxies } = options;
-        const { overlay, apiServer, kubeconfig, kubeRouter } = options;
+        const { overlay, apiServer, kubeconfig, kubeRouter, tor } = options;
         const api =
           apiServer === undefined ? undefined : await apiServerSource(apiServer, kubeconfig ?? null, process.env);
         const progress = (text: string) => process.stderr.write(`${text}\n`);
@@ -55,10 +64,11 @@ export function registerLabCommands(program: Command): void {
           manifests: filename,
           externals: external,
           topology,
-          gracefulRestart,
+          tor,
           agents,
           proxies,
           progress,
+          ...(gracefulRestart !== undefined && { gracefulRestart }),
           ...(overlay !== undefined && { overlay }),
           ...(api && { api }),
           ...(kubeRouter !== undefined && { kubeRouter }),
@@ -129,6 +139,9 @@ export function registerLabCommands(program: Command): void {
   command("kill-bgp <node>", "kill -9 what plays kube-router on a node: the others lose their routes to it").action(
     guard(async (node: string, { name }: Named) => (await Lab.open(name)).stopBgp(node)),
   );
+  command("stop-bgp <node>", "end it as a rollout does (SIGTERM); with graceful restart nobody loses routes").action(
+    guard(async (node: string, { name }: Named) => (await Lab.open(name)).stopBgp(node, "SIGTERM")),
+  );
   command("start-bgp <node>", "start it again and wait until every route is back").action(
     guard(async (node: string, { name }: Named) => {
       const opened = await Lab.open(name);
@@ -152,7 +165,8 @@ interface UpOptions {
   readonly filename: string[];
   readonly external: string[];
   readonly topology: Topology;
-  readonly gracefulRestart: boolean;
+  readonly tor: RouterDaemon;
+  readonly gracefulRestart?: boolean;
   readonly overlay?: OverlayType;
   readonly agents: boolean;
   readonly proxies: boolean;

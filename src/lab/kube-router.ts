@@ -6,12 +6,14 @@ import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { isReflector, peersOfNode } from "./bgp-peers.ts";
-import { clusterId } from "./bgp-config.ts";
 import { LabError } from "./errors.ts";
+import { clusterId } from "./gobgp-config.ts";
 import type { OverlayType } from "./overlay.ts";
 import type { LabPlan, NodePlan, Topology } from "./plan.ts";
 import { startDaemon } from "./processes.ts";
 import { systemCgroup } from "./topology.ts";
+
+const restartFlag = "--bgp-graceful-restart";
 
 /** Those of the DaemonSet's manifest; a test compares them. */
 export const manifestFlags: readonly string[] = [
@@ -20,7 +22,7 @@ export const manifestFlags: readonly string[] = [
   "--run-service-proxy=false",
   "--enable-cni=false",
   "--enable-pod-egress=false",
-  "--bgp-graceful-restart=true",
+  `${restartFlag}=true`,
   "--auto-mtu=false",
 ];
 
@@ -55,9 +57,16 @@ export async function checkKubeRouter(path: string, lab: { topology: Topology; a
   return resolve(path);
 }
 
-export function kubeRouterArgs(lab: LabPlan, node: NodePlan, overlay?: OverlayType): readonly string[] {
+export interface KubeRouterOptions {
+  readonly gracefulRestart: boolean;
+  readonly overlay?: OverlayType;
+}
+
+export function kubeRouterArgs(lab: LabPlan, node: NodePlan, options: KubeRouterOptions): readonly string[] {
+  const { gracefulRestart, overlay } = options;
   return [
-    ...manifestFlags,
+    ...manifestFlags.filter((flag) => gracefulRestart || !flag.startsWith(restartFlag)),
+    ...(gracefulRestart ? [] : [`${restartFlag}=false`]),
     ...(topologyFlags[lab.topology] ?? []),
     ...(overlay === undefined ? ["--enable-overlay=false"] : ["--enable-overlay=true", `--overlay-type=${overlay}`]),
     `--hostname-override=${node.name}`,
@@ -87,12 +96,12 @@ export function kubeRouterPidFile(node: NodePlan): string {
 export async function startKubeRouter(
   lab: LabPlan,
   node: NodePlan,
-  { binary, overlay }: { readonly binary: string; readonly overlay?: OverlayType },
+  { binary, ...options }: KubeRouterOptions & { readonly binary: string },
 ): Promise<void> {
   await startDaemon({
     netns: node.netns,
     cgroup: systemCgroup(node),
-    command: [binary, ...kubeRouterArgs(lab, node, overlay)],
+    command: [binary, ...kubeRouterArgs(lab, node, options)],
     env: { NODE_NAME: node.name },
     log: join(node.folder, "kube-router.log"),
     pidFile: kubeRouterPidFile(node),

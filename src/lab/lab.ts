@@ -24,11 +24,21 @@ import type { ApiServerSource } from "./kube/source.ts";
 import { LabRuntime } from "./kubelet/lab-runtime.ts";
 import { checkOverlay, type OverlayType } from "./overlay.ts";
 import { checkObject, type KubeObject, type Pod, readManifests } from "./objects.ts";
-import { checkLabName, type LabPlan, type LabSite, maxNodes, type NodePlan, planLab, type Topology } from "./plan.ts";
+import {
+  checkLabName,
+  type LabPlan,
+  type LabSite,
+  maxNodes,
+  type NodePlan,
+  planLab,
+  type RouterDaemon,
+  type Topology,
+} from "./plan.ts";
 import { podKey, podPlace, type PodPlace } from "./pods.ts";
 import { claimLab, readStoredLab, type StoredLab, withLock } from "./records.ts";
 import { stopDaemon } from "./processes.ts";
 import * as proxies from "./proxies.ts";
+import { startRouters } from "./routers.ts";
 import { inside, run, type RunOptions, type RunResult } from "./run.ts";
 import { program } from "./runtime.ts";
 import { type LabStatus, labStatus } from "./status.ts";
@@ -54,9 +64,12 @@ export interface LabOptions {
   readonly proxies?: boolean;
   /** Further keys of every agent's configuration. */
   readonly agent?: Readonly<Record<string, unknown>>;
+  /** kube-router's --bgp-graceful-restart; left out: as in its manifest where there is one (`kubeRouter`), else without. */
   readonly gracefulRestart?: boolean;
   /** Who peers with whom, default "fabric". */
   readonly topology?: Topology;
+  /** What speaks BGP in the routers, default "bird". */
+  readonly tor?: RouterDaemon;
   /** kube-router's --overlay-type; left out: no tunnels. `full` needs the topology mesh. */
   readonly overlay?: OverlayType;
   /** Path of a kube-router to run on each node instead of what plays it; needs `api`. */
@@ -99,9 +112,11 @@ export class Lab {
       name: checkLabName(options.name),
       nodes,
       externals: options.externals ?? ["client"],
-      gracefulRestart: options.gracefulRestart ?? false,
+      // The manifest's kube-router has it.
+      gracefulRestart: options.gracefulRestart ?? router !== null,
       agent: options.agent ?? {},
       topology,
+      ...(options.tor !== undefined && { tor: options.tor }),
       ...(overlay !== undefined && { overlay }),
       ...(router !== null && { kubeRouter: router }),
       ...(options.site && { site: options.site }),
@@ -141,7 +156,7 @@ export class Lab {
     const progress = options.progress ?? (() => {});
     const { plan } = this;
     const routers = plan.routers.map(({ netns }) => netns).join(" and ");
-    progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${routers}`);
+    progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${routers} (${plan.routerDaemon})`);
     const { api } = this.#stored;
     await buildTopology(plan, { api: api !== undefined });
     if (api !== undefined) {
@@ -153,7 +168,7 @@ export class Lab {
       await mkdir(plan.manifests, { recursive: true });
       await (await Cluster.open(plan)).putNodes();
     }
-    await bgp.startRouters(plan, this.#stored);
+    await startRouters(plan, this.#stored);
     for (const node of plan.nodes) await bgp.startNodeBgp(plan, node, this.#stored);
     if (options.agents !== false) {
       for (const node of plan.nodes) await agents.startAgent(plan, node, this.#agentConfig);
@@ -325,9 +340,12 @@ export class Lab {
     return agents.agentGet(this.node(nodeName), "/v1/status");
   }
 
-  /** Ends what plays kube-router on that node: with SIGKILL its routes stay, and the other nodes lose theirs to it. */
+  /**
+   * Ends what plays kube-router on that node. With SIGKILL its routes stay; with SIGTERM they go, too, but with graceful restart. The other nodes lose theirs to it
+   * but with graceful restart.
+   */
   stopBgp(nodeName: string, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    return bgp.stopNodeBgp(this.node(nodeName), signal);
+    return bgp.stopNodeBgp(this.node(nodeName), signal, this.#stored);
   }
 
   async startBgp(nodeName: string): Promise<void> {

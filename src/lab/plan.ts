@@ -10,6 +10,10 @@ import { LabError } from "./errors.ts";
 export const topologies = ["fabric", "ipv6", "mesh", "reflectors", "per-node-asn", "ecmp"] as const;
 export type Topology = (typeof topologies)[number];
 
+/** What speaks BGP in the top-of-rack routers. */
+export const routerDaemons = ["bird", "gobgpd"] as const;
+export type RouterDaemon = (typeof routerDaemons)[number];
+
 /** What is recorded of a lab; the rest follows from it. */
 export interface LabRecord {
   readonly name: string;
@@ -19,6 +23,8 @@ export interface LabRecord {
   readonly externals: readonly string[];
   /** Left out: "fabric". */
   readonly topology?: Topology;
+  /** Left out: "bird". */
+  readonly tor?: RouterDaemon;
   /** Names and addresses that the lab has to have instead of those of its index. Labs share nothing, so they may be equal. */
   readonly site?: LabSite;
 }
@@ -81,6 +87,7 @@ export interface LabPlan extends Pick<LabRecord, "name" | "index"> {
   readonly cgroup: string;
   readonly fabric: { readonly netns: string; readonly length4: number; readonly length6: number };
   readonly topology: Topology;
+  readonly routerDaemon: RouterDaemon;
   /** The first router. */
   readonly tor: RouterPlan;
   readonly routers: readonly RouterPlan[];
@@ -189,6 +196,7 @@ export function planLab(record: LabRecord, cgroupRoot: string): LabPlan {
     name,
     index,
     topology,
+    routerDaemon: record.tor ?? "bird",
     folder,
     cgroup,
     manifests: join(folder, "manifests"),

@@ -2,6 +2,7 @@
 import type { BgpPathDto, BgpPeerDto } from "../api/dto.ts";
 import { compareAddresses, comparePrefixes, makePrefix, type Prefix, prefixContainsPrefix } from "../model/ip.ts";
 import type { BgpPathRow, BgpPeerRow, NodeRow, ServiceRow } from "../model/tables.ts";
+import { isKept } from "./kept-paths.ts";
 
 export function peerReport(
   peers: ReadonlyMap<string, BgpPeerRow>,
@@ -19,6 +20,7 @@ export function peerReport(
 }
 
 export interface PathTables {
+  readonly bgpPeers: ReadonlyMap<string, BgpPeerRow>;
   readonly bgpPaths: ReadonlyMap<string, BgpPathRow>;
   readonly nodes: ReadonlyMap<string, NodeRow>;
   readonly services: ReadonlyMap<string, ServiceRow>;
@@ -26,7 +28,7 @@ export interface PathTables {
 
 /** @param of name of a node, "all", or "" for all that belongs to the cluster. Sorted by prefix. */
 export function pathReport(tables: PathTables, of: string): readonly BgpPathDto[] {
-  const { bgpPaths, nodes, services } = tables;
+  const { bgpPaths, bgpPeers, nodes, services } = tables;
   const nodeOfPrefix = podCidrFinder(nodes);
   const nodeOfAddress = nodesByAddress(nodes);
   const servicesOf = servicesByAddress(services);
@@ -39,7 +41,7 @@ export function pathReport(tables: PathTables, of: string): readonly BgpPathDto[
     const kind = own.length > 0 ? "service" : ofPods === null ? "other" : "pod-cidr";
     const node = ofPods ?? (own.length > 0 ? (nodeOfAddress.get(row.nextHop?.text ?? "") ?? null) : null);
     if (of === "" ? kind === "other" : of !== "all" && node !== of) continue;
-    found.push([prefix, pathDto(row, { node, kind, services: own })]);
+    found.push([prefix, { ...pathDto(row, { node, kind, services: own }), stale: isKept(row, bgpPeers) }]);
   }
   return found.sort(([a], [b]) => comparePrefixes(a, b)).map(([, dto]) => dto);
 }

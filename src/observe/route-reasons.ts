@@ -6,6 +6,7 @@ import type { RouteReasonDto } from "../api/dto.ts";
 import { makePrefix, type Prefix, prefixContains } from "../model/ip.ts";
 import { kubeRouterProtocol, tunnelName } from "../lib/kube-router.ts";
 import type { BgpPathRow, BgpPeerRow, DeviceAddressesRow, NodeRow, RouteFactRow } from "../model/tables.ts";
+import { isKept } from "./kept-paths.ts";
 
 export interface BgpTables {
   /** By address. */
@@ -62,7 +63,7 @@ export function whatIsOdd(
       remedy: `it goes on working as long as the node is there; else delete it: ip route del ${route.destination.text} proto 17`,
     };
   }
-  if (!path.stale) return null;
+  if (!isKept(path, tables.bgpPeers)) return null;
   return {
     code: "stale-path",
     text: `the session with ${path.peer?.text ?? "its peer"} is gone; the path is kept for its graceful restart`,

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import test, { type ExecutionContext } from "ava";
 import type { BgpPathDto, BgpPeerDto, RouteDto } from "../../src/api/dto.ts";
 import type { Lab, LabOptions } from "../../src/lab/lab.ts";
-import type { NodePlan } from "../../src/lab/plan.ts";
+import { type NodePlan, type RouterDaemon, routerDaemons } from "../../src/lab/plan.ts";
 import { kubeRouterArgs, kubeRouterPidFile } from "../../src/lab/kube-router.ts";
 import { runningProcess } from "../../src/lab/processes.ts";
 import { mustRun } from "../../src/lab/run.ts";
@@ -32,7 +32,7 @@ async function becomes<T>(t: ExecutionContext, lab: Lab, get: () => Promise<T>, 
 /** A lab with a pod on each of the last two nodes, and agents that know all of their sessions. */
 function withTopology(
   t: ExecutionContext,
-  options: Pick<LabOptions, "topology" | "agent"> & { readonly nodes: number },
+  options: Pick<LabOptions, "topology" | "agent" | "tor"> & { readonly nodes: number },
   work: (lab: Lab, peersOf: (node: string) => Promise<readonly BgpPeerDto[]>) => Promise<void>,
 ): Promise<void> {
   const objects = [pod("near", { node: `node-${options.nodes - 1}` }), pod("far", { node: `node-${options.nodes}` })];
@@ -91,34 +91,31 @@ longTest("IPv6 sessions bring both families", (t) =>
   }),
 );
 
-longTest(
-  "route reflectors: clients learn of each other by a node and by a router, and lose nothing with one of the two",
-  (t) =>
-    withTopology(t, { topology: "reflectors", nodes: 3 }, async (lab, peersOf) => {
-      const [one, three] = [lab.node("node-1"), lab.node("node-3")];
-      const { tor } = lab.plan;
-      t.deepEqual(sorted(await peersOf("node-2")), [`${one.ipv4} node-1`, `${tor.ipv4} null`].sort());
-      t.is((await peersOf("node-1")).length, 3);
-      const reflected = async (by: string) => {
-        const paths = [`${three.podCidr4} ${three.ipv4} by ${by}`, `${three.podCidr6} ${three.ipv6} by ${by}`];
-        return isDeepStrictEqual(await pathsTo(lab, "node-2", three), paths);
-      };
-      await lab.until("one of the two tells", async () => (await reflected(one.ipv4)) || (await reflected(tor.ipv4)));
-      const [path] = await ask<readonly BgpPathDto[]>(lab, "node-2", "bgp", "routes", "node-3");
-      t.is(path?.originatorId, three.ipv4);
-      await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
+const reflectors = (tor: RouterDaemon) => (t: ExecutionContext) =>
+  withTopology(t, { topology: "reflectors", nodes: 3, tor }, async (lab, peersOf) => {
+    const [one, three] = [lab.node("node-1"), lab.node("node-3")];
+    const { tor } = lab.plan;
+    t.deepEqual(sorted(await peersOf("node-2")), [`${one.ipv4} node-1`, `${tor.ipv4} null`].sort());
+    t.is((await peersOf("node-1")).length, 3);
+    const reflected = async (by: string) => {
+      const paths = [`${three.podCidr4} ${three.ipv4} by ${by}`, `${three.podCidr6} ${three.ipv6} by ${by}`];
+      return isDeepStrictEqual(await pathsTo(lab, "node-2", three), paths);
+    };
+    await lab.until("one of the two tells", async () => (await reflected(one.ipv4)) || (await reflected(tor.ipv4)));
+    const [path] = await ask<readonly BgpPathDto[]>(lab, "node-2", "bgp", "routes", "node-3");
+    t.is(path?.originatorId, three.ipv4);
+    await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
 
-      await lab.stopBgp("node-1");
-      const state = async () => (await peersOf("node-2")).find(({ node }) => node === "node-1")?.state;
-      await lab.until("the session with the node is down", async () => (await state()) !== "ESTABLISHED");
-      await lab.until("the router is the only one that tells", () => reflected(tor.ipv4));
-      await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
-      t.is(await answererOf(lab, "default/near", await podAddress(lab, "default/far"), 8080), "default/far");
-    }),
-);
+    await lab.stopBgp("node-1");
+    const state = async () => (await peersOf("node-2")).find(({ node }) => node === "node-1")?.state;
+    await lab.until("the session with the node is down", async () => (await state()) !== "ESTABLISHED");
+    await lab.until("the router is the only one that tells", () => reflected(tor.ipv4));
+    await becomes(t, lab, () => kindsTo(lab, "node-2", "node-3"), ["direct", "direct"]);
+    t.is(await answererOf(lab, "default/near", await podAddress(lab, "default/far"), 8080), "default/far");
+  });
 
-longTest("an AS number for each node: two routers tell of every node, and the next hop is the node", (t) =>
-  withTopology(t, { topology: "per-node-asn", nodes: 2 }, async (lab, peersOf) => {
+const perNodeAsn = (tor: RouterDaemon) => (t: ExecutionContext) =>
+  withTopology(t, { topology: "per-node-asn", nodes: 2, tor }, async (lab, peersOf) => {
     const [one, two] = [lab.node("node-1"), lab.node("node-2")];
     const addresses = lab.plan.routers.map(({ ipv4 }) => ipv4);
     t.not(one.as, two.as);
@@ -130,11 +127,10 @@ longTest("an AS number for each node: two routers tell of every node, and the ne
     };
     await becomes(t, lab, told, [`${two.ipv4} 65000 ${two.as}`, `${two.ipv6} 65000 ${two.as}`]);
     await becomes(t, lab, () => kindsTo(lab, "node-1", "node-2"), ["direct", "direct"]);
-  }),
-);
+  });
 
-test("ECMP: both uplinks carry connections both ways, and without one of them all go on by the other", (t) =>
-  withTopology(t, { topology: "ecmp", nodes: 2 }, async (lab, peersOf) => {
+const ecmp = (tor: RouterDaemon) => (t: ExecutionContext) =>
+  withTopology(t, { topology: "ecmp", nodes: 2, tor }, async (lab, peersOf) => {
     const two = lab.node("node-2");
     const { routers } = lab.plan;
     t.deepEqual(
@@ -194,7 +190,21 @@ test("ECMP: both uplinks carry connections both ways, and without one of them al
     await mustRun(["ip", "-n", lab.plan.fabric.netns, "link", "set", two.slot, "up"]);
     await becomes(t, lab, waysBy, ways);
     await connect();
-  }));
+  });
+
+const ecmpTitle = "ECMP: both uplinks carry connections both ways, and without one of them all go on by the other";
+for (const tor of routerDaemons) {
+  const by = `(routers: ${tor})`;
+  longTest(
+    `route reflectors: clients learn of each other by a node and by a router, and lose nothing with one of the two ${by}`,
+    reflectors(tor),
+  );
+  longTest(
+    `an AS number for each node: two routers tell of every node, and the next hop is the node ${by}`,
+    perNodeAsn(tor),
+  );
+  (tor === "bird" ? test : longTest)(`${ecmpTitle} ${by}`, ecmp(tor));
+}
 
 /** Records what it was called with, and writes the routes of two nodes' mesh as kube-router does, from the node's address alone. */
 const standIn = `#!/bin/sh
@@ -222,7 +232,10 @@ test("a kube-router that is given runs on each node with its flags, and is stopp
   await withLab(t, options, async (lab) => {
     for (const node of lab.plan.nodes) {
       const args = join(folder, `${node.name}.args`);
-      t.deepEqual((await readFile(args, "utf8")).trimEnd().split("\n"), kubeRouterArgs(lab.plan, node));
+      t.deepEqual(
+        (await readFile(args, "utf8")).trimEnd().split("\n"),
+        kubeRouterArgs(lab.plan, node, { gracefulRestart: true }),
+      );
       t.false(existsSync(join(node.folder, "gobgpd.pid")), "nothing plays it");
     }
     const two = lab.node("node-2");

@@ -2,7 +2,7 @@
 import { mustRun } from "../run.ts";
 import { GobgpClient } from "./gobgp.ts";
 import { Injector, type InjectorDependencies } from "./injector.ts";
-import { deleteRoute, nodeSubnets, replaceRoute, replaceTunnelRoute } from "./routes.ts";
+import { kernelRoutes, nodeSubnets } from "./routes.ts";
 import { type Encapsulation, Tunnels } from "./tunnels.ts";
 
 export interface InjectorConfig {
@@ -12,6 +12,8 @@ export interface InjectorConfig {
   readonly addresses: readonly string[];
   readonly announcements: readonly { readonly prefix: string; readonly nextHop: string }[];
   readonly multipath: boolean;
+  /** RTPROT of its routes; left out: kube-router's. */
+  readonly protocol?: number;
   /** Left out: there is no overlay, and there never was one. */
   readonly overlay?: {
     /** --overlay-type; null: --enable-overlay=false, which takes away what an overlay before has left. */
@@ -33,7 +35,7 @@ export async function createInjector(config: InjectorConfig, log: InjectorDepend
   }
   return new Injector({
     gobgp: new GobgpClient(api),
-    routes: { replaceRoute, replaceTunnelRoute, deleteRoute },
+    routes: kernelRoutes(config.protocol),
     subnets: await nodeSubnets(addresses),
     announcements,
     multipath,

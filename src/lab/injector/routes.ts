@@ -1,6 +1,7 @@
-/** The kernel side of the injector: routes as kube-router's `pkg/routes` writes them, main table, protocol 17. */
+/** The kernel side of the injector: routes as kube-router's `pkg/routes` writes them, main table, protocol 17 unless it is told another one. */
 import { kubeRouterProtocol } from "../../lib/kube-router.ts";
 import { mustRun } from "../run.ts";
+import type { InjectorDependencies } from "./injector.ts";
 
 export interface LocalSubnet {
   readonly address: string;
@@ -18,22 +19,19 @@ export async function nodeSubnets(addresses: readonly string[]): Promise<readonl
     .map(({ local, prefixlen }) => ({ address: local ?? "", prefixLength: prefixlen }));
 }
 
-/** Deletes this protocol's route to the prefix, nobody else's. No route is no error. */
-export async function deleteRoute(prefix: string): Promise<void> {
-  await mustRun(["ip", family(prefix), "route", "flush", prefix, "table", "main", "proto", String(kubeRouterProtocol)]);
-}
-
-export async function replaceRoute(prefix: string, nextHops: readonly string[]): Promise<void> {
-  const via = nextHops.flatMap((nextHop) => [...(nextHops.length > 1 ? ["nexthop"] : []), "via", nextHop]);
-  await mustRun(["ip", family(prefix), "route", "replace", prefix, "proto", String(kubeRouterProtocol), ...via]);
-}
-
-/** @param source the node's own address, as packets of its own have it */
-export async function replaceTunnelRoute(prefix: string, device: string, source: string): Promise<void> {
-  const words = ["proto", String(kubeRouterProtocol), "dev", device, "src", source];
-  await mustRun(["ip", family(prefix), "route", "replace", prefix, ...words]);
-}
-
-function family(prefix: string): string {
-  return prefix.includes(":") ? "-6" : "-4";
+/** @param protocol RTPROT of what it writes; nothing of another one is touched */
+export function kernelRoutes(protocol: number = kubeRouterProtocol): InjectorDependencies["routes"] {
+  const own = ["proto", String(protocol)];
+  const ip = async (prefix: string, ...words: readonly string[]) =>
+    void (await mustRun(["ip", prefix.includes(":") ? "-6" : "-4", "route", ...words]));
+  return {
+    /** Nobody else's. No route is no error. */
+    deleteRoute: (prefix) => ip(prefix, "flush", prefix, "table", "main", ...own),
+    replaceRoute: (prefix, nextHops) => {
+      const via = nextHops.flatMap((nextHop) => [...(nextHops.length > 1 ? ["nexthop"] : []), "via", nextHop]);
+      return ip(prefix, "replace", prefix, ...own, ...via);
+    },
+    /** With the node's own address as source, as packets of its own have it. */
+    replaceTunnelRoute: (prefix, device, source) => ip(prefix, "replace", prefix, ...own, "dev", device, "src", source),
+  };
 }

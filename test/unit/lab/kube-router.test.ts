@@ -26,7 +26,7 @@ test("kube-router gets the flags of our manifest, those of the topology, its nod
   const objects = parseAllDocuments(await readFile(file, "utf8")).map((each) => each.toJS() as DaemonSet);
   const args = objects.find(({ kind }) => kind === "DaemonSet")?.spec.template.spec.containers[0]?.args;
   t.deepEqual(args, [...manifestFlags]);
-  t.deepEqual(kubeRouterArgs(...nodeOf("per-node-asn", 2)), [
+  t.deepEqual(kubeRouterArgs(...nodeOf("per-node-asn", 2), { gracefulRestart: true }), [
     ...manifestFlags,
     "--enable-ibgp=false",
     "--nodes-full-mesh=false",
@@ -37,11 +37,19 @@ test("kube-router gets the flags of our manifest, those of the topology, its nod
 });
 
 test("an overlay is kube-router's own, by its flags", (t) => {
-  const args = kubeRouterArgs(...nodeOf("mesh", 1), "full");
+  const args = kubeRouterArgs(...nodeOf("mesh", 1), { gracefulRestart: true, overlay: "full" });
   t.deepEqual(
     args.filter((flag) => flag.includes("overlay")),
     ["--enable-overlay=true", "--overlay-type=full"],
   );
+});
+
+test("graceful restart is as in the manifest, or off, and told once", (t) => {
+  for (const gracefulRestart of [true, false])
+    t.deepEqual(
+      kubeRouterArgs(...nodeOf("mesh", 1), { gracefulRestart }).filter((flag) => flag.includes("restart")),
+      [`--bgp-graceful-restart=${gracefulRestart}`],
+    );
 });
 
 test("a Node tells kube-router its AS number, its part in reflection and its routers", (t) => {

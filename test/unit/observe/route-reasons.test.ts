@@ -127,6 +127,12 @@ test("a route that BGP has no path for any more is left over, and one that waits
   t.is(whatIsOdd(cidr, there, tables([up]), synced)?.code, "left-over");
   t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24", { stale: true })]), synced)?.code, "stale-path");
   t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24")]), synced), null);
+  t.is(
+    whatIsOdd(cidr, there, tables([down], [path("10.2.0.0/24")]), synced)?.code,
+    "stale-path",
+    "the session says it",
+  );
+  t.is(whatIsOdd(cidr, there, tables([], [path("10.2.0.0/24")]), synced), null, "nobody knows the session");
   t.is(whatIsOdd(cidr, there, tables([up]), { state: "stale", received: [] }), null, "who is away says nothing");
   t.is(whatIsOdd(cidr, { ...there, protocol: 4 }, tables([up]), synced), null, "an operator's route is the operator's");
 });

@@ -1,0 +1,184 @@
+/**
+ * kube-router is told to end (SIGTERM), as each rollout does it. Without graceful restart it tells its peers, and routes go on both sides; with it, it says nothing,
+ * and packets go on until it is back. Either is in `tandem status` within seconds.
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import type { BgpPathDto, RouteDto, StatusDto } from "../../src/api/dto.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import type { NodePlan } from "../../src/lab/plan.ts";
+import { bgpRoutes } from "../../src/lab/bgp.ts";
+import { agentStatus, answererOf, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+
+/** s in which a status has to tell; the aim is 2, and machines of tests are busy. */
+const patience = 8;
+const objects = [
+  pod("client", { node: "node-1" }),
+  pod("web", { node: "node-2", ports: [8080, { containerPort: 9000, protocol: "UDP" }] }),
+];
+const client = "default/client";
+const outside = "external/client";
+
+const has = (code: string, object: string) => (status: StatusDto) =>
+  status.problems.some((each) => each.code === code && each.object.includes(object));
+
+/** Until the nodes' status are so; tells how long each took since `from`. */
+async function tell(
+  t: ExecutionContext,
+  lab: Lab,
+  from: number,
+  expected: readonly (readonly [node: string, what: string, isSo: (status: StatusDto) => boolean])[],
+): Promise<void> {
+  await Promise.all(
+    expected.map(async ([node, what, isSo]) => {
+      await lab.until(`${node} tells: ${what}`, async () => isSo(await agentStatus(lab, node)));
+      const seconds = (performance.now() - from) / 1000;
+      t.log(`${node}: ${what}: told after ${seconds.toFixed(1)} s`);
+      t.true(seconds < patience, `${node}: ${what}: ${seconds} s`);
+    }),
+  );
+}
+
+/** How often the other ends of a node's sessions were told of an end (NOTIFICATION), by their logs: gobgpd of node-1, and bird. */
+async function notifications(
+  lab: Lab,
+  { slot, ipv4 }: NodePlan,
+): Promise<{ readonly node: number; readonly tor: number }> {
+  const linesOf = async (folder: string, file: string) => (await readFile(join(folder, file), "utf8")).split("\n");
+  const ofNode = (line: string) => line.includes(`"Key":"${ipv4}"`) && line.includes('"received notification"');
+  const ofTor = (line: string) => line.includes(`${slot.replaceAll("-", "_")}: Received:`);
+  return {
+    node: (await linesOf(lab.node("node-1").folder, "gobgpd.log")).filter(ofNode).length,
+    tor: (await linesOf(lab.plan.tor.folder, "bird.log")).filter(ofTor).length,
+  };
+}
+
+/** How many of the pod CIDRs of a node have a route in that kernel. */
+async function routesTo(node: NodePlan, netns: string, protocol: string): Promise<number> {
+  const routes = await bgpRoutes(netns, protocol);
+  return [node.podCidr4, node.podCidr6].filter((cidr) => routes.has(cidr)).length;
+}
+
+const ask = async <T>(lab: Lab, ...words: readonly string[]) =>
+  JSON.parse((await lab.agent("node-1", [...words, "--json"])).stdout) as T;
+
+const isWell = (status: StatusDto) =>
+  status.routes.missing.length === 0 && !status.problems.some(({ code }) => /^(GOBGP|BGP)_/.test(code));
+
+async function well(lab: Lab): Promise<void> {
+  for (const node of ["node-1", "node-2"])
+    await lab.until(`${node} is well`, async () => isWell(await agentStatus(lab, node)));
+}
+
+async function begin(lab: Lab): Promise<{ readonly web: Readonly<Record<4 | 6, string>> }> {
+  await settled(lab);
+  await well(lab);
+  return { web: { 4: await podAddress(lab, "default/web"), 6: await podAddress(lab, "default/web", 6) } };
+}
+
+test("kube-router that ends without graceful restart says so, routes go on both sides, and connections go on when it is back", (t) =>
+  withLab(t, { nodes: 2, gracefulRestart: false, objects }, async (lab) => {
+    const { web } = await begin(lab);
+    const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+    const flow = await beginFlow(lab, client, { kind: "tcp", address: web[4], port: 8080, lateMs: 60_000 });
+    try {
+      // Sessions that collide as they come up are told of it, too.
+      const before = await notifications(lab, two);
+      const from = performance.now();
+      await lab.stopBgp("node-2", "SIGTERM");
+      await tell(t, lab, from, [
+        ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
+        ["node-1", "its routes went", ({ routes }) => routes.missing.length === 2],
+        ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
+      ]);
+      t.deepEqual(await notifications(lab, two), { node: before.node + 1, tor: before.tor + 1 });
+      const rows = await ask<readonly RouteDto[]>(lab, "routes", "node-2");
+      t.deepEqual(
+        rows.map(({ present, why }) => [present, why?.code]),
+        [
+          [false, "peer-down"],
+          [false, "peer-down"],
+        ],
+      );
+      await lab.until(
+        "the router has none to its pods",
+        async () => (await routesTo(two, lab.plan.tor.netns, "bird")) === 0,
+      );
+      // It deletes its own as far as it gets before its end; what is left in the kernel is what counts.
+      const left = await routesTo(one, two.netns, "17");
+      t.log(`node-2 itself: ${left} of 2 routes to node-1 are left`);
+      const isLeft = ({ routes }: StatusDto) => routes.missing.length === 2 - left;
+      await tell(t, lab, performance.now(), [["node-2", "what is left", isLeft]]);
+      for (const address of [web[4], web[6]]) t.is(await fetchFrom(lab, client, address, 8080, 2), null);
+
+      await lab.startBgp("node-2");
+      await lab.waitForRoutes();
+      await well(lab);
+      for (const address of [web[4], web[6]]) t.is(await answererOf(lab, client, address, 8080), "default/web");
+    } finally {
+      const { sent, answered } = await flow.end();
+      t.is(answered, sent, "the connection goes on");
+    }
+  }));
+
+test("kube-router that ends with graceful restart says nothing, every packet finds its way meanwhile, and status tells what is going on", (t) =>
+  withLab(t, { nodes: 2, gracefulRestart: true, objects }, async (lab) => {
+    const { web } = await begin(lab);
+    const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+    const kept = async () => [
+      await routesTo(two, one.netns, "17"),
+      await routesTo(one, two.netns, "17"),
+      await routesTo(two, lab.plan.tor.netns, "bird"),
+    ];
+    const flows = await Promise.all(
+      [client, outside].flatMap((from) =>
+        ([4, 6] as const).map((family) =>
+          beginFlow(lab, from, { kind: "tcp", address: web[family], port: 8080, lateMs: 30_000 }),
+        ),
+      ),
+    );
+    const datagrams = await beginFlow(lab, client, { kind: "udp", address: web[4], port: 9000 });
+    try {
+      const before = await notifications(lab, two);
+      const from = performance.now();
+      await lab.stopBgp("node-2", "SIGTERM");
+      await tell(t, lab, from, [
+        ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
+        ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
+      ]);
+      t.deepEqual(await notifications(lab, two), before);
+      t.deepEqual(await kept(), [2, 2, 2]);
+      const rows = await ask<readonly RouteDto[]>(lab, "routes", "node-2");
+      t.deepEqual(
+        rows.map(({ present, why }) => [present, why?.code]),
+        [
+          [true, "stale-path"],
+          [true, "stale-path"],
+        ],
+      );
+      const paths = await ask<readonly BgpPathDto[]>(lab, "bgp", "routes", "node-2");
+      t.true(paths.length === 2 && paths.every(({ stale }) => stale));
+      for (const asking of [client, outside])
+        for (const address of [web[4], web[6]]) t.is(await answererOf(lab, asking, address, 8080), "default/web");
+      const { sent, answered } = await datagrams.end();
+      t.is(answered, sent, "no datagram is lost while it is away");
+
+      await lab.startBgp("node-2");
+      const stands = async () => !has("BGP_PEER_DOWN", "node-2")(await agentStatus(lab, "node-1"));
+      await lab.until("the session stands", stands);
+      const isTold = async () => {
+        const told = await ask<readonly BgpPathDto[]>(lab, "bgp", "routes", "node-2");
+        return told.length === 2 && told.every(({ stale }) => !stale);
+      };
+      await lab.until("its paths are told anew", isTold);
+      await well(lab);
+      await lab.waitForRoutes();
+      t.deepEqual(await kept(), [2, 2, 2]);
+    } finally {
+      for (const flow of flows) {
+        const { sent, answered } = await flow.end();
+        t.is(answered, sent, "the connection goes on");
+      }
+    }
+  }));
