@@ -125,6 +125,7 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
   await pause(settleSeconds);
   const large = await node.memory("agent");
   const { core, requests } = await idle(node, "agent", idleSeconds);
+  const later = await node.memory("agent");
 
   const [syncedMs, readyMs] = [median(starts.map((each) => each.syncedMs)), median(starts.map((each) => each.readyMs))];
   const bareMs = median(bare.map(({ ms }) => ms));
@@ -158,6 +159,13 @@ export async function clusterSize(node: KubeNode, options: SizeOptions): Promise
       baseline: `${nothing.toFixed(0)} MB (node that holds nothing)`,
       ratio: nothing / large.rss,
       aim: "< 250 MB",
+    },
+    {
+      what: `  and ${idleSeconds} s later: V8 gives back what a start needed when little happens`,
+      figure: `${later.rss.toFixed(0)} MB`,
+      baseline: `${nothing.toFixed(0)} MB (the same)`,
+      ratio: nothing / later.rss,
+      aim: "",
     },
     {
       what: "  the same beside a node that holds the decoded lists",

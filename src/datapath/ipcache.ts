@@ -23,6 +23,9 @@ import { Counters, keyText, type MapNative, MapTable, sameRows, type WrittenChan
 import type { MapInfo } from "../native/contract.ts";
 import type { EntryFailure } from "./problems.ts";
 
+/** Values that are remembered at most. */
+const valuesKnown = 4096;
+
 /** The identity that the kernel sees behind an address is another one than before. */
 export interface IdentityChange {
   readonly before: number;
@@ -42,6 +45,7 @@ export class IdentityReconciler {
   readonly #prefixes: { readonly 4: MapTable; readonly 6: MapTable };
   #lastIdentities: ReadonlyMap<string, DesiredIdentity> = new Map();
   #lastPrefixes: readonly Prefix[] | null = null;
+  readonly #values = new Values();
 
   constructor(native: MapNative, map: (name: MapName) => MapInfo) {
     const table = (name: MapName, describe: (key: Buffer) => string) =>
@@ -92,7 +96,7 @@ export class IdentityReconciler {
     if (after !== undefined) {
       const { address, identity, localNode, node } = after;
       const flags = (localNode ? IpcacheFlags.localNode : 0) | (node ? IpcacheFlags.node : 0);
-      this.#addresses[address.family].setDesired(entryKey(address), ipcacheValue.encode({ identity, flags }));
+      this.#addresses[address.family].setDesired(entryKey(address), this.#values.of(identity, flags));
     } else if (before !== undefined) {
       this.#addresses[before.address.family].deleteDesired(entryKey(before.address));
     }
@@ -109,6 +113,23 @@ export class IdentityReconciler {
       entries[family].set(keyText(key), value);
     }
     for (const family of [4, 6] as const) this.#prefixes[family].replaceDesired(entries[family]);
+  }
+}
+
+/** Values of which many entries are the same, once each: an identity has as many addresses as its pods, and a Buffer takes 200 bytes. */
+class Values {
+  /** By identity and flags. */
+  readonly #known = new Map<string, Buffer>();
+
+  of(identity: number, flags: number): Buffer {
+    const name = `${identity} ${flags}`;
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    // Identities come and go: those of before are given up from time to time, and entries keep what they have.
+    if (this.#known.size >= valuesKnown) this.#known.clear();
+    const value = ipcacheValue.encode({ identity, flags });
+    this.#known.set(name, value);
+    return value;
   }
 }
 

@@ -208,6 +208,7 @@ export class MapTable {
 
   setDesired(key: string, value: Buffer): void {
     this.#tracker.setDesired(key, value);
+    this.#share(key, value);
   }
 
   deleteDesired(key: string): void {
@@ -216,6 +217,7 @@ export class MapTable {
 
   replaceDesired(entries: ReadonlyMap<string, Buffer>): void {
     this.#tracker.replaceDesired(entries);
+    for (const [key, value] of entries) this.#share(key, value);
   }
 
   /** Writes what is missing or differs. @param changes is given what was written */
@@ -268,6 +270,12 @@ export class MapTable {
     const left = await this.remove(changes);
     if (!room || !failures.some(({ error }) => isFull(error))) return [...failures, ...left];
     return [...(await this.write(changes)), ...left];
+  }
+
+  /** What was read has a Buffer for each entry, what is wanted may have one for many. */
+  #share(key: string, value: Buffer): void {
+    const there = this.#tracker.actual.get(key);
+    if (there !== undefined && there !== value && there.equals(value)) this.#tracker.setActual(key, value);
   }
 
   #failure(text: string, error: unknown): EntryFailure {

@@ -7,7 +7,7 @@ import { LabError } from "./errors.ts";
 import { writeAtomically } from "./files.ts";
 import type { LabPlan, NodePlan } from "./plan.ts";
 import { runningProcess, startDaemon, stopDaemon } from "./processes.ts";
-import { daemon } from "./runtime.ts";
+import { agentEnvironment, daemon } from "./runtime.ts";
 import { systemCgroup } from "./topology.ts";
 
 const pidFile = (node: NodePlan) => join(node.folder, "agent.pid");
@@ -35,6 +35,7 @@ export async function startAgent(
     netns: node.netns,
     cgroup: systemCgroup(node),
     command: [...daemon("agent"), "--config", configFile],
+    env: agentEnvironment,
     log: agentLog(node),
     pidFile: pidFile(node),
   });

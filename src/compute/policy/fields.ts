@@ -88,10 +88,16 @@ export function readEach<T>(
 ): readonly T[] | null {
   const entries = readList(value, place);
   if (entries === null) return null;
-  return entries.flatMap((entry, index) => {
+  const results = entries.flatMap((entry, index) => {
     const result = read(entry, at(place, index));
     return result === null ? [] : [result];
   });
+  return exact(results);
+}
+
+/** The same in as much memory as it takes: a list that grew has room for 17, and most lists in policies have one entry. */
+export function exact<T>(list: readonly T[]): readonly T[] {
+  return list.slice();
 }
 
 export function readText(value: unknown, place: Place): string | null {

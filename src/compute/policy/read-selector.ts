@@ -3,7 +3,7 @@ import { fieldNames } from "../../lib/schema.ts";
 import { nearest } from "../../lib/nearest.ts";
 import { makeSelector, type Requirement, requirement, type Selector } from "../../model/labels.ts";
 import { expressionSchema, selectorOperators, selectorSchema } from "./cilium-schema.ts";
-import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
+import { at, exact, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 
 const keyPattern = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const valuePattern = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
@@ -42,7 +42,7 @@ function readMatchLabels(value: unknown, place: Place, keys: KeyReading): readon
     refuse(place, "POLICY_TYPE", `${shown(value)} is not a map of labels`, "write key: value pairs");
     return [];
   }
-  return Object.entries(value).flatMap(([key, entry]) => {
+  const requirements = Object.entries(value).flatMap(([key, entry]) => {
     const entryPlace = at(place, key);
     const name = readKey(key, entryPlace, keys);
     // YAML's "key:" is null, and means the empty value.
@@ -50,6 +50,7 @@ function readMatchLabels(value: unknown, place: Place, keys: KeyReading): readon
     if (name === null || text === null || !checkValue(text, entryPlace)) return [];
     return [requirement(name, "In", [text])];
   });
+  return exact(requirements);
 }
 
 function readExpression(value: unknown, place: Place, keys: KeyReading): Requirement | null {

@@ -102,7 +102,12 @@ export function readEach<T>(
     const result = read(entry, at(place, index));
     if (result !== null) results.push(result);
   }
-  return results;
+  return exact(results);
+}
+
+/** The same in as much memory as it takes: a list that grew has room for 17, and most lists of a cluster, of very many, have one entry. */
+function exact<T>(list: readonly T[]): readonly T[] {
+  return list.slice();
 }
 
 export function readText(value: unknown, place: Place): string | null {
@@ -169,7 +174,7 @@ export function readPrefix(value: unknown, place: Place): Prefix | null {
 
 /** Each address once, the first of equals. */
 export function distinct(addresses: readonly Address[]): readonly Address[] {
-  return addresses.filter(({ text }, i) => addresses.findIndex((other) => other.text === text) === i);
+  return exact(addresses.filter(({ text }, i) => addresses.findIndex((other) => other.text === text) === i));
 }
 
 /** Kubernetes' syntax of label keys and values. It also keeps a value from posing as several labels where they are joined. */

@@ -38,6 +38,21 @@ test("only what differs is written, in few calls when it is much", async (t) => 
   t.true(made.isClean);
 });
 
+test("one value of many entries is held once, also where the kernel had them before", async (t) => {
+  const kernel = new FakeKernel();
+  const one = value(7);
+  const entries = new Map([...wanted(...range(0, 100))].map(([text]) => [text, one]));
+  const { table: before } = table(kernel);
+  before.replaceDesired(entries);
+  await before.write();
+  const { table: made } = table(kernel);
+  t.is(await made.read(), 100);
+  t.is(new Set(made.actual.values()).size, 100);
+  made.replaceDesired(entries);
+  t.true(made.isClean);
+  t.deepEqual([...new Set(made.actual.values())], [one]);
+});
+
 test("when it is full, new entries wait and others are written over", async (t) => {
   const kernel = new FakeKernel({ ipcache4: 50 });
   const { table: made, counters } = table(kernel);

@@ -5,6 +5,7 @@ import test from "ava";
 import { parse } from "yaml";
 import { describeConfig, loadConfig } from "../../../src/config/index.ts";
 import type { KubeObject } from "../../../src/kube/index.ts";
+import { agentEnvironment } from "../../../src/lab/runtime.ts";
 import { loadProxyConfig } from "../../../src/proxy/settings.ts";
 import { flatten } from "../../support/kustomize.ts";
 import { containersOf, find, podSpecOf } from "./workloads.ts";
@@ -55,7 +56,14 @@ test("commands name programs, flags and variables that exist", (t) => {
   const commands = containers.map(({ command = [] }) => command.join(" ")).join("\n");
   t.regex(commands, /exec tandem-agent --config \/etc\/tandem\/agent\.yaml/);
   for (const [, flag = ""] of commands.matchAll(/tandem-agent.* (--[a-z-]+)/g)) t.true(flags.has(flag), flag);
-  for (const { env = [] } of containers) for (const { name } of env) t.true(variables.has(name), name);
+  const own = new Set<string>(Object.keys(agentEnvironment));
+  for (const { env = [] } of containers) for (const { name } of env) t.true(variables.has(name) || own.has(name), name);
+});
+
+test("the agent's memory is kept small by the same variables as in the lab, where it is measured", (t) => {
+  const env = agent?.containers.find(({ name }) => name === "agent")?.env ?? [];
+  for (const [name, value] of Object.entries(agentEnvironment))
+    t.is(env.find((each) => each.name === name)?.value, value, name);
 });
 
 test("the proxy takes its settings as they are, and finds the agent and its maps where the agent has them", (t) => {
