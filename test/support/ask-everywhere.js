@@ -1,0 +1,73 @@
+/**
+ * Who answers at many addresses, run inside of a pod, a node or a host outside: `node ask-everywhere.js FIRST QUESTIONS` with a JSON list of
+ * {kind: "tcp" | "udp" | "connected", host, port, count, bytes}. Each of `count` sockets of its own sends `bytes` bytes and wants as many back, from the
+ * address that it asked. Each has a port of its own, from FIRST: two addresses of a service cannot be told apart at a backend that is asked from one port. Prints a JSON list, for each question the answers as "NAME PEER" (whom the server saw), or what went wrong, each once.
+ * @see backendCode in ./everywhere.ts, who answers
+ */
+import { createSocket } from "node:dgram";
+import { connect } from "node:net";
+
+const [first, questions] = process.argv.slice(2);
+let localPort = Number(first);
+const againMs = 1_000;
+const longMs = 20_000;
+const plain = (address) => address?.replace(/^::ffff:/, "");
+const answered = (bytes) => bytes.toString("latin1").trimEnd();
+
+function overTcp({ host, port, bytes }) {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, localPort: localPort++ });
+    let got = Buffer.alloc(0);
+    const end = (result) => {
+      socket.destroy();
+      resolve(result);
+    };
+    socket.setTimeout(longMs, () => end("none in time"));
+    socket.on("error", ({ code }) => end(String(code)));
+    socket.on("connect", () => {
+      if (plain(socket.remoteAddress) !== plain(host)) end(`is connected with ${socket.remoteAddress}`);
+      socket.end(`${"x".repeat(bytes - 1)}\n`);
+    });
+    socket.on("data", (chunk) => {
+      got = Buffer.concat([got, chunk]);
+    });
+    socket.on("end", () => end(got.length < bytes ? `${got.length} bytes` : answered(got)));
+  });
+}
+
+/** What is lost is sent again, as programs do that use UDP: a machine without memory for a fragment is no fault of the network. */
+function overUdp({ kind, host, port, bytes }) {
+  return new Promise((resolve) => {
+    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    const payload = Buffer.alloc(bytes, "x");
+    const isConnected = kind === "connected";
+    let again;
+    const end = (result) => {
+      clearInterval(again);
+      clearTimeout(long);
+      socket.close();
+      resolve(result);
+    };
+    const long = setTimeout(end, longMs, "none in time");
+    socket.on("error", ({ code }) => end(String(code)));
+    socket.on("message", (message, { address, port: from }) => {
+      if (plain(address) !== plain(host) || from !== port) end(`answered by ${address} port ${from}`);
+      else end(message.length < bytes ? `${message.length} bytes` : answered(message));
+    });
+    const send = () => (isConnected ? socket.send(payload, () => undefined) : socket.send(payload, port, host));
+    const begin = () => {
+      send();
+      again = setInterval(send, againMs);
+    };
+    socket.bind(localPort++, () => (isConnected ? socket.connect(port, host, begin) : begin()));
+  });
+}
+
+const results = [];
+for (const question of JSON.parse(questions)) {
+  const ask = question.kind === "tcp" ? overTcp : overUdp;
+  const all = await Promise.all(Array.from({ length: question.count }, () => ask(question)));
+  results.push([...new Set(all)].sort());
+}
+console.log(JSON.stringify(results));
+process.exit(0);
