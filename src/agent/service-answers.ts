@@ -27,6 +27,7 @@ import type {
   ServiceFlowCount,
 } from "../datapath/report.ts";
 import { type Address, compareAddresses, prefixContains } from "../model/ip.ts";
+import type { Requirement } from "../model/labels.ts";
 import { reasons } from "../model/reasons.gen.ts";
 import type { Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
@@ -226,11 +227,21 @@ export class ServiceAnswers {
 
   /** The ports that services have at an address; null: none. */
   #nearby({ text }: Address): string | null {
-    const ports = (this.#options.loop.result?.desired.frontends ?? []).flatMap((each) =>
+    const { frontends, elsewhere = [] } = this.#options.loop.result?.desired ?? { frontends: [] };
+    if (elsewhere.some((each) => each.text === text))
+      return "its service is for other nodes: it goes where routes lead";
+    const ports = frontends.flatMap((each) =>
       each.address.text === text ? [`${each.port}/${protocolName(each.protocol)} (${serviceOf(each)})`] : [],
     );
     return ports.length === 0 ? null : `services have other ports at this address: ${ports.join(", ")}`;
   }
+}
+
+/** As kubectl writes it. */
+function requirementText({ key, operator, values }: Requirement): string {
+  if (operator === "Exists") return key;
+  if (operator === "DoesNotExist") return `!${key}`;
+  return `${key} ${operator === "In" ? "in" : "notin"} (${values.join(",")})`;
 }
 
 function policiesOf(service: ServiceRow): ServiceDetailsDto["policies"] {
@@ -246,6 +257,7 @@ function policiesOf(service: ServiceRow): ServiceDetailsDto["policies"] {
       prefixes: sourceRanges.prefixes.map(({ text }) => text),
     },
     exposed: service.exposed ?? null,
+    nodes: service.nodes?.requirements.map(requirementText) ?? null,
   };
 }
 

@@ -16,6 +16,8 @@ export interface ServicePoliciesDto {
   readonly sourceRanges: { readonly policy: "allow" | "deny"; readonly prefixes: readonly string[] } | null;
   /** Kinds of address by service.cilium.io/type; null: those of its type. */
   readonly exposed: readonly string[] | null;
+  /** Labels of the nodes that serve it, as "key in (a,b)", all of which they have; null: all nodes. */
+  readonly nodes: readonly string[] | null;
 }
 
 export interface ServiceFrontendDto {

@@ -86,6 +86,7 @@ function policiesText(policies: ServiceDetailsDto["policies"]): string {
   }
   if (policies.healthCheckNodePort !== null) lines.push(`health check node port: ${policies.healthCheckNodePort}`);
   if (policies.publishNotReadyAddresses) lines.push("endpoints that are not ready are published");
+  if (policies.nodes !== null) lines.push(`served on nodes with: ${policies.nodes.join(", ")}`);
   if (exposed !== null) lines.push(`exposed as: ${exposed.join(", ") || "nothing"}`);
   return `${lines.join("\n")}\n`;
 }

@@ -164,6 +164,8 @@ export interface DesiredState {
   readonly frontends: readonly DesiredFrontend[];
   /** By port; each once. Not set: none. */
   readonly healthChecks?: readonly DesiredHealthCheck[];
+  /** Addresses of services that other nodes serve and this one does not; sorted, each once. Not set: none. */
+  readonly elsewhere?: readonly Address[];
   readonly uplinks: readonly UplinkRow[];
   /** By the prefix's text. Not set: none, as nothing is masqueraded. */
   readonly nativePrefixes?: ReadonlyMap<string, DesiredNativePrefix>;

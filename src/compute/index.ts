@@ -141,6 +141,7 @@ class TableComputation implements Computation {
         sets: filled.sets,
         frontends: frontends.frontends,
         healthChecks: frontends.healthChecks,
+        ...(frontends.elsewhere && { elsewhere: frontends.elsewhere }),
         uplinks: [...uplinks.values()].sort((a, b) => a.ifindex - b.ifindex),
         nativePrefixes: this.#native.update(snapshot),
         deviceSources: deviceSources(snapshot, ownNode),

@@ -196,7 +196,7 @@ export class Reconciler {
     await this.#options.demands.publish(this.sets.demands, false);
     const closing = [
       ...(await this.closing.apply(desired.podCidrs)),
-      ...(await this.serviceRoutes.apply(desired.frontends, desired.identities, desired.uplinks)),
+      ...(await this.serviceRoutes.apply(desired, desired.identities, desired.uplinks)),
     ];
 
     if (policies.settled) {

@@ -2,16 +2,16 @@
  * What becomes of a packet from outside to a service's address that nobody here translates: another port, a service without a backend, or no
  * program at all. The fabric sends the address here for as long as kube-router announces it, which it does from every node and without
  * looking at backends; the default route would send the packet back, and so on until it dies. An `unreachable` route of each address
- * answers instead, also while the agent is away.
+ * answers instead, also while the agent is away, and also where the service is for other nodes alone.
  *
  * They are in a table of their own, and a rule for each uplink asks it for what comes in there, before the main table, where kube-router would replace a
  * route of ours. What the node itself sends never asks it: connections that kube-proxy or IPVS translates behind the
  * routing decision go on, and `ip route get` tells what it told. A rule is recognised by its priority and table, a route by protocol and table.
  */
-import type { DesiredFrontend, DesiredIdentity } from "../compute/desired.ts";
+import type { DesiredFrontend, DesiredIdentity, DesiredState } from "../compute/desired.ts";
 import { DeltaTracker } from "../lib/delta-tracker.ts";
 import { mapChanges } from "../lib/map-diff.ts";
-import { makePrefix, type Prefix } from "../model/ip.ts";
+import { type Address, makePrefix, type Prefix } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
 import type { UplinkRow } from "../model/tables.ts";
 import type { NativeBinding, RuleRow } from "../native/contract.ts";
@@ -31,6 +31,8 @@ const named = 5;
 
 export type ServiceRouteNative = RouteNative & Pick<NativeBinding, "rules">;
 
+/** Addresses that services have, here or on other nodes alone. */
+type Served = Pick<DesiredState, "frontends" | "elsewhere">;
 type Identities = ReadonlyMap<string, DesiredIdentity>;
 
 export class ServiceRoutes {
@@ -38,6 +40,7 @@ export class ServiceRoutes {
   readonly #routes: UnreachableRoutes;
   readonly #rules = new DeltaTracker<RuleRow>(() => true);
   #frontends: readonly DesiredFrontend[] | null = null;
+  #elsewhere: readonly Address[] = [];
   #identities: Identities = new Map();
   #wanted: ReadonlyMap<string, Prefix> = new Map();
 
@@ -65,19 +68,15 @@ export class ServiceRoutes {
    * Routes first: a rule that finds an empty table changes nothing.
    * @param identities addresses of pods and nodes: those are never closed, whatever a service says
    */
-  async apply(
-    frontends: readonly DesiredFrontend[],
-    identities: Identities,
-    uplinks: readonly UplinkRow[],
-  ): Promise<readonly Problem[]> {
-    const failures = [...(await this.#routes.apply(this.#addresses(frontends, identities)))];
+  async apply(served: Served, identities: Identities, uplinks: readonly UplinkRow[]): Promise<readonly Problem[]> {
+    const failures = [...(await this.#routes.apply(this.#addresses(served, identities)))];
     const rules = uplinks.flatMap(({ name }) => [serviceRule(4, name), serviceRule(6, name)]);
     this.#rules.replaceDesired(new Map(rules.map((rule) => [ruleKey(rule), rule])));
     failures.push(...(await this.#applyRules()));
     return problems(failures);
   }
 
-  #addresses(frontends: readonly DesiredFrontend[], identities: Identities): ReadonlyMap<string, Prefix> {
+  #addresses({ frontends, elsewhere = [] }: Served, identities: Identities): ReadonlyMap<string, Prefix> {
     const isHeld = ({ key }: { readonly key: string }) =>
       this.#wanted.has(`${key}/32`) || this.#wanted.has(`${key}/128`);
     // Identities change with every pod: what matters is whether a service's address came to be somebody's, or is no more.
@@ -87,9 +86,12 @@ export class ServiceRoutes {
     this.#identities = identities;
     const before = this.#frontends;
     this.#frontends = frontends;
-    if (!moved && before !== null && haveSameAddresses(rowChanges(before, frontends))) return this.#wanted;
+    const isSameElsewhere = textsOf(elsewhere) === textsOf(this.#elsewhere);
+    this.#elsewhere = elsewhere;
+    if (!moved && isSameElsewhere && before !== null && haveSameAddresses(rowChanges(before, frontends)))
+      return this.#wanted;
     const prefixes = new Map<string, Prefix>();
-    for (const { address } of frontends) {
+    for (const address of [...frontends.map((each) => each.address), ...elsewhere]) {
       if (identities.has(address.text)) continue;
       const prefix = makePrefix(address, address.bytes.length * 8);
       prefixes.set(prefix.text, prefix);
@@ -128,6 +130,10 @@ export class ServiceRoutes {
       return [];
     });
   }
+}
+
+function textsOf(addresses: readonly Address[]): string {
+  return addresses.map(({ text }) => text).join();
 }
 
 /** Backends come and go all the time; addresses of services do not. */

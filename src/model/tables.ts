@@ -3,6 +3,7 @@
  * types of `ip.ts`. No logic here. Keys are strings ("namespace/name").
  */
 import type { Address, Prefix } from "./ip.ts";
+import type { Selector } from "./labels.ts";
 import type { NodeHealthRow } from "./node-health.ts";
 import type { ConditionSink } from "./status.ts";
 
@@ -93,6 +94,8 @@ export interface ServiceRow {
   readonly sourceRanges: SourceRanges | null;
   /** Of the kinds of address that its type brings those that it is to have (service.cilium.io/type). Not set: all. */
   readonly exposed?: readonly ("ClusterIP" | "NodePort" | "LoadBalancer")[];
+  /** The nodes that serve it (service.cilium.io/node-selector, service.cilium.io/node). Not set: all. */
+  readonly nodes?: Selector;
   /** How backends on other nodes answer clients outside (service.cilium.io/forwarding-mode). Not set: as the node's settings say. */
   readonly forwarding?: "snat" | "dsr";
   /** What chooses a backend for clients inside (service.cilium.io/lb-algorithm). Not set: as the node's settings say. */

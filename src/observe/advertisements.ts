@@ -111,9 +111,13 @@ function problemOf(
 
 function whyUnserved(
   type: string,
-  { externalTrafficPolicy }: ServiceRow,
+  { externalTrafficPolicy, nodes }: ServiceRow,
   frontends: readonly DesiredFrontend[],
 ): readonly [why: string, remedy: string] {
+  if (frontends.length === 0 && nodes !== undefined) {
+    const remedy = "have it announced by those alone (annotation tandem.io/advertise instead of kube-router's flags)";
+    return ["the service is for other nodes (service.cilium.io/node-selector)", remedy];
+  }
   if (frontends.length === 0) {
     return ["this node has no such address of a service", "its other problems say why: tandem service get"];
   }

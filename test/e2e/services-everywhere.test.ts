@@ -40,6 +40,7 @@ const services = [
   service("turned", 2, { [`${annotated}/forwarding-mode`]: "snat" }),
   service("direct", 3, { [`${annotated}/forwarding-mode`]: "dsr" }),
   service("few", 4, { [`${annotated}/type`]: "LoadBalancer" }),
+  service("chosen", 5, { [`${annotated}/node-selector`]: "tier in (front)" }),
 ] as const;
 
 const everywhere = sharedLab({
@@ -49,6 +50,12 @@ const everywhere = sharedLab({
     backend("a", "node-1"),
     backend("b", "node-2"),
     pod("client", { node: "node-1", ports: [] }),
+    pod("far", { node: "node-2", ports: [] }),
+    {
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: { name: "node-1", labels: { tier: "front" } },
+    },
     pod("host", { node: "node-1", hostNetwork: true, ports: [] }),
     ...services,
   ],
@@ -178,6 +185,49 @@ everywhere("a service that is to be a load balancer's address alone is nothing e
   const { stdout } = await lab.agent("node-1", ["service", "get", "default/few"]);
   for (const address of clusterIps) t.false(stdout.includes(`${address}:80`), stdout);
 });
+
+everywhere(
+  "a service that is for some nodes is served by these alone, for clients of the others, too",
+  async (t, lab) => {
+    await ready(lab);
+    const [, , , , chosen] = services;
+    const hosts = chosen.status.loadBalancer.ingress.map(({ ip }) => ip);
+    const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+    const ask = (from: string, asked: readonly string[], port = 80, sockets = count) =>
+      askFrom(
+        lab,
+        from,
+        asked.map((host) => ({ kind: "tcp", host, port, count: sockets, bytes: 20 })),
+      );
+    const nodePort = chosen.spec.ports[0]?.nodePort ?? 0;
+    // What the other node does not serve it takes where the fabric does.
+    for (const [at, host] of hosts.entries()) {
+      const via = at === 0 ? lab.plan.tor.ipv4 : lab.plan.tor.ipv6;
+      const { code, stderr } = await lab.exec("node/node-2", ["ip", "route", "add", host, "via", via]);
+      t.is(code, 0, stderr);
+    }
+    for (const from of ["default/client", "external/client", "default/far", "node/node-2"])
+      for (const answers of await ask(from, hosts)) t.deepEqual(namesOf(answers), both, `${from}: ${answers.join()}`);
+    for (const answers of await ask("external/client", [one.ipv4, one.ipv6], nodePort))
+      t.deepEqual(namesOf(answers), both);
+    for (const answers of await ask("external/client", [two.ipv4, two.ipv6], nodePort))
+      t.deepEqual(answers, ["ECONNREFUSED"]);
+
+    // Clients outside who come to the other one are told, and sent nowhere: its routes lead back to the fabric.
+    for (const [at, host] of hosts.entries()) {
+      const [family, via] = at === 0 ? ["-4", two.ipv4] : ["-6", two.ipv6];
+      await lab.exec("tor", ["ip", family, "route", "replace", host, "via", via]);
+    }
+    // The kernel tells one a second.
+    for (const answers of await ask("external/client", hosts, 80, 1)) t.regex(answers.join(), /^E(HOST|NET)UNREACH$/);
+    const trace = async (node: string) =>
+      (await lab.agent(node, ["service", "trace", "198.18.0.200", `${hosts[0]}:80`])).stdout;
+    t.regex(await trace("node-2"), /its service is for other nodes/);
+    t.regex(await trace("node-1"), /gets: A BACKEND/);
+    const { stdout } = await lab.agent("node-2", ["service", "get", "default/chosen"]);
+    t.regex(stdout, /served on nodes with: tier in \(front\)/);
+  },
+);
 
 everywhere("SCTP: an association begins at every address, for pods and clients outside", async (t, lab) => {
   await ready(lab);

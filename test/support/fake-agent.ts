@@ -105,6 +105,7 @@ export const serviceDetails = (service: string): ServiceDetailsDto => ({
     healthCheckNodePort: 32_000,
     sourceRanges: { policy: "allow", prefixes: ["192.0.2.0/24"] },
     exposed: null,
+    nodes: null,
   },
   frontends: [
     {

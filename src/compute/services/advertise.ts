@@ -3,9 +3,11 @@
  * so that the fabric has no way to a node that would let clients wait. Pure.
  */
 import { type Address, compareAddresses, parseAddress } from "../../model/ip.ts";
+import { labelMap } from "../../model/labels.ts";
 import type { TableSnapshot } from "../../model/store.ts";
 import type { AdvertisedKind, BgpPeerRow, EndpointSliceRow, NodeRow, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend } from "../desired.ts";
+import { isServedOn } from "./candidates.ts";
 import { endpointsOf } from "./explain.ts";
 
 export interface AdvertiseSettings {
@@ -154,6 +156,7 @@ function whyUnserved(
   tables: AdvertiseTables,
   nodeName: string,
 ): string | null {
+  if (!isServedOn(service, labelMap(tables.nodes.get(nodeName)?.labels ?? {}))) return "it is for other nodes";
   const own = there.filter((frontend) => frontend.service.startsWith(`${key}:`));
   if (own.length === 0) return "this node does not serve it: its problems say why";
   if (kind !== "ClusterIP" && service.externalTrafficPolicy === "Local") {

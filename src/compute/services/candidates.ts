@@ -3,6 +3,7 @@
  * services meet (`frontend-table.ts`).
  */
 import type { Address } from "../../model/ip.ts";
+import { type LabelMap, selects } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import type { Protocol, ServicePort, ServiceRow } from "../../model/tables.ts";
 import type { DesiredFrontend, DesiredHealthCheck } from "../desired.ts";
@@ -33,6 +34,8 @@ export interface Surroundings extends AddressGuard {
   readonly own: readonly Address[];
   /** Where this node's clients are. */
   readonly here: Locality;
+  /** Of this node. */
+  readonly labels: LabelMap;
   /** null: any. */
   readonly nodePorts: PortRange | null;
 }
@@ -48,6 +51,8 @@ export interface Candidates {
   readonly problems: readonly Problem[];
   /** null: nobody asks. */
   readonly healthCheck: DesiredHealthCheck | null;
+  /** Addresses of a service that other nodes serve and this one does not. Not set: none. */
+  readonly elsewhere?: readonly Address[];
 }
 
 export const noCandidates: Candidates = { candidates: [], problems: [], healthCheck: null };
@@ -104,8 +109,7 @@ export function serviceCandidates(
       ...(others.length > 0 && { others }),
       ...(outside !== null && { outside }),
       ...(sources !== undefined && { sources }),
-      ...(outside !== null &&
-        returnsDirectly(service.forwarding ?? settings.loadBalancerMode, port.protocol) && { directReturn: true }),
+      ...(outside !== null && returnsDirectly(service, port.protocol, settings) && { directReturn: true }),
       ...((service.selection ?? settings.serviceSelection) === "maglev" && { selection: "maglev" }),
       service: `${key}:${port.port}`,
     };
@@ -143,7 +147,15 @@ export function serviceCandidates(
     report("warning", "SERVICE_LOCAL_NOWHERE", "spec.externalTrafficPolicy", message, remedy);
   }
   const all = [...candidates.values()];
-  return { candidates: all, problems, healthCheck: healthCheckOf(service, all) };
+  if (isServedOn(service, around.labels))
+    return { candidates: all, problems, healthCheck: healthCheckOf(service, all) };
+  const elsewhere = all.flatMap(({ kind, frontend }) => (kind === "nodePort" ? [] : [frontend.address]));
+  return { candidates: [], problems, healthCheck: null, elsewhere };
+}
+
+/** Nodes of these labels are among those that serve it. */
+export function isServedOn({ nodes }: ServiceRow, labels: LabelMap): boolean {
+  return nodes === undefined || selects(nodes, labels);
 }
 
 /** Its type brings addresses of this kind, and nobody said that it is to have others alone. */
@@ -178,7 +190,10 @@ function outsideOf(
   return chosen.everywhere;
 }
 
-function returnsDirectly(mode: LoadBalancerMode, protocol: Protocol): boolean {
+/** A node that does not serve the address answers nobody in its name, so backends there answer by the node that was asked. */
+function returnsDirectly(service: ServiceRow, protocol: Protocol, settings: ServiceSettings): boolean {
+  const mode = service.forwarding ?? settings.loadBalancerMode;
+  if (service.nodes !== undefined) return false;
   return mode === "dsr" || (mode === "hybrid" && protocol === "TCP");
 }
 

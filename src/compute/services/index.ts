@@ -6,8 +6,8 @@
  * is concerned by its own row, its EndpointSlices, and, if it has no slices, the pods that it selects.
  */
 import { mapChanges } from "../../lib/map-diff.ts";
-import type { Prefix } from "../../model/ip.ts";
-import { compareText } from "../../model/labels.ts";
+import { type Address, compareAddresses, type Prefix } from "../../model/ip.ts";
+import { compareText, labelMap } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
 import { equalRows, type TableSnapshot } from "../../model/store.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../model/tables.ts";
@@ -50,6 +50,8 @@ export interface FrontendResult {
   readonly frontends: readonly DesiredFrontend[];
   /** By port. */
   readonly healthChecks: readonly DesiredHealthCheck[];
+  /** Of services that other nodes serve and this one does not: sorted, each once. Not set: none. */
+  readonly elsewhere?: readonly Address[];
   readonly problems: readonly Problem[];
 }
 
@@ -69,7 +71,13 @@ const manyPods = 64;
 
 class Frontends {
   #tables: ServiceTables = { services: new Map(), endpointSlices: new Map(), pods: new Map(), nodes: new Map() };
-  #nodes: NodeFacts = { own: [], nodeOf: new Map(), podCidrs: new PodCidrs(), here: { node: "", zone: null } };
+  #nodes: NodeFacts = {
+    own: [],
+    nodeOf: new Map(),
+    podCidrs: new PodCidrs(),
+    here: { node: "", zone: null },
+    labels: new Map(),
+  };
   readonly #cluster = new ClusterAddresses();
   #around: Surroundings = { ...this.#nodes, cluster: this.#cluster, externalIps: null, nodePorts: null };
   #settings: ServiceSettings = { loadBalancerMode: "snat", serviceSelection: "random", externalClusterIps: false };
@@ -81,6 +89,8 @@ class Frontends {
   readonly #candidates = new Map<string, readonly Candidate[]>();
   readonly #problems = new Map<string, readonly Problem[]>();
   readonly #healthChecks = new Map<string, DesiredHealthCheck>();
+  /** By service. */
+  readonly #elsewhere = new Map<string, readonly Address[]>();
   readonly #table = new FrontendTable();
   #result: FrontendResult = { frontends: [], healthChecks: [], problems: [] };
 
@@ -113,9 +123,11 @@ class Frontends {
     if (dirty.size === 0) return this.#result;
     for (const key of dirty) this.#update(key, tables.services.get(key));
     const health = firstOfEachPort([...this.#healthChecks.values()]);
+    const elsewhere = sortedAddresses([...this.#elsewhere.values()].flat());
     this.#result = {
       frontends: this.#table.frontends(),
       healthChecks: health.checks,
+      ...(elsewhere.length > 0 && { elsewhere }),
       problems: [...[...this.#problems.values()].flat(), ...this.#table.problems(), ...health.problems].sort(
         compareProblems,
       ),
@@ -163,7 +175,9 @@ class Frontends {
   }
 
   #update(key: string, service: ServiceRow | undefined): void {
-    const { candidates, problems, healthCheck } = this.#workOut(key, service);
+    const { candidates, problems, healthCheck, elsewhere } = this.#workOut(key, service);
+    if (elsewhere === undefined) this.#elsewhere.delete(key);
+    else this.#elsewhere.set(key, elsewhere);
     if (healthCheck === null) this.#healthChecks.delete(key);
     else this.#healthChecks.set(key, healthCheck);
     const before = this.#candidates.get(key) ?? [];
@@ -224,6 +238,11 @@ function firstOfEachPort(all: readonly DesiredHealthCheck[]): {
   return { checks, problems };
 }
 
+/** Each once. */
+function sortedAddresses(addresses: readonly Address[]): readonly Address[] {
+  return [...new Map(addresses.map((each) => [each.text, each])).values()].sort(compareAddresses);
+}
+
 /** The frontend of before where it is equal, so that who follows may compare by identity. */
 function keepFrontend(candidate: Candidate, before: readonly Candidate[]): Candidate {
   const old = before.find(({ key }) => key === candidate.key);
@@ -250,7 +269,7 @@ function unknownPorts(service: ServiceRow, pods: readonly PodRow[]): readonly Pr
 }
 
 /** What of the nodes matters to services. */
-type NodeFacts = Pick<Surroundings, "own" | "nodeOf" | "podCidrs" | "here">;
+type NodeFacts = Pick<Surroundings, "own" | "nodeOf" | "podCidrs" | "here" | "labels">;
 
 const zoneLabel = "topology.kubernetes.io/zone";
 
@@ -266,13 +285,15 @@ function nodeFacts(nodes: ReadonlyMap<string, NodeRow>, nodeName: string, unreac
     nodeOf,
     podCidrs: new PodCidrs(sorted),
     here: { node: nodeName, zone: labels[zoneLabel] ?? null, unreachable },
+    labels: labelMap(labels),
   };
 }
 
 function equalFacts(left: NodeFacts, right: NodeFacts): boolean {
   if (left === right) return true;
   const same = equalRows(left.own, right.own) && equalRows(left.here, right.here);
-  return same && equalMaps(left.nodeOf, right.nodeOf) && left.podCidrs.equals(right.podCidrs);
+  const sameMaps = equalMaps(left.nodeOf, right.nodeOf) && equalMaps(left.labels, right.labels);
+  return same && sameMaps && left.podCidrs.equals(right.podCidrs);
 }
 
 function equalMaps(left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): boolean {

@@ -19,6 +19,8 @@ const inUse: ReadonlySet<string> = new Set([
   typeAnnotation,
   forwardingAnnotation,
   selectionAnnotation,
+  `${ciliumPrefix}node`,
+  `${ciliumPrefix}node-selector`,
 ]);
 
 const ofMesh = "services of several clusters are not joined here: it is one of this cluster alone";
@@ -27,8 +29,6 @@ const withoutEffect: Readonly<Record<string, string>> = {
   "service.cilium.io/affinity": ofMesh,
   "service.cilium.io/global": ofMesh,
   "service.cilium.io/global-sync-endpoint-slices": ofMesh,
-  "service.cilium.io/node": "the service is served on every node",
-  "service.cilium.io/node-selector": "the service is served on every node",
   "service.cilium.io/proxy-delegation": "no other proxy is asked",
   "service.cilium.io/shared": ofMesh,
   [weightAnnotation]: "it is for EndpointSlices",

@@ -2,6 +2,7 @@
 import type { ServicePort, ServiceRow } from "../../model/tables.ts";
 import { readAdvertise } from "./read-advertise.ts";
 import type { Metadata } from "./read-metadata.ts";
+import { readNodeChoice } from "./read-node-choice.ts";
 import {
   annotationsOf,
   checkCiliumAnnotations,
@@ -78,6 +79,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
   const annotations = annotationsOf(object, place);
   checkCiliumAnnotations(annotations);
   const exposed = readExposure(annotations);
+  const nodes = readNodeChoice(annotations);
   const forwarding = readForwarding(annotations);
   const selection = readSelection(annotations);
   const advertise = readAdvertise(annotations);
@@ -109,6 +111,7 @@ export function readService(object: Fields, metadata: Metadata, place: Place): S
     healthCheckNodePort: readPort(spec.healthCheckNodePort || null, at(specPlace, "healthCheckNodePort")),
     sourceRanges: readSourceRanges(spec, annotations, specPlace),
     ...(exposed !== undefined && { exposed }),
+    ...(nodes !== undefined && { nodes }),
     ...(forwarding !== undefined && { forwarding }),
     ...(selection !== undefined && { selection }),
     ...(advertise !== undefined && { advertise }),

@@ -74,6 +74,11 @@ test("what comes in by an uplink for a service's address is answered, what the n
   await first.apply(state(...vips.map((vip) => frontend(vip)), frontend(vips[0], 443), frontend("192.0.1.1", 30080)));
   t.is((await first.writes())["service routes"], 4);
 
+  await first.apply({ ...state(), elsewhere: vips.map((vip) => frontend(vip).address) });
+  await expectClosed("the service is for other nodes");
+  t.is((await first.writes())["service routes"], 4, "which changes nothing for clients outside");
+  await first.apply(state(...vips.map((vip) => frontend(vip)), frontend(vips[0], 443), frontend("192.0.1.1", 30080)));
+
   await node.netns.ip("rule del priority 32000");
   await node.netns.ip(`route del ${vips[0]} table 15800`);
   await first.verify();

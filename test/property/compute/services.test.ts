@@ -2,6 +2,7 @@ import test from "ava";
 import fc from "fast-check";
 import { computeFrontends, createFrontends, type ServiceTables } from "../../../src/compute/services/index.ts";
 import { type Prefix, parsePrefix, prefixContains } from "../../../src/model/ip.ts";
+import { makeSelector, requirement } from "../../../src/model/labels.ts";
 import type { EndpointSliceRow, NodeRow, PodRow, ServiceRow } from "../../../src/model/tables.ts";
 import {
   address,
@@ -20,6 +21,7 @@ function prefix(text: string): Prefix {
   return read;
 }
 
+const zoneLabel = "topology.kubernetes.io/zone";
 /** Few names and addresses, so that services meet. */
 const name = fc.constantFrom("a", "b", "c", "d");
 const app = fc.constantFrom("x", "y");
@@ -53,6 +55,11 @@ const serviceRow: fc.Arbitrary<ServiceRow> = fc
     healthCheckNodePort: fc.constantFrom(null, 32_000, 32_001),
     sourceRanges: fc.option(
       fc.record({ policy: fc.constantFrom("allow", "deny"), prefixes: fc.array(range, { maxLength: 3 }) }),
+    ),
+    nodes: fc.constantFrom(
+      makeSelector([]),
+      makeSelector([requirement(zoneLabel, "In", ["a"])]),
+      makeSelector([requirement(zoneLabel, "DoesNotExist")]),
     ),
     exposed: fc.subarray<"ClusterIP" | "NodePort" | "LoadBalancer">(["ClusterIP", "NodePort", "LoadBalancer"], {
       minLength: 2,
@@ -102,7 +109,7 @@ const nodeRow: fc.Arbitrary<NodeRow> = fc
       maxLength: 2,
     }),
   })
-  .map(({ name, ips, zone, podCidrs }) => ({ ...node(name, ips, { "topology.kubernetes.io/zone": zone }), podCidrs }));
+  .map(({ name, ips, zone, podCidrs }) => ({ ...node(name, ips, { [zoneLabel]: zone }), podCidrs }));
 
 const world = fc.record({
   services: fc.array(serviceRow, { maxLength: 6 }),

@@ -1,8 +1,9 @@
 /** Who serves clients outside that come to this node, by which addresses of a service. */
 import test from "ava";
-import { computeFrontends } from "../../../../src/compute/services/index.ts";
+import { computeFrontends, createFrontends } from "../../../../src/compute/services/index.ts";
 import { parsePrefix } from "../../../../src/model/ip.ts";
-import type { EndpointSliceRow, ServiceRow } from "../../../../src/model/tables.ts";
+import { makeSelector, requirement } from "../../../../src/model/labels.ts";
+import type { EndpointSliceRow, NodeRow, ServiceRow } from "../../../../src/model/tables.ts";
 import { address, endpoint, node, pod, service, servicePort, slice, tables } from "./support.ts";
 
 type Endpoint = EndpointSliceRow["endpoints"][number];
@@ -194,6 +195,37 @@ test("an address whose family has no range is closed outside, and it is told; so
   t.deepEqual(restricted(single).told, [
     "warning SERVICE_SOURCE_RANGES the service has no IPv6 address for clients of fd00::/8",
   ]);
+});
+
+test("nodes that are not among those of a service do not serve it, and say so of its addresses", (t) => {
+  const fields = { ...public_, externalTrafficPolicy: "Local", healthCheckNodePort: 32_123 } as const;
+  const ofNode = (labels: NodeRow["labels"], nodesOf?: ServiceRow["nodes"]) =>
+    tables({
+      services: [service("web", { ...fields, ...(nodesOf && { nodes: nodesOf }) })],
+      nodes: [node("node-1", ["172.18.0.1"], labels)],
+      endpointSlices: [slice("s", [endpoint("10.1.0.1", here)])],
+    });
+  const front = makeSelector([requirement("tier", "In", ["front"])]);
+  const compute = createFrontends();
+  const all = compute(ofNode({ tier: "front" }, front), options);
+  t.true(all.frontends.length > 0);
+  t.is(all.elsewhere, undefined);
+  t.is(all.healthChecks.length, 1);
+  t.deepEqual(all, computeFrontends(ofNode({}), options), "without a word on nodes it is for all");
+  const none = compute(ofNode({ tier: "back" }, front), options);
+  t.deepEqual([none.frontends, none.healthChecks], [[], []]);
+  const addresses = [...new Set(all.frontends.flatMap((each) => (each.nodePort ? [] : [each.address.text])))];
+  t.deepEqual(none.elsewhere?.map(({ text }) => text).sort(), addresses.sort());
+  t.deepEqual(compute(ofNode({ tier: "front" }, front), options), all, "the node has the label again");
+  const direct = (nodesOf?: ServiceRow["nodes"]) =>
+    computeFrontends(ofNode({ tier: "front" }, nodesOf), { ...options, loadBalancerMode: "dsr" }).frontends.some(
+      ({ directReturn }) => directReturn,
+    );
+  t.deepEqual(
+    [direct(), direct(front)],
+    [true, false],
+    "other nodes answer nobody by addresses that they do not serve",
+  );
 });
 
 test("of the kinds of address that its type brings a service has those that it is exposed by", (t) => {

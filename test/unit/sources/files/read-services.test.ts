@@ -9,6 +9,7 @@ interface Said {
   /** "policy prefixes"; null: all clients. */
   readonly ranges: string | null;
   readonly exposed: readonly string[] | undefined;
+  readonly nodes: string | undefined;
   readonly forwarding: string | undefined;
   readonly selection: string | undefined;
   /** "field: message; remedy" */
@@ -28,6 +29,7 @@ function read(annotations: object, spec: object = {}): Said {
   return {
     ranges: ranges === null ? null : [ranges.policy, ...ranges.prefixes.map(({ text }) => text)].join(" "),
     exposed: row?.exposed,
+    nodes: row?.nodes?.text,
     forwarding: row?.forwarding,
     selection: row?.selection,
     told: problems.map(({ severity, field, message, remedy }) => {
@@ -71,6 +73,37 @@ test("kinds of address that a service is to have", (t) => {
   const typo = read({ "service.cilium.io/type": "Loadbalancer" });
   t.deepEqual(typo.exposed, []);
   t.regex(typo.told[0] ?? "", /"Loadbalancer" is no kind of address of a service; did you mean LoadBalancer\?/);
+});
+
+test("the nodes that are to serve it", (t) => {
+  const [own, selector] = ["service.cilium.io/node", "service.cilium.io/node-selector"];
+  const select = (text: string) => read({ [selector]: text });
+  t.is(read({}).nodes, undefined);
+  t.is(select("").nodes, undefined);
+  t.is(read({ [own]: "beefy" }).nodes, "In service.cilium.io/node (beefy)");
+  t.is(read({ [own]: "beefy", [selector]: "tier=front" }).nodes, "In tier (front)", "the selector comes first");
+  t.is(select("tier = front,zone==a").nodes, "In tier (front),In zone (a)");
+  t.is(select("tier!=front").nodes, "NotIn tier (front)");
+  t.is(
+    select("example.com/tier in ( front , edge ), zone notin (a)").nodes,
+    "In example.com/tier (edge|front),NotIn zone (a)",
+  );
+  t.is(select("tier, !zone").nodes, "DoesNotExist zone,Exists tier");
+  t.is(select("tier=").nodes, "In tier ()", "the empty value");
+  for (const wrong of [
+    "tier in front",
+    "tier=a b",
+    "tier in (a",
+    "=a",
+    "tier,,zone",
+    "cores > 4",
+    "tier in (a),b in (c",
+  ]) {
+    const { nodes, told } = select(wrong);
+    t.is(nodes, undefined, wrong);
+    t.regex(told[0] ?? "", /is no selector of labels: the service is served on every node; write key=value/);
+  }
+  t.regex(read({ [own]: "a b" }).told[0] ?? "", /"a b" is no value of a label: .* write the value of the nodes' label/);
 });
 
 test("who is to answer clients outside", (t) => {
