@@ -28,11 +28,26 @@ static_assert(sizeof(PackedRequest) == 28);
 
 struct PackedAnswer {
   uint16_t sequence;
-  uint8_t event, zero;
-  uint32_t value, rtt_us;
+  uint8_t event, large;
+  uint32_t watch, value, rtt_us;
   RawAddress from;
 };
-static_assert(sizeof(PackedAnswer) == 28);
+static_assert(sizeof(PackedAnswer) == 32);
+
+struct PackedWatch {
+  uint32_t id;
+  uint8_t tcp, v6, event, zero;
+  uint16_t port, large;
+  uint32_t ifindex, interval_ms, large_ms;
+  RawAddress address, from;
+};
+static_assert(sizeof(PackedWatch) == 56);
+
+// Its times follow it, 32 bits each.
+struct PackedCount {
+  uint32_t id, sent, answered_ago_ms, times;
+};
+static_assert(sizeof(PackedCount) == 16);
 
 std::vector<ProbeRequest> unpack(const Bytes& bytes) {
   if (bytes.size() % sizeof(PackedRequest) != 0) bad_argument("requests must be whole records");
@@ -48,6 +63,29 @@ std::vector<ProbeRequest> unpack(const Bytes& bytes) {
   return requests;
 }
 
+std::vector<Watch> unpack_watches(const Bytes& bytes) {
+  if (bytes.size() % sizeof(PackedWatch) != 0) bad_argument("watches must be whole records");
+  std::vector<Watch> watches;
+  watches.reserve(bytes.size() / sizeof(PackedWatch));
+  for (size_t at = 0; at < bytes.size(); at += sizeof(PackedWatch)) {
+    PackedWatch packed;
+    memcpy(&packed, bytes.data() + at, sizeof(packed));
+    if (packed.id == 0) bad_argument("a watch must have a number");
+    watches.push_back({packed.id, packed.tcp != 0, packed.v6 != 0, static_cast<ProbeEvent>(packed.event), packed.from, packed.port, packed.large,
+                       packed.large_ms, packed.interval_ms, packed.ifindex, packed.address});
+  }
+  return watches;
+}
+
+Value from_counts(Env env, const std::vector<WatchCount>& counts) {
+  std::vector<uint32_t> packed;
+  for (const auto& [id, sent, answered_ago_ms, times_us] : counts) {
+    packed.insert(packed.end(), {id, sent, answered_ago_ms, static_cast<uint32_t>(times_us.size())});
+    packed.insert(packed.end(), times_us.begin(), times_us.end());
+  }
+  return from_bytes(env, packed.data(), packed.size() * sizeof(uint32_t));
+}
+
 class BoundProber : public Background {
  public:
   BoundProber(Env env, const std::string& netns, uint16_t port, Napi::Function callback)
@@ -60,7 +98,7 @@ class BoundProber : public Background {
     }
   }
 
-  void send(std::vector<ProbeRequest> requests) { prober_->send(std::move(requests)); }
+  Prober& prober() { return *prober_; }
   void stop() override { prober_->stop(); }
   void close(Env env) override { stream_->close(env); }
   void release() override { stream_->release(); }
@@ -69,8 +107,8 @@ class BoundProber : public Background {
   static std::vector<napi_value> arguments(Env env, ProbeAnswers& answers) {
     std::vector<PackedAnswer> packed;
     packed.reserve(answers.size());
-    for (const auto& [sequence, event, value, rtt_us, from] : answers)
-      packed.push_back({sequence, static_cast<uint8_t>(event), 0, value, rtt_us, from});
+    for (const auto& [sequence, event, large, watch, value, rtt_us, from] : answers)
+      packed.push_back({sequence, static_cast<uint8_t>(event), static_cast<uint8_t>(large), watch, value, rtt_us, from});
     return {from_bytes(env, packed.data(), packed.size() * sizeof(PackedAnswer))};
   }
 
@@ -84,11 +122,29 @@ Value open_prober(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(prober))));
 }
 
+std::shared_ptr<BoundProber> prober_of(const CallbackInfo& info) {
+  return std::static_pointer_cast<BoundProber>(State::of(info.Env()).background(info[0], "prober"));
+}
+
 Value probe(const CallbackInfo& info) {
-  auto prober = std::static_pointer_cast<BoundProber>(State::of(info.Env()).background(info[0], "prober"));
-  prober->send(unpack(to_bytes(info[1], "requests")));
+  prober_of(info)->prober().send(unpack(to_bytes(info[1], "requests")));
   return info.Env().Undefined();
 }
+
+Value watch(const CallbackInfo& info) {
+  prober_of(info)->prober().watch(unpack_watches(to_bytes(info[1], "watches")));
+  return info.Env().Undefined();
+}
+
+Value unwatch(const CallbackInfo& info) {
+  const auto bytes = to_bytes(info[1], "ids");
+  if (bytes.size() % sizeof(uint32_t) != 0) bad_argument("ids must be whole numbers");
+  std::vector<uint32_t> ids(bytes.size() / sizeof(uint32_t));
+  memcpy(ids.data(), bytes.data(), bytes.size());
+  return from_counts(info.Env(), prober_of(info)->prober().unwatch(ids));
+}
+
+Value count_watches(const CallbackInfo& info) { return from_counts(info.Env(), prober_of(info)->prober().count()); }
 
 Value close_prober(const CallbackInfo& info) { return close_background(info, "prober"); }
 
@@ -97,6 +153,9 @@ Value close_prober(const CallbackInfo& info) { return close_background(info, "pr
 void bind_probe(Napi::Object exports) {
   define<open_prober>(exports, "openProber");
   define<probe>(exports, "probe");
+  define<watch>(exports, "watchPaths");
+  define<unwatch>(exports, "unwatchPaths");
+  define<count_watches>(exports, "countWatches");
   define_async<close_prober>(exports, "closeProber");
 }
 

@@ -36,7 +36,7 @@ std::optional<EchoAnswer> read_own(uint8_t type, uint16_t id, uint64_t cookie, c
   memcpy(&header, data, header_size);
   memcpy(&mark, data + header_size, sizeof(mark));
   if (header.type != type || header.id != htons(id) || mark.cookie != cookie) return {};
-  return EchoAnswer{ntohs(header.sequence), ProbeEvent::reply, 0, mark.sent_ns};
+  return EchoAnswer{ntohs(header.sequence), ProbeEvent::reply, 0, mark.sent_ns, mark.watch};
 }
 
 std::optional<EchoAnswer> read_echo4(uint16_t id, uint64_t cookie, const uint8_t* data, size_t size) {

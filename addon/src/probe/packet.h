@@ -11,12 +11,14 @@
 namespace tandem {
 
 // Values are those of src/native/probe-contract.ts.
-enum class ProbeEvent : uint8_t { reply = 0, unreachable = 1, too_large = 2, accepted = 3, refused = 4, failed = 5 };
+enum class ProbeEvent : uint8_t { reply = 0, unreachable = 1, too_large = 2, accepted = 3, refused = 4, failed = 5, silent = 6 };
 
 // What a prober puts into each of its requests, so that it knows them again: `cookie` is of one prober.
 struct EchoMark {
   uint64_t cookie;
   uint64_t sent_ns;  // steady clock
+  uint32_t watch;    // whose question it is; 0: of none
+  uint32_t zero;
 };
 
 struct EchoAnswer {
@@ -24,6 +26,7 @@ struct EchoAnswer {
   ProbeEvent event;
   uint32_t mtu;  // of too_large; 0: the router does not say
   uint64_t sent_ns;
+  uint32_t watch;
 };
 
 // An address of either family; of IPv4 the first four bytes.

@@ -3,15 +3,15 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/icmp.h>
-#include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -23,10 +23,8 @@
 #include "bpf/state.h"
 #include "napi/failure.h"
 #include "netns/netns.h"
-
-#ifndef ICMP_FILTER
-#define ICMP_FILTER 1
-#endif
+#include "probe/filter.h"
+#include "probe/watches.h"
 
 namespace tandem {
 namespace {
@@ -50,21 +48,16 @@ void set(int fd, int level, int option, int value, const char* name) {
 }
 
 // Whole packets or none, of any size that the device takes: what routers said of the path before is not believed.
-Descriptor open_raw(bool v6) {
+Descriptor open_raw(bool v6, uint16_t id) {
   Descriptor fd(socket(v6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, v6 ? IPPROTO_ICMPV6 : static_cast<int>(IPPROTO_ICMP)));
   if (fd.get() < 0) throw Failure(errno, "open", v6 ? "raw socket of ICMPv6" : "raw socket of ICMP");
   if (v6) {
     set(fd.get(), SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER");
     set(fd.get(), SOL_IPV6, IPV6_DONTFRAG, 1, "IPV6_DONTFRAG");
-    icmp6_filter filter;
-    ICMP6_FILTER_SETBLOCKALL(&filter);
-    for (int type : {ICMP6_ECHO_REPLY, ICMP6_DST_UNREACH, ICMP6_PACKET_TOO_BIG}) ICMP6_FILTER_SETPASS(type, &filter);
-    if (setsockopt(fd.get(), SOL_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter))) throw Failure(errno, "filter", "raw socket of ICMPv6");
   } else {
     set(fd.get(), SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER");
-    const icmp_filter filter{~(1u << ICMP_ECHOREPLY | 1u << ICMP_DEST_UNREACH)};
-    if (setsockopt(fd.get(), SOL_RAW, ICMP_FILTER, &filter, sizeof(filter))) throw Failure(errno, "filter", "raw socket of ICMP");
   }
+  if (!filter_echoes(fd.get(), v6, id)) throw Failure(errno, "filter", v6 ? "raw socket of ICMPv6" : "raw socket of ICMP");
   return fd;
 }
 
@@ -109,6 +102,7 @@ struct Prober::Inner {
   struct Connection {
     Descriptor fd;
     uint16_t sequence;
+    uint32_t watch;
     uint64_t sent_ns;
   };
 
@@ -119,8 +113,9 @@ struct Prober::Inner {
   Descriptor raw4, raw6, listen4, listen6;
   uint16_t id = 0;
   uint64_t cookie = 0;
-  std::mutex mutex;
+  std::mutex mutex;  // of the next three
   std::vector<ProbeRequest> queue;
+  Watches watches;
   bool stopping = false;
   std::thread thread;
   // Of the thread.
@@ -131,8 +126,8 @@ struct Prober::Inner {
   uint64_t gathered_since = 0;
 
   void open(uint16_t port) {
-    raw4 = open_raw(false);
-    raw6 = open_raw(true);
+    raw4 = open_raw(false, id);
+    raw6 = open_raw(true, id);
     if (port == 0) return;
     listen4 = listen_at(false, port);
     listen6 = listen_at(true, port);
@@ -145,15 +140,23 @@ struct Prober::Inner {
     if (fd >= 0 && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event)) throw Failure(errno, "wait for", "probing socket");
   }
 
-  void tell(uint16_t sequence, ProbeEvent event, uint32_t value, uint64_t sent_ns, const RawAddress& from = {}) {
+  void tell(uint16_t sequence, uint32_t watch, ProbeEvent event, uint32_t value, uint64_t sent_ns, const RawAddress& from = {}) {
     const uint64_t now = now_ns();
-    if (answers.empty()) gathered_since = now;
-    answers.push_back({sequence, event, value, static_cast<uint32_t>((now - sent_ns) / 1000), from});
+    bool large = false;
+    if (watch != 0) {
+      std::lock_guard<std::mutex> lock(mutex);
+      if (watches.answered(watch, event, from, sent_ns, now, large)) return;
+    }
+    tell_all({sequence, event, large, watch, value, static_cast<uint32_t>((now - sent_ns) / 1000), from}, now);
   }
 
-  void send_echo(const ProbeRequest& request) {
-    const uint64_t sent = now_ns();
-    auto bytes = make_echo(request.v6, id, request.sequence, request.size, {cookie, sent});
+  void tell_all(const ProbeAnswer& answer, uint64_t now) {
+    if (answers.empty()) gathered_since = now;
+    answers.push_back(answer);
+  }
+
+  void send_echo(const ProbeRequest& request, uint32_t watch, uint64_t sent) {
+    auto bytes = make_echo(request.v6, id, request.sequence, request.size, {cookie, sent, watch, 0});
     sockaddr_storage address;
     iovec data{bytes.data(), bytes.size()};
     msghdr message{};
@@ -176,15 +179,15 @@ struct Prober::Inner {
       v4.ipi_ifindex = static_cast<int>(request.ifindex);
       memcpy(CMSG_DATA(header), request.v6 ? static_cast<void*>(&v6) : &v4, size);
     }
-    if (sendmsg(request.v6 ? raw6.get() : raw4.get(), &message, 0) < 0) tell(request.sequence, ProbeEvent::failed, errno, sent);
+    if (sendmsg(request.v6 ? raw6.get() : raw4.get(), &message, 0) < 0) tell(request.sequence, watch, ProbeEvent::failed, errno, sent);
   }
 
-  void connect_to(const ProbeRequest& request) {
-    const uint64_t sent = now_ns();
-    if (connections.size() >= most_connections) return tell(request.sequence, ProbeEvent::failed, EMFILE, sent);
-    if (netns_error != 0) return tell(request.sequence, ProbeEvent::failed, static_cast<uint32_t>(netns_error), sent);
+  void connect_to(const ProbeRequest& request, uint32_t watch, uint64_t sent) {
+    auto fails = [&](int error) { tell(request.sequence, watch, ProbeEvent::failed, static_cast<uint32_t>(error), sent); };
+    if (connections.size() >= most_connections) return fails(EMFILE);
+    if (netns_error != 0) return fails(netns_error);
     Descriptor fd(socket(request.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (fd.get() < 0) return tell(request.sequence, ProbeEvent::failed, errno, sent);
+    if (fd.get() < 0) return fails(errno);
     const linger reset{1, 0};
     const int index = static_cast<int>(request.ifindex);
     sockaddr_storage address;
@@ -192,24 +195,24 @@ struct Prober::Inner {
     if (setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
         (index != 0 && setsockopt(fd.get(), SOL_SOCKET, SO_BINDTOIFINDEX, &index, sizeof(index))) ||
         (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) && errno != EINPROGRESS))
-      return tell(request.sequence, errno == ECONNREFUSED ? ProbeEvent::refused : ProbeEvent::failed, errno, sent);
+      return errno == ECONNREFUSED ? tell(request.sequence, watch, ProbeEvent::refused, ECONNREFUSED, sent) : fails(errno);
     epoll_event event{};
     event.events = EPOLLOUT | EPOLLERR | EPOLLHUP;
     event.data.fd = fd.get();
-    if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event)) return tell(request.sequence, ProbeEvent::failed, errno, sent);
+    if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event)) return fails(errno);
     deadlines.emplace_back(sent + tcp_limit_ns, fd.get());
     const int key = fd.get();
-    connections.emplace(key, Connection{std::move(fd), request.sequence, sent});
+    connections.emplace(key, Connection{std::move(fd), request.sequence, watch, sent});
   }
 
   void settle(int fd) {
     const auto at = connections.find(fd);
     if (at == connections.end()) return;
-    const auto& [kept, sequence, sent] = at->second;
+    const auto& [kept, sequence, watch, sent] = at->second;
     int error = 0;
     socklen_t length = sizeof(error);
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length)) error = errno;
-    tell(sequence, error == 0 ? ProbeEvent::accepted : error == ECONNREFUSED ? ProbeEvent::refused : ProbeEvent::failed, error, sent);
+    tell(sequence, watch, error == 0 ? ProbeEvent::accepted : error == ECONNREFUSED ? ProbeEvent::refused : ProbeEvent::failed, error, sent);
     connections.erase(at);
   }
 
@@ -219,7 +222,7 @@ struct Prober::Inner {
     for (; !deadlines.empty() && deadlines.front().first <= now; deadlines.pop_front()) {
       const auto at = connections.find(deadlines.front().second);
       if (at == connections.end() || at->second.sent_ns + tcp_limit_ns > now) continue;
-      tell(at->second.sequence, ProbeEvent::failed, ETIMEDOUT, at->second.sent_ns);
+      tell(at->second.sequence, at->second.watch, ProbeEvent::failed, ETIMEDOUT, at->second.sent_ns);
       connections.erase(at);
     }
   }
@@ -240,12 +243,16 @@ struct Prober::Inner {
         memcpy(from.data(), &reinterpret_cast<sockaddr_in6&>(sender).sin6_addr, 16);
       else
         memcpy(from.data(), &reinterpret_cast<sockaddr_in&>(sender).sin_addr, 4);
-      tell(answer->sequence, answer->event, answer->mtu, answer->sent_ns, from);
+      tell(answer->sequence, answer->watch, answer->event, answer->mtu, answer->sent_ns, from);
     }
   }
 
   static void accept_all(int fd) {
     for (int accepted; (accepted = accept4(fd, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) close(accepted);
+  }
+
+  void send_one(const ProbeRequest& request, uint32_t watch, uint64_t sent) {
+    request.tcp ? connect_to(request, watch, sent) : send_echo(request, watch, sent);
   }
 
   void send_queued() {
@@ -254,14 +261,38 @@ struct Prober::Inner {
       std::lock_guard<std::mutex> lock(mutex);
       requests.swap(queue);
     }
-    for (const ProbeRequest& request : requests) request.tcp ? connect_to(request) : send_echo(request);
+    for (const ProbeRequest& request : requests) send_one(request, 0, now_ns());
+  }
+
+  void send_burst() {
+    std::vector<WatchTurn> turns;
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      turns = watches.due(now_ns());
+    }
+    for (const WatchTurn& turn : turns) {
+      const uint64_t sent = now_ns();
+      if (turn.silent) {
+        tell_all({0, ProbeEvent::silent, turn.large, turn.watch, 0, 0, {}}, sent);
+        continue;
+      }
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        watches.asked(turn, sent);
+      }
+      send_one(turn.request, turn.watch, sent);
+    }
   }
 
   // ms until something is to be done; -1: only when something comes.
-  int wait_ms() const {
+  int wait_ms() {
     const uint64_t now = now_ns();
-    uint64_t until = UINT64_MAX;
-    if (!answers.empty()) until = gathered_since + gather_ns;
+    uint64_t until;
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      until = watches.next_burst_ns();
+    }
+    if (!answers.empty()) until = std::min(until, gathered_since + gather_ns);
     if (!deadlines.empty()) until = std::min(until, deadlines.front().first);
     if (until == UINT64_MAX) return -1;
     return until <= now ? 0 : static_cast<int>((until - now) / ms + 1);
@@ -269,12 +300,18 @@ struct Prober::Inner {
 
   void hand_over() {
     if (answers.empty() || (answers.size() < most_answers && now_ns() < gathered_since + gather_ns)) return;
-    // Nobody takes them: what they would say is old by then.
-    if (sink->has_room()) sink->push(std::move(answers));
-    answers = {};
+    if (sink->has_room()) {
+      sink->push(std::move(answers));
+      answers = {};
+      return;
+    }
+    // Nobody takes them: what they would say is old by then. But who set a watch that has ended must hear of it.
+    answers.erase(std::remove_if(answers.begin(), answers.end(), [](const ProbeAnswer& answer) { return answer.watch == 0; }), answers.end());
+    gathered_since = now_ns();
   }
 
   void run() {
+    pthread_setname_np(pthread_self(), "tandem-prober");
     // The thread is ours alone, and all of its life in that namespace: connections are made there without a thread for each.
     if (netns.get() >= 0 && setns(netns.get(), CLONE_NEWNET)) netns_error = errno;
     for (;;) {
@@ -298,6 +335,7 @@ struct Prober::Inner {
         if (stopping) return;
       }
       send_queued();
+      send_burst();
       expire();
       hand_over();
     }
@@ -331,6 +369,27 @@ void Prober::send(std::vector<ProbeRequest> requests) {
     inner_->queue.insert(inner_->queue.end(), requests.begin(), requests.end());
   }
   inner_->wake_up();
+}
+
+void Prober::watch(const std::vector<Watch>& watches) {
+  {
+    std::lock_guard<std::mutex> lock(inner_->mutex);
+    const uint64_t now = now_ns();
+    for (const Watch& watch : watches) inner_->watches.put(watch, now);
+  }
+  inner_->wake_up();
+}
+
+std::vector<WatchCount> Prober::unwatch(const std::vector<uint32_t>& ids) {
+  std::lock_guard<std::mutex> lock(inner_->mutex);
+  auto counts = inner_->watches.count(&ids, now_ns());
+  for (uint32_t id : ids) inner_->watches.remove(id);
+  return counts;
+}
+
+std::vector<WatchCount> Prober::count() {
+  std::lock_guard<std::mutex> lock(inner_->mutex);
+  return inner_->watches.count(nullptr, now_ns());
 }
 
 void Prober::stop() {

@@ -5,12 +5,11 @@
  * A node that is reached over a route of kube-router's with BGP up, and does not answer, is what nobody else sees: a link that drops, a firewall, a
  * neighbour that is hung. It acts on nothing: whoever reads the table does.
  */
-import { constants } from "node:os";
 import { getSystemErrorName } from "node:util";
 import type { AgentConfig } from "../../config/index.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
-import { addressFromBytes, type Address, prefixContains } from "../../model/ip.ts";
+import type { Address } from "../../model/ip.ts";
 import type { NodeHealthReport } from "../../model/node-health.ts";
 import { routeFinder } from "../../model/route-lookup.ts";
 import type { ConditionSink } from "../../model/status.ts";
@@ -24,14 +23,17 @@ import {
   type ProbeRequest,
   readAnswers,
 } from "../../native/probe-contract.ts";
-import type { MtuProbe } from "./mtu-probe.ts";
+import { isOf, type Probed, type Sized, takeSized, tellerOf } from "./answers.ts";
 import { NodeProbe } from "./node-probe.ts";
 import { missMs, type Moment, type PathProbe } from "./path-probe.ts";
 import { pathsTo } from "./paths.ts";
 import { PodAddressIndex } from "./pod-addresses.ts";
+import { type Watched, Watching } from "./watching.ts";
 
 /** ms between two looks at what is due. */
 const tickMs = 100;
+/** And while the addon watches all that there is. */
+const idleMs = 500;
 /** ms between two readings of changed tables. */
 const readMs = 1_000;
 /** ms over which the first questions to each node are spread; never more than an interval. */
@@ -55,12 +57,11 @@ export interface HealthSourceOptions {
 }
 
 /** A question that waits for its answer, or for a late one. */
-interface Asked {
-  readonly node: NodeProbe;
-  readonly path: PathProbe;
+interface Asked extends Probed {
   readonly sentMs: number;
-  /** Of a question of size: what it is of, and how large. */
-  readonly sized: { readonly mtu: MtuProbe; readonly bytes: number } | null;
+  /** Another address than the path's own was asked in its place. */
+  readonly elsewhere: boolean;
+  readonly sized: Sized | null;
 }
 
 export class HealthSource {
@@ -68,8 +69,9 @@ export class HealthSource {
   readonly #random: () => number;
   readonly #pods: PodAddressIndex;
   readonly #nodes = new Map<string, NodeProbe>();
-  /** The same: ten times a second all of them are looked at. */
-  #list: readonly NodeProbe[] = [];
+  /** Of these some path is asked from here. */
+  readonly #restless = new Set<NodeProbe>();
+  readonly #watching: Watching;
   /** By sequence number. */
   readonly #asked = new Map<number, Asked>();
   #sequence = 0;
@@ -77,6 +79,8 @@ export class HealthSource {
   #handle: Handle | null = null;
   #reopenMs = Number.POSITIVE_INFINITY;
   #timer: Timer | null = null;
+  /** The timer is one of `idleMs`. */
+  #isIdle = false;
   #readAtMs = 0;
   #changed = true;
   #stopped = false;
@@ -86,6 +90,7 @@ export class HealthSource {
     this.#options = options;
     this.#random = options.random ?? Math.random;
     this.#pods = new PodAddressIndex(options.store, options.clock);
+    this.#watching = new Watching(options.native, options.config.healthPort);
   }
 
   /** Once the cluster was seen. Until `stop`. */
@@ -109,6 +114,7 @@ export class HealthSource {
 
   /** By name of the node. */
   report(): readonly NodeHealthReport[] {
+    if (this.#handle !== null) this.#watching.refresh(this.#handle, this.#now());
     return [...this.#nodes.values()].map((node) => node.report()).sort((a, b) => (a.node < b.node ? -1 : 1));
   }
 
@@ -145,7 +151,9 @@ export class HealthSource {
 
   #schedule(): void {
     if (this.#stopped) return;
-    this.#timer = this.#options.clock.setTimer(tickMs, () => {
+    this.#isIdle = this.#restless.size === 0 && this.#asked.size === 0;
+    this.#timer = this.#options.clock.setTimer(this.#isIdle ? idleMs : tickMs, () => {
+      this.#isIdle = false;
       // A late timer comes before the answers that waited as long as it did: they are heard first.
       setImmediate(() => {
         this.#tick();
@@ -162,7 +170,11 @@ export class HealthSource {
     this.#forget(now);
     if (this.#handle === null) return;
     const requests: ProbeRequest[] = [];
-    for (const node of this.#list) if (node.wakeMs <= now.monotonicMs) this.#ask(node, now, requests);
+    for (const node of this.#restless) {
+      if (node.wakeMs <= now.monotonicMs) this.#ask(node, now, requests);
+      if (node.wakeMs === Number.POSITIVE_INFINITY) this.#restless.delete(node);
+    }
+    this.#watching.flush(this.#handle);
     if (requests.length > 0) this.#options.native.probe(this.#handle, packRequests(requests));
   }
 
@@ -190,18 +202,23 @@ export class HealthSource {
     const handle = this.#handle;
     this.#handle = null;
     this.#reopenMs = Number.POSITIVE_INFINITY;
-    if (handle !== null) await this.#options.native.closeProber(handle);
+    if (handle !== null) {
+      this.#watching.recallAll(handle, this.#now());
+      for (const node of this.#nodes.values()) this.#disturb(node);
+      await this.#options.native.closeProber(handle);
+    }
     if (!this.#stopped) this.#open();
   }
 
   #request(node: NodeProbe, path: PathProbe, now: Moment, sized: Asked["sized"]): ProbeRequest {
     this.#sequence = (this.#sequence + 1) & 0xffff;
-    this.#asked.set(this.#sequence, { node, path, sentMs: now.monotonicMs, sized });
+    const other = sized === null ? this.#otherAddress(node, path) : null;
+    this.#asked.set(this.#sequence, { node, path, sentMs: now.monotonicMs, elsewhere: other !== null, sized });
     const { kind, address, device } = path.path;
     return {
       kind: kind === "tcp" ? "tcp" : "icmp",
       sequence: this.#sequence,
-      address: (sized === null ? this.#otherAddress(node, path) : null)?.bytes ?? address.bytes,
+      address: (other ?? address).bytes,
       port: this.#options.config.healthPort,
       size: sized?.bytes ?? 0,
       ifindex: device?.ifindex ?? 0,
@@ -217,21 +234,66 @@ export class HealthSource {
   #take(answers: readonly ProbeAnswer[]): void {
     const now = this.#now();
     for (const answer of answers) {
+      if (answer.watch !== 0) {
+        this.#takeWatched(answer, now);
+        continue;
+      }
       const asked = this.#asked.get(answer.sequence);
       if (asked === undefined || this.#nodes.get(asked.node.node.name) !== asked.node) continue;
       this.#asked.delete(answer.sequence);
-      if (asked.sized !== null) takeSized(asked, asked.sized, answer, now);
-      else if (!this.#takeSmall(asked, answer, now)) continue;
-      asked.node.wake();
-      this.#write(asked.node, now);
+      const { node, path, sized } = asked;
+      // Given up before: that miss has been counted.
+      const waits = path.waitsFor(answer.sequence);
+      const isOther =
+        sized === null ? this.#takeSmall(asked, answer, waits, now) : takeSized(asked, sized, answer, now);
+      if (sized === null && !asked.elsewhere) path.expected = { event: answer.event, from: answer.from.slice() };
+      this.#watching.offer(node, path);
+      if (isOther) this.#write(node, now);
+      this.#disturb(node);
     }
+    if (this.#handle !== null) this.#watching.flush(this.#handle);
+  }
+
+  /** A watch has ended, or had: what it did not expect is taken as if it was asked from here, and all of its node are asked from here for a while. */
+  #takeWatched(answer: ProbeAnswer, now: Moment): void {
+    const watched = this.#watching.of(answer.watch);
+    if (watched === undefined || this.#handle === null) return;
+    const { node, path } = watched;
+    if (this.#nodes.get(node.node.name) !== node) return;
+    const isLate = watched.endedMs !== null;
+    if (!isLate) this.#watching.recall(this.#handle, answer.large ? [path] : node.paths, now);
+    if (answer.large) this.#takeLarge(watched, answer, now);
+    else if (answer.event !== "silent") this.#takeSmall(watched, answer, !isLate, now);
+    else if (!isLate) {
+      path.lapsed(now);
+      node.missed(path, now, null);
+    }
+    this.#write(node, now);
+    this.#disturb(node);
+  }
+
+  /** The watch's packet of size was lost, or somebody says that it is too large; or the path itself is silent, which a small one shows. */
+  #takeLarge({ node, path }: Watched, answer: ProbeAnswer, now: Moment): void {
+    const mtu = node.sizedBy(path);
+    if (mtu === null) return;
+    if (answer.event === "silent") mtu.retry(now);
+    else takeSized({ node, path }, { mtu, bytes: mtu.claimed }, answer, now);
+    path.revive(now);
+  }
+
+  /** Something of it is to be asked from here. */
+  #disturb(node: NodeProbe): void {
+    node.wake();
+    this.#restless.add(node);
+    if (!this.#isIdle) return;
+    this.#timer?.cancel();
+    this.#schedule();
   }
 
   /** @returns whether the row may be another */
-  #takeSmall({ node, path }: Asked, answer: ProbeAnswer, now: Moment): boolean {
-    const { event, sequence, rttUs, value } = answer;
-    // Given up before: that miss has been counted.
-    const missed = (told: string) => path.waitsFor(sequence) && node.missed(path, now, told);
+  #takeSmall({ node, path }: Probed, answer: ProbeAnswer, waits: boolean, now: Moment): boolean {
+    const { event, rttUs, value } = answer;
+    const missed = (told: string) => waits && node.missed(path, now, told);
     switch (event) {
       case "reply":
       case "accepted":
@@ -243,6 +305,7 @@ export class HealthSource {
         return missed(`${tellerOf(path, answer).text} says that it is unreachable`);
       }
       case "too_large":
+      case "silent":
         return false;
       case "failed":
         return missed(`it cannot be asked: ${getSystemErrorName(-value)}`);
@@ -251,6 +314,7 @@ export class HealthSource {
 
   /** Questions whose answer would be too late for anything; of a size they are failures of that size. */
   #forget(now: Moment): void {
+    this.#watching.forget(now);
     for (const [sequence, { node, path, sentMs, sized }] of this.#asked) {
       const age = now.monotonicMs - sentMs;
       if (age < (sized === null ? 5 * missMs : missMs)) {
@@ -262,7 +326,7 @@ export class HealthSource {
       const answeredMs = path.answeredMs ?? 0;
       if (path.misses === 0 && answeredMs >= now.wallMs - age) sized.mtu.missed(sized.bytes, 0, now);
       else sized.mtu.unsure(now);
-      node.wake();
+      this.#disturb(node);
       this.#write(node, now);
     }
   }
@@ -278,22 +342,32 @@ export class HealthSource {
       families: new Set<4 | 6>([...(config.ipv4 ? [4 as const] : []), ...(config.ipv6 ? [6 as const] : [])]),
       tcp: config.healthPort !== 0,
     };
-    for (const name of this.#nodes.keys()) {
+    const recall = (probe: NodeProbe) => {
+      if (this.#handle !== null) this.#watching.recall(this.#handle, probe.paths, now);
+    };
+    for (const [name, probe] of this.#nodes) {
       if (nodes.has(name) && name !== config.nodeName) continue;
+      recall(probe);
+      this.#restless.delete(probe);
       this.#nodes.delete(name);
       store.delete("nodeHealth", name);
     }
-    this.#intervalMs = config.healthInterval * 1000 * Math.max(1, nodes.size / nodesOfInterval);
+    const intervalMs = config.healthInterval * 1000 * Math.max(1, nodes.size / nodesOfInterval);
+    const isPaced = this.#intervalMs === intervalMs;
+    this.#intervalMs = intervalMs;
     const pace = { intervalMs: () => this.#intervalMs, random: this.#random };
     const spreadMs = Math.min(this.#intervalMs, nodes.size * spreadMsOfNode);
     for (const node of nodes.values()) {
       if (node.name === config.nodeName) continue;
       const probe = this.#nodes.get(node.name) ?? new NodeProbe(node, pace, now);
       this.#nodes.set(node.name, probe);
-      probe.update(node, pathsTo(node, facts), now, spreadMs);
+      const paths = pathsTo(node, facts);
+      if (probe.differs(paths)) recall(probe);
+      probe.update(node, paths, now, spreadMs);
+      this.#restless.add(probe);
       this.#write(probe, now);
     }
-    this.#list = [...this.#nodes.values()];
+    if (!isPaced) this.#watching.repace();
   }
 
   #write(node: NodeProbe, now: Moment): void {
@@ -305,32 +379,4 @@ export class HealthSource {
     const { clock } = this.#options;
     return { monotonicMs: clock.monotonicMs(), wallMs: clock.now() };
   }
-}
-
-/** Of a large packet: an error of the node itself is an answer, and one of a router's says nothing of sizes. */
-function takeSized(
-  { node, path }: Asked,
-  { mtu, bytes }: NonNullable<Asked["sized"]>,
-  answer: ProbeAnswer,
-  now: Moment,
-): void {
-  const { event, value } = answer;
-  if (event === "too_large") mtu.missed(bytes, value, now);
-  else if (event === "reply" || (event === "unreachable" && isOf(node, path, answer))) mtu.answered(bytes, now);
-  else if (event === "failed" && value === constants.errno.EMSGSIZE) mtu.missed(bytes, 0, now);
-  else mtu.unsure(now);
-}
-
-function tellerOf({ path }: PathProbe, { from }: ProbeAnswer): Address {
-  return addressFromBytes(path.address.family === 4 ? from.slice(0, 4) : from.slice());
-}
-
-/** The node itself says so, by whichever of its addresses: nearly always by the first, for which no address is made. */
-function isOf({ node: { addresses, podCidrs } }: NodeProbe, path: PathProbe, answer: ProbeAnswer): boolean {
-  const { family } = path.path.address;
-  const { from } = answer;
-  const isFrom = ({ bytes }: Address) => bytes.every((byte, at) => from[at] === byte);
-  if (addresses.some((address) => address.family === family && isFrom(address))) return true;
-  const teller = tellerOf(path, answer);
-  return podCidrs.some((cidr) => prefixContains(cidr, teller));
 }

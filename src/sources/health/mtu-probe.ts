@@ -5,8 +5,8 @@
 import type { MtuMismatch } from "../../model/node-health.ts";
 import type { Moment } from "./path-probe.ts";
 
-/** Between two looks while all is well, or the mismatch is known. */
-const intervalMs = 30_000;
+/** ms between two looks while all is well, or the mismatch is known. */
+export const mtuIntervalMs = 30_000;
 /** Without knowing whether small ones pass, nothing is learnt from a large one: it is tried again after this. */
 const unsureMs = 5_000;
 /** Without an answer they are a failure of that size. */
@@ -30,6 +30,8 @@ export class MtuProbe {
   #misses = 0;
   #search: Search | null = null;
   #failed = false;
+  /** The claim was tried, and passed. */
+  #passed = false;
   #carried: number | null = null;
   /** What a router said with the last failure, and the number of one that is being tried; 0: none. */
   #hint = 0;
@@ -53,6 +55,15 @@ export class MtuProbe {
     return this.#failed ? { family: this.#family, claimed: this.#claimed, carried: this.#carried } : null;
   }
 
+  /** Nothing is in doubt: packets of the size pass, and no question waits for its answer. */
+  get isCalm(): boolean {
+    return this.#passed && this.#misses === 0 && this.#search === null && this.#dueMs !== Number.POSITIVE_INFINITY;
+  }
+
+  get claimed(): number {
+    return this.#claimed;
+  }
+
   /** ms of the monotonic clock when it has something to ask; infinite while it waits for an answer. */
   get wakeMs(): number {
     return this.#dueMs;
@@ -66,7 +77,18 @@ export class MtuProbe {
     this.#misses = 0;
     this.#search = null;
     this.#failed = false;
+    this.#passed = false;
     this.#carried = null;
+  }
+
+  /** The addon has just tried it. */
+  rest(now: Moment): void {
+    this.#end(now);
+  }
+
+  /** The addon has tried it, and got no answer. */
+  retry({ monotonicMs }: Moment): void {
+    this.#dueMs = monotonicMs;
   }
 
   /** Bytes of the packet to send now; null: none. */
@@ -81,6 +103,7 @@ export class MtuProbe {
   answered(size: number, now: Moment): void {
     if (size >= this.#claimed) {
       this.#failed = false;
+      this.#passed = true;
       this.#carried = null;
       this.#end(now);
     } else if (this.#search !== null && size >= this.#search.size) {
@@ -91,6 +114,7 @@ export class MtuProbe {
 
   /** Small packets were lost meanwhile, too. */
   unsure({ monotonicMs }: Moment): void {
+    this.#passed = false;
     this.#dueMs = monotonicMs + unsureMs;
   }
 
@@ -98,6 +122,7 @@ export class MtuProbe {
   missed(size: number, hint: number, now: Moment): void {
     if (size !== (this.#search?.size ?? this.#claimed)) return;
     if (hint > 0) this.#hint = hint;
+    this.#passed = false;
     this.#dueMs = now.monotonicMs + this.#paceMs;
     this.#misses++;
     if (hint === 0 && this.#misses < (this.#search === null ? triesOfClaim : triesOfSearch)) return;
@@ -136,6 +161,6 @@ export class MtuProbe {
     this.#misses = 0;
     this.#hint = 0;
     this.#tried = 0;
-    this.#dueMs = monotonicMs + intervalMs;
+    this.#dueMs = monotonicMs + mtuIntervalMs;
   }
 }

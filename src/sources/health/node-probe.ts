@@ -1,7 +1,7 @@
 /** All paths to one node, and what they say together. Pure: time is handed in. */
 import type { MtuMismatch, NodeHealthReport, NodeHealthRow, SilentPath } from "../../model/node-health.ts";
 import type { NodeRow } from "../../model/tables.ts";
-import { MtuProbe } from "./mtu-probe.ts";
+import { MtuProbe, mtuIntervalMs } from "./mtu-probe.ts";
 import { type Moment, type Pace, PathProbe } from "./path-probe.ts";
 import { pathKey, type Paths } from "./paths.ts";
 
@@ -28,6 +28,8 @@ export class NodeProbe {
   #paths: ReadonlyMap<string, PathProbe> = new Map();
   #mtus: ReadonlyMap<4 | 6, { readonly mtu: MtuProbe; readonly direct: boolean }> = new Map();
   #sized: readonly SizedPath[] = [];
+  /** Paths and sizes as they were handed in. */
+  #given = "";
   #state: NodeHealthRow["state"] = "unknown";
   #sinceMs: number;
   #agent: boolean | null = null;
@@ -67,9 +69,16 @@ export class NodeProbe {
     this.#wakeMs = 0;
   }
 
+  /** Some of its paths or of their sizes are others. */
+  differs(paths: Paths): boolean {
+    return textOf(paths) !== this.#given;
+  }
+
   /** What is known of a path that stays is kept. @param spreadMs within which new ones are asked for the first time */
-  update(node: NodeRow, { paths, mtus }: Paths, now: Moment, spreadMs: number): void {
+  update(node: NodeRow, given: Paths, now: Moment, spreadMs: number): void {
+    const { paths, mtus } = given;
     const { random } = this.#pace;
+    this.#given = textOf(given);
     this.#node = node;
     this.#paths = new Map(
       paths.map((path) => {
@@ -100,6 +109,23 @@ export class NodeProbe {
   /** Those whose small packets are answered: of others nothing can be learnt. */
   sized(): readonly SizedPath[] {
     return this.#sized.filter(isSound);
+  }
+
+  /** By which packets of a size go as well. */
+  sizedBy(path: PathProbe): MtuProbe | null {
+    return this.#sized.find((sized) => sized.path === path)?.mtu ?? null;
+  }
+
+  /** It answers, and nothing about it is in doubt. */
+  isCalm(path: PathProbe): boolean {
+    if (path.watch !== null || path.expected === null || path.state !== "answers") return false;
+    return path.misses === 0 && !path.isWaiting && (this.sizedBy(path)?.isCalm ?? true);
+  }
+
+  /** What a watch asks in the place of `MtuProbe`. */
+  largeOf(path: PathProbe): { readonly bytes: number; readonly intervalMs: number } | null {
+    const mtu = this.sizedBy(path);
+    return mtu === null ? null : { bytes: mtu.claimed, intervalMs: mtuIntervalMs };
   }
 
   /** @returns whether the row may be another */
@@ -170,5 +196,9 @@ export class NodeProbe {
 
 /** What small packets do not pass says nothing of large ones. */
 function isSound({ path }: SizedPath): boolean {
-  return path.state === "answers" && path.misses === 0;
+  return path.watch === null && path.state === "answers" && path.misses === 0;
+}
+
+function textOf({ paths, mtus }: Paths): string {
+  return [...paths.map(pathKey), ...mtus.map(({ family, bytes, direct }) => `${family} ${bytes} ${direct}`)].join();
 }

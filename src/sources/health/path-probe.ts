@@ -3,6 +3,7 @@
  * again, so that three misses, which are silence, take less than two seconds; and rarely again while it is silent. Pure: time is handed in.
  */
 import type { NodePath, PathReport } from "../../model/node-health.ts";
+import type { ProbeAnswer, WatchCount } from "../../native/probe-contract.ts";
 import { Latencies } from "./latencies.ts";
 
 /** ms without an answer that are a miss. An answer that comes later counts all the same. */
@@ -23,8 +24,15 @@ export interface Pace {
   readonly random: () => number;
 }
 
+/** What a path says when all is well. */
+export type Expected = Pick<ProbeAnswer, "event" | "from">;
+
 export class PathProbe {
   readonly path: NodePath;
+  /** Of its last answer to a question to its own address; null: there was none. */
+  expected: Expected | null = null;
+  /** By which the addon asks it; null: it is asked from here. */
+  watch: number | null = null;
   readonly #pace: Pace;
   readonly #latencies = new Latencies();
   #state: PathReport["state"] = "unknown";
@@ -66,13 +74,24 @@ export class PathProbe {
     return this.#askedMs !== null && this.#sequence === sequence;
   }
 
+  /** A question waits for its answer. */
+  get isWaiting(): boolean {
+    return this.#askedMs !== null;
+  }
+
+  /** ms between two questions while all is well. */
+  get intervalMs(): number {
+    return this.#pace.intervalMs();
+  }
+
   /** ms of the monotonic clock when it is due or overdue. */
   get wakeMs(): number {
+    if (this.watch !== null) return Number.POSITIVE_INFINITY;
     return this.#askedMs === null ? this.#dueMs : this.#askedMs + missMs;
   }
 
   isDue({ monotonicMs }: Moment): boolean {
-    return this.#askedMs === null && monotonicMs >= this.#dueMs;
+    return this.watch === null && this.#askedMs === null && monotonicMs >= this.#dueMs;
   }
 
   isOverdue({ monotonicMs }: Moment): boolean {
@@ -94,6 +113,24 @@ export class PathProbe {
   /** Another path of the node answers again. */
   revive({ monotonicMs }: Moment): void {
     if (this.#askedMs === null) this.#dueMs = Math.min(this.#dueMs, monotonicMs);
+  }
+
+  /** What the addon found of it meanwhile. */
+  account({ sent, answeredAgoMs, timesUs }: WatchCount, { wallMs }: Moment): void {
+    this.#sent += sent;
+    for (const us of timesUs) this.#latencies.add(us);
+    if (answeredAgoMs !== null) this.#answeredMs = wallMs - answeredAgoMs;
+  }
+
+  /** It is not watched any more. */
+  recalled({ monotonicMs }: Moment): void {
+    this.watch = null;
+    this.#dueMs = monotonicMs + this.#interval();
+  }
+
+  /** The addon has asked in vain. */
+  lapsed({ monotonicMs }: Moment): void {
+    this.#askedMs = monotonicMs - missMs;
   }
 
   /** @returns whether it begins to answer */

@@ -1,7 +1,18 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import test, { type ExecutionContext } from "ava";
 import { parseAddress } from "../../../src/model/ip.ts";
-import { type ProbeAnswer, type ProbeRequest, packRequests, readAnswers } from "../../../src/native/probe-contract.ts";
+import {
+  packIds,
+  packRequests,
+  packWatches,
+  type ProbeAnswer,
+  type ProbeRequest,
+  readAnswers,
+  readCounts,
+  type Watch,
+  type WatchCount,
+} from "../../../src/native/probe-contract.ts";
 import { native } from "../../support/native.ts";
 import { type Netns, netns, pairOfNetns } from "../../support/netns.ts";
 
@@ -180,4 +191,129 @@ test("a port that somebody has is refused, and nothing of the prober is left", a
   t.throws(() => native.probe(handle, broken), { code: "EINVAL" });
   await native.closeProber(handle);
   t.is((await ask([request(1, "192.0.2.2")]))[0]?.event, "reply");
+});
+
+const watch = (id: number, to: string, more: Partial<Watch> = {}): Watch => ({
+  ...{ id, kind: "icmp", address: bytesOf(to), port: 0, ifindex: 0, event: "reply", from: padded(to) },
+  ...{ intervalMs: 100, large: null, ...more },
+});
+
+function padded(text: string): Uint8Array {
+  const from = new Uint8Array(16);
+  from.set(bytesOf(text));
+  return from;
+}
+
+test("watched paths are asked without a word until one answers otherwise or not, of both families, ICMP and TCP", async (t) => {
+  const { left, right } = await pairOfNetns(t);
+  const nft = (line: string) => right.exec("/usr/sbin/nft", ...line.split(" "));
+  proberIn(t, right, port);
+  // Only paths that answer are watched: a link that has just come up takes a second for IPv6.
+  await proberIn(t, left)([request(1, "192.0.2.2"), request(2, "2001:db8::2")]);
+  const told: ProbeAnswer[] = [];
+  const handle = native.openProber(left.path, 0, (batch) => {
+    told.push(...readAnswers(batch));
+  });
+  t.teardown(() => native.closeProber(handle));
+  const tcp = { kind: "tcp", port, event: "accepted", from: new Uint8Array(16) } as const;
+  const watches = [
+    watch(1, "192.0.2.2", { large: { bytes: 1500, intervalMs: 1_500 } }),
+    watch(2, "2001:db8::2"),
+    watch(3, "192.0.2.2", tcp),
+    watch(4, "2001:db8::2", tcp),
+  ];
+  native.watchPaths(handle, packWatches(watches));
+  const seen = new Map<number, WatchCount>();
+  const until = async (what: string, isSo: () => boolean) => {
+    const end = Date.now() + patience;
+    while (!isSo()) {
+      if (Date.now() > end) throw new Error(`${what}: ${JSON.stringify([told, [...seen]])}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  await until("all answer", () => {
+    for (const count of readCounts(native.countWatches(handle)))
+      if (count.timesUs.length > 0) seen.set(count.id, count);
+    return seen.size === 4;
+  });
+  for (const { sent, answeredAgoMs, timesUs } of seen.values()) {
+    t.true(sent > 0 && (answeredAgoMs ?? 60_000) < 10_000, `${sent} ${answeredAgoMs}`);
+    t.true(timesUs.every((us) => us > 0 && us < 5_000_000));
+  }
+  t.deepEqual(told, []);
+
+  // The large packets alone, then IPv6, then what TCP says.
+  await nft("add table inet lost");
+  await nft("add chain inet lost in { type filter hook prerouting priority -300 ; }");
+  await nft("add rule inet lost in meta length > 1400 drop");
+  await until("the large packet is told", () => told.length === 1);
+  t.like(told[0], { watch: 1, event: "silent", large: true });
+  await nft("add rule inet lost in icmpv6 type echo-request drop");
+  await until("silence is told", () => told.length === 2);
+  t.like(told[1], { watch: 2, event: "silent", large: false });
+  await nft("add chain inet lost refuse { type filter hook input priority 0 ; }");
+  await nft("add rule inet lost refuse ip daddr 192.0.2.2 tcp dport 4240 reject with tcp reset");
+  await until("refusal is told", () => told.length === 3);
+  t.like(told[2], { watch: 3, event: "refused", large: false });
+  // Who has ended is asked no more, and known until taken away; who has not goes on.
+  native.countWatches(handle);
+  await until("the last one is asked on", () => {
+    const counts = new Map(readCounts(native.countWatches(handle)).map((count) => [count.id, count.sent]));
+    for (const id of [1, 2, 3]) t.is(counts.get(id), 0);
+    return (counts.get(4) ?? 0) > 0;
+  });
+  t.deepEqual(
+    readCounts(native.unwatchPaths(handle, packIds([1, 3, 77]))).map(({ id }) => id),
+    [1, 3],
+  );
+  t.deepEqual(readCounts(native.unwatchPaths(handle, packIds([1]))), []);
+
+  // Of one that is known only the pace is taken.
+  native.watchPaths(handle, packWatches([watch(4, "192.0.2.77", { ...tcp, intervalMs: 3_600_000 })]));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  native.countWatches(handle);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  t.deepEqual(
+    readCounts(native.countWatches(handle))
+      .map(({ id, sent }) => [id, sent])
+      .sort(),
+    [
+      [2, 0],
+      [4, 0],
+    ],
+  );
+  t.is(told.length, 3);
+  t.throws(() => native.watchPaths(handle, Buffer.alloc(55)), { code: "EINVAL" });
+  t.throws(() => native.watchPaths(handle, Buffer.alloc(56)), { code: "EINVAL" });
+  t.throws(() => native.unwatchPaths(handle, Buffer.alloc(3)), { code: "EINVAL" });
+});
+
+// Alone: it counts what wakes the only prober of this process.
+test.serial("answers to other processes do not wake the prober", async (t) => {
+  const { left, right } = await pairOfNetns(t);
+  await right.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0");
+  await right.ip("route add unreachable 10.9.0.0/24");
+  await left.ip("route add 10.9.0.0/16 via 192.0.2.2");
+  const ask = proberIn(t, left);
+  t.deepEqual(
+    (await ask([request(1, "192.0.2.2"), request(2, "10.9.0.1")])).map((answer) => answer?.event),
+    ["reply", "unreachable"],
+  );
+  const wakes = () => {
+    const files = readdirSync("/proc/self/task").map((id) => readFileSync(`/proc/self/task/${id}/status`, "utf8"));
+    const [own, ...others] = files.filter((text) => /^Name:\ttandem-prober$/m.test(text));
+    t.is(others.length, 0);
+    return Number(/^voluntary_ctxt_switches:\t(\d+)$/m.exec(own ?? "")?.[1]);
+  };
+  const before = wakes();
+  for (const [to, answered] of [
+    ["192.0.2.2", true],
+    ["2001:db8::2", true],
+    ["10.9.0.1", false],
+  ] as const) {
+    const text = await left.exec("sh", "-c", `ping -n -c 60 -i 0.002 -W 1 ${to} || true`);
+    t.regex(text, answered ? / 60 received/ : /errors/);
+  }
+  const after = wakes();
+  t.true(after - before < 40, `180 answers, ${after - before} wakes`);
 });

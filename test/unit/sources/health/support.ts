@@ -7,6 +7,7 @@ import type { Problem } from "../../../../src/model/status.ts";
 import type { NodeRow, RouteFactRow } from "../../../../src/model/tables.ts";
 import type { ProbeEvent } from "../../../../src/native/probe-contract.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
+import { FakeWatches } from "./watches.ts";
 
 export function address(text: string): Address {
   const found = parseAddress(text);
@@ -50,6 +51,8 @@ export interface Asked {
   readonly size: number;
   readonly ifindex: number;
   readonly sequence: number;
+  /** The watch that asks; 0: a request. */
+  readonly watch: number;
 }
 
 /** What comes back; null: nothing. `from`: who says so, if another than was asked. */
@@ -82,6 +85,13 @@ export function worldOf({
   const asked: (Asked & { readonly atMs: number })[] = [];
   let answer: (packed: Buffer) => void = () => undefined;
   const opened: number[] = [];
+  const watches = new FakeWatches(clock, {
+    ask: (one): Reaction => {
+      asked.push({ ...one, atMs: clock.monotonicMs() });
+      return world.react(one);
+    },
+    tell: (one, reaction, large) => setImmediate(() => answer(packAnswer(one, reaction, large))),
+  });
   let closed = 0;
   const world = {
     clock,
@@ -95,7 +105,8 @@ export function worldOf({
     },
     health: (name: string) => store.table("nodeHealth").get(name),
     /** Answers that come later than they should. */
-    late: (one: Asked) => answer(packAnswer(one, { event: "reply" })),
+    late: (one: Asked, reaction: NonNullable<Reaction> = { event: "reply" }) => answer(packAnswer(one, reaction)),
+    watches,
     source: new HealthSource({
       native: {
         openProber: (_netns, port, onAnswers) => {
@@ -114,7 +125,11 @@ export function worldOf({
           }
           if (answers.length > 0) setImmediate(() => answer(Buffer.concat(answers)));
         },
+        watchPaths: (_handle, packed) => watches.put(packed),
+        unwatchPaths: (_handle, ids) => watches.remove(ids),
+        countWatches: () => watches.count(),
         closeProber: async () => {
+          watches.clear();
           closed++;
           await sleep(0);
         },
@@ -136,6 +151,7 @@ function readRequests(packed: Buffer): readonly Asked[] {
     return {
       kind: one[0] === 1 ? "tcp" : "icmp",
       sequence: one.readUInt16LE(2),
+      watch: 0,
       size: one.readUInt16LE(6),
       ifindex: one.readUInt32LE(8),
       address: textOf(bytes),
@@ -143,27 +159,34 @@ function readRequests(packed: Buffer): readonly Asked[] {
   });
 }
 
-function textOf(bytes: Buffer): string {
+export function textOf(bytes: Buffer): string {
   if (bytes.length === 4) return [...bytes].join(".");
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16));
   return address(groups.join(":")).text;
 }
 
-const numbers: Readonly<Record<ProbeEvent, number>> = {
+export const numbers: Readonly<Record<ProbeEvent, number>> = {
   reply: 0,
   unreachable: 1,
   too_large: 2,
   accepted: 3,
   refused: 4,
   failed: 5,
+  silent: 6,
 };
 
-function packAnswer({ sequence, address: to }: Asked, { event, value = 0, from = to }: NonNullable<Reaction>): Buffer {
-  const packed = Buffer.alloc(28);
+function packAnswer(
+  { sequence, watch, address: to }: Asked,
+  { event, value = 0, from = to }: NonNullable<Reaction>,
+  large = false,
+): Buffer {
+  const packed = Buffer.alloc(32);
   packed.writeUInt16LE(sequence, 0);
   packed[2] = numbers[event];
-  packed.writeUInt32LE(value, 4);
-  packed.writeUInt32LE(250, 8);
-  packed.set(address(from).bytes, 12);
+  packed[3] = large ? 1 : 0;
+  packed.writeUInt32LE(watch, 4);
+  packed.writeUInt32LE(value, 8);
+  packed.writeUInt32LE(250, 12);
+  packed.set(address(from).bytes, 16);
   return packed;
 }
