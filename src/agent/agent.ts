@@ -28,6 +28,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { packageRoot } from "../native/index.ts";
 import { Conditions } from "../observe/conditions.ts";
 import { Durations } from "../observe/metrics/durations.ts";
+import { networkMetrics } from "../observe/metrics/network-metrics.ts";
 import { PolicyRequests } from "../observe/metrics/policy-requests.ts";
 import { HealthSource } from "../sources/health/index.ts";
 import { GobgpSource } from "../sources/gobgp/index.ts";
@@ -258,7 +259,16 @@ export class Agent {
       nodes,
       loop,
       proxy: l7,
-      figures: () => [...durations.metrics(), ...requests.metrics()],
+      figures: () => [
+        ...networkMetrics({
+          bgpPeers: store.table("bgpPeers"),
+          bgpPaths: store.table("bgpPaths"),
+          nodeHealth: store.table("nodeHealth"),
+          probes: nodes.totals(),
+        }),
+        ...durations.metrics(),
+        ...requests.metrics(),
+      ],
       clock,
       monotonicNs: () => process.hrtime.bigint(),
     });

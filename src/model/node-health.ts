@@ -1,4 +1,5 @@
 /** What probing other nodes has found: rows of tables say what holds, reports also how well it answers at this moment. */
+import type { HistogramData } from "../lib/histogram.ts";
 import type { Address } from "./ip.ts";
 
 /** icmp, tcp: an address of the node; pods: an address of its pod CIDR, so that the route to its pods is tried. */
@@ -54,6 +55,15 @@ export interface PathReport extends NodePath {
   readonly lost: number;
   /** What somebody on the way said last instead of an answer; null: nothing. */
   readonly told: string | null;
+}
+
+/** All questions of a kind since the agent started. */
+export interface ProbeTotals {
+  readonly kind: PathKind;
+  readonly sent: number;
+  readonly lost: number;
+  /** Of those that were answered. */
+  readonly seconds: HistogramData;
 }
 
 export interface NodeHealthReport {

@@ -10,7 +10,7 @@ import type { AgentConfig } from "../../config/index.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import type { Address } from "../../model/ip.ts";
-import type { NodeHealthReport } from "../../model/node-health.ts";
+import type { NodeHealthReport, ProbeTotals } from "../../model/node-health.ts";
 import { routeFinder } from "../../model/route-lookup.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import type { TableStore } from "../../model/store.ts";
@@ -28,6 +28,7 @@ import { NodeProbe } from "./node-probe.ts";
 import { missMs, type Moment, type PathProbe } from "./path-probe.ts";
 import { pathsTo } from "./paths.ts";
 import { PodAddressIndex } from "./pod-addresses.ts";
+import { Totals } from "./totals.ts";
 import { type Watched, Watching } from "./watching.ts";
 
 /** ms between two looks at what is due. */
@@ -72,6 +73,7 @@ export class HealthSource {
   /** Of these some path is asked from here. */
   readonly #restless = new Set<NodeProbe>();
   readonly #watching: Watching;
+  readonly #totals = new Totals();
   /** By sequence number. */
   readonly #asked = new Map<number, Asked>();
   #sequence = 0;
@@ -116,6 +118,12 @@ export class HealthSource {
   report(): readonly NodeHealthReport[] {
     if (this.#handle !== null) this.#watching.refresh(this.#handle, this.#now());
     return [...this.#nodes.values()].map((node) => node.report()).sort((a, b) => (a.node < b.node ? -1 : 1));
+  }
+
+  /** Of all nodes, those that are gone as well. */
+  totals(): readonly ProbeTotals[] {
+    if (this.#handle !== null) this.#watching.refresh(this.#handle, this.#now());
+    return this.#totals.all;
   }
 
   /** Without the port other nodes are told that no agent is here, and this one asks all the same. */
@@ -355,7 +363,7 @@ export class HealthSource {
     const intervalMs = config.healthInterval * 1000 * Math.max(1, nodes.size / nodesOfInterval);
     const isPaced = this.#intervalMs === intervalMs;
     this.#intervalMs = intervalMs;
-    const pace = { intervalMs: () => this.#intervalMs, random: this.#random };
+    const pace = { intervalMs: () => this.#intervalMs, random: this.#random, totals: this.#totals };
     const spreadMs = Math.min(this.#intervalMs, nodes.size * spreadMsOfNode);
     for (const node of nodes.values()) {
       if (node.name === config.nodeName) continue;

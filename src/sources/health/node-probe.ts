@@ -77,13 +77,13 @@ export class NodeProbe {
   /** What is known of a path that stays is kept. @param spreadMs within which new ones are asked for the first time */
   update(node: NodeRow, given: Paths, now: Moment, spreadMs: number): void {
     const { paths, mtus } = given;
-    const { random } = this.#pace;
+    const { random, totals } = this.#pace;
     this.#given = textOf(given);
     this.#node = node;
     this.#paths = new Map(
       paths.map((path) => {
         const key = pathKey(path);
-        const pace = { random, intervalMs: () => intervals[path.kind] * this.#pace.intervalMs() };
+        const pace = { random, totals, intervalMs: () => intervals[path.kind] * this.#pace.intervalMs() };
         return [key, this.#paths.get(key) ?? new PathProbe(path, pace, now, spreadMs * random())];
       }),
     );

@@ -5,6 +5,7 @@
 import type { NodePath, PathReport } from "../../model/node-health.ts";
 import type { ProbeAnswer, WatchCount } from "../../native/probe-contract.ts";
 import { Latencies } from "./latencies.ts";
+import type { Totals } from "./totals.ts";
 
 /** ms without an answer that are a miss. An answer that comes later counts all the same. */
 export const missMs = 600;
@@ -22,6 +23,7 @@ export interface Pace {
   readonly intervalMs: () => number;
   /** 0..1 */
   readonly random: () => number;
+  readonly totals: Totals;
 }
 
 /** What a path says when all is well. */
@@ -103,6 +105,7 @@ export class PathProbe {
     this.#askedMs = monotonicMs;
     this.#sequence = sequence;
     this.#sent++;
+    this.#pace.totals.sent(this.path.kind, 1);
   }
 
   /** Something is odd about the node: it is asked now, unless it is known to be silent anyhow. */
@@ -118,7 +121,8 @@ export class PathProbe {
   /** What the addon found of it meanwhile. */
   account({ sent, answeredAgoMs, timesUs }: WatchCount, { wallMs }: Moment): void {
     this.#sent += sent;
-    for (const us of timesUs) this.#latencies.add(us);
+    this.#pace.totals.sent(this.path.kind, sent);
+    for (const us of timesUs) this.#took(us);
     if (answeredAgoMs !== null) this.#answeredMs = wallMs - answeredAgoMs;
   }
 
@@ -135,7 +139,7 @@ export class PathProbe {
 
   /** @returns whether it begins to answer */
   answered(now: Moment, rttUs: number, told: string | null): boolean {
-    this.#latencies.add(rttUs);
+    this.#took(rttUs);
     this.#askedMs = null;
     this.#misses = 0;
     this.#told = told;
@@ -150,6 +154,7 @@ export class PathProbe {
     this.#askedMs = null;
     this.#misses++;
     this.#lost++;
+    this.#pace.totals.lost(this.path.kind);
     this.#told = told;
     const isSilent = this.#misses >= missesOfSilence;
     // A refusal comes at once: three of them must not be the matter of a moment.
@@ -169,6 +174,11 @@ export class PathProbe {
       lost: this.#lost,
       told: this.#told,
     };
+  }
+
+  #took(us: number): void {
+    this.#latencies.add(us);
+    this.#pace.totals.took(this.path.kind, us);
   }
 
   #become(state: PathReport["state"], { wallMs }: Moment): boolean {

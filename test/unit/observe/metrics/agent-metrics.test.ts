@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import test from "ava";
 import { agentMetrics } from "../../../../src/observe/metrics/agent-metrics.ts";
 import { Counters } from "../../../../src/operator/metrics.ts";
+import { networkMetrics } from "../../../../src/observe/metrics/network-metrics.ts";
 import { Durations } from "../../../../src/observe/metrics/durations.ts";
 import type { Family } from "../../../../src/observe/metrics/exposition.ts";
 import { maxRuleSets } from "../../../../src/observe/metrics/proxy-metrics.ts";
@@ -19,7 +20,24 @@ function everything(): readonly Family[] {
   const requests = new PolicyRequests();
   requests.follow([{ id: 7, text }], [compiledSet([["CiliumNetworkPolicy shop/api egress[0]"]])]);
   requests.take("1", [rule(7)]);
-  return [...agentMetrics(fullStatus()), ...durations.metrics(), ...requests.metrics()];
+  return [...agentMetrics(fullStatus()), ...network(), ...durations.metrics(), ...requests.metrics()];
+}
+
+function network(): readonly Family[] {
+  const seconds = { buckets: [{ le: 0.001, count: 3 }], sum: 0.002, count: 4 };
+  return networkMetrics({
+    bgpPeers: new Map([
+      ["192.0.2.2", { state: "ESTABLISHED" }],
+      ["192.0.2.3", { state: "ACTIVE" }],
+      ["192.0.2.4", { state: "ESTABLISHED" }],
+    ]),
+    bgpPaths: new Map(),
+    nodeHealth: new Map([
+      ["n2", { state: "reachable" }],
+      ["n3", { state: "unreachable" }],
+    ]),
+    probes: [{ kind: "icmp", sent: 5, lost: 1, seconds }],
+  });
 }
 
 /** Series of a name, as {labels: value}. */
@@ -91,4 +109,22 @@ test("rule sets beyond the bound share one series", (t) => {
 
 test("an agent that is not ready yet has no time of it", (t) => {
   t.deepEqual(series("tandem_start_to_ready_seconds", { ...fullStatus(), readyMs: null, ready: false }), {});
+});
+
+test("peers and nodes are counted by state, whatever there is of each", (t) => {
+  const of = (name: string) =>
+    network()
+      .find((family) => family.name === name)
+      ?.samples.map((sample) => [...Object.values(sample.labels), "value" in sample ? sample.value : sample.count]);
+  t.deepEqual(of("tandem_bgp_peers"), [
+    ["established", 2],
+    ["down", 1],
+  ]);
+  t.deepEqual(of("tandem_nodes"), [
+    ["reachable", 1],
+    ["partly", 0],
+    ["unreachable", 1],
+    ["unknown", 0],
+  ]);
+  t.deepEqual(of("tandem_node_probe_seconds"), [["icmp", 4]]);
 });

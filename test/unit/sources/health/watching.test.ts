@@ -40,6 +40,14 @@ test("paths that answer are asked by the addon alone, packets of size among them
       t.true(world.clock.now() - (answered ?? 0) <= 20_000);
     }
   t.deepEqual(world.source.report(), before, "each question is counted once");
+  for (const { kind, sent, lost, seconds } of world.source.totals()) {
+    const ofKind = before.flatMap(({ paths }) => paths.filter((path) => path.kind === kind));
+    t.is(
+      sent,
+      ofKind.reduce((sum, path) => sum + path.sent, 0),
+    );
+    t.true(lost === 0 && seconds.count > 0 && seconds.buckets[1]?.count === seconds.count, "250 µs");
+  }
 });
 
 test("one that is lost brings all of its node back, and they go again when all is well; nobody else is disturbed", async (t) => {
