@@ -5,10 +5,11 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { destroyCgroup, makeCgroup } from "./cgroups.ts";
 import { LabError } from "./errors.ts";
+import { ipNamespaces, type Namespaces } from "./namespaces.ts";
 import type { Container, Pod } from "./objects.ts";
 import { type LabPlan, type NodePlan, netnsPath, podCgroup, podNetns } from "./plan.ts";
 import { startDaemon } from "./processes.ts";
-import { inside, ipBatch, run } from "./run.ts";
+import { inside, run } from "./run.ts";
 import { cniBinary, program } from "./runtime.ts";
 import { systemCgroup } from "./topology.ts";
 
@@ -49,18 +50,21 @@ export function podPlace(lab: LabPlan, pod: Pod): PodPlace {
 }
 
 /** Makes namespace and cgroup and has the CNI plugin wire them. Gives the addresses, without length. */
-export async function createSandbox(lab: LabPlan, pod: Pod): Promise<readonly string[]> {
-  await makeSandbox(lab, pod);
+export async function createSandbox(
+  lab: LabPlan,
+  pod: Pod,
+  namespaces: Namespaces = ipNamespaces,
+): Promise<readonly string[]> {
+  await makeSandbox(lab, pod, namespaces);
   return wireSandbox(lab, pod);
 }
 
 /** Makes namespace and cgroup. */
-export async function makeSandbox(lab: LabPlan, pod: Pod): Promise<void> {
+export async function makeSandbox(lab: LabPlan, pod: Pod, namespaces: Namespaces = ipNamespaces): Promise<void> {
   const { netns, cgroup } = podPlace(lab, pod);
   await makeCgroup(cgroup);
   if (pod.spec.hostNetwork === true) return;
-  await ipBatch(null, [`netns add ${netns}`]);
-  await ipBatch(netns, ["link set lo up"]);
+  await namespaces.add(netns);
 }
 
 /** Has the CNI plugin wire what was made. Gives the addresses, without length. */
@@ -73,12 +77,12 @@ export async function wireSandbox(lab: LabPlan, pod: Pod): Promise<readonly stri
 }
 
 /** Ends the pod's processes, has the plugin undo its work, removes namespace and cgroup. Idempotent. */
-export async function destroySandbox(lab: LabPlan, pod: Pod): Promise<void> {
+export async function destroySandbox(lab: LabPlan, pod: Pod, namespaces: Namespaces = ipNamespaces): Promise<void> {
   const { netns, cgroup } = podPlace(lab, pod);
   await destroyCgroup(cgroup);
   if (pod.spec.hostNetwork === true) return;
   await callCni(lab, pod, "DEL");
-  await run(["ip", "netns", "del", netns]);
+  await namespaces.delete(netns);
 }
 
 /** Starts each container's command, and one server for the ports of those without. Returns when that server listens. */

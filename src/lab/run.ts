@@ -2,6 +2,7 @@
 import { type SpawnOptions, spawn } from "node:child_process";
 import { LabError } from "./errors.ts";
 import { netnsPath } from "./plan.ts";
+import { findSandboxBinary } from "./runtime.ts";
 
 export interface RunResult {
   /** Exit code; 128 + signal number when killed, as a shell says it. */
@@ -89,6 +90,11 @@ export function inside(
   place: { readonly netns: string | null; readonly cgroup: string },
   command: readonly string[],
 ): readonly string[] {
+  const sandbox = findSandboxBinary();
+  if (sandbox !== null) {
+    const netns = place.netns === null ? "-" : netnsPath(place.netns);
+    return [sandbox, "enter", netns, place.cgroup, ...command];
+  }
   // nsenter and not "ip netns exec": the latter mounts a new /sys, which hides bpffs and cgroups.
   const enter = place.netns === null ? [] : ["nsenter", `--net=${netnsPath(place.netns)}`];
   return [...enter, "sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', place.cgroup, ...command];

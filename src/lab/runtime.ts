@@ -69,6 +69,12 @@ export function probeBinary(): string {
   throw new LabError("LAB_PROBE", file, "the prober is not there", "npm run build:lab");
 }
 
+/** What makes namespaces and enters them without `ip`, nsenter and sh; null where it was not built, and these do it. */
+export function findSandboxBinary(): string | null {
+  const file = join(packageRoot(), "build/lab/tandem-lab-sandbox");
+  return existsSync(file) ? file : null;
+}
+
 const cniPlaces = ["build/addon/Release/tandem-cni", "build/cni/tandem-cni"];
 
 /** TANDEM_CNI names another one. null when there is none. */

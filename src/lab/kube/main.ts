@@ -14,8 +14,10 @@ import { kubeRouterAnnotations } from "../kube-router.ts";
 import { Kubelet } from "../kubelet/kubelet.ts";
 import { LabRuntime } from "../kubelet/lab-runtime.ts";
 import { NodeStatus } from "../kubelet/node-status.ts";
+import { ipNamespaces, NamespaceServer } from "../namespaces.ts";
 import { type LabPlan, planLab } from "../plan.ts";
 import { readStoredLab } from "../records.ts";
+import { findSandboxBinary } from "../runtime.ts";
 import { lineLogger } from "./log.ts";
 import { startRelay } from "./relay.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -49,7 +51,9 @@ async function kubelet(lab: LabPlan, name: string, hasKubeRouter: boolean): Prom
   const node = lab.nodes.find((each) => each.name === name);
   if (node === undefined) throw new LabError("LAB_UNKNOWN", `node ${name}`, `not in lab ${lab.name}`, "");
   const client = connect(lab.api.nodeKubeconfig, `tandem-lab-kubelet (${name})`);
-  const runtime = new LabRuntime(lab, node, clock);
+  const sandbox = findSandboxBinary();
+  const namespaces = sandbox === null ? null : new NamespaceServer(sandbox);
+  const runtime = new LabRuntime(lab, node, clock, namespaces ?? ipNamespaces);
   const networkReady = () => agentReady(node);
   await Promise.all([
     new NodeStatus({
@@ -63,6 +67,7 @@ async function kubelet(lab: LabPlan, name: string, hasKubeRouter: boolean): Prom
     }).run(stop.signal),
     new Kubelet({ nodeName: name, hostIp: node.ipv4, client, runtime, clock, log: lineLogger() }).run(stop.signal),
   ]);
+  namespaces?.close();
   await client.close();
 }
 

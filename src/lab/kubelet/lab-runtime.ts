@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { writeAtomically } from "../files.ts";
+import { ipNamespaces, type Namespaces } from "../namespaces.ts";
 import type { LabPlan, NodePlan } from "../plan.ts";
 import { createSandbox, destroySandbox, podPidFile, podPlace, podsFolder, startContainer } from "../pods.ts";
 import { cgroupProcesses, groupOf, readRecord, runningProcess, stopDaemon } from "../processes.ts";
@@ -21,13 +22,15 @@ export class LabRuntime implements PodRuntime {
   readonly #lab: LabPlan;
   readonly #node: NodePlan;
   readonly #clock: Clock;
+  readonly #namespaces: Namespaces;
   /** Of processes that this kubelet started, by uid and container. */
   readonly #exits = new Map<string, Promise<number>>();
 
-  constructor(lab: LabPlan, node: NodePlan, clock: Clock) {
+  constructor(lab: LabPlan, node: NodePlan, clock: Clock, namespaces: Namespaces = ipNamespaces) {
     this.#lab = lab;
     this.#node = node;
     this.#clock = clock;
+    this.#namespaces = namespaces;
   }
 
   async sandboxes(): Promise<readonly Sandbox[]> {
@@ -39,13 +42,13 @@ export class LabRuntime implements PodRuntime {
   async createSandbox(pod: KubeletPod): Promise<Sandbox> {
     await mkdir(podsFolder(this.#node), { recursive: true });
     await this.#record({ pod, ips: [] });
-    const sandbox = { pod, ips: await createSandbox(this.#lab, pod) };
+    const sandbox = { pod, ips: await createSandbox(this.#lab, pod, this.#namespaces) };
     await this.#record(sandbox);
     return sandbox;
   }
 
   async destroySandbox(pod: KubeletPod): Promise<void> {
-    await destroySandbox(this.#lab, pod);
+    await destroySandbox(this.#lab, pod, this.#namespaces);
     for (const { name } of pod.spec.containers) {
       this.#exits.delete(exitKey(pod, name));
       await rm(podPidFile(this.#lab, pod, name), { force: true });
