@@ -38,7 +38,7 @@ static __always_inline bool is_held_by_node(struct __sk_buff *skb, const struct 
 	sock = protocol == IPPROTO_TCP ? bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0)
 				       : bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!sock)
-		return config_kernel_conntrack && kernel_flow_status(skb, &tuple, length, protocol);
+		return kernel_flow_status(skb, &tuple, protocol, v6);
 	bpf_sk_release(sock);
 	return true;
 }

@@ -261,6 +261,12 @@ export const configSchema = z.strictObject({
     .describe(
       "how packets come to tandem-proxy; assign: the programs give them to its sockets; tproxy: by a table of nft; auto: assign, where the kernel has it",
     ),
+  kernelFlows: z
+    .enum(["auto", "copy"])
+    .default("auto")
+    .describe(
+      "how the programs know connections that others' rules began, as kube-proxy's; auto: they ask the kernel's conntrack, where they can; copy: the agent copies them",
+    ),
   cniInstall: z
     .boolean()
     .default(false)

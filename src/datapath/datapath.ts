@@ -340,8 +340,9 @@ export class Datapath {
 
   async #sweep(): Promise<void> {
     const { log, native, conditions } = this.#options;
-    const { conntrack, nat, objects, serviceFlows } = this.#must();
+    const { conntrack, nat, objects, reconciler, serviceFlows } = this.#must();
     await conntrack.sweep();
+    await this.#exclusive(async () => reconciler.kernelFlows?.copy());
     if (this.#desired !== null) await serviceFlows.prune(this.#desired.frontends);
     conditions.report("nat", await nat.sweep());
     const lost = readLostEvents(native, objects.map("events_lost"));

@@ -11,7 +11,7 @@ export interface Capabilities {
   readonly mode: TcMode;
   /** bpf_redirect_peer delivers into pods. */
   readonly redirectPeer: boolean;
-  /** Programs can ask the kernel's conntrack. */
+  /** Programs ask the kernel's conntrack; else the agent copies what they have to know of it (`kernel-flows.ts`). */
   readonly kernelConntrack: boolean;
   /** How the programs bring packets to the L7 proxy, and why not the other way; empty: it is the usual one. */
   readonly redirect: Exclude<Redirect, "closed">;
@@ -35,7 +35,7 @@ const required: readonly { readonly name: string; readonly text: string; readonl
 /** @throws TandemError KERNEL_FEATURE_MISSING */
 export function chooseCapabilities(
   features: Features,
-  { tcMode, proxyRedirect }: Pick<AgentConfig, "tcMode" | "proxyRedirect">,
+  { tcMode, proxyRedirect, kernelFlows }: Pick<AgentConfig, "tcMode" | "proxyRedirect" | "kernelFlows">,
 ): Capabilities {
   const has = (name: string) => features[name]?.supported === true;
   const missing = required.filter(({ name }) => !has(name));
@@ -61,7 +61,7 @@ export function chooseCapabilities(
     features,
     mode: tcMode === "auto" ? (has("tcx") ? "tcx" : "clsact") : tcMode,
     redirectPeer: has("redirect_peer"),
-    kernelConntrack: has("kernel_conntrack"),
+    kernelConntrack: kernelFlows === "auto" && has("kernel_conntrack"),
     ...chooseRedirect(features, proxyRedirect),
     peerNames: has("cgroup_getpeername"),
     xdp: has("xdp"),

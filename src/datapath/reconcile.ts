@@ -26,6 +26,7 @@ import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpo
 import type { Capabilities } from "./features.ts";
 import { HostReconciler } from "./host-endpoint.ts";
 import { type IdentityChange, IdentityReconciler } from "./ipcache.ts";
+import { type FlowNative, KernelFlows } from "./kernel-flows.ts";
 import type { LoadedObjects } from "./load.ts";
 import type { Counters, MapNative, MapTable } from "./map-table.ts";
 import type { Nat } from "./nat.ts";
@@ -47,6 +48,7 @@ import { mayTakeAway } from "./stale-verdicts.ts";
 import { WireAttachments } from "./wire.ts";
 
 type ReconcilerNative = MapNative &
+  FlowNative &
   RouteNative &
   ServiceRouteNative &
   SocketNative &
@@ -55,7 +57,7 @@ type ReconcilerNative = MapNative &
 export interface ReconcilerOptions {
   readonly native: ReconcilerNative;
   readonly config: Pick<AgentConfig, "traceFlows" | "cgroup" | "ipv4" | "ipv6" | "xdp">;
-  readonly capabilities: Pick<Capabilities, "mode" | "peerNames">;
+  readonly capabilities: Pick<Capabilities, "mode" | "peerNames" | "kernelConntrack">;
   readonly pins: Pins;
   readonly objects: Pick<LoadedObjects, "map" | "program" | "optionalProgram">;
   readonly demands: DemandsPublisher;
@@ -79,12 +81,16 @@ export class Reconciler {
   readonly proxyRoutes: ProxyRoutes;
   readonly staleSockets: StaleSockets;
   readonly socket: SocketHook;
+  /** null: programs ask the kernel themselves. */
+  readonly kernelFlows: KernelFlows | null;
   readonly #options: ReconcilerOptions;
   /** Addresses that changed hands since all endpoints had a revision of afterwards. */
   #changes: IdentityChange[] = [];
   /** Not known which: every endpoint with a policy gets a new revision. */
   #anyChange = false;
   #socketProblems: readonly Problem[] = [];
+  /** Some service is served since the start of this agent. */
+  #serves = false;
   #servability: Servability = { all: null, addresses: new Map() };
 
   constructor(options: ReconcilerOptions) {
@@ -113,6 +119,7 @@ export class Reconciler {
     this.serviceRoutes = new ServiceRoutes(native);
     this.proxyRoutes = new ProxyRoutes(native, config);
     this.staleSockets = new StaleSockets(native, map("sock_reverse"));
+    this.kernelFlows = capabilities.kernelConntrack ? null : new KernelFlows(native, map("kernel_flow"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }
 
@@ -141,6 +148,7 @@ export class Reconciler {
       ["closing routes", this.closing.counters],
       ["service routes", this.serviceRoutes.counters],
       ["proxy routes", this.proxyRoutes.counters],
+      ...(this.kernelFlows === null ? [] : [["kernel flows", this.kernelFlows.counters] as const]),
     ];
   }
 
@@ -181,8 +189,12 @@ export class Reconciler {
     failures.push(...(await this.native.apply(desired.nativePrefixes, desired.deviceSources)));
 
     const first = await this.#applyPolicies(desired);
+    const begins = !this.#serves && desired.frontends.length > 0;
+    if (begins) await this.kernelFlows?.copy();
     failures.push(...(await this.services.apply(desired.frontends)));
     failures.push(...(await this.nodePorts.apply(desired.frontends)));
+    if (begins) await this.kernelFlows?.copy();
+    this.#serves = desired.frontends.length > 0;
     failures.push(...(await this.serviceAddresses.apply(desired.frontends)));
     await this.staleSockets.apply(desired.frontends, new Set(desired.endpoints.map(({ row }) => row.netns)));
     const xdp = await this.wire.apply(desired.uplinks);
@@ -213,6 +225,7 @@ export class Reconciler {
     return [
       ...proxy,
       ...this.#socketProblems,
+      ...(this.kernelFlows?.problems ?? []),
       ...entryProblems([...failures, ...policies.failures]),
       ...policies.problems,
       ...xdp,
@@ -254,6 +267,8 @@ export class Reconciler {
     await read(this.services.counters, [() => this.services.read()]);
     await read(this.nodePorts.counters, [() => this.nodePorts.read()]);
     await read(this.serviceAddresses.counters, [() => this.serviceAddresses.read()]);
+    const { kernelFlows } = this;
+    if (kernelFlows !== null) await read(kernelFlows.counters, [() => kernelFlows.table.read()]);
     await read(this.closing.counters, [() => this.closing.read()]);
     await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
     await read(this.proxyRoutes.counters, [() => this.proxyRoutes.read()]);

@@ -388,6 +388,11 @@ export interface NativeBinding extends DnsBinding, ProbeBinding {
       readonly listen: number | null;
     },
   ): Promise<{ readonly fd: number; readonly port: number }>;
+  /**
+   * TCP and UDP flows of the kernel's conntrack that somebody answered and that rules lead to another destination, as the map kernel_flow
+   * would know them: a key for each direction, one after the other. Rejects where the kernel lists none (no nf_conntrack_netlink).
+   */
+  redirectedFlows(netns: string | null): Promise<Buffer>;
   /** UDP sockets of a namespace that are connected, as the map sock_reverse would know them: its keys, one after the other. */
   connectedDatagramSockets(netns: string | null): Promise<Buffer>;
   /**

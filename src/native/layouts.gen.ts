@@ -570,6 +570,34 @@ export const ipcache6Key: Codec<Ipcache6Key> = makeCodec(
   }),
 );
 
+/** struct kernel_flow_key, 40 bytes. */
+export interface KernelFlowKey {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly protocol: number;
+}
+export const kernelFlowKey: Codec<KernelFlowKey> = makeCodec(
+  "kernel_flow_key",
+  40,
+  (buffer, offset, value) => {
+    putBytes(buffer, offset, value.source, 16, "kernel_flow_key.source");
+    putBytes(buffer, offset + 16, value.destination, 16, "kernel_flow_key.destination");
+    buffer.writeUInt16BE(value.sourcePort, offset + 32);
+    buffer.writeUInt16BE(value.destinationPort, offset + 34);
+    buffer.writeUInt8(value.protocol, offset + 36);
+    buffer.fill(0, offset + 37, offset + 40);
+  },
+  (buffer, offset) => ({
+    source: takeBytes(buffer, offset, 16),
+    destination: takeBytes(buffer, offset + 16, 16),
+    sourcePort: buffer.readUInt16BE(offset + 32),
+    destinationPort: buffer.readUInt16BE(offset + 34),
+    protocol: buffer.readUInt8(offset + 36),
+  }),
+);
+
 /** struct maglev_key, 8 bytes. */
 export interface MaglevKey {
   readonly service: number;
@@ -1631,6 +1659,27 @@ export const mapLayouts = {
         { of: "key", name: "address", offsetBits: 0, sizeBits: 128 },
         { of: "value", name: "identity", offsetBits: 0, sizeBits: 32 },
         { of: "value", name: "flags", offsetBits: 32, sizeBits: 32 },
+      ],
+    } as MapLayout,
+  },
+  kernel_flow: {
+    key: kernelFlowKey,
+    value: u32,
+    layout: {
+      type: 1,
+      flags: 1,
+      maxEntries: 131072,
+      keySize: 40,
+      valueSize: 4,
+      keyType: "kernel_flow_key",
+      valueType: "unsigned int",
+      members: [
+        { of: "key", name: "source", offsetBits: 0, sizeBits: 128 },
+        { of: "key", name: "destination", offsetBits: 128, sizeBits: 128 },
+        { of: "key", name: "source_port", offsetBits: 256, sizeBits: 16 },
+        { of: "key", name: "destination_port", offsetBits: 272, sizeBits: 16 },
+        { of: "key", name: "protocol", offsetBits: 288, sizeBits: 8 },
+        { of: "key", name: "pad", offsetBits: 296, sizeBits: 24 },
       ],
     } as MapLayout,
   },

@@ -75,13 +75,13 @@ await check(
   async () => {
     const features = await native.probeFeatures();
     expect(
-      chooseCapabilities(features, { tcMode: "auto", proxyRedirect: "auto" }).mode ===
+      chooseCapabilities(features, { tcMode: "auto", proxyRedirect: "auto", kernelFlows: "auto" }).mode ===
         (newerThan(6, 6) ? "tcx" : "clsact"),
       "the way to attach",
     );
     if (newerThan(6, 6)) return;
     try {
-      chooseCapabilities(features, { tcMode: "tcx", proxyRedirect: "auto" });
+      chooseCapabilities(features, { tcMode: "tcx", proxyRedirect: "auto", kernelFlows: "auto" });
     } catch (error) {
       const { code, message, remedy } = error as TandemError;
       expect(

@@ -5,6 +5,7 @@
 #include "bpf/bind.h"
 #include "napi/stream.h"
 #include "napi/work.h"
+#include "netlink/kernel_flows.h"
 #include "netlink/monitor.h"
 #include "netlink/packed.h"
 #include "netns/netns.h"
@@ -148,6 +149,18 @@ Value open_monitor(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), State::of(info.Env()).add(std::shared_ptr<Background>(std::move(monitor))));
 }
 
+Value flows(const CallbackInfo& info) {
+  using Keys = std::vector<kernel_flow_key>;
+  return promise_of<Keys>(
+      info.Env(),
+      [netns = to_optional_string(info[0], "netns")] {
+        Keys keys;
+        in_netns(netns, [&] { keys = redirected_flows(); });
+        return keys;
+      },
+      [](Env env, Keys& keys) -> Value { return from_bytes(env, keys.data(), keys.size() * sizeof(kernel_flow_key)); });
+}
+
 Value close_monitor(const CallbackInfo& info) { return close_background(info, "monitor"); }
 
 }  // namespace
@@ -158,6 +171,7 @@ void bind_netlink(Napi::Object exports) {
   define_async<routes>(exports, "routes");
   define_async<rules>(exports, "rules");
   define_async<neighbours>(exports, "neighbours");
+  define_async<flows>(exports, "redirectedFlows");
   define_async<apply>(exports, "applyNetlink");
   define_async<veth>(exports, "createVeth");
   define<open_monitor>(exports, "openMonitor");

@@ -8,7 +8,7 @@
 
 /* 1: bpf_redirect_peer delivers into the pod (5.10+); 0: to the host side's egress, where to_pod sees the packet again. */
 const volatile __u32 config_redirect_peer = 1;
-/* 1: programs can ask the kernel's conntrack (5.18+, where it is built in or loaded); 0: connections that it alone knows are not told from others. */
+/* 1: programs can ask the kernel's conntrack (5.18+, where it is built in or loaded); 0: they know what the agent copied from it (map kernel_flow). */
 const volatile __u32 config_kernel_conntrack = 0;
 /* enum proxy_redirect; without ASSIGN nothing calls bpf_sk_assign (5.7+). */
 const volatile __u32 config_proxy_redirect = PROXY_REDIRECT_ASSIGN;

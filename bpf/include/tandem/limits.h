@@ -22,6 +22,7 @@
 #define LIMIT_SOURCE_RANGES 65536 /* per family; equal lists of services count once */
 #define LIMIT_AFFINITY 65536
 #define LIMIT_SOCK_REVERSE 131072
+#define LIMIT_KERNEL_FLOWS 131072 /* two a flow */
 #define LIMIT_NAT4 262144	/* two a flow */
 #define LIMIT_NAT6 131072
 #define LIMIT_NATIVE_PREFIXES 131072

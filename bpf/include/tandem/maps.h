@@ -80,6 +80,8 @@ MAP(node_port, BPF_MAP_TYPE_HASH, struct node_port_key, __u32, LIMIT_NODE_PORTS,
 MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, LIMIT_AFFINITY, 0);
 /* Translated sockets: what they believe to talk to. */
 MAP(sock_reverse, BPF_MAP_TYPE_LRU_HASH, struct sock_reverse_key, struct sock_reverse, LIMIT_SOCK_REVERSE, 0);
+/* Connections that others' rules began, where programs cannot ask the kernel. */
+MAP(kernel_flow, BPF_MAP_TYPE_HASH, struct kernel_flow_key, __u32, LIMIT_KERNEL_FLOWS, BPF_F_NO_PREALLOC);
 
 /* Flows whose source this node replaces. A full table refuses new ones. */
 MAP(nat4, BPF_MAP_TYPE_HASH, struct nat4_key, struct nat4_entry, LIMIT_NAT4, BPF_F_NO_PREALLOC);

@@ -483,6 +483,18 @@ struct sock_reverse {
 };
 ASSERT_SIZE(struct sock_reverse, 20);
 
+/* kernel_flow: a packet of a connection that the kernel's own conntrack leads to another destination, in either direction. Copied by the agent where
+ * programs cannot ask (config_kernel_conntrack). IPv4 mapped. */
+struct kernel_flow_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+ASSERT_SIZE(struct kernel_flow_key, 40);
+
 /* ---- what changes its source --------------------------------------------------------------------------------------- */
 
 /* nat4, nat6: a tuple as a packet has it -> the tuple that it gets. Every flow whose source this node replaces has two entries: what its

@@ -34,6 +34,7 @@ export type FakeNative = Pick<
   | "routes"
   | "rules"
   | "applyNetlink"
+  | "redirectedFlows"
   | "connectedDatagramSockets"
   | "destroyDatagramSockets"
 >;
@@ -45,6 +46,8 @@ export class FakeKernel {
   readonly devices = new Set<number>();
   /** "node 7": namespace and cookie of sockets that were to be ended. */
   readonly destroyed: string[] = [];
+  /** Keys of kernel_flow; null: the kernel lists none. */
+  redirected: readonly Buffer[] | null = [];
   /** By hexadecimal address and length. */
   readonly routes = new Map<string, RouteRow>();
   /** By family and device. */
@@ -143,6 +146,10 @@ export class FakeKernel {
     },
     detachTc: async (_device, _hook, _mode, pin) => void this.links.delete(pin ?? ""),
     unpin: async (path) => void this.links.delete(path),
+    redirectedFlows: async () => {
+      if (this.redirected === null) throw failure("EINVAL", 22, "list", "connections");
+      return Buffer.concat(this.redirected);
+    },
     // Every socket that was translated is there, in each namespace.
     connectedDatagramSockets: async () => {
       const { entries } = this.#named("sock_reverse");

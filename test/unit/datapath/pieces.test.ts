@@ -38,26 +38,29 @@ function features(...missing: readonly string[]): Features {
     "lpm_trie",
     "cgroup_getpeername",
     "sk_assign",
+    "kernel_conntrack",
   ];
   return Object.fromEntries(names.map((name) => [name, { supported: !missing.includes(name), detail: "EINVAL" }]));
 }
 
+const usual = { tcMode: "auto", proxyRedirect: "auto", kernelFlows: "auto" } as const;
+
 test("a kernel without TCX or redirect_peer gets the other way; a setting is obeyed", (t) => {
-  t.like(chooseCapabilities(features(), { tcMode: "auto", proxyRedirect: "auto" }), {
+  t.like(chooseCapabilities(features(), usual), {
     mode: "tcx",
     redirectPeer: true,
     peerNames: true,
   });
-  t.like(chooseCapabilities(features("tcx", "redirect_peer"), { tcMode: "auto", proxyRedirect: "auto" }), {
+  t.like(chooseCapabilities(features("tcx", "redirect_peer"), usual), {
     mode: "clsact",
     redirectPeer: false,
   });
-  t.like(chooseCapabilities(features(), { tcMode: "clsact", proxyRedirect: "auto" }), { mode: "clsact" });
+  t.like(chooseCapabilities(features(), { ...usual, tcMode: "clsact" }), { mode: "clsact" });
 });
 
 test("packets come to the proxy by bpf_sk_assign where there is one, else by nft; a setting is obeyed", (t) => {
   const choose = (proxyRedirect: "auto" | "assign" | "tproxy", ...missing: readonly string[]) =>
-    chooseCapabilities(features(...missing), { tcMode: "auto", proxyRedirect });
+    chooseCapabilities(features(...missing), { ...usual, proxyRedirect });
   t.like(choose("auto"), { redirect: "assign", redirectWhy: "" });
   t.like(choose("auto", "sk_assign"), { redirect: "tproxy", redirectWhy: "bpf_sk_assign is missing: EINVAL" });
   t.like(choose("tproxy"), { redirect: "tproxy", redirectWhy: "setting proxyRedirect" });
@@ -67,17 +70,23 @@ test("packets come to the proxy by bpf_sk_assign where there is one, else by nft
   t.regex(refused?.remedy ?? "", /proxyRedirect to auto or tproxy/);
 });
 
+test("connections of others are asked of the kernel where programs can, else copied; a setting is obeyed", (t) => {
+  t.true(chooseCapabilities(features(), usual).kernelConntrack);
+  t.false(chooseCapabilities(features("kernel_conntrack"), usual).kernelConntrack);
+  t.false(chooseCapabilities(features(), { ...usual, kernelFlows: "copy" }).kernelConntrack);
+});
+
 test("what is missing is named with the least kernel and a remedy", (t) => {
-  const ring = t.throws(() => chooseCapabilities(features("ringbuf"), { tcMode: "auto", proxyRedirect: "auto" }), {
+  const ring = t.throws(() => chooseCapabilities(features("ringbuf"), usual), {
     instanceOf: TandemError,
   });
   t.is(ring?.code, "KERNEL_FEATURE_MISSING");
   t.regex(ring?.message ?? "", /ring buffers.*EINVAL.*Linux 5\.8/);
-  const types = t.throws(() => chooseCapabilities(features("btf"), { tcMode: "auto", proxyRedirect: "auto" }), {
+  const types = t.throws(() => chooseCapabilities(features("btf"), usual), {
     instanceOf: TandemError,
   });
   t.regex(types?.message ?? "", /CONFIG_DEBUG_INFO_BTF/);
-  const tcx = t.throws(() => chooseCapabilities(features("tcx"), { tcMode: "tcx", proxyRedirect: "auto" }), {
+  const tcx = t.throws(() => chooseCapabilities(features("tcx"), { ...usual, tcMode: "tcx" }), {
     instanceOf: TandemError,
   });
   t.regex(tcx?.message ?? "", /TCX.*6\.6/);

@@ -34,7 +34,7 @@ async function start(kernel: FakeKernel, pins: Pins, revision = 0): Promise<Reco
   const reconciler = new Reconciler({
     native: { ...kernel.native, attachXdp: async () => "attached", attachCgroup: async () => "attached" },
     config: { traceFlows: false, cgroup: null, ipv4: true, ipv6: true, xdp: "off" },
-    capabilities: { mode: "tcx", peerNames: true },
+    capabilities: { mode: "tcx", peerNames: true, kernelConntrack: false },
     pins,
     demands: { known: () => null, highest: 0, publish: async () => undefined },
     objects: { map: kernel.map, program: (name) => ({ name, handle: 1, id: 1 }), optionalProgram: () => null },
@@ -265,6 +265,43 @@ test("addresses come inside of their prefixes and leave before them", async (t) 
     kernel.journal.length = 0;
     await reconciler.apply(nothing);
     t.deepEqual(maps(), ["delete ipcache4", "delete cluster_prefix4"]);
+  });
+});
+
+test("connections of others are known before the first service is served, and those that began meanwhile after it", async (t) => {
+  await withFolder(async (pins) => {
+    const kernel = new FakeKernel();
+    const { redirectedFlows } = kernel.native;
+    let looks = 0;
+    kernel.native.redirectedFlows = async (netns) => {
+      kernel.redirected = [Buffer.alloc(40, 1), Buffer.alloc(40, 2)].slice(0, ++looks);
+      return redirectedFlows(netns);
+    };
+    const reconciler = await start(kernel, pins);
+    const state = (...frontends: DesiredState["frontends"]): DesiredState => ({
+      identities: new Map(),
+      clusterPrefixes: [],
+      endpoints: [],
+      sets: [],
+      frontends,
+      uplinks: [],
+    });
+    const maps = async (desired: DesiredState) => {
+      kernel.journal.length = 0;
+      await reconciler.apply(desired);
+      return kernel.journal
+        .filter(({ map }) => ["kernel_flow", "service4"].includes(map))
+        .map(({ map, op }) => `${op} ${map}`);
+    };
+    t.deepEqual(await maps(state()), []);
+    const web = frontend("10.96.0.1", "10.9.0.1");
+    t.deepEqual(await maps(state(web)), ["update kernel_flow", "update service4", "update kernel_flow"]);
+    t.deepEqual(
+      await maps(state(web, frontend("10.96.0.2", "10.9.0.1"))),
+      ["update service4"],
+      "later ones are ours from the start",
+    );
+    t.is(looks, 2);
   });
 });
 
