@@ -37,6 +37,9 @@ const topologyFlags: Readonly<Record<Topology, readonly string[] | null>> = {
   ipv6: null,
 };
 
+/** Whether kube-router can be set up so. */
+export const kubeRouterTopology = (topology: Topology): boolean => topologyFlags[topology] !== null;
+
 /**
  * @returns the absolute path
  * @throws LabError LAB_KUBE_ROUTER when it cannot be run, or not in this lab
@@ -52,7 +55,7 @@ export async function checkKubeRouter(path: string, lab: { topology: Topology; a
       .catch(() => false));
   if (!runs) throw refuse("is no program that can be run", "name a file that can be executed: chmod +x");
   if (!lab.api) throw refuse("kube-router needs an API server, and this lab has none", "--api-server PATH or URL");
-  if (topologyFlags[lab.topology] === null)
+  if (!kubeRouterTopology(lab.topology))
     throw refuse(`kube-router has no topology ${lab.topology}: nodes' sessions are IPv4`, "leave one of the two out");
   return resolve(path);
 }

@@ -20,6 +20,7 @@ import {
 } from "./kube/api-server.ts";
 import { checkKubeRouter } from "./kube-router.ts";
 import { KubeCluster } from "./kube/kube-cluster.ts";
+import { registerNodes } from "./kube/nodes-only.ts";
 import type { ApiServerSource } from "./kube/source.ts";
 import { LabRuntime } from "./kubelet/lab-runtime.ts";
 import { checkOverlay, type OverlayType } from "./overlay.ts";
@@ -72,10 +73,12 @@ export interface LabOptions {
   readonly tor?: RouterDaemon;
   /** kube-router's --overlay-type; left out: no tunnels. `full` needs the topology mesh. */
   readonly overlay?: OverlayType;
-  /** Path of a kube-router to run on each node instead of what plays it; needs `api`. */
+  /** Path of a kube-router to run on each node instead of what plays it; needs `api` or `nodesApi`. */
   readonly kubeRouter?: string;
   /** Where objects are kept; left out: in files, and the lab itself stands in for controllers and kubelets. */
   readonly api?: ApiServerSource;
+  /** An API server for the Nodes alone, which kube-router reads; all else is in files. */
+  readonly nodesApi?: ApiServerSource;
   /** Told what happens, a line per step. */
   readonly progress?: (text: string) => void;
 }
@@ -96,16 +99,17 @@ export class Lab {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes) {
       throw new LabError("LAB_NODES", `--nodes ${nodes}`, `not a number of nodes (1-${maxNodes})`, "");
     }
-    if (options.api !== undefined && options.site !== undefined)
+    const server = options.api ?? options.nodesApi;
+    if (server !== undefined && options.site !== undefined)
       throw new LabError(
         "LAB_API",
         `lab ${options.name}`,
         "a lab of given addresses has no API server",
         "leave one out",
       );
-    const { kubeRouter, topology = "fabric", overlay, api } = options;
+    const { kubeRouter, topology = "fabric", overlay } = options;
     const router =
-      kubeRouter === undefined ? null : await checkKubeRouter(kubeRouter, { topology, api: api !== undefined });
+      kubeRouter === undefined ? null : await checkKubeRouter(kubeRouter, { topology, api: server !== undefined });
     if (overlay !== undefined) await checkOverlay(overlay, topology);
     const objects = [...(await readManifests(options.manifests ?? [])), ...checkObjects(options.objects ?? [])];
     const stored = await claimLab({
@@ -121,6 +125,7 @@ export class Lab {
       ...(router !== null && { kubeRouter: router }),
       ...(options.site && { site: options.site }),
       ...(options.api && { api: options.api }),
+      ...(options.api === undefined && options.nodesApi && { nodesApi: options.nodesApi }),
     });
     const lab = new Lab(stored, planLab(stored, await findCgroupRoot()));
     await withLock(`lab-${stored.name}`, () => lab.#build(objects, options));
@@ -139,7 +144,7 @@ export class Lab {
     return withLock(`lab-${checkLabName(name)}`, async () => {
       const stored = await readStoredLab(name);
       // One that the lab started goes with it.
-      if (stored?.api?.kind === "running") {
+      if (stored !== null && (stored.api ?? stored.nodesApi)?.kind === "running") {
         await leaveApiServer(planLab(stored, await findCgroupRoot())).catch((error: unknown) =>
           progress(`nodes stay in the API server: ${messageOf(error)}`),
         );
@@ -157,16 +162,20 @@ export class Lab {
     const { plan } = this;
     const routers = plan.routers.map(({ netns }) => netns).join(" and ");
     progress(`${plan.nodes.length} nodes, fabric ${plan.fabric.netns}, top of rack ${routers} (${plan.routerDaemon})`);
-    const { api } = this.#stored;
-    await buildTopology(plan, { api: api !== undefined });
-    if (api !== undefined) {
+    const { api, nodesApi } = this.#stored;
+    const server = api ?? nodesApi;
+    await buildTopology(plan, { api: server !== undefined });
+    if (server !== undefined) {
       progress("waiting for the API server");
-      await startApiServer(plan, api);
+      await startApiServer(plan, server);
+    }
+    if (api !== undefined) {
       for (const node of plan.nodes) await startKubelet(plan, node);
       if (this.#stored.kubeRouter !== undefined) await KubeCluster.whenRegistered(plan);
     } else {
       await mkdir(plan.manifests, { recursive: true });
       await (await Cluster.open(plan)).putNodes();
+      if (nodesApi !== undefined) await registerNodes(plan);
     }
     await startRouters(plan, this.#stored);
     for (const node of plan.nodes) await bgp.startNodeBgp(plan, node, this.#stored);

@@ -14,6 +14,8 @@ export interface StoredLab extends LabRecord, BgpOptions {
   readonly agent: Readonly<Record<string, unknown>>;
   /** Where its objects are; left out: in files. */
   readonly api?: ApiServerSource;
+  /** Where its Nodes are, beside the files. */
+  readonly nodesApi?: ApiServerSource;
 }
 
 const indexFolder = join(labsFolder, "index");

@@ -68,6 +68,7 @@ test("addresses are announced from nodes with ready backends, as annotations say
   const quiet = service("quiet", ["203.0.113.30"], { annotations: { "tandem.io/advertise": "false" } });
   const options = {
     nodes: 2,
+    standIn: "paths come and go by the command gobgp, which is of GoBGP 3",
     agent: { advertiseServices: "all", advertiseOnStop: "withdraw" },
     objects: [web, local, everywhere, quiet],
   };

@@ -10,10 +10,12 @@ async function ask<T>(lab: Lab, node: string, ...words: readonly string[]): Prom
   return JSON.parse(stdout) as T;
 }
 
+const standIn = "paths come and go by the command gobgp, which is of GoBGP 3";
+
 const source = ({ sources }: StatusDto) => sources.find(({ name }) => name === "gobgp");
 
 test("peers and paths are shown, a withdrawn route is explained, and a killed kube-router changes nothing but what is known", (t) =>
-  withLab(t, { nodes: 2, objects: [pod("web", { node: "node-2" })] }, async (lab) => {
+  withLab(t, { nodes: 2, standIn, objects: [pod("web", { node: "node-2" })] }, async (lab) => {
     const [one, two] = [lab.node("node-1"), lab.node("node-2")];
     await lab.until("the agent knows its BGP daemon", async () => {
       const peers = await ask<readonly BgpPeerDto[]>(lab, "node-1", "bgp", "peers");
@@ -103,45 +105,52 @@ const web = {
 };
 
 test("an address that a node announces without a backend there is told on that node, and over when it is withdrawn", (t) =>
-  withLab(t, { nodes: 2, objects: [pod("web", { node: "node-2", labels: { app: "web" } }), web] }, async (lab) => {
-    await settled(lab);
-    const announcement = async (node: string) => {
-      const { advertisements } = await ask<ServiceDetailsDto>(lab, node, "service", "get", "default/web");
-      const { path, by, unserved } = advertisements.find(({ address }) => address === vip) ?? {};
-      return [path, by, ...(unserved ?? [])].join(" ");
-    };
-    const told = async (node: string) => {
-      const { problems } = await ask<StatusDto>(lab, node, "status");
-      return problems.some(
-        ({ code, object }) => code === "SERVICE_ADVERTISED_UNSERVED" && object === "Service default/web",
+  withLab(
+    t,
+    { nodes: 2, standIn, objects: [pod("web", { node: "node-2", labels: { app: "web" } }), web] },
+    async (lab) => {
+      await settled(lab);
+      const announcement = async (node: string) => {
+        const { advertisements } = await ask<ServiceDetailsDto>(lab, node, "service", "get", "default/web");
+        const { path, by, unserved } = advertisements.find(({ address }) => address === vip) ?? {};
+        return [path, by, ...(unserved ?? [])].join(" ");
+      };
+      const told = async (node: string) => {
+        const { problems } = await ask<StatusDto>(lab, node, "status");
+        return problems.some(
+          ({ code, object }) => code === "SERVICE_ADVERTISED_UNSERVED" && object === "Service default/web",
+        );
+      };
+      const rib = (node: string, ...words: readonly string[]) =>
+        mustRun(["ip", "netns", "exec", lab.node(node).netns, "gobgp", "global", "rib", ...words]);
+      for (const name of ["node-1", "node-2"]) {
+        await lab.until(`nobody announces it, says ${name}`, async () => (await announcement(name)) === "none ");
+        await rib(name, "add", `${vip}/32`, "nexthop", lab.node(name).ipv4, "origin", "igp");
+      }
+      await lab.until(
+        "the node with the backend serves it",
+        async () => (await announcement("node-2")) === "own node-2",
       );
-    };
-    const rib = (node: string, ...words: readonly string[]) =>
-      mustRun(["ip", "netns", "exec", lab.node(node).netns, "gobgp", "global", "rib", ...words]);
-    for (const name of ["node-1", "node-2"]) {
-      await lab.until(`nobody announces it, says ${name}`, async () => (await announcement(name)) === "none ");
-      await rib(name, "add", `${vip}/32`, "nexthop", lab.node(name).ipv4, "origin", "igp");
-    }
-    await lab.until("the node with the backend serves it", async () => (await announcement("node-2")) === "own node-2");
-    await lab.until("the node without says so", async () => (await announcement("node-1")) === "own node-1 80/TCP");
-    await lab.until("and it is a problem there", () => told("node-1"));
-    t.false(await told("node-2"));
-    const listed = await ask<readonly ServiceDto[]>(lab, "node-1", "service", "list");
-    t.is(listed.find(({ frontend }) => frontend === `${vip}:80`)?.advertisedBy, "node-1");
-    await rib("node-1", "del", `${vip}/32`);
-    await lab.until("withdrawn, it is none any more", async () => !(await told("node-1")));
-    t.regex(await announcement("node-1"), /^none/);
+      await lab.until("the node without says so", async () => (await announcement("node-1")) === "own node-1 80/TCP");
+      await lab.until("and it is a problem there", () => told("node-1"));
+      t.false(await told("node-2"));
+      const listed = await ask<readonly ServiceDto[]>(lab, "node-1", "service", "list");
+      t.is(listed.find(({ frontend }) => frontend === `${vip}:80`)?.advertisedBy, "node-1");
+      await rib("node-1", "del", `${vip}/32`);
+      await lab.until("withdrawn, it is none any more", async () => !(await told("node-1")));
+      t.regex(await announcement("node-1"), /^none/);
 
-    // As kube-router leaves it that was down while a node went: of its protocol, and of no node.
-    const gone = ["10.250.9.0/24", "via", lab.node("node-2").ipv4, "proto", "17"];
-    const route = (verb: string) =>
-      mustRun(["ip", "netns", "exec", lab.node("node-1").netns, "ip", "route", verb, ...gone]);
-    const isLeft = async () => {
-      const { problems } = await ask<StatusDto>(lab, "node-1", "status");
-      return problems.some(({ code, object }) => code === "ROUTE_LEFT_OVER" && object === "Route 10.250.9.0/24");
-    };
-    await route("add");
-    await lab.until("a route that was left over is told", isLeft, 120_000);
-    await route("del");
-    await lab.until("and is none any more when it is gone", async () => !(await isLeft()));
-  }));
+      // As kube-router leaves it that was down while a node went: of its protocol, and of no node.
+      const gone = ["10.250.9.0/24", "via", lab.node("node-2").ipv4, "proto", "17"];
+      const route = (verb: string) =>
+        mustRun(["ip", "netns", "exec", lab.node("node-1").netns, "ip", "route", verb, ...gone]);
+      const isLeft = async () => {
+        const { problems } = await ask<StatusDto>(lab, "node-1", "status");
+        return problems.some(({ code, object }) => code === "ROUTE_LEFT_OVER" && object === "Route 10.250.9.0/24");
+      };
+      await route("add");
+      await lab.until("a route that was left over is told", isLeft, 120_000);
+      await route("del");
+      await lab.until("and is none any more when it is gone", async () => !(await isLeft()));
+    },
+  ));

@@ -7,13 +7,13 @@ import { cgroupProcesses } from "../../src/lab/processes.ts";
 import { readStoredLab } from "../../src/lab/records.ts";
 import { program } from "../../src/lab/runtime.ts";
 import { remains } from "../../src/lab/teardown.ts";
-import { labName, pod, withLab } from "../support/lab.ts";
+import { labName, pod, testLab, withLab } from "../support/lab.ts";
 
 test("two labs run side by side, and one of them goes without the other noticing", async (t) => {
   t.timeout(240_000);
   const names = [labName(), labName()] as const;
   t.teardown(() => Promise.all(names.map((name) => Lab.down(name))));
-  const [first, second] = await Promise.all(names.map((name) => Lab.up({ name, nodes: 2, agents: false })));
+  const [first, second] = await Promise.all(names.map((name) => testLab(t, { name, agents: false })));
   if (first === undefined || second === undefined) throw new Error("no labs");
   const ranges = (lab: Lab) => [
     ...lab.plan.nodes.flatMap((n) => [n.podCidr4, n.podCidr6, n.ipv4, n.ipv6, n.netns, n.cgroup]),

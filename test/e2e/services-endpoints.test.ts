@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import { Lab } from "../../src/lab/lab.ts";
-import { beginFlow, labName, pod, podAddress, settled } from "../support/lab.ts";
+import { beginFlow, labName, pod, podAddress, settled, testLab } from "../support/lab.ts";
 
 const vip = "203.0.113.20";
 const nodePort = 30_090;
@@ -21,7 +21,7 @@ const name = labName();
 test.before(async (t) => {
   t.timeout(300_000);
   const backends = Object.entries(nodeOfPod).map(([each, node]) => pod(each, { node }));
-  lab = await Lab.up({ name, nodes: 2, objects: [...backends, pod("client", { node: "node-1", ports: [] })] });
+  lab = await testLab(t, { name, objects: [...backends, pod("client", { node: "node-1", ports: [] })] });
   const { code, stderr } = await lab.exec("tor", ["ip", "route", "replace", vip, "via", lab.node("node-1").ipv4]);
   t.is(code, 0, stderr);
 });

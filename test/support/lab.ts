@@ -6,7 +6,8 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import type { StatusDto } from "../../src/api/dto.ts";
 import { Barrier } from "../../src/lab/conformance/settled.ts";
-import { Lab, type LabOptions } from "../../src/lab/lab.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import { type TestLabOptions, withKubeRouter } from "./lab-kube-router.ts";
 export { pod, podAddress } from "./lab-pods.ts";
 
 let count = 0;
@@ -16,17 +17,22 @@ export function labName(): string {
   return `t${process.pid.toString(36)}x${count++}`;
 }
 
+/** Brings a lab up, with the kube-router that labs of tests have. Defaults as of withLab(); who calls it takes it down. */
+export function testLab(t: Pick<ExecutionContext, "log">, options: TestLabOptions): Promise<Lab> {
+  return Lab.up(withKubeRouter({ nodes: 2, ...options }, (why) => t.log(why)));
+}
+
 /** Brings a lab up, runs `work`, takes it down. Defaults: two nodes, one external client, agents on. */
 export async function withLab(
   t: ExecutionContext,
-  options: Omit<LabOptions, "name">,
+  options: Omit<TestLabOptions, "name">,
   work: (lab: Lab) => Promise<void>,
 ): Promise<void> {
   t.timeout(600_000);
   const name = labName();
   t.teardown(() => Lab.down(name));
   try {
-    await work(await Lab.up({ nodes: 2, ...options, name }));
+    await work(await testLab(t, { ...options, name }));
   } catch (error) {
     await showLogs(t, name);
     throw error;
@@ -38,7 +44,7 @@ export async function withLab(
  * lab to the next as it found it. Defaults as of withLab().
  */
 export function sharedLab(
-  options: Omit<LabOptions, "name">,
+  options: Omit<TestLabOptions, "name">,
 ): (title: string, body: (t: ExecutionContext, lab: Lab) => Promise<void>) => void {
   const name = labName();
   let lab: Promise<Lab> | null = null;
@@ -48,7 +54,7 @@ export function sharedLab(
     test(title, async (t) => {
       t.timeout(600_000);
       const mine = turn.then(async () => {
-        lab ??= Lab.up({ nodes: 2, ...options, name });
+        lab ??= testLab(t, { ...options, name });
         await body(t, await lab);
       });
       // One that fails has its own report; the others have their turn all the same.

@@ -40,6 +40,12 @@ export class NodeStatus {
     this.#options = options;
   }
 
+  /** Once: of a node that has no kubelet. */
+  async put(signal: AbortSignal): Promise<void> {
+    this.#networkReady = await this.#options.networkReady();
+    await this.#writeStatus(await this.#register(signal), signal);
+  }
+
   /** Until the signal. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
