@@ -64,7 +64,7 @@ test("addresses are announced from nodes with ready backends, as annotations say
       "tandem.io/bgp-local-preference": "high",
     },
   });
-  const everywhere = service("all", ["203.0.113.20"]);
+  const everywhere = service("all", ["203.0.113.20"], { annotations: { "tandem.io/bgp-local-preference": "250" } });
   const quiet = service("quiet", ["203.0.113.30"], { annotations: { "tandem.io/advertise": "false" } });
   const options = {
     nodes: 2,
@@ -78,10 +78,16 @@ test("addresses are announced from nodes with ready backends, as annotations say
     await lab.until("by IPv6, too", async () => (await from(lab, vip6)) === "node-2");
     await lab.until("any node serves the other", async () => (await from(lab, "203.0.113.20")) === "node-1 node-2");
     t.is(await from(lab, "203.0.113.30"), "");
-    const text = await atTor(lab, vip);
-    t.regex(text, /as_path: 64512 64512 64512\b/);
-    t.regex(text, /community: \(64512,100\)/);
-    t.regex(text, /large_community:.*\(64512, ?7, ?8\)/);
+    for (const address of [vip, vip6]) {
+      const text = await atTor(lab, address);
+      t.regex(text, /as_path: 64512 64512 64512\b/, address);
+      t.regex(text, /community: \(64512,100\)/, address);
+      t.regex(text, /large_community:.*\(64512, ?7, ?8\)/, address);
+    }
+    // Peers of the same AS see what a node prefers.
+    const { ipv4: two } = lab.node("node-2");
+    const heard = ["ip", "netns", "exec", lab.node("node-1").netns, "gobgp", "neighbor", two, "adj-in"];
+    t.regex(await mustRun(heard), /203\.0\.113\.20\/32.*\{LocalPref: 250\}/);
     t.like(await row(lab, "node-2", vip), { state: "advertised", prepend: 2, services: ["default/web"] });
     t.like(await row(lab, "node-1", vip), { state: "withheld" });
     t.is(await row(lab, "node-1", "203.0.113.30"), undefined);

@@ -61,20 +61,30 @@ test("kube-router's API that hangs, its routes deleted by others, an uplink that
     await lab.until("it is asked again", async () => !hasProblem("GOBGP_", "")(await status(lab, "node-1")));
 
     // As systemd-networkd does it to routes that are not its own.
-    const [kept] = (await ip("route", "show", two.podCidr4)).trim().split("\n");
-    await ip("route", "del", two.podCidr4, "proto", "17");
-    await tells(t, lab, "node-1", "a route was deleted", ({ routes }) => routes.missing.join().includes(two.podCidr4));
-    t.like(await whyOf(lab, "node-1", two.podCidr4), { code: "not-written" });
-    t.not(await fetchFrom(lab, "node/node-2", await podAddress(lab, "default/web", 6), 8080), null);
-    await ip("route", "add", ...(kept ?? "").split(" ").filter((word) => word !== ""));
-    await tells(t, lab, "node-1", "it is back", ({ routes }) => routes.missing.length === 0);
+    for (const [family, deleted, others] of [
+      ["-4", two.podCidr4, 6],
+      ["-6", two.podCidr6, 4],
+    ] as const) {
+      const [kept] = (await ip(family, "route", "show", deleted)).trim().split("\n");
+      await ip(family, "route", "del", deleted, "proto", "17");
+      await tells(t, lab, "node-1", `${deleted} was deleted`, ({ routes }) => routes.missing.join().includes(deleted));
+      t.like(await whyOf(lab, "node-1", deleted), { code: "not-written" });
+      t.not(await fetchFrom(lab, "default/client", await podAddress(lab, "default/web", others), 8080), null);
+      const words = (kept ?? "").replace(/ pref medium/, "").split(" ");
+      await ip(family, "route", "add", ...words.filter((word) => word !== ""));
+      await tells(t, lab, "node-1", "it is back", ({ routes }) => routes.missing.length === 0);
+    }
 
     // The kernel takes its routes, and the IPv6 address, which is for whoever configures the link to give it again.
     const device = one.uplinks[0]?.device ?? "eth0";
     const addresses = (await ip("-6", "-o", "address", "show", "dev", device, "scope", "global"))
       .split("\n")
       .flatMap((line) => /inet6 (\S+)/.exec(line)?.[1] ?? []);
-    const flow = await beginFlow(lab, "default/client", { kind: "tcp", address: web, port: 8080, lateMs: 60_000 });
+    const flows = await Promise.all(
+      [web, await podAddress(lab, "default/web", 6)].map((address) =>
+        beginFlow(lab, "default/client", { kind: "tcp", address, port: 8080, lateMs: 60_000 }),
+      ),
+    );
     try {
       await ip("link", "set", device, "down");
       await ip("link", "set", device, "up");
@@ -83,8 +93,10 @@ test("kube-router's API that hangs, its routes deleted by others, an uplink that
       // kube-router writes its routes anew each minute.
       await lab.until("they are back", async () => (await status(lab, "node-1")).routes.missing.length === 0, 150_000);
     } finally {
-      const { sent, answered } = await flow.end();
-      t.is(answered, sent, "the connection goes on");
+      for (const flow of flows) {
+        const { sent, answered } = await flow.end();
+        t.is(answered, sent, "the connection goes on");
+      }
     }
   }));
 

@@ -104,9 +104,15 @@ test("pods come to a node that has booted when its routes are there, or after th
       t.regex((await node()).message ?? "", /did not wait longer .*BGP daemon does not answer/);
       t.is((await status()).network.state, "degraded");
       t.true((await status()).problems.some(({ code: each }) => each === "NETWORK_INCOMPLETE"));
-      await lab.until("the Node has an Event of it", async () => {
-        const events = await client.listAll(kinds.events);
-        return events.some((event) => JSON.stringify(event).includes("NetworkIncomplete"));
+      // And of what else the two nodes find wrong with the network: each says it of itself.
+      await lab.until("the Nodes have Events of it", async () => {
+        const events = (await client.listAll(kinds.events)).map(({ reason, involvedObject }) => {
+          const { kind, name } = involvedObject as { readonly kind: string; readonly name: string };
+          return `${reason} ${kind} ${name}`;
+        });
+        return ["NetworkIncomplete Node node-1", "RouteMissing Node node-1", "BgpPeerDown Node node-2"].every((each) =>
+          events.includes(each),
+        );
       });
       await lab.startBgp("node-1");
       await lab.until("it is whole", async () => (await status()).network.state === "ready", limitMs);

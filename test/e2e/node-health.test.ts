@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import type { BgpPeerDto, ServiceDto, StatusDto } from "../../src/api/dto.ts";
 import type { NodeHealthDto } from "../../src/api/health-dto.ts";
+import type { MetricDto } from "../../src/api/metrics-dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
 import { agentStatus, answererOf, flowFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
@@ -91,6 +92,26 @@ test("a node whose uplink drops is known in seconds, while BGP holds its routes:
         /^no answer since \S+Z, .* BGP's session with it is up, its route to \S+ \(via \S+ dev eth0\) is there/,
       );
       t.like(await healthOf(lab, "node-1", "node-2"), { state: "unreachable" });
+      const figures = await ask<readonly MetricDto[]>(lab, "node-1", "metrics", "node*");
+      const counted = (name: string) =>
+        figures
+          .find((each) => each.name === name)
+          ?.samples.map((each) => [...Object.values(each.labels), "value" in each ? each.value : each.count]) ?? [];
+      t.deepEqual(
+        counted("tandem_nodes").filter(([, count]) => count !== 0),
+        [
+          ["reachable", 1],
+          ["unreachable", 1],
+        ],
+      );
+      for (const name of ["tandem_node_probes_total", "tandem_node_probes_lost_total", "tandem_node_probe_seconds"])
+        t.deepEqual(
+          counted(name)
+            .flatMap(([kind, count]) => (Number(count) > 0 ? [kind] : []))
+            .sort(),
+          ["icmp", "pods", "tcp"],
+          name,
+        );
       t.is((await lab.agent("node-1", ["health", "node-2"])).code, 1);
 
       const backends = async (name: string) =>
