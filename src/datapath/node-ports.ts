@@ -8,6 +8,7 @@ import { u32 } from "../native/layout.ts";
 import { type MapName, nodePortKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
+import { rowChanges } from "./row-changes.ts";
 
 const taken = u32.encode(1);
 
@@ -30,13 +31,28 @@ export class NodePortReconciler {
   }
 
   async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
-    if (frontends === this.#last) return [];
-    const ports = frontends.filter(({ nodePort }) => nodePort === true);
-    this.table.replaceDesired(
-      new Map(ports.map(({ port, protocol }) => [keyText(nodePortKey.encode({ port, protocol })), taken])),
-    );
+    if (this.#last !== null) {
+      // Backends come and go all the time, node ports do not.
+      const { gone, come } = rowChanges(this.#last, frontends);
+      if (samePorts(gone, come)) {
+        this.#last = frontends;
+        return [];
+      }
+    }
+    this.table.replaceDesired(new Map([...portsOf(frontends)].map((key) => [key, taken])));
     const failures = await this.table.sync();
     this.#last = failures.length === 0 ? frontends : null;
     return failures;
   }
+}
+
+/** Keys of the map. */
+function portsOf(frontends: readonly DesiredFrontend[]): ReadonlySet<string> {
+  const ports = frontends.filter(({ nodePort }) => nodePort === true);
+  return new Set(ports.map(({ port, protocol }) => keyText(nodePortKey.encode({ port, protocol }))));
+}
+
+function samePorts(gone: readonly DesiredFrontend[], come: readonly DesiredFrontend[]): boolean {
+  const [before, after] = [portsOf(gone), portsOf(come)];
+  return before.size === after.size && [...before].every((key) => after.has(key));
 }

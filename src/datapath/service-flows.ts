@@ -6,13 +6,16 @@ import type { DesiredFrontend } from "../compute/desired.ts";
 import { fromMappedBytes, toMappedBytes } from "../model/ip.ts";
 import type { MapInfo } from "../native/contract.ts";
 import { ServiceScope, service6Key, serviceFlows } from "../native/layouts.gen.ts";
-import { deleteEntries, keyText, type MapNative, readEntries } from "./map-table.ts";
+import { deleteEntries, keyBytes, keyText, type MapNative, readEntries } from "./map-table.ts";
 import type { ServiceFlowCount } from "./report.ts";
+import { rowChanges } from "./row-changes.ts";
 
 export class ServiceFlowCounts {
   readonly #native: MapNative;
   readonly #map: MapInfo;
   #pruned: readonly DesiredFrontend[] | null = null;
+  /** Removed the last time, and once more the next time: programs may have counted a flow while the service was on its way out of the kernel. */
+  #left: readonly string[] = [];
 
   constructor(native: MapNative, map: MapInfo) {
     this.#native = native;
@@ -34,18 +37,30 @@ export class ServiceFlowCounts {
     });
   }
 
-  /** Removes what is of none of these; does nothing if they are those of the last time. */
+  /** Removes what is of none of these. Costs what changed since the last time; the first one looks at all that is there. */
   async prune(frontends: readonly DesiredFrontend[]): Promise<void> {
-    if (frontends === this.#pruned) return;
-    const wanted = new Set<string>();
-    for (const { address, port, protocol } of frontends) {
-      for (const scope of Object.values(ServiceScope)) {
-        wanted.add(keyText(service6Key.encode({ address: toMappedBytes(address), port, protocol, scope })));
-      }
+    const before = this.#pruned;
+    if (before === null) {
+      const wanted = new Set(frontends.flatMap(keysOf));
+      const there = (await readEntries(this.#native, this.#map)).map(({ key }) => keyText(key));
+      await this.#remove(there.filter((key) => !wanted.has(key)));
+    } else {
+      const { gone, come } = rowChanges(before, frontends);
+      const kept = new Set(come.flatMap(keysOf));
+      const left = gone.flatMap(keysOf).filter((key) => !kept.has(key));
+      await this.#remove([...left, ...this.#left.filter((key) => !kept.has(key))]);
+      this.#left = left;
     }
-    const entries = await readEntries(this.#native, this.#map);
-    const stale = entries.flatMap(({ key }) => (wanted.has(keyText(key)) ? [] : [Buffer.from(key)]));
-    await deleteEntries(this.#native, this.#map, stale);
     this.#pruned = frontends;
   }
+
+  #remove(keys: readonly string[]): Promise<void> {
+    return deleteEntries(this.#native, this.#map, keys.map(keyBytes));
+  }
+}
+
+/** For clients of each kind. */
+function keysOf({ address, port, protocol }: DesiredFrontend): readonly string[] {
+  const place = { address: toMappedBytes(address), port, protocol };
+  return Object.values(ServiceScope).map((scope) => keyText(service6Key.encode({ ...place, scope })));
 }

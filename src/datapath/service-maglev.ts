@@ -8,12 +8,11 @@
 import { setImmediate } from "node:timers/promises";
 import type { MapInfo, NativeBinding } from "../native/contract.ts";
 import { MAGLEV_CHUNK, maglevKey } from "../native/layouts.gen.ts";
-import { type Counters, deletePacked, keyBytes, type MapNative, readEntries, writePacked } from "./map-table.ts";
+import { type Counters, deletePacked, keyBytes, type MapNative, writePacked } from "./map-table.ts";
+import { readTables } from "./numbered-tables.ts";
 import type { EntryFailure } from "./problems.ts";
 import { type Encoded, frontendText, type Hashed } from "./service-encode.ts";
 
-/** Entries that are read before others get their turn. */
-const sliceEntries = 4096;
 /** Slots that are filled before others get their turn: some milliseconds. */
 const sliceSlots = 262_144;
 
@@ -34,7 +33,7 @@ export class MaglevTables {
   readonly #native: ServiceNative;
   readonly #counters: Counters;
   /** Number -> chunks end to end, as they are in the kernel. */
-  readonly #tables = new Map<number, Buffer>();
+  #tables = new Map<number, Buffer>();
   /** By what they follow from; those of the last `write`. */
   #known: ReadonlyMap<string, Buffer> = new Map();
 
@@ -57,26 +56,8 @@ export class MaglevTables {
 
   /** @returns how many tables were not as they were believed to be */
   async read(): Promise<number> {
-    const found = new Map<number, Map<number, Buffer>>();
-    for (const [index, { key, value }] of (await readEntries(this.#native, this.map)).entries()) {
-      if (index % sliceEntries === sliceEntries - 1) await setImmediate();
-      const { service: id, chunk } = maglevKey.decode(key);
-      const chunks = found.get(id) ?? new Map<number, Buffer>();
-      chunks.set(chunk, value);
-      found.set(id, chunks);
-    }
-    let differing = 0;
-    const before = new Map(this.#tables);
-    this.#tables.clear();
-    for (const [id, chunks] of found) {
-      // A hole makes the table unlike any that is wanted: no service has so many backends that all bits of a slot are set.
-      const length = Math.max(...chunks.keys()) + 1;
-      const hole = Buffer.alloc(MAGLEV_CHUNK, 0xff);
-      const table = Buffer.concat(Array.from({ length }, (_, chunk) => chunks.get(chunk) ?? hole));
-      this.#tables.set(id, table);
-      if (before.get(id)?.equals(table) !== true) differing++;
-    }
-    for (const id of before.keys()) if (!this.#tables.has(id)) differing++;
+    const { tables, differing } = await readTables(this.#native, this.map, this.#tables);
+    this.#tables = new Map(tables);
     return differing;
   }
 

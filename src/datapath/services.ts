@@ -8,11 +8,11 @@
  * A restarted agent reads all of it and keeps the id of a table whose content is still wanted, so that clients' choices, which conntrack
  * keeps under that id, stay. While the agent is away services go on as they are; a half-written table is used by nobody and removed.
  */
-import { setImmediate } from "node:timers/promises";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import type { MapInfo } from "../native/contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
-import { Counters, deletePacked, MapTable, readEntries, sameRows, writePacked } from "./map-table.ts";
+import { Counters, deletePacked, MapTable, sameRows, writePacked } from "./map-table.ts";
+import { readTables } from "./numbered-tables.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
 import { type RowChanges, rowChanges } from "./row-changes.ts";
 import {
@@ -36,8 +36,6 @@ interface NewTable {
   readonly encoded: Encoded;
 }
 
-/** Entries that are read before others get their turn. */
-const sliceEntries = 4096;
 /** Up to so many changed frontends are written by themselves; of more, all are looked at. */
 const fewFrontends = 256;
 
@@ -51,7 +49,7 @@ export class ServiceReconciler {
   readonly sourceRanges: SourceRangeReconciler;
   readonly #maglev: MaglevTables;
   /** Table id -> slots end to end, as they are in the kernel. */
-  readonly #tables = new Map<number, Buffer>();
+  #tables = new Map<number, Buffer>();
   readonly #encoded = new WeakMap<DesiredFrontend, readonly Encoded[]>();
   /** What the kernel has, whole and without failures; null: not known. */
   #last: readonly DesiredFrontend[] | null = null;
@@ -93,30 +91,14 @@ export class ServiceReconciler {
     let differing = (await this.#frontends[4].read()) + (await this.#frontends[6].read());
     differing += await this.sourceRanges.read();
     differing += await this.#maglev.read();
-    for (const id of this.#maglev.ids) this.reserve(id);
-    const slots = new Map<number, Map<number, Buffer>>();
-    for (const [index, { key, value }] of (await readEntries(this.#native, this.#backends)).entries()) {
-      if (index % sliceEntries === sliceEntries - 1) await setImmediate();
-      const { service: id, slot } = serviceBackendKey.decode(key);
-      const table = slots.get(id) ?? new Map<number, Buffer>();
-      table.set(slot, Buffer.from(value));
-      slots.set(id, table);
-    }
-    const before = new Map(this.#tables);
-    this.#tables.clear();
+    const found = await readTables(this.#native, this.#backends, this.#tables);
+    differing += found.differing;
+    // All is as it was left: the next change costs what it changes.
+    if (differing === 0 && this.#last !== null) return 0;
+    this.#tables = new Map(found.tables);
     this.#slots = 0;
-    for (const [id, bySlot] of slots) {
-      // A hole makes the table unlike any that is wanted, so that it is replaced.
-      const length = Math.max(...bySlot.keys()) + 1;
-      const table = Buffer.concat(
-        Array.from({ length }, (_, slot) => bySlot.get(slot) ?? Buffer.alloc(slotBytes, 0xff)),
-      );
-      this.#tables.set(id, table);
-      this.#slots += length;
-      this.reserve(id);
-      if (before.get(id)?.equals(table) !== true) differing++;
-    }
-    for (const id of before.keys()) if (!this.#tables.has(id)) differing++;
+    for (const table of this.#tables.values()) this.#slots += table.length / slotBytes;
+    for (const ids of [this.#maglev.ids, this.#tables.keys()]) for (const id of ids) this.reserve(id);
     for (const { id } of this.#known()) this.reserve(id);
     this.#last = null;
     return differing;

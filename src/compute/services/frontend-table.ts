@@ -12,6 +12,8 @@ import { type Candidate, kinds } from "./candidates.ts";
 interface Slot {
   readonly key: string;
   candidates: readonly Candidate[];
+  /** Its place in the order, once it has one. */
+  at: number;
 }
 
 export class FrontendTable {
@@ -22,6 +24,10 @@ export class FrontendTable {
   #order: readonly Slot[] = [];
   #added: Slot[] = [];
   #removed = false;
+  /** Of the order, as they were asked for last. */
+  #frontends: readonly DesiredFrontend[] = [];
+  /** May have another frontend since. */
+  readonly #touched = new Set<Slot>();
 
   /** Replaces what a service wants. */
   change(before: readonly Candidate[], after: readonly Candidate[]): void {
@@ -30,19 +36,37 @@ export class FrontendTable {
     for (const candidate of before) if (!kept.has(candidate.key)) this.#remove(candidate);
   }
 
-  /** By address, port and protocol. */
+  /** By address, port and protocol: the list of before if it is the same, a copy if some slots have other frontends. */
   frontends(): readonly DesiredFrontend[] {
-    if (this.#removed || this.#added.length > 0) {
-      const rest = this.#removed ? this.#order.filter((slot) => this.#slots.get(slot.key) === slot) : this.#order;
-      const added = this.#added.filter((slot) => this.#slots.get(slot.key) === slot);
-      // Two runs that are sorted: the engine's merge sort takes them as they are.
-      this.#order = [...rest, ...added.sort(compareSlots)].sort(compareSlots);
-      this.#added = [];
-      this.#removed = false;
+    if (this.#removed || this.#added.length > 0) this.#reorder();
+    let changed: DesiredFrontend[] | null = null;
+    for (const { at, candidates } of this.#touched) {
+      const frontend = candidates[0]?.frontend;
+      if (frontend === undefined || this.#frontends[at] === frontend) continue;
+      changed ??= this.#frontends.slice();
+      changed[at] = frontend;
     }
+    this.#touched.clear();
+    this.#frontends = changed ?? this.#frontends;
+    return this.#frontends;
+  }
+
+  #reorder(): void {
+    const isThere = (slot: Slot) => this.#slots.get(slot.key) === slot;
+    const rest = this.#removed ? this.#order.filter(isThere) : this.#order;
+    // Two runs that are sorted: the engine's merge sort takes them as they are.
+    const order = [...rest, ...this.#added.filter(isThere).sort(compareSlots)].sort(compareSlots);
     const frontends: DesiredFrontend[] = [];
-    for (const { candidates } of this.#order) if (candidates[0] !== undefined) frontends.push(candidates[0].frontend);
-    return frontends;
+    for (const [at, slot] of order.entries()) {
+      slot.at = at;
+      const [first] = slot.candidates;
+      if (first !== undefined) frontends.push(first.frontend);
+    }
+    this.#order = order;
+    this.#frontends = frontends;
+    this.#added = [];
+    this.#removed = false;
+    this.#touched.clear();
   }
 
   problems(): readonly Problem[] {
@@ -78,7 +102,7 @@ export class FrontendTable {
   #put(candidate: Candidate): void {
     const slot = this.#slots.get(candidate.key);
     if (slot === undefined) {
-      const fresh: Slot = { key: candidate.key, candidates: [candidate] };
+      const fresh: Slot = { key: candidate.key, candidates: [candidate], at: 0 };
       this.#slots.set(candidate.key, fresh);
       this.#added.push(fresh);
       return;
@@ -98,7 +122,9 @@ export class FrontendTable {
     this.#removed = true;
   }
 
-  #contest({ key, candidates }: Slot): void {
+  #contest(slot: Slot): void {
+    const { key, candidates } = slot;
+    this.#touched.add(slot);
     if (candidates.length > 1) this.#contested.add(key);
     else this.#contested.delete(key);
   }

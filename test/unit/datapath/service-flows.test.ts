@@ -31,3 +31,26 @@ test("a count is the sum over processors, and lives as long as its frontend", as
   await counts.prune(all.slice(1));
   t.deepEqual(await read(), [["fd00:96::1", 80, true, 5]]);
 });
+
+test("what programs count of a frontend that is on its way out goes, too; one that came back is counted", async (t) => {
+  const kernel = new FakeKernel();
+  const counts = new ServiceFlowCounts(kernel.native, kernel.map("service_flows"));
+  const [one, other] = [frontend("10.96.0.1"), frontend("10.96.0.2")];
+  const count = ({ address, port, protocol }: typeof one) => {
+    const key = service6Key.encode({ address: toMappedBytes(address), port, protocol, scope: ServiceScope.inside });
+    kernel.set("service_flows", key, serviceFlows.encode({ begun: 1n }));
+  };
+  const addresses = async () => (await counts.read()).map((each) => each.frontend.address.text).sort();
+  for (const each of [one, other]) count(each);
+  await counts.prune([one, other]);
+  await counts.prune([other]);
+  t.deepEqual(await addresses(), ["10.96.0.2"]);
+  count(one);
+  await counts.prune([other]);
+  t.deepEqual(await addresses(), ["10.96.0.2"]);
+  await counts.prune([]);
+  count(one);
+  count(other);
+  await counts.prune([{ ...one }]);
+  t.deepEqual(await addresses(), ["10.96.0.1"]);
+});
