@@ -1,19 +1,23 @@
 /**
- * The agent is killed while services are at odds: two want one address, one wants a port that is not for services, and the table of flows in the
- * node's name is full. The kernel goes on as it was, and an agent that starts again has it the same.
+ * The agent is killed while services are at odds: two want one address, one names a pod's as its own, one wants a port that is not for services; while
+ * the table of flows in the node's name is full, and while a flood of SYNs goes through that of connections. The kernel goes on as it was, and an
+ * agent that starts again has it the same.
  */
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, answererOf, beginFlow, pod, settled, withLab } from "../support/lab.ts";
+import { agentStatus, answererOf, beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { longTest } from "../support/long.ts";
+import { synFlood } from "../support/syn-flood.ts";
 
 const [shared, far] = ["203.0.113.40", "203.0.113.41"] as const;
 const ownPort = 40_001;
 /** Two for each flow. */
 const natEntries = 64;
+/** Connections that there is room for. */
+const ctEntries = 2_048;
 
 function service(name: string, app: string, spec: Readonly<Record<string, unknown>>) {
   return {
@@ -53,7 +57,7 @@ Promise.all(Array.from({ length: Number(count) }, open)).then((held) => {
   setInterval(() => existsSync(file + ".end") && process.exit(0), 50);
 });`;
 
-const told = ["SERVICE_ADDRESS_TAKEN", "SERVICE_ADDRESS_WANTED", "SERVICE_NODE_PORT"];
+const told = ["SERVICE_ADDRESS_REFUSED", "SERVICE_ADDRESS_TAKEN", "SERVICE_ADDRESS_WANTED", "SERVICE_NODE_PORT"];
 
 /** What the agent says and what its kernel has: services with their tables, and problems of services. */
 async function picture(lab: Lab) {
@@ -71,7 +75,10 @@ async function picture(lab: Lab) {
 longTest(
   "killed among services at odds and a full table: the kernel goes on, and the next agent has it the same",
   (t) =>
-    withLab(t, { nodes: 2, objects, agent: { mapSizes: { nat4: natEntries } } }, async (lab) => {
+    withLab(t, { nodes: 2, objects, agent: { mapSizes: { nat4: natEntries, ct4: ctEntries } } }, async (lab) => {
+      const victim = await podAddress(lab, "default/far");
+      const ports = [{ port: 8080, targetPort: 8080 }];
+      await lab.applyObjects([service("thief", "zebra", { externalIPs: [victim], ports })]);
       await settled(lab);
       const { ipv4 } = lab.node("node-1");
       for (const address of [shared, far]) {
@@ -82,6 +89,7 @@ longTest(
         for (const from of ["external/client", "default/client"])
           t.is(await answererOf(lab, from, shared, 80), "default/apple", `${when}, ${from}`);
         t.is(await answererOf(lab, "external/client", ipv4, ownPort), "default/own", `${when}: the port is the node's`);
+        t.is(await answererOf(lab, "default/client", victim, 8080), "default/far", `${when}: the address is the pod's`);
       };
       await asOne("at first");
       const before = await picture(lab);
@@ -94,6 +102,8 @@ longTest(
       const flows = await Promise.all(
         [0, 1, 2].map(() => beginFlow(lab, "external/client", { kind: "tcp", address: far, port: 80 })),
       );
+      const near = await beginFlow(lab, "external/client", { kind: "tcp", address: shared, port: 80 });
+      const flood = await synFlood(t, lab, [shared, far]);
       const folder = await mkdtemp(join(tmpdir(), "tandem-full-"));
       t.teardown(() => rm(folder, { recursive: true, force: true }));
       const file = join(folder, "held");
@@ -106,15 +116,22 @@ longTest(
       const refused = async (when: string) => t.is(await answererOf(lab, "external/client", far, 80, 2), null, when);
       await refused("full");
 
+      const flooding = flood(6 * ctEntries);
       await lab.stopAgent("node-1", "SIGKILL");
+      await flooding;
       await asOne("without an agent");
       await refused("full, without an agent");
       await lab.startAgent("node-1");
       await settled(lab);
       await lab.until("it tells the same", async () => (await picture(lab)).problems.length === before.problems.length);
       t.deepEqual(await picture(lab), before);
+      await flood(2 * ctEntries);
       await asOne("with the next agent");
       await refused("full, with the next agent");
+      const { drops } = await agentStatus(lab, "node-1");
+      const noRoom = drops.find(({ reason }) => reason.startsWith("no port, or no room"))?.packets ?? 0;
+      // Half of the flood went to where the table was full.
+      t.true(noRoom >= 3 * ctEntries, `${noRoom} are counted that found no room`);
 
       // What ends makes room, though nobody had seen it begin.
       await writeFile(`${file}.end`, "");
@@ -123,6 +140,8 @@ longTest(
         const { sent, answered, from } = await flow.end();
         t.deepEqual([answered, from], [sent, ["default/far"]], "who talked goes on");
       }
+      const { sent, answered, from } = await near.end();
+      t.deepEqual([answered, from], [sent, ["default/apple"]], "who talked to a pod of this node goes on");
       await lab.until(
         "there is room again",
         async () => (await answererOf(lab, "external/client", far, 80, 2)) === "default/far",
@@ -136,6 +155,6 @@ longTest(
       await settled(lab);
       for (const from of ["external/client", "default/client"])
         t.is(await answererOf(lab, from, shared, 80), "default/zebra");
-      t.false((await picture(lab)).problems.some((each) => each.startsWith("SERVICE_ADDRESS")));
+      t.false((await picture(lab)).problems.some((each) => /^SERVICE_ADDRESS_(TAKEN|WANTED) /.test(each)));
     }),
 );

@@ -193,7 +193,8 @@ function endProcess(child: ChildProcess): Promise<void> {
   return ended;
 }
 
-async function buildTool(t: ExecutionContext): Promise<string> {
+/** programs-wire.c, which says what it does; it goes with the test. */
+export async function buildTool(t: ExecutionContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-wire-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const binary = join(folder, "wire");

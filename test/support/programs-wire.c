@@ -2,12 +2,14 @@
 // What tests of real traffic need and ip(8) cannot do.
 //   tunnel NETNS1 DEVICE1 NETNS2 DEVICE2   makes a TUN device (no Ethernet header) in each namespace and carries packets between them
 //   frame DEVICE HEX                       sends one frame as it is, from the namespace it runs in
+//   packets                                sends IPv4 packets, a line of hex each on stdin, to where routes lead
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -75,12 +77,38 @@ static int frame(const char *device, const char *hex)
 	return 0;
 }
 
+static int packets(void)
+{
+	static char line[131072];
+	static unsigned char bytes[65536];
+	int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+
+	if (fd < 0)
+		fail("raw socket");
+	while (fgets(line, sizeof(line), stdin)) {
+		struct sockaddr_in to = {.sin_family = AF_INET};
+		unsigned int byte;
+		size_t length = 0;
+
+		for (const char *hex = line; sscanf(hex, "%2x", &byte) == 1; hex += 2)
+			bytes[length++] = byte;
+		if (length < 20)
+			continue;
+		memcpy(&to.sin_addr, bytes + 16, 4);
+		if (sendto(fd, bytes, length, 0, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != ENOBUFS)
+			fail("sendto");
+	}
+	return 0;
+}
+
 int main(int count, char **arguments)
 {
 	if (count == 6 && !strcmp(arguments[1], "tunnel"))
 		return tunnel(arguments + 2);
 	if (count == 4 && !strcmp(arguments[1], "frame"))
 		return frame(arguments[2], arguments[3]);
-	fprintf(stderr, "usage: %s tunnel NETNS DEVICE NETNS DEVICE | frame DEVICE HEX\n", arguments[0]);
+	if (count == 2 && !strcmp(arguments[1], "packets"))
+		return packets();
+	fprintf(stderr, "usage: %s tunnel NETNS DEVICE NETNS DEVICE | frame DEVICE HEX | packets\n", arguments[0]);
 	return 2;
 }
