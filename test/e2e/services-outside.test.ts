@@ -41,9 +41,10 @@ async function announce(lab: Lab, nodeName: string): Promise<void> {
 }
 
 /** What a load balancer is told that asks the node. */
-async function health(lab: Lab, nodeName: string): Promise<string> {
-  const url = `http://${lab.node(nodeName).ipv4}:${healthPort}/healthz`;
-  const words = ["curl", "-s", "-m", "20", "-w", " %{http_code}", url];
+async function health(lab: Lab, nodeName: string, family: 4 | 6 = 4): Promise<string> {
+  const { ipv4, ipv6 } = lab.node(nodeName);
+  const url = `http://${family === 4 ? ipv4 : `[${ipv6}]`}:${healthPort}/healthz`;
+  const words = ["curl", "-sg", "-m", "20", "-w", " %{http_code}", url];
   return (await lab.exec("external/client", words)).stdout.replace(/\s+/g, "");
 }
 
@@ -75,7 +76,8 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
       ] as const)
         t.deepEqual(await answerers(lab, address, port), ["default/a", "default/b"], address);
       t.deepEqual(await answerers(lab, lab.node("node-2").ipv4, 30080), ["default/c"]);
-      t.regex(await health(lab, "node-1"), /"localEndpoints":2,.*200$/);
+      for (const family of [4, 6] as const)
+        t.regex(await health(lab, "node-1", family), /"localEndpoints":2,.*200$/, `IPv${family}`);
       t.regex(await health(lab, "node-2"), /"localEndpoints":1,.*200$/);
       // The peer that the pod sees is the client, not a node.
       for (const vip of vips)

@@ -156,25 +156,29 @@ one("getpeername shows the service; a service without backends refuses at once a
 one(
   "a connected UDP socket whose backend leaves is told at once, in pods and on the node, and goes on with another",
   async (t, lab) => {
-    const [address = ""] = await serviceAddresses(lab);
-    const file = (from: string) => join(lab.plan.folder, `udp-${from.replace("/", "-")}`);
+    const [address = "", address6 = ""] = await serviceAddresses(lab);
+    const file = (who: string) => join(lab.plan.folder, `udp-${who.replaceAll(/[^a-z0-9]/g, "-")}`);
     // Says who answers, and what happens to its socket; connects again after an error, as resolvers do.
     const script = `const { appendFileSync } = require("fs"); const [address, port, file] = process.argv.slice(1);
         const tell = (word) => appendFileSync(file, word + "\\n");
-        const begin = () => { const s = require("dgram").createSocket("udp4"); let timer;
+        const begin = () => { const s = require("dgram").createSocket(address.includes(":") ? "udp6" : "udp4"); let timer;
           s.on("error", (e) => { tell(e.code); clearInterval(timer); s.close(); begin(); });
           s.on("message", (m) => tell(String(m).split(" ")[0]));
           s.connect(Number(port), address, () => { timer = setInterval(() => s.send("x", () => undefined), 50); }); };
         begin(); setTimeout(() => process.exit(0), 300000);`;
+    // "mapped": an IPv6 socket that speaks IPv4.
     const clients = new Map([
       ["default/client", [address, "53"]],
       ["node/node-1", [address, "53"]],
+      ["default/client by IPv6", [address6, "53"]],
+      ["node/node-1 by IPv6", [address6, "53"]],
+      ["default/client mapped", [`::ffff:${address}`, "53"]],
       ["default/direct", [await podAddress(lab, "default/a"), "9000"]],
     ]);
     const told = async (from: string) => (await readFile(file(from), "utf8").catch(() => "")).split("\n");
-    for (const [from, [to = "", port = ""]] of clients) {
-      const command = [process.execPath, "-e", script, to, port, file(from)];
-      void lab.exec(from, command, { timeoutMs: 300_000 });
+    for (const [who, [to = "", port = ""]] of clients) {
+      const command = [process.execPath, "-e", script, to, port, file(who)];
+      void lab.exec(who.split(" ")[0] ?? "", command, { timeoutMs: 300_000 });
     }
     for (const from of clients.keys())
       await lab.until(`${from} is answered`, async () => (await told(from)).includes("default/a"));
@@ -183,7 +187,7 @@ one(
     // It lives on and answers, so that nothing but the agent tells its clients.
     const left = pod("a", { labels: { app: "other" }, node: "node-1", ports: backendPorts });
     await lab.applyObjects([left]);
-    for (const from of ["default/client", "node/node-1"]) {
+    for (const from of [...clients.keys()].filter((who) => who !== "default/direct")) {
       await lab.until(`${from} goes on with b`, async () => (await told(from)).includes("default/b"));
       t.true((await told(from)).includes("ECONNABORTED"), from);
     }
