@@ -1,11 +1,11 @@
 /** The overlays that docs/install.md gives to be copied are ones that kubectl takes, and come to what the page says. */
-import { spawnSync } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { parseAllDocuments } from "yaml";
 import { mustRun } from "../../src/lab/run.ts";
+import { kubectlMissing } from "../support/kubectl.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const title = "the overlays of docs/install.md set image, address of the API server and disruption budget";
@@ -36,8 +36,8 @@ async function filesOf(page: string): Promise<ReadonlyMap<string, string>> {
   return files;
 }
 
-const isThere = spawnSync("kubectl", ["version", "--client"], { stdio: "ignore" }).error === undefined;
-if (!isThere) test.skip(`${title} (there is no kubectl on this machine)`, () => undefined);
+const missing = kubectlMissing();
+if (missing !== null) test.skip(`${title} (${missing})`, () => undefined);
 else
   test(title, async (t) => {
     t.timeout(300_000);

@@ -2,7 +2,6 @@
  * The cluster as somebody sees it who has kubectl and nothing else: kinds, a pod, a policy that is right and one that is not, what the cluster
  * says of them, and everything gone again.
  */
-import { spawnSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +9,7 @@ import test from "ava";
 import { stringify } from "yaml";
 import { run } from "../../src/lab/run.ts";
 import { labApiServer } from "../support/api-server-process.ts";
+import { kubectlMissing } from "../support/kubectl.ts";
 import { flatten } from "../support/kustomize.ts";
 import { answererOf, pod, withLab } from "../support/lab.ts";
 import { startOperator } from "../support/operator-scenario.ts";
@@ -41,8 +41,8 @@ const wrong = policy("wrong", {
   ingress: [{ fromCIDR: ["10.0.0.0/99"] }],
 });
 
-const isThere = spawnSync("kubectl", ["version", "--client"], { stdio: "ignore" }).error === undefined;
-if (!isThere) test.skip(`${title} (there is no kubectl on this machine)`, () => undefined);
+const missing = kubectlMissing();
+if (missing !== null) test.skip(`${title} (${missing})`, () => undefined);
 else
   test(title, async (t) => {
     const folder = await mkdtemp(join(tmpdir(), "tandem-kubectl-"));
