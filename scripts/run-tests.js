@@ -6,6 +6,7 @@
  * nobody takes it for steady; what fails twice has failed.
  */
 import { spawn } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import "./bundle-tests.js";
 
@@ -22,6 +23,18 @@ const args = process.argv
 const options = args.filter((word) => !word.endsWith(".test.mjs"));
 
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/** The file of a failed test by its title, which begins with its folders and name where ava runs several: "lab › sandbox › what it tests". */
+function fileOf(title) {
+  const parts = title.split(" › ");
+  const all = readdirSync("build/tests", { recursive: true }).map((name) => `build/tests/${name}`);
+  for (let count = parts.length - 1; count > 0; count--) {
+    const end = `/${parts.slice(0, count).join("/")}.test.mjs`;
+    const file = all.find((name) => name.endsWith(end));
+    if (file !== undefined) return file;
+  }
+  return null;
+}
 
 /** One run of ava; its output is passed on, but for its own sums. */
 async function ava(words) {
@@ -47,6 +60,11 @@ async function ava(words) {
     if (!/^\s*\d+ (tests?|hooks?|uncaught|unhandled).*(passed|failed|exceptions?|rejections?)$/.test(line))
       console.log(line);
   }
+  // An error that was made elsewhere names no file of tests where it is told.
+  for (const title of run.failed) {
+    const file = fileOf(title);
+    if (file !== null) run.files.add(file);
+  }
   return { ...run, code: await closed };
 }
 
@@ -64,7 +82,12 @@ if (first.code !== 0 && again && first.files.size > 0 && first.files.size <= MOS
     // Titles are without their file's name here.
     passed += run.passed.filter((title) => !first.passed.some((known) => known.endsWith(title))).length;
   }
-  failed = second.reduce((sum, { code, failed }) => sum + (code === 0 ? 0 : Math.max(1, failed.length)), 0);
+  // What no second run was about has failed all the same.
+  const isSeen = (title) =>
+    fileOf(title) !== null ||
+    second.some(({ passed, failed }) => [...passed, ...failed].some((known) => title.includes(known)));
+  const unseen = first.failed.filter((title) => !isSeen(title)).length;
+  failed = unseen + second.reduce((sum, { code, failed }) => sum + (code === 0 ? 0 : Math.max(1, failed.length)), 0);
 }
 
 console.log();

@@ -49,7 +49,11 @@ export class NamespaceServer implements Namespaces {
 
   /** What is under way fails. */
   close(): void {
-    this.#child?.kill("SIGKILL");
+    const child = this.#child;
+    if (child === null) return;
+    child.kill("SIGKILL");
+    // Whoever asks next has another one, also before this one's end is known.
+    this.#ended(child, "it was ended");
   }
 
   #ask(command: string): Promise<void> {
@@ -63,7 +67,8 @@ export class NamespaceServer implements Namespaces {
 
   #start(): ChildProcess {
     const child = spawn(this.#binary, ["serve"], { stdio: ["pipe", "pipe", "inherit"] });
-    if (child.stdout !== null) createInterface({ input: child.stdout }).on("line", (line) => this.#answered(line));
+    if (child.stdout !== null)
+      createInterface({ input: child.stdout }).on("line", (line) => this.#answered(child, line));
     // That it has ended tells `close`, which comes after all that it said.
     child.stdin?.on("error", () => undefined);
     child.once("error", (error) => this.#ended(child, error.message));
@@ -71,7 +76,8 @@ export class NamespaceServer implements Namespaces {
     return child;
   }
 
-  #answered(line: string): void {
+  #answered(child: ChildProcess, line: string): void {
+    if (this.#child !== child) return;
     const asked = this.#asked.shift();
     if (line === "ok") asked?.resolve();
     else asked?.reject(failure(asked.command, line));

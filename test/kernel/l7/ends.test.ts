@@ -96,76 +96,73 @@ function expect(
 test("for every set, peer and port both ends demand what the compiled sets say, of all groups that hold", async (t) => {
   t.timeout(600_000);
   const seen = { absent: 0, open: 0, refused: 0, asks: 0, unknown: 0, several: 0 };
-  await fc.assert(
-    fc.asyncProperty(clusterSteps, fc.subarray([...meeting]), async (steps, chosen) => {
-      const store = build(steps);
-      for (const namespace of new Set([...store.table("pods").values()].map((each) => each.namespace))) {
-        for (const [name, spec] of chosen) {
-          store.upsert("policies", `CiliumNetworkPolicy/${namespace}/${name}`, {
-            kind: "CiliumNetworkPolicy",
-            namespace,
-            name,
-            uid: name,
-            generation: 1,
-            spec: { endpointSelector: {}, ...spec },
-            specs: null,
-          });
-        }
+  const asIsCompiled = fc.asyncProperty(clusterSteps, fc.subarray([...meeting]), async (steps, chosen) => {
+    const store = build(steps);
+    for (const namespace of new Set([...store.table("pods").values()].map((each) => each.namespace))) {
+      for (const [name, spec] of chosen) {
+        store.upsert("policies", `CiliumNetworkPolicy/${namespace}/${name}`, {
+          kind: "CiliumNetworkPolicy",
+          namespace,
+          name,
+          uid: name,
+          generation: 1,
+          spec: { endpointSelector: {}, ...spec },
+          specs: null,
+        });
       }
-      const pods = [...store.table("pods").values()].filter(isLive);
-      for (const [at, pod] of pods.entries()) store.upsert("localEndpoints", `c${at}`, localEndpoint(pod, at + 1));
-      const computation = createComputation({
-        nodeName: "",
-        identities: testAllocator(),
-        policyEnforcement: "default",
-      });
-      const { desired } = computation.compute(store.snapshot());
-      const folder = await bpffs(t);
-      await mkdir(join(folder, "maps"));
-      const loaded = await native.loadObject({
-        path: join(packageRoot(), "build/bpf/pod.bpf.o"),
-        pinPath: join(folder, "maps"),
-        rodata: [],
-        maxEntries: [],
-        skipPrograms: ["from_pod", "to_pod"],
-        reuseMaps: [],
-      });
-      try {
-        const put = (name: MapName, key: Buffer, value: Buffer) => {
-          const map = loaded.maps.find((each) => each.name === name);
-          if (map === undefined) throw new Error(`the object has no map ${name}`);
-          native.mapUpdate(map.handle, key, value, 0);
-        };
-        const asked = fill(desired, put, [
-          ...pods.flatMap(({ addresses }) => addresses),
-          ...[...store.table("nodes").values()].flatMap(({ addresses }) => addresses),
-          ...strangers.map(anAddress),
-        ]);
-        const answers = reader.readL7Demands(
-          folder,
-          asked.tables,
-          asked.list.map(({ flow }) => flow),
-        );
-        for (const [at, { side, expected, text }] of asked.list.entries()) {
-          const answer = answers[at]?.[side];
-          const { stance, ruleSets } = answer ?? { stance: "absent" as const, ruleSets: [] };
-          if (stance !== expected.stance || ruleSets.join() !== expected.ruleSets.join()) {
-            throw new Error(
-              `${text}: ${stance} ${ruleSets.join()}, not ${expected.stance} ${expected.ruleSets.join()}`,
-            );
-          }
-          seen[stance]++;
-          if (ruleSets.length > 1) seen.several++;
+    }
+    const pods = [...store.table("pods").values()].filter(isLive);
+    for (const [at, pod] of pods.entries()) store.upsert("localEndpoints", `c${at}`, localEndpoint(pod, at + 1));
+    const computation = createComputation({
+      nodeName: "",
+      identities: testAllocator(),
+      policyEnforcement: "default",
+    });
+    const { desired } = computation.compute(store.snapshot());
+    const folder = await bpffs(t);
+    await mkdir(join(folder, "maps"));
+    const loaded = await native.loadObject({
+      path: join(packageRoot(), "build/bpf/pod.bpf.o"),
+      pinPath: join(folder, "maps"),
+      rodata: [],
+      maxEntries: [],
+      skipPrograms: ["from_pod", "to_pod"],
+      reuseMaps: [],
+    });
+    try {
+      const put = (name: MapName, key: Buffer, value: Buffer) => {
+        const map = loaded.maps.find((each) => each.name === name);
+        if (map === undefined) throw new Error(`the object has no map ${name}`);
+        native.mapUpdate(map.handle, key, value, 0);
+      };
+      const asked = fill(desired, put, [
+        ...pods.flatMap(({ addresses }) => addresses),
+        ...[...store.table("nodes").values()].flatMap(({ addresses }) => addresses),
+        ...strangers.map(anAddress),
+      ]);
+      const answers = reader.readL7Demands(
+        folder,
+        asked.tables,
+        asked.list.map(({ flow }) => flow),
+      );
+      for (const [at, { side, expected, text }] of asked.list.entries()) {
+        const answer = answers[at]?.[side];
+        const { stance, ruleSets } = answer ?? { stance: "absent" as const, ruleSets: [] };
+        if (stance !== expected.stance || ruleSets.join() !== expected.ruleSets.join()) {
+          throw new Error(`${text}: ${stance} ${ruleSets.join()}, not ${expected.stance} ${expected.ruleSets.join()}`);
         }
-      } finally {
-        native.closeObject(loaded.object);
+        seen[stance]++;
+        if (ruleSets.length > 1) seen.several++;
       }
-    }),
-    { numRuns: 12 },
-  );
+    } finally {
+      native.closeObject(loaded.object);
+    }
+  });
+  // How many of each there are is chance: a dozen clusters have had from none to 40 questions that several groups answer.
+  const isEnough = () => seen.open > 30 && seen.refused > 30 && seen.asks > 30 && seen.several > 0;
+  for (let round = 0; round < 5 && !isEnough(); round++) await fc.assert(asIsCompiled, { numRuns: 12 });
   t.log(JSON.stringify(seen));
-  // How many of each there are is chance: a dozen clusters have had from 4 to 40 questions that several groups answer.
-  t.true(seen.open > 30 && seen.refused > 30 && seen.asks > 30 && seen.several > 0);
+  t.true(isEnough());
   t.is(seen.unknown, 0);
 });
 
