@@ -36,8 +36,8 @@ export interface Watch {
   /** As `ProbeAnswer.from`. */
   readonly from: Uint8Array;
   readonly intervalMs: number;
-  /** Bytes of the packet that it is asked by each so many ms, instead of a small one; null: never. Of ICMP. */
-  readonly large: { readonly bytes: number; readonly intervalMs: number } | null;
+  /** Bytes of the packet that it is asked by each so many ms, after so many for the first time, instead of a small one; null: never. Of ICMP. */
+  readonly large: { readonly bytes: number; readonly intervalMs: number; readonly firstMs: number } | null;
 }
 
 /** What a watch has found since it was told last. */
@@ -85,7 +85,7 @@ export interface ProbeBinding {
 
 const requestSize = 28;
 const answerSize = 32;
-const watchSize = 56;
+const watchSize = 60;
 const countSize = 16;
 const none = 0xffff_ffff;
 /** By number; probe/packet.h. */
@@ -138,8 +138,9 @@ export function packWatches(watches: readonly Watch[]): Buffer {
     packed.writeUInt32LE(ifindex, at + 12);
     packed.writeUInt32LE(Math.round(intervalMs), at + 16);
     packed.writeUInt32LE(Math.round(large?.intervalMs ?? 0), at + 20);
-    packed.set(address, at + 24);
-    packed.set(from, at + 40);
+    packed.writeUInt32LE(Math.round(large?.firstMs ?? 0), at + 24);
+    packed.set(address, at + 28);
+    packed.set(from, at + 44);
     at += watchSize;
   }
   return packed;

@@ -10,6 +10,7 @@ import type { Lab } from "../../src/lab/lab.ts";
 import type { NodePlan } from "../../src/lab/plan.ts";
 import { bgpRoutes } from "../../src/lab/bgp.ts";
 import { agentStatus, answererOf, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 /** s in which a status has to tell; the aim is 2, and machines of tests are busy. */
 const patience = 8;
@@ -72,53 +73,56 @@ async function begin(lab: Lab): Promise<{ readonly web: Readonly<Record<4 | 6, s
   return { web: { 4: await podAddress(lab, "default/web"), 6: await podAddress(lab, "default/web", 6) } };
 }
 
-test("kube-router that ends without graceful restart says so, routes go on both sides, and connections go on when it is back", (t) =>
-  withLab(t, { nodes: 2, gracefulRestart: false, objects }, async (lab) => {
-    const { web } = await begin(lab);
-    const [one, two] = [lab.node("node-1"), lab.node("node-2")];
-    const flow = await beginFlow(lab, client, { kind: "tcp", address: web[4], port: 8080, lateMs: 60_000 });
-    try {
-      // Sessions that collide as they come up are told of it, too.
-      const before = await notifications(lab, two);
-      const from = performance.now();
-      await lab.stopBgp("node-2", "SIGTERM");
-      await tell(t, lab, from, [
-        ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
-        ["node-1", "its routes went", ({ routes }) => routes.missing.length === 2],
-        ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
-      ]);
-      t.deepEqual(
-        await notifications(lab, two),
-        before.map((times) => times + 1),
-      );
-      const rows = await ask<readonly RouteDto[]>(lab, "routes", "node-2");
-      t.deepEqual(
-        rows.map(({ present, why }) => [present, why?.code]),
-        [
-          [false, "peer-down"],
-          [false, "peer-down"],
-        ],
-      );
-      await lab.until(
-        "the router has none to its pods",
-        async () => (await routesTo(two, lab.plan.tor.netns, "bird")) === 0,
-      );
-      // It deletes its own as far as it gets before its end; what is left in the kernel is what counts.
-      const left = await routesTo(one, two.netns, "17");
-      t.log(`node-2 itself: ${left} of 2 routes to node-1 are left`);
-      const isLeft = ({ routes }: StatusDto) => routes.missing.length === 2 - left;
-      await tell(t, lab, performance.now(), [["node-2", "what is left", isLeft]]);
-      for (const address of [web[4], web[6]]) t.is(await fetchFrom(lab, client, address, 8080, 2), null);
+longTest(
+  "kube-router that ends without graceful restart says so, routes go on both sides, and connections go on when it is back",
+  (t) =>
+    withLab(t, { nodes: 2, gracefulRestart: false, objects }, async (lab) => {
+      const { web } = await begin(lab);
+      const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+      const flow = await beginFlow(lab, client, { kind: "tcp", address: web[4], port: 8080, lateMs: 60_000 });
+      try {
+        // Sessions that collide as they come up are told of it, too.
+        const before = await notifications(lab, two);
+        const from = performance.now();
+        await lab.stopBgp("node-2", "SIGTERM");
+        await tell(t, lab, from, [
+          ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
+          ["node-1", "its routes went", ({ routes }) => routes.missing.length === 2],
+          ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
+        ]);
+        t.deepEqual(
+          await notifications(lab, two),
+          before.map((times) => times + 1),
+        );
+        const rows = await ask<readonly RouteDto[]>(lab, "routes", "node-2");
+        t.deepEqual(
+          rows.map(({ present, why }) => [present, why?.code]),
+          [
+            [false, "peer-down"],
+            [false, "peer-down"],
+          ],
+        );
+        await lab.until(
+          "the router has none to its pods",
+          async () => (await routesTo(two, lab.plan.tor.netns, "bird")) === 0,
+        );
+        // It deletes its own as far as it gets before its end; what is left in the kernel is what counts.
+        const left = await routesTo(one, two.netns, "17");
+        t.log(`node-2 itself: ${left} of 2 routes to node-1 are left`);
+        const isLeft = ({ routes }: StatusDto) => routes.missing.length === 2 - left;
+        await tell(t, lab, performance.now(), [["node-2", "what is left", isLeft]]);
+        for (const address of [web[4], web[6]]) t.is(await fetchFrom(lab, client, address, 8080, 2), null);
 
-      await lab.startBgp("node-2");
-      await lab.waitForRoutes();
-      await well(lab);
-      for (const address of [web[4], web[6]]) t.is(await answererOf(lab, client, address, 8080), "default/web");
-    } finally {
-      const { sent, answered } = await flow.end();
-      t.is(answered, sent, "the connection goes on");
-    }
-  }));
+        await lab.startBgp("node-2");
+        await lab.waitForRoutes();
+        await well(lab);
+        for (const address of [web[4], web[6]]) t.is(await answererOf(lab, client, address, 8080), "default/web");
+      } finally {
+        const { sent, answered } = await flow.end();
+        t.is(answered, sent, "the connection goes on");
+      }
+    }),
+);
 
 test("kube-router that ends with graceful restart says nothing, every packet finds its way meanwhile, and status tells what is going on", (t) =>
   withLab(t, { nodes: 2, gracefulRestart: true, objects }, async (lab) => {

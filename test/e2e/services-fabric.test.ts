@@ -127,9 +127,10 @@ test("direct return: backends see the client, and a flow that the fabric moves t
 
     await announce(lab, "node-3"); // where no backend is
     const flows = await Promise.all(
-      Array.from({ length: 6 }, (_, i) =>
-        beginFlow(lab, "external/client", { kind: "tcp", address: vips[i % 2] ?? "", port: 80 }),
-      ),
+      Array.from({ length: 8 }, (_, i) => {
+        const [kind, port] = i < 6 ? (["tcp", 80] as const) : (["udp", 53] as const);
+        return beginFlow(lab, "external/client", { kind, address: vips[i % 2] ?? "", port });
+      }),
     );
     await announce(lab, "node-1");
     await announce(lab, "node-2", "node-3");

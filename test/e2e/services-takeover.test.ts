@@ -4,6 +4,7 @@ import type { ServiceDetailsDto, ServiceFrontendDto } from "../../src/api/servic
 import type { Lab } from "../../src/lab/lab.ts";
 import { run } from "../../src/lab/run.ts";
 import { program } from "../../src/lab/runtime.ts";
+import { runsLongTests, whyNotLong } from "../support/long.ts";
 import { agentStatus, beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { beginStream } from "../support/streams.ts";
 
@@ -160,4 +161,6 @@ const takesOver = test.macro(async (t, kernelFlows: "auto" | "copy") => {
 const what =
   "connections that kube-proxy's rules began go on while Tandem takes the service over, and once the rules are gone";
 test(what, takesOver, "auto");
-test(`${what}: as the agent copies them`, takesOver, "copy");
+const copied = `${what}: as the agent copies them`;
+if (runsLongTests) test(copied, takesOver, "copy");
+else test.skip(`${copied} (${whyNotLong})`, takesOver, "copy");

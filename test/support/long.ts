@@ -4,7 +4,11 @@
  */
 import test, { type ImplementationFn } from "ava";
 
+export const runsLongTests = process.env.TANDEM_LONG_TESTS === "1";
+/** For the title of one that is left out. */
+export const whyNotLong = "it is long: TANDEM_LONG_TESTS=1 or scripts/test --long";
+
 export function longTest(title: string, implementation: ImplementationFn<[]>): void {
-  if (process.env.TANDEM_LONG_TESTS === "1") test(title, implementation);
-  else test.skip(`${title} (it is long: TANDEM_LONG_TESTS=1 or scripts/test --long)`, implementation);
+  if (runsLongTests) test(title, implementation);
+  else test.skip(`${title} (${whyNotLong})`, implementation);
 }

@@ -38,10 +38,10 @@ struct PackedWatch {
   uint32_t id;
   uint8_t tcp, v6, event, zero;
   uint16_t port, large;
-  uint32_t ifindex, interval_ms, large_ms;
+  uint32_t ifindex, interval_ms, large_ms, large_first_ms;
   RawAddress address, from;
 };
-static_assert(sizeof(PackedWatch) == 56);
+static_assert(sizeof(PackedWatch) == 60);
 
 // Its times follow it, 32 bits each.
 struct PackedCount {
@@ -72,7 +72,7 @@ std::vector<Watch> unpack_watches(const Bytes& bytes) {
     memcpy(&packed, bytes.data() + at, sizeof(packed));
     if (packed.id == 0) bad_argument("a watch must have a number");
     watches.push_back({packed.id, packed.tcp != 0, packed.v6 != 0, static_cast<ProbeEvent>(packed.event), packed.from, packed.port, packed.large,
-                       packed.large_ms, packed.interval_ms, packed.ifindex, packed.address});
+                       packed.large_ms, packed.large_first_ms, packed.interval_ms, packed.ifindex, packed.address});
   }
   return watches;
 }

@@ -32,6 +32,7 @@ struct Watch {
   uint16_t port;
   uint16_t large;  // bytes of the packet that it is asked by each large_ms
   uint32_t large_ms;  // 0: never
+  uint32_t large_first_ms;  // until the first one
   uint32_t interval_ms;
   uint32_t ifindex;
   RawAddress address;

@@ -29,7 +29,7 @@ void Watches::put(const Watch& watch, uint64_t now) {
   }
   state.watch = watch;
   state.due_ns = after(now, watch.interval_ms);
-  state.large_due_ns = after(now, watch.large_ms);
+  state.large_due_ns = now + watch.large_first_ms * ms;
   queue_.emplace(state.due_ns, watch.id);
 }
 

@@ -255,7 +255,7 @@ export class HealthSource {
       const isOther =
         sized === null ? this.#takeSmall(asked, answer, waits, now) : takeSized(asked, sized, answer, now);
       if (sized === null && !asked.elsewhere) path.expected = { event: answer.event, from: answer.from.slice() };
-      this.#watching.offer(node, path);
+      this.#watching.offer(node, path, now);
       if (isOther) this.#write(node, now);
       this.#disturb(node);
     }
@@ -375,7 +375,7 @@ export class HealthSource {
       this.#restless.add(probe);
       this.#write(probe, now);
     }
-    if (!isPaced) this.#watching.repace();
+    if (!isPaced) this.#watching.repace(now);
   }
 
   #write(node: NodeProbe, now: Moment): void {

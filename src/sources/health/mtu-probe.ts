@@ -64,7 +64,10 @@ export class MtuProbe {
     return this.#claimed;
   }
 
-  /** ms of the monotonic clock when it has something to ask; infinite while it waits for an answer. */
+  /**
+   * ms of the monotonic clock when it has something to ask; infinite while it waits for an answer. The addon goes on from there while it asks, and says nothing
+   * when it did: where it is asked from here again that is done once more, so that a path that comes and goes is tried all the same.
+   */
   get wakeMs(): number {
     return this.#dueMs;
   }
@@ -79,11 +82,6 @@ export class MtuProbe {
     this.#failed = false;
     this.#passed = false;
     this.#carried = null;
-  }
-
-  /** The addon has just tried it. */
-  rest(now: Moment): void {
-    this.#end(now);
   }
 
   /** The addon has tried it, and got no answer. */

@@ -1,6 +1,7 @@
 /** All paths to one node, and what they say together. Pure: time is handed in. */
 import type { MtuMismatch, NodeHealthReport, NodeHealthRow, SilentPath } from "../../model/node-health.ts";
 import type { NodeRow } from "../../model/tables.ts";
+import type { Watch } from "../../native/probe-contract.ts";
 import { MtuProbe, mtuIntervalMs } from "./mtu-probe.ts";
 import { type Moment, type Pace, PathProbe } from "./path-probe.ts";
 import { pathKey, type Paths } from "./paths.ts";
@@ -123,9 +124,10 @@ export class NodeProbe {
   }
 
   /** What a watch asks in the place of `MtuProbe`. */
-  largeOf(path: PathProbe): { readonly bytes: number; readonly intervalMs: number } | null {
+  largeOf(path: PathProbe, { monotonicMs }: Moment): Watch["large"] {
     const mtu = this.sizedBy(path);
-    return mtu === null ? null : { bytes: mtu.claimed, intervalMs: mtuIntervalMs };
+    if (mtu === null) return null;
+    return { bytes: mtu.claimed, intervalMs: mtuIntervalMs, firstMs: Math.max(0, mtu.wakeMs - monotonicMs) };
   }
 
   /** @returns whether the row may be another */

@@ -44,12 +44,12 @@ export class Watching {
   }
 
   /** From the next `flush` on, if nothing about it is in doubt. */
-  offer(node: NodeProbe, path: PathProbe): void {
+  offer(node: NodeProbe, path: PathProbe, now: Moment): void {
     if (!node.isCalm(path)) return;
     this.#id = this.#id === 0xffff_ffff ? 1 : this.#id + 1;
     this.#watched.set(this.#id, { node, path, endedMs: null });
     path.watch = this.#id;
-    this.#starting.push(this.#watchOf(this.#id, node, path));
+    this.#starting.push(this.#watchOf(this.#id, node, path, now));
   }
 
   flush(handle: Handle): void {
@@ -59,10 +59,10 @@ export class Watching {
   }
 
   /** Intervals are others. */
-  repace(): void {
+  repace(now: Moment): void {
     this.#starting = [];
     for (const [id, { node, path, endedMs }] of this.#watched)
-      if (endedMs === null) this.#starting.push(this.#watchOf(id, node, path));
+      if (endedMs === null) this.#starting.push(this.#watchOf(id, node, path, now));
   }
 
   /** Asked from here again, with what the addon has found of them until now. */
@@ -77,7 +77,6 @@ export class Watching {
       watched.endedMs = now.monotonicMs;
       this.#ended.add(id);
       watched.path.recalled(now);
-      watched.node.sizedBy(watched.path)?.rest(now);
     }
   }
 
@@ -103,7 +102,7 @@ export class Watching {
     for (const count of counts) this.#watched.get(count.id)?.path.account(count, now);
   }
 
-  #watchOf(id: number, node: NodeProbe, path: PathProbe): Watch {
+  #watchOf(id: number, node: NodeProbe, path: PathProbe, now: Moment): Watch {
     const { kind, address, device } = path.path;
     const { event, from } = path.expected ?? { event: "reply", from: new Uint8Array(16) };
     return {
@@ -115,7 +114,7 @@ export class Watching {
       event,
       from,
       intervalMs: path.intervalMs,
-      large: node.largeOf(path),
+      large: node.largeOf(path, now),
     };
   }
 }

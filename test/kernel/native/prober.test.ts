@@ -217,7 +217,7 @@ test("watched paths are asked without a word until one answers otherwise or not,
   t.teardown(() => native.closeProber(handle));
   const tcp = { kind: "tcp", port, event: "accepted", from: new Uint8Array(16) } as const;
   const watches = [
-    watch(1, "192.0.2.2", { large: { bytes: 1500, intervalMs: 1_500 } }),
+    watch(1, "192.0.2.2", { large: { bytes: 1500, intervalMs: 1_500, firstMs: 1_500 } }),
     watch(2, "2001:db8::2"),
     watch(3, "192.0.2.2", tcp),
     watch(4, "2001:db8::2", tcp),

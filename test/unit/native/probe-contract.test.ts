@@ -40,13 +40,14 @@ test("watches are packed as the addon reads them, and what they have found is re
   const packed = packWatches([
     {
       ...{ id: 9, kind: "icmp", address: Uint8Array.of(10, 0, 2, 0), port: 0, ifindex: 7, event: "unreachable" },
-      ...{ from: Uint8Array.of(192, 0, 2, 2), intervalMs: 5_000.4, large: { bytes: 1500, intervalMs: 30_000 } },
+      ...{ from: Uint8Array.of(192, 0, 2, 2), intervalMs: 5_000.4 },
+      large: { bytes: 1500, intervalMs: 30_000, firstMs: 7_000 },
     },
   ]);
   const address = (text: string) => `${text}${"00".repeat(12)}`;
   t.is(
     packed.toString("hex"),
-    `09000000${"00000100"}${"0000dc05"}${"07000000"}${"88130000"}${"30750000"}${address("0a000200")}${address("c0000202")}`,
+    `09000000${"00000100"}${"0000dc05"}${"07000000"}${"88130000"}${"30750000"}${"581b0000"}${address("0a000200")}${address("c0000202")}`,
   );
   t.is(packIds([1, 0x01020304]).toString("hex"), "0100000004030201");
   const numbers = [9, 3, 1_200, 2, 250, 260, 10, 1, 0xffff_ffff, 0];

@@ -33,8 +33,8 @@ export class FakeWatches {
   }
 
   put(packed: Buffer): void {
-    for (let at = 0; at < packed.length; at += 56) {
-      const one = packed.subarray(at, at + 56);
+    for (let at = 0; at < packed.length; at += 60) {
+      const one = packed.subarray(at, at + 60);
       const id = one.readUInt32LE(0);
       const bytesAt = (from: number) => textOf(one.subarray(from, from + (one[5] === 1 ? 16 : 4)));
       const pace = { intervalMs: one.readUInt32LE(16), largeMs: one.readUInt32LE(20) };
@@ -46,11 +46,11 @@ export class FakeWatches {
       const kind = one[4] === 1 ? ("tcp" as const) : ("icmp" as const);
       const state: State = {
         ...pace,
-        one: { kind, sequence: 0, watch: id, address: bytesAt(24), ifindex: one.readUInt32LE(12) },
+        one: { kind, sequence: 0, watch: id, address: bytesAt(28), ifindex: one.readUInt32LE(12) },
         event: one[6] ?? -1,
-        from: bytesAt(40),
+        from: bytesAt(44),
         largeBytes: one.readUInt16LE(10),
-        largeDueMs: this.#clock.monotonicMs() + pace.largeMs,
+        largeDueMs: this.#clock.monotonicMs() + one.readUInt32LE(24),
         timer: null,
         sent: 0,
         answeredMs: null,

@@ -57,9 +57,9 @@ test("one that is lost brings all of its node back, and they go again when all i
   await world.clock.advance(9_000);
   t.deepEqual(
     requests(world.asked)
-      .map(({ kind, address }) => `${kind} ${address}`)
+      .map(({ kind, address, size }) => `${kind} ${address} ${size}`)
       .sort(),
-    ["icmp 10.0.2.0", "icmp 192.0.2.2", "tcp 192.0.2.2"],
+    ["icmp 10.0.2.0 0", "icmp 192.0.2.2 0", "icmp 192.0.2.2 1500", "tcp 192.0.2.2 0"],
   );
   t.is(world.watches.size, 6);
   const [report] = world.source.report();
@@ -164,4 +164,14 @@ test("a prober that is opened anew asks all that the one before asked", async (t
   t.is(world.watches.size, 6);
   t.like(world.health("n2"), { state: "reachable", silent: [] });
   for (const { paths } of world.source.report()) for (const { lost } of paths) t.is(lost, 0);
+});
+
+test("packets of size are tried also to a node whose small ones are lost now and then", async (t) => {
+  const world = await begin(t);
+  let asks = 0;
+  // Every eighth question to it is lost: its paths come and go all the time.
+  world.react = (asked) => (asked.size === 0 && asked.address === "192.0.2.2" && ++asks % 8 === 0 ? null : well(asked));
+  await world.clock.advance(300_000);
+  const large = world.asked.filter(({ size, address }) => size === 1500 && address === "192.0.2.2");
+  t.true(large.length >= 6, String(large.length));
 });
