@@ -1,8 +1,9 @@
 /** What a user gets wrong: one clear message that names the object, and nothing else stops working. */
-import { rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import type { Problem } from "../../src/model/status.ts";
+import { writeAtomically } from "../../src/lab/files.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { netnsPath } from "../../src/lab/plan.ts";
 import { inside, mustRun, run } from "../../src/lab/run.ts";
@@ -63,11 +64,11 @@ inLab(
   async (t, lab) => {
     const server = await podAddress(lab, "default/server");
     const file = join(lab.plan.manifests, "by-hand.yaml");
-    await writeFile(file, JSON.stringify(ingressPolicy("by-hand", "friend")));
+    await writeAtomically(file, JSON.stringify(ingressPolicy("by-hand", "friend")));
     const closed = async () => (await answererOf(lab, "default/client", server, 8080, 1)) === null;
     await lab.until("the policy holds", closed);
 
-    await writeFile(file, "kind: NetworkPolicy\nmetadata: {name: by-hand\nspec: [\n");
+    await writeAtomically(file, "kind: NetworkPolicy\nmetadata: {name: by-hand\nspec: [\n");
     const problems = await problemsWith(lab, ({ object }) => object.includes("by-hand.yaml"));
     t.is(problems.length, 1, JSON.stringify(problems));
     t.is(problems[0]?.severity, "error");
@@ -115,7 +116,7 @@ inLab("a pod CIDR that overlaps another node's is reported with both names, and 
     status: { addresses: [{ type: "InternalIP", address: "172.31.255.1" }] },
   };
   const file = join(lab.plan.manifests, "intruder.json");
-  await writeFile(file, JSON.stringify(node));
+  await writeAtomically(file, JSON.stringify(node));
   const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("intruder");
   const problems = await problemsWith(lab, mentions);
   const about = problems.filter(mentions).map(({ object, message, remedy }) => `${object} ${message} ${remedy}`);
@@ -163,7 +164,7 @@ inLab("two live pods of one address: the problem names both, the first keeps the
     status: { phase: "Running", podIP: server, podIPs: [{ ip: server }] },
   };
   const file = join(lab.plan.manifests, "twin.json");
-  await writeFile(file, JSON.stringify(twin));
+  await writeAtomically(file, JSON.stringify(twin));
   const mentions = ({ object, message }: Problem) => `${object} ${message}`.includes("default/twin");
   const problems = (await problemsWith(lab, mentions)).filter(mentions);
   t.true(

@@ -1,17 +1,17 @@
 /**
  * A kube-router that is given, as a program that has its flags and Nodes and nothing else: what TANDEM_KUBE_ROUTER does to labs of tests is here with the program of the tests
- * (test/support/kube-router), in the usual run, too.
+ * (test/support/kube-router).
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import test from "ava";
 import type { BgpPeerDto } from "../../src/api/dto.ts";
 import { bgpRoutes } from "../../src/lab/bgp.ts";
 import { ownApiServerScript } from "../support/api-server-process.ts";
 import { agentStatus, answererOf, beginFlow, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { ownKubeRouter } from "../support/lab-kube-router.ts";
+import { longTest } from "../support/long.ts";
 
-test("with a program as kube-router pods of two nodes and a client outside reach each other, and it ends and comes back as it is told", (t) => {
+longTest("with a program as kube-router pods of two nodes and a client outside reach each other, and it ends and comes back as it is told", (t) => {
   const options = {
     nodes: 2,
     kubeRouter: ownKubeRouter,
