@@ -39,7 +39,7 @@ test("a process that has ended fails what is under way, and another one does the
   const netns = name("after");
   const namespaces = new NamespaceServer(binary);
   t.teardown(() => namespaces.close());
-  t.teardown(() => ipNamespaces.delete(netns));
+  for (const each of [netns, name("lost")]) t.teardown(() => ipNamespaces.delete(each));
   const adding = namespaces.add(name("lost"));
   namespaces.close();
   await t.throwsAsync(adding, { message: /LAB_NETNS.*it was ended/ });
