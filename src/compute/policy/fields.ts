@@ -1,4 +1,5 @@
 /** Reading what users wrote: every mistake is reported with its path, and reading goes on, so that all come at once. */
+import { exactList } from "../../lib/exact-list.ts";
 import { nearest } from "../../lib/nearest.ts";
 import type { Problem, Severity } from "../../model/status.ts";
 
@@ -92,12 +93,7 @@ export function readEach<T>(
     const result = read(entry, at(place, index));
     return result === null ? [] : [result];
   });
-  return exact(results);
-}
-
-/** The same in as much memory as it takes: a list that grew has room for 17, and most lists in policies have one entry. */
-export function exact<T>(list: readonly T[]): readonly T[] {
-  return list.slice();
+  return exactList(results);
 }
 
 export function readText(value: unknown, place: Place): string | null {

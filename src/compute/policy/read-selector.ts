@@ -1,9 +1,10 @@
 /** Label selectors as users write them. */
+import { exactList } from "../../lib/exact-list.ts";
 import { fieldNames } from "../../lib/schema.ts";
 import { nearest } from "../../lib/nearest.ts";
 import { makeSelector, type Requirement, requirement, type Selector } from "../../model/labels.ts";
 import { expressionSchema, selectorOperators, selectorSchema } from "./cilium-schema.ts";
-import { at, exact, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
+import { at, type Place, readEach, readFields, readText, refuse, shown } from "./fields.ts";
 
 const keyPattern = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const valuePattern = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
@@ -50,7 +51,7 @@ function readMatchLabels(value: unknown, place: Place, keys: KeyReading): readon
     if (name === null || text === null || !checkValue(text, entryPlace)) return [];
     return [requirement(name, "In", [text])];
   });
-  return exact(requirements);
+  return exactList(requirements);
 }
 
 function readExpression(value: unknown, place: Place, keys: KeyReading): Requirement | null {

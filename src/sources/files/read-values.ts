@@ -2,6 +2,7 @@
  * Reading what users wrote, value by value: every mistake is told with its path, and reading goes on, so that all come at once. An
  * error refuses the object whole; a warning does not.
  */
+import { exactList } from "../../lib/exact-list.ts";
 import { nearest } from "../../lib/nearest.ts";
 import { type Address, parseAddress, parsePrefix, type Prefix } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
@@ -102,12 +103,7 @@ export function readEach<T>(
     const result = read(entry, at(place, index));
     if (result !== null) results.push(result);
   }
-  return exact(results);
-}
-
-/** The same in as much memory as it takes: a list that grew has room for 17, and most lists of a cluster, of very many, have one entry. */
-function exact<T>(list: readonly T[]): readonly T[] {
-  return list.slice();
+  return exactList(results);
 }
 
 export function readText(value: unknown, place: Place): string | null {
@@ -174,7 +170,7 @@ export function readPrefix(value: unknown, place: Place): Prefix | null {
 
 /** Each address once, the first of equals. */
 export function distinct(addresses: readonly Address[]): readonly Address[] {
-  return exact(addresses.filter(({ text }, i) => addresses.findIndex((other) => other.text === text) === i));
+  return exactList(addresses.filter(({ text }, i) => addresses.findIndex((other) => other.text === text) === i));
 }
 
 /** Kubernetes' syntax of label keys and values. It also keeps a value from posing as several labels where they are joined. */

@@ -2,21 +2,9 @@
 import { Answers, type AnswersOptions, type DatapathAnswers } from "../../../src/agent/answers.ts";
 import type { ComputeResult } from "../../../src/compute/result.ts";
 import type { DatapathReport, Endpoint } from "../../../src/datapath/report.ts";
-import { type Address, parseAddress, parsePrefix, type Prefix } from "../../../src/model/ip.ts";
 import { TableStore } from "../../../src/model/store.ts";
 import type { LocalEndpointRow } from "../../../src/model/tables.ts";
-
-export function address(text: string): Address {
-  const parsed = parseAddress(text);
-  if (parsed === null) throw new Error(text);
-  return parsed;
-}
-
-export function prefix(text: string): Prefix {
-  const parsed = parsePrefix(text);
-  if (parsed === null) throw new Error(text);
-  return parsed;
-}
+import { address, prefix } from "../../support/arbitrary-rows.ts";
 
 export const socket = (text: string, port: number): Endpoint => ({ address: address(text), port });
 

@@ -5,7 +5,8 @@ import type { DatapathEvent } from "../../../src/datapath/report.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { pod } from "../compute/support.ts";
 import { direction, set } from "../datapath/world.ts";
-import { address, answers, datapath, result, socket, tables } from "./answers-fixture.ts";
+import { address } from "../../support/arbitrary-rows.ts";
+import { answers, datapath, result, socket, tables } from "./answers-fixture.ts";
 
 test("the status of a ready node: counts, traffic, routes, and ok", async (t) => {
   const made = answers();
