@@ -2,7 +2,7 @@
  * What a new flow costs by the number of rules behind its verdict: policies of that many rules, each with a peer of its own and one of a
  * hundred ports, compiled as an agent compiles them, written to the maps as it writes them, and asked by test runs (see programs.ts).
  */
-import type { Handle } from "../src/native/contract.ts";
+import type { Handle } from "../src/native/handle.ts";
 import { encodeSet, numberedKey } from "../src/datapath/policy-encode.ts";
 import type { CompiledSet } from "../src/compute/desired.ts";
 import type { PodRow } from "../src/model/tables.ts";

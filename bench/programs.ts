@@ -5,7 +5,7 @@
  * this method (reference figures of the project, taken in another run: read the ratio as +-20 %).
  */
 import { join } from "node:path";
-import type { Handle } from "../src/native/contract.ts";
+import type { Handle } from "../src/native/handle.ts";
 import { EndpointFlags } from "../src/native/layouts.gen.ts";
 import { tcp } from "../test/support/packets.ts";
 import { objectsFolder } from "../test/support/programs-load.ts";

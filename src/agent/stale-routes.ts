@@ -11,7 +11,8 @@ import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { RouteFactRow } from "../model/tables.ts";
-import type { NativeBinding, NetlinkChange } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { NetlinkChange } from "../native/netlink-contract.ts";
 import { staleRoutes } from "../observe/route-problems.ts";
 
 /** ms between two looks. */

@@ -9,7 +9,8 @@ import { Pins } from "../datapath/pins.ts";
 import { isProxyRule } from "../datapath/proxy-routes.ts";
 import { isServiceRule } from "../datapath/service-routes.ts";
 import { hasTproxyTable, tproxyTable } from "../datapath/tproxy-table.ts";
-import type { LinkRow, NativeBinding, RouteRow, RuleRow } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { LinkRow, RouteRow, RuleRow } from "../native/netlink-contract.ts";
 import type { RunTool } from "../native/run-tool.ts";
 
 export type CleanupNative = Pick<

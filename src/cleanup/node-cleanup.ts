@@ -15,7 +15,7 @@ import type { AgentConfig } from "../config/index.ts";
 import { systemClock } from "../lib/clock.ts";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import { addressFromBytes } from "../model/ip.ts";
-import type { NetlinkChange } from "../native/contract.ts";
+import type { NetlinkChange } from "../native/netlink-contract.ts";
 import { packageRoot } from "../native/index.ts";
 import type { RunTool } from "../native/run-tool.ts";
 import { type CleanupNative, findLeftovers, type Leftovers } from "./leftovers.ts";

@@ -3,7 +3,8 @@
  * devices grow, the host's end first, so that neither end ever sends what the other one drops. A device never shrinks: packets
  * that are on their way to a pod would be lost.
  */
-import type { NativeBinding, NetlinkChange } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { NetlinkChange } from "../native/netlink-contract.ts";
 import type { EndpointRecord } from "./endpoint-files.ts";
 import { defaultRoutes } from "./wiring-plan.ts";
 

@@ -1,7 +1,8 @@
 /** Compares the endpoints with the kernel's devices, at the start of the agent and from time to time. The kernel is the truth. */
 import { rename } from "node:fs/promises";
 import type { Logger } from "../model/logging.ts";
-import type { LinkRow, NativeBinding } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { LinkRow } from "../native/netlink-contract.ts";
 import type { EndpointFiles, EndpointRecord } from "./endpoint-files.ts";
 import { deleteLinks } from "./wiring.ts";
 import { aliasOf, hostChanges, isPodDevice } from "./wiring-plan.ts";

@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { type Address, addressFromBytes } from "../model/ip.ts";
-import type { AddressRow, NeighbourRow, NetlinkChange, RouteRow } from "../native/contract.ts";
+import type { AddressRow, NeighbourRow, NetlinkChange, RouteRow } from "../native/netlink-contract.ts";
 import type { EndpointRecord } from "./endpoint-files.ts";
 
 export const gateway4 = addressFromBytes(Uint8Array.of(169, 254, 1, 1));

@@ -1,5 +1,6 @@
 /** Makes, compares and removes the network of one pod in the kernel. */
-import type { LinkRow, NativeBinding, NetlinkChange } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { LinkRow, NetlinkChange } from "../native/netlink-contract.ts";
 import type { EndpointRecord } from "./endpoint-files.ts";
 import { CniError, cniCodes, describe } from "./errors.ts";
 import {

@@ -1,6 +1,7 @@
 /** Which backend a client of a service had last, where the service keeps it (sessionAffinity), or the client's socket does. */
 import { fromMappedBytes } from "../model/ip.ts";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { AffinityClient, affinity, affinityKey } from "../native/layouts.gen.ts";
 import { readEntries } from "./map-table.ts";
 import type { KernelAffinity } from "./report.ts";

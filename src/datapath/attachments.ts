@@ -15,7 +15,8 @@
 import { DeltaTracker } from "../lib/delta-tracker.ts";
 import { messageOf } from "../lib/errors.ts";
 import type { Problem } from "../model/status.ts";
-import type { NativeBinding, TcMode } from "../native/contract.ts";
+import type { TcMode } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { isNativeFailure } from "../native/errors.ts";
 import type { LoadedProgram } from "./load.ts";
 import { Counters } from "./map-table.ts";

@@ -5,7 +5,8 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { type Address, addressFromBytes, fromMappedBytes } from "../model/ip.ts";
-import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
+import type { ConntrackTimeouts, MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { affinity, type CtEntry, CtFlags, ct4Key, ct6Key, ctEntry, mapLayouts } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
 import { isEnding, stateOf } from "./flow-state.ts";

@@ -2,7 +2,7 @@
  * What the programs must know of the devices to other nodes (map device). All entries are ours; while the agent is away the kernel goes
  * on with them, and an uplink that came meanwhile is not used for delivery but routed by the stack.
  */
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import type { UplinkRow } from "../model/tables.ts";
 import { DeviceFlags, device, deviceKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";

@@ -14,7 +14,7 @@
 import type { CompiledSet, DesiredEndpoint } from "../compute/desired.ts";
 import { fromMappedBytes, toMappedBytes } from "../model/ip.ts";
 import type { LocalEndpointRow } from "../model/tables.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { type Endpoint, EndpointFlags, endpoint, endpointAddressKey, endpointKey } from "../native/layouts.gen.ts";
 import { addressNumber, macBytes } from "./addresses.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";

@@ -3,7 +3,9 @@
  * agent reads it fills it and is then counted as lost, never waited for.
  */
 import { fromMappedBytes } from "../model/ip.ts";
-import type { Handle, MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { Handle } from "../native/handle.ts";
 import { Direction, EventFlags, EventType, event } from "../native/layouts.gen.ts";
 import type { DatapathEvent, EventBatch } from "./report.ts";
 

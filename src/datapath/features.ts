@@ -1,7 +1,7 @@
 /** What this kernel offers, and what the datapath chooses by it. Every probe really tried the thing; versions are never asked. */
 import type { AgentConfig } from "../config/index.ts";
 import { TandemError } from "../lib/errors.ts";
-import type { Features, TcMode } from "../native/contract.ts";
+import type { Features, TcMode } from "../native/bpf-contract.ts";
 
 /** assign: bpf_sk_assign; tproxy: nft; closed: neither can be had. */
 export type Redirect = "assign" | "tproxy" | "closed";

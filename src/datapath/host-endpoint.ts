@@ -8,7 +8,7 @@
  */
 import type { DesiredHost } from "../compute/desired.ts";
 import type { Problem } from "../model/status.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { u32 } from "../native/layout.ts";
 import { type Endpoint, EndpointFlags, endpoint, IdentityNumber } from "../native/layouts.gen.ts";
 import type { EndpointContext } from "./endpoints.ts";

@@ -20,7 +20,7 @@ import {
 } from "../native/layouts.gen.ts";
 import { addressNumber } from "./addresses.ts";
 import { Counters, keyText, type MapNative, MapTable, sameRows, type WrittenChange } from "./map-table.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import type { EntryFailure } from "./problems.ts";
 
 /** Values that are remembered at most. */

@@ -6,7 +6,8 @@
  */
 import { messageOf } from "../lib/errors.ts";
 import type { Problem } from "../model/status.ts";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { kernelFlowKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import { entryProblems } from "./problems.ts";

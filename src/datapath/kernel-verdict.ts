@@ -2,7 +2,8 @@
  * What the kernel says of one packet: the look-ups of bpf/lib/policy.h and context.h, made in the very maps, longest prefixes by the
  * kernel itself. For people who ask why; nothing that the agent believes has a part in it.
  */
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import type { Address } from "../model/ip.ts";
 import { u32 } from "../native/layout.ts";
 import {

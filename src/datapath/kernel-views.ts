@@ -1,7 +1,7 @@
 /** What the kernel's maps hold, decoded for people: read anew each time, never from what the agent believes. */
 import { addressFromBytes, fromMappedBytes, makePrefix, type Prefix } from "../model/ip.ts";
 import type { CompiledSet } from "../compute/desired.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import {
   EndpointFlags,
   endpoint,

@@ -1,6 +1,7 @@
 /** Whether a pinned map is one that this version reads and writes. A misread map is worse than none. */
 import { TandemError } from "../lib/errors.ts";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import type { MapLayout } from "../native/layout.ts";
 
 type PinnedBtf = ReturnType<NativeBinding["mapBtf"]>;

@@ -5,7 +5,8 @@
 import { setImmediate } from "node:timers/promises";
 import { DeltaTracker } from "../lib/delta-tracker.ts";
 import { messageOf } from "../lib/errors.ts";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
 
 /** Entries of one native call: large enough to be worth it, small enough to not hold megabytes twice. */

@@ -5,7 +5,8 @@
  */
 import { type Address, addressFromBytes } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
-import type { ConntrackTimeouts, MapInfo, NativeBinding } from "../native/contract.ts";
+import type { ConntrackTimeouts, MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { NatFlags, mapLayouts, nat4Entry, nat4Key, nat6Entry, nat6Key } from "../native/layouts.gen.ts";
 import { addressOfNumber } from "./addresses.ts";
 import { stateOf } from "./flow-state.ts";

@@ -8,7 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import type { DesiredDeviceSource, DesiredNativePrefix } from "../compute/desired.ts";
 import { mapChanges } from "../lib/map-diff.ts";
 import { addressFromBytes, type Prefix } from "../model/ip.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import {
   deviceAddress,
   deviceKey,

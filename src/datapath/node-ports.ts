@@ -3,7 +3,7 @@
  * the agent is away they stay protected.
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { u32 } from "../native/layout.ts";
 import { type MapName, nodePortKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";

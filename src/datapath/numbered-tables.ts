@@ -1,6 +1,6 @@
 /** Tables that lie in a map piece by piece, under (number of the table, place in it): two u32, as `service_backend` and `maglev` have them. */
 import { setImmediate } from "node:timers/promises";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import type { MapNative } from "./map-table.ts";
 
 /** Pieces that are looked at before others get their turn: less than a millisecond. */

@@ -9,7 +9,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { CompiledSet } from "../compute/desired.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import type { MapName } from "../native/layouts.gen.ts";
 import { Counters, deleteEntries, keyBytes, keyText, type MapNative, readEntries, writeEntries } from "./map-table.ts";
 import { type NamedChange, NamedEntries } from "./named-entries.ts";

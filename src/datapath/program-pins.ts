@@ -5,7 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import type { Handle, LoadedObject, MapInfo, NativeBinding, RodataValue } from "../native/contract.ts";
+import type { LoadedObject, MapInfo, RodataValue } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { Handle } from "../native/handle.ts";
 import type { Pins } from "./pins.ts";
 
 export interface ProgramSource {

@@ -6,7 +6,8 @@
  */
 import type { AgentConfig } from "../config/index.ts";
 import type { Problem } from "../model/status.ts";
-import type { NativeBinding, NetlinkChange, RouteRow, RuleRow } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { NetlinkChange, RouteRow, RuleRow } from "../native/netlink-contract.ts";
 import { Counters } from "./map-table.ts";
 
 /** Beside `serviceTable`: neither anybody's well-known table nor one of kube-router's. */

@@ -1,6 +1,6 @@
 /** What the datapath tells of itself and of the kernel, in the field's terms; the agent makes DTOs of it. */
 import type { Address, Prefix } from "../model/ip.ts";
-import type { Features } from "../native/contract.ts";
+import type { Features } from "../native/bpf-contract.ts";
 
 export type Direction = "egress" | "ingress";
 

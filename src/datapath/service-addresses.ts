@@ -4,7 +4,7 @@
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { type Address, fromMappedBytes, toMappedBytes } from "../model/ip.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, ServiceScope, serviceAddress, serviceAddressKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";

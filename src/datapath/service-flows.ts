@@ -4,7 +4,7 @@
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { fromMappedBytes, toMappedBytes } from "../model/ip.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { ServiceScope, service6Key, serviceFlows } from "../native/layouts.gen.ts";
 import { deleteEntries, keyBytes, keyText, type MapNative, readEntries } from "./map-table.ts";
 import type { ServiceFlowCount } from "./report.ts";

@@ -6,7 +6,8 @@
  * A table follows from backends alone, so that those of equal services are computed once, and again only after a restart.
  */
 import { setImmediate } from "node:timers/promises";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { MAGLEV_CHUNK, maglevKey } from "../native/layouts.gen.ts";
 import { type Counters, deletePacked, keyBytes, type MapNative, writePacked } from "./map-table.ts";
 import { readTables } from "./numbered-tables.ts";

@@ -9,7 +9,7 @@
  * keeps under that id, stay. While the agent is away services go on as they are; a half-written table is used by nobody and removed.
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
 import { Counters, deletePacked, MapTable, sameRows, writePacked } from "./map-table.ts";
 import { readTables } from "./numbered-tables.ts";

@@ -1,5 +1,5 @@
 /** Settings that may change while programs run: one entry of the map `settings`, which is ours. It stays while the agent is away. */
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import { u32 } from "../native/layout.ts";
 import { settings } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";

@@ -9,7 +9,7 @@
  */
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { comparePrefixes, type Prefix } from "../model/ip.ts";
-import type { MapInfo } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
 import {
   type MapName,
   SourceRuleFlags,

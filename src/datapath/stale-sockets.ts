@@ -10,7 +10,8 @@
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { messageOf } from "../lib/errors.ts";
 import { toMappedBytes } from "../model/ip.ts";
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { isNativeFailure } from "../native/errors.ts";
 import { sockReverse, sockReverseKey } from "../native/layouts.gen.ts";
 import { Counters } from "./map-table.ts";

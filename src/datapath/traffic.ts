@@ -1,5 +1,6 @@
 /** Packets and bytes per reason and direction: the sum over all CPUs of what the programs counted. */
-import type { MapInfo, NativeBinding } from "../native/contract.ts";
+import type { MapInfo } from "../native/bpf-contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
 import { u32, u64 } from "../native/layout.ts";
 import { metricsValue } from "../native/layouts.gen.ts";
 import type { TrafficCount } from "./report.ts";

@@ -4,7 +4,8 @@
  */
 import { DeltaTracker } from "../lib/delta-tracker.ts";
 import { addressFromBytes, makePrefix, type Prefix } from "../model/ip.ts";
-import type { NativeBinding, NetlinkChange, RouteRow } from "../native/contract.ts";
+import type { NativeBinding } from "../native/contract.ts";
+import type { NetlinkChange, RouteRow } from "../native/netlink-contract.ts";
 import { Counters } from "./map-table.ts";
 
 /** RTPROT of every route that Tandem writes. */

@@ -1,5 +1,7 @@
 /** Labels and selectors over them, as Kubernetes defines them (LabelSelector of meta/v1). */
-import type { Labels } from "./tables.ts";
+
+/** As objects carry them. */
+export type Labels = Readonly<Record<string, string>>;
 
 /** Labels for matching. A Map, because a label may be called "constructor". */
 export type LabelMap = ReadonlyMap<string, string>;

@@ -3,11 +3,10 @@
  * types of `ip.ts`. No logic here. Keys are strings ("namespace/name").
  */
 import type { Address, Prefix } from "./ip.ts";
-import type { Selector } from "./labels.ts";
+import type { Labels, Selector } from "./labels.ts";
 import type { NodeHealthRow } from "./node-health.ts";
 import type { ConditionSink } from "./status.ts";
 
-export type Labels = Readonly<Record<string, string>>;
 export type Protocol = "TCP" | "UDP" | "SCTP";
 
 export interface NamespaceRow {

@@ -2,7 +2,7 @@
  * The contract with the DNS part of the L7 engine (`addon/src/l7/dns/`), in the terms of `contract.ts`: questions of pods are judged and passed on
  * there, and only answers that may open something are told here.
  */
-import type { Handle } from "./contract.ts";
+import type { Handle } from "./handle.ts";
 import type { L7Pattern } from "./l7-contract.ts";
 
 /** An answer that a policy set may use (toFQDNs): to be opened, and then to be named in `dnsWritten`. */

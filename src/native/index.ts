@@ -3,12 +3,17 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Handle, NativeBinding, NetlinkGroup } from "./contract.ts";
+import type { NativeBinding } from "./contract.ts";
+import type { Handle } from "./handle.ts";
+import type { NetlinkGroup } from "./netlink-contract.ts";
 import { badArgument, NativeError, toNativeError } from "./errors.ts";
 import { packChanges } from "./netlink-changes.ts";
 import { EventSlices, readAddress, readLink, readNeighbour, readRows, readRule, RouteReader } from "./netlink-rows.ts";
 
+export type * from "./bpf-contract.ts";
 export type * from "./contract.ts";
+export type * from "./handle.ts";
+export type * from "./netlink-contract.ts";
 export { NativeError };
 
 /** The folder of package.json: the bundles in dist/ and the sources in src/ find the same one. */

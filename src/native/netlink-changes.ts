@@ -1,5 +1,5 @@
 /** Checks changes of netlink and packs them for the addon (`addon/src/netlink/packed.cc`: the same fields in the same order). */
-import type { AddressRow, NeighbourRow, NetlinkChange, RouteRow, RuleRow } from "./contract.ts";
+import type { AddressRow, NeighbourRow, NetlinkChange, RouteRow, RuleRow } from "./netlink-contract.ts";
 import { badArgument } from "./errors.ts";
 import { WireWriter } from "./wire.ts";
 

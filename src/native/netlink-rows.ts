@@ -4,7 +4,15 @@
  * other work runs.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { AddressRow, LinkRow, NeighbourRow, NetlinkEvent, NextHopRow, RouteRow, RuleRow } from "./contract.ts";
+import type {
+  AddressRow,
+  LinkRow,
+  NeighbourRow,
+  NetlinkEvent,
+  NextHopRow,
+  RouteRow,
+  RuleRow,
+} from "./netlink-contract.ts";
 import { WireReader } from "./wire.ts";
 
 /** Rows that are read before other work gets its turn: about 1 ms. */

@@ -2,7 +2,7 @@
  * The part of the addon's contract that probes other nodes: ICMP echo and TCP, and what answers the TCP of theirs. A path is asked once by a request;
  * one that answers is watched: asked again and again in the addon, which says nothing until an answer is another.
  */
-import type { Handle } from "./contract.ts";
+import type { Handle } from "./handle.ts";
 
 export interface ProbeRequest {
   readonly kind: "icmp" | "tcp";

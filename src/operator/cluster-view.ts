@@ -8,7 +8,7 @@ import { type ClusterIdentity, IdentityDirectory, type NumberRange, readIdentity
 import { isRecord, type KubeClient, kinds, type KubeKind, type KubeObject } from "../kube/index.ts";
 import type { Logger } from "../model/logging.ts";
 import type { ConditionSink } from "../model/status.ts";
-import type { Labels } from "../model/tables.ts";
+import type { Labels } from "../model/labels.ts";
 import { Following } from "./following.ts";
 
 export interface ViewedPod {

@@ -1,7 +1,7 @@
 /** The engine of the addon (`addon/src/l7/`), as the proxy's settings say. */
 import { availableParallelism } from "node:os";
 import { TandemError } from "../lib/errors.ts";
-import type { Handle } from "../native/contract.ts";
+import type { Handle } from "../native/handle.ts";
 import type { L7Tables } from "../native/l7-contract.ts";
 import type { RefusedRules } from "../api/proxy-dto.ts";
 import type { EngineStats, OnLookups, OnRecords, OpenEngine } from "./engine.ts";

@@ -1,7 +1,7 @@
 /** The engine on loopback: one listener, one server, one set of rules, real sockets. Nothing of the kernel's tables. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
-import type { Handle } from "../../src/native/contract.ts";
+import type { Handle } from "../../src/native/handle.ts";
 import { loadNative } from "../../src/native/index.ts";
 import type { L7Record, L7RuleSet, L7Tables } from "../../src/native/l7-contract.ts";
 import type { EngineStats } from "../../src/proxy/engine.ts";

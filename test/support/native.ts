@@ -7,7 +7,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { ExecutionContext } from "ava";
-import type { LoadedObject, LoadOptions, MapInfo } from "../../src/native/contract.ts";
+import type { LoadedObject, LoadOptions, MapInfo } from "../../src/native/bpf-contract.ts";
 import { loadNative, NativeError, packageRoot } from "../../src/native/index.ts";
 import { uniqueName } from "./netns.ts";
 

@@ -1,5 +1,5 @@
 /** Rows and changes of netlink as tests write them. */
-import type { NetlinkChange, NextHopRow, RouteRow } from "../../src/native/contract.ts";
+import type { NetlinkChange, NextHopRow, RouteRow } from "../../src/native/netlink-contract.ts";
 import { native } from "./native.ts";
 import type { Netns } from "./netns.ts";
 

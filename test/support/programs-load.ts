@@ -2,7 +2,9 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Handle, NativeBinding, RodataValue } from "../../src/native/contract.ts";
+import type { RodataValue } from "../../src/native/bpf-contract.ts";
+import type { NativeBinding } from "../../src/native/contract.ts";
+import type { Handle } from "../../src/native/handle.ts";
 import { packageRoot } from "../../src/native/index.ts";
 
 const run = promisify(execFile);

@@ -1,5 +1,6 @@
 /** The maps of loaded programs as typed tables, and what tests put into them in the terms of the field. */
-import type { Handle, NativeBinding } from "../../src/native/contract.ts";
+import type { NativeBinding } from "../../src/native/contract.ts";
+import type { Handle } from "../../src/native/handle.ts";
 import type { Codec } from "../../src/native/layout.ts";
 import {
   MAGLEV_CHUNK,

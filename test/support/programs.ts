@@ -7,7 +7,8 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { promisify } from "node:util";
-import type { Handle, NativeBinding } from "../../src/native/contract.ts";
+import type { NativeBinding } from "../../src/native/contract.ts";
+import type { Handle } from "../../src/native/handle.ts";
 import { loadNative, NativeError } from "../../src/native/index.ts";
 import {
   type CtEntry,

@@ -38,7 +38,7 @@ struct Device {
 };
 
 struct Attached {
-  const char* word;  // "attached" or "updated"; see contract.ts
+  const char* word;  // "attached" or "updated"; see bpf-contract.ts
   std::shared_ptr<Descriptor> link;  // to be kept open: a link without a pin
 };
 // pin: path, or empty. kept: the link that this attached before without a pin, or nullptr.

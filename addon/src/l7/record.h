@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is told of a request: one line of JSON each, made by the engine (who and when) and the filter (what). See L7Record in
-// src/native/contract.ts.
+// src/native/l7-contract.ts.
 #pragma once
 
 #include <cstdint>

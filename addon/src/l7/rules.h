@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// L7 rules as the engine asks them, made by JavaScript from the policies (src/native/contract.ts, L7Tables). Immutable once published.
+// L7 rules as the engine asks them, made by JavaScript from the policies (src/native/l7-contract.ts, L7Tables). Immutable once published.
 #pragma once
 
 #include <array>

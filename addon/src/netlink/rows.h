@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of rtnetlink as plain structs, read from and written to messages; the same fields as in src/native/contract.ts.
+// Rows of rtnetlink as plain structs, read from and written to messages; the same fields as in src/native/netlink-contract.ts.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,8 @@
  * derives from where it runs. Selectors of policies are matched against these.
  */
 import { compareText, type LabelMap } from "../../model/labels.ts";
-import type { Labels, PodRow } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
+import type { PodRow } from "../../model/tables.ts";
 
 export const namespaceKey = "io.kubernetes.pod.namespace";
 export const namespaceLabelPrefix = "io.cilium.k8s.namespace.labels.";

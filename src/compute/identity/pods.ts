@@ -9,7 +9,8 @@ import { VersionedMap } from "../../lib/versioned-map.ts";
 import { TandemError } from "../../lib/errors.ts";
 import { compareText, type LabelMap } from "../../model/labels.ts";
 import type { Problem } from "../../model/status.ts";
-import type { Labels, NamespaceRow, PodRow } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
+import type { NamespaceRow, PodRow } from "../../model/tables.ts";
 import { type IdentityAllocator, identityDelayed, identityPending } from "../result.ts";
 import { identityLabels, labelTexts } from "./labels.ts";
 

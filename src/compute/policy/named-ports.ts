@@ -3,7 +3,9 @@ import { prefixContains } from "../../model/ip.ts";
 import type { ContainerPort } from "../../model/tables.ts";
 import { makePortSet, type PortRange, portSetText } from "./port-sets.ts";
 import { type Block, type Port, protocolNumbers } from "./rules.ts";
-import { hostBlock, type Peers, type PodPeer, type RuleSurroundings } from "./surroundings.ts";
+import { hostBlock } from "./host-block.ts";
+import type { PodPeer } from "./peer-index.ts";
+import type { Peers, RuleSurroundings } from "./surroundings.ts";
 
 export type NamedPort = Extract<Port, { readonly kind: "named" }>;
 

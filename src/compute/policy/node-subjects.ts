@@ -3,7 +3,7 @@
  * means: so policies of pods never select nodes, nor the other way round, wherever a subject is compared with labels.
  */
 import { type LabelMap, makeSelector, requirement, type Selector } from "../../model/labels.ts";
-import type { Labels } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
 
 /** Before the keys of Node objects' labels; alone, what makes a set of labels a node's. No key of a label ends with a colon. */
 const source = "node:";

@@ -1,9 +1,17 @@
 /** Pods as the destinations of rules, by identity, kept over time: only what rules asked for is ever made. */
 import { mapChanges } from "../../lib/map-diff.ts";
+import type { Address } from "../../model/ip.ts";
 import { equalRows } from "../../model/store.ts";
+import type { ContainerPort } from "../../model/tables.ts";
 import type { AddressHolders } from "../identity/addresses.ts";
 import type { PodIdentities } from "../identity/pods.ts";
-import type { PodPeer } from "./surroundings.ts";
+
+/** A pod of the cluster as a destination. */
+export interface PodPeer {
+  readonly ports: readonly ContainerPort[];
+  /** Those that are its own, sorted. */
+  readonly addresses: readonly Address[];
+}
 
 export class PeerIndex {
   #identities: PodIdentities["identities"] = new Map();

@@ -2,8 +2,8 @@
 import { mapChanges } from "../../lib/map-diff.ts";
 import { type Address, compareAddresses } from "../../model/ip.ts";
 import type { EndpointSliceRow } from "../../model/tables.ts";
+import { hostBlock } from "./host-block.ts";
 import type { Block } from "./rules.ts";
-import { hostBlock } from "./surroundings.ts";
 
 interface Known {
   readonly addresses: readonly Address[];

@@ -6,7 +6,8 @@ import { PeerIndex } from "./peer-index.ts";
 import type { Block } from "./rules.ts";
 import { SelectorIndex } from "./selector-index.ts";
 import { ServiceEndpoints } from "./service-endpoints.ts";
-import { hostBlock, nextMoment, type Surroundings } from "./surroundings.ts";
+import { hostBlock } from "./host-block.ts";
+import { nextMoment, type Surroundings } from "./surroundings.ts";
 
 export interface KnownFacts extends Pick<TableSnapshot, "services" | "endpointSlices" | "cidrGroups"> {
   readonly identities: PodIdentities;

@@ -1,6 +1,5 @@
 /** What rules are resolved against: everything that the peers and ports of a policy can refer to, as it is at the moment. */
 import type { NamePattern } from "../../model/dns-names.ts";
-import { makePrefix, type Address } from "../../model/ip.ts";
 import {
   compareText,
   type LabelMap,
@@ -10,19 +9,13 @@ import {
   type Selector,
   selects,
 } from "../../model/labels.ts";
-import type { CidrGroupRow, ContainerPort, NodeRow, ServiceRow } from "../../model/tables.ts";
+import type { CidrGroupRow, NodeRow, ServiceRow } from "../../model/tables.ts";
 import { clusterKey, clusterName, namespaceKey } from "../identity/labels.ts";
+import { hostBlock } from "./host-block.ts";
 import type { PeerIndex } from "./peer-index.ts";
 import type { Block, Peer } from "./rules.ts";
 import type { SelectorIndex } from "./selector-index.ts";
 import type { ServiceEndpoints } from "./service-endpoints.ts";
-
-/** A pod of the cluster as a destination. */
-export interface PodPeer {
-  readonly ports: readonly ContainerPort[];
-  /** Those that are its own, sorted. */
-  readonly addresses: readonly Address[];
-}
 
 /** A node as rules select it. */
 export interface NodePeer {
@@ -102,16 +95,4 @@ export function nodePeers(nodes: ReadonlyMap<string, NodeRow>, nodeName: string)
       labels: new Map([...labelMap(labels), [clusterKey, clusterName]]),
       blocks: addresses.map((address) => hostBlock(address, false)),
     }));
-}
-
-const hostBlocks = { inside: new WeakMap<Address, Block>(), outside: new WeakMap<Address, Block>() };
-
-/** A block of one address; of one address object always the same, as there may be one for every pod. */
-export function hostBlock(address: Address, outsideOnly: boolean): Block {
-  const blocks = outsideOnly ? hostBlocks.outside : hostBlocks.inside;
-  const known = blocks.get(address);
-  if (known !== undefined) return known;
-  const block: Block = { prefix: makePrefix(address, address.bytes.length * 8), except: [], outsideOnly };
-  blocks.set(address, block);
-  return block;
 }

@@ -1,5 +1,6 @@
 /** Pods by namespace and label, so that a service finds its own without looking at all of them. */
-import type { Labels, PodRow } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
+import type { PodRow } from "../../model/tables.ts";
 
 export class PodIndex {
   /** "namespace/key=value" -> pods by key. Namespaces hold no "/", so that no two of these texts mean the same. */

@@ -1,6 +1,6 @@
 /** Questions of DNS and their answers (RFC 1035, section 4), by means of a run's own: a mistake of the product's must not hide in it. */
 import type { DnsRequest } from "./case.ts";
-import type { Outcome } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
 
 const headerBytes = 12;
 const types = { A: 1, AAAA: 28 } as const;

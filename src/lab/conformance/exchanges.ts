@@ -2,7 +2,7 @@
 import type { CaseProbe, DnsRequest, KafkaRequest } from "./case.ts";
 import { dnsQuestion, readDnsAnswer } from "./dns-message.ts";
 import { kafkaRequest, readKafkaAnswer } from "./kafka-message.ts";
-import type { Outcome } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
 
 export type AskedRequest = DnsRequest | KafkaRequest;
 

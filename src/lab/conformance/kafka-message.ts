@@ -3,7 +3,7 @@
  * the same: rules are about the head and topics, which no version has changed the meaning of.
  */
 import type { KafkaRequest } from "./case.ts";
-import type { Outcome } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
 
 const int8 = (value: number) => Buffer.of(value & 255);
 const int16 = (value: number) => Buffer.concat([int8(value >> 8), int8(value)]);

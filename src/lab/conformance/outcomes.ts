@@ -2,7 +2,7 @@
 import type { Attempt } from "./attempts.ts";
 import { readMessage } from "./exchanges.ts";
 import type { ProbeEvent } from "./prober.ts";
-import type { Outcome } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
 
 /** Collects what the probers tell. Numbers of attempts are never used again, so what comes late cannot be mistaken. */
 export class Outcomes {

@@ -6,7 +6,7 @@ import { inside } from "../run.ts";
 import { probeBinary } from "../runtime.ts";
 import type { Attempt, Listener } from "./attempts.ts";
 import { messageOf } from "./exchanges.ts";
-import type { Outcome } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
 
 export interface ProbeEvent {
   /** Of the attempt. */

@@ -10,7 +10,8 @@ import { type Prober, proberOf } from "./prober.ts";
 import { sendRequest } from "./requests.ts";
 import type { Resolver } from "./resolver.ts";
 import { planRounds, type Round } from "./rounds.ts";
-import { awaitsAnswer, judge, type Outcome, type Verdict } from "./verdict.ts";
+import type { Outcome } from "./outcome.ts";
+import { awaitsAnswer, judge, type Verdict } from "./verdict.ts";
 import type { Who } from "./who.ts";
 
 export interface Patience {

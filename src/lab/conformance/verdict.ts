@@ -1,18 +1,7 @@
 /** From what came of a probe's packets to its verdict. A time-out is a deny, a refusal is none: somebody got the packet. */
 import type { Attempt, ProbePlan } from "./attempts.ts";
 import type { CaseProbe } from "./case.ts";
-
-export type Outcome =
-  | { readonly kind: "answer"; readonly name: string; readonly ms: number }
-  /** The proxy's own answer to a request: "403", "REFUSED", "error 29". */
-  | { readonly kind: "forbidden"; readonly how: string; readonly ms: number }
-  /** An ICMP message came to where it should. */
-  | { readonly kind: "arrived" }
-  | { readonly kind: "refused"; readonly why: string }
-  /** It could not be sent. */
-  | { readonly kind: "failed"; readonly why: string }
-  /** Nothing within the time. */
-  | { readonly kind: "silence" };
+import type { Outcome } from "./outcome.ts";
 
 export interface Verdict {
   readonly status: "passed" | "failed";

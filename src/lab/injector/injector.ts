@@ -12,8 +12,13 @@
 import { BlockList } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BestPath } from "./gobgp.ts";
-import type { LocalSubnet } from "./routes.ts";
 import type { Tunnels } from "./tunnels.ts";
+
+/** An address of the node and how much of it its link's subnet is. */
+export interface LocalSubnet {
+  readonly address: string;
+  readonly prefixLength: number;
+}
 
 export interface InjectorDependencies {
   readonly gobgp: {

@@ -1,12 +1,7 @@
 /** The kernel side of the injector: routes as kube-router's `pkg/routes` writes them, main table, protocol 17 unless it is told another one. */
 import { kubeRouterProtocol } from "../../lib/kube-router.ts";
 import { mustRun } from "../run.ts";
-import type { InjectorDependencies } from "./injector.ts";
-
-export interface LocalSubnet {
-  readonly address: string;
-  readonly prefixLength: number;
-}
+import type { InjectorDependencies, LocalSubnet } from "./injector.ts";
 
 /** Prefix lengths of the node's own addresses, as configured on the links that hold them (kube-router: GetNodeSubnet). */
 export async function nodeSubnets(addresses: readonly string[]): Promise<readonly LocalSubnet[]> {

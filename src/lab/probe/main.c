@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Commands, the event loop and the register of tries. See probe.h for the language. */
+/* Commands, one after the other, and what is waited for. See probe.h for the language. */
 #define _GNU_SOURCE
 #include "probe.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,155 +10,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-/* How often a message without an answer is sent again: a lost packet must not look like a verdict. */
-#define RESEND_MS 400
 #define TICK_MS 50
 
 char own_name[NAME_MAX_LENGTH + 1];
-static int epoll_fd;
-static struct try *tries;
-
-int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "probe: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-void watch_add(struct watch *watch, uint32_t events)
-{
-	struct epoll_event event = {.events = events, .data.ptr = watch};
-
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, watch->fd, &event))
-		die("epoll_ctl");
-}
-
-void watch_change(struct watch *watch, uint32_t events)
-{
-	struct epoll_event event = {.events = events, .data.ptr = watch};
-
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, watch->fd, &event))
-		die("epoll_ctl");
-}
-
-socklen_t address_length(const union address *address)
-{
-	return address->any.sa_family == AF_INET ? sizeof(address->v4) : sizeof(address->v6);
-}
-
-struct try *find_try(uint32_t id)
-{
-	struct try *try;
-
-	for (try = tries; try; try = try->next)
-		if (try->id == id && !try->done)
-			return try;
-	return NULL;
-}
-
-uint32_t token_id(const void *payload, size_t length)
-{
-	const size_t token_length = sizeof(TOKEN) - 1;
-	const char *found = memmem(payload, length, TOKEN, token_length);
-	const char *end = (const char *)payload + length;
-	uint32_t id = 0;
-
-	if (!found)
-		return 0;
-	for (found += token_length; found < end && *found >= '0' && *found <= '9'; found++)
-		id = id * 10 + (uint32_t)(*found - '0');
-	return id;
-}
-
-/* Only marked: the loop frees it, since more events for it may be in the batch at hand. */
-void end_try(struct try *try)
-{
-	try->done = true;
-	if (try->watch.fd >= 0)
-		close(try->watch.fd);
-	try->watch.fd = -1;
-}
-
-void answered(struct try *try, const char *name)
-{
-	printf("answer %u %lld %s\n", try->id, (long long)(now_ms() - try->started_ms), name);
-	end_try(try);
-}
-
-void refused(struct try *try, int error)
-{
-	printf("refused %u %s\n", try->id, strerrorname_np(error));
-	end_try(try);
-}
-
-void failed(struct try *try, int error)
-{
-	printf("failed %u %s\n", try->id, strerrorname_np(error));
-	end_try(try);
-}
-
-void say_arrived(uint32_t id)
-{
-	printf("arrived %u\n", id);
-}
-
-static void sweep(bool all)
-{
-	struct try **link = &tries;
-
-	while (*link) {
-		struct try *try = *link;
-
-		if (!all && !try->done) {
-			link = &try->next;
-			continue;
-		}
-		if (!try->done)
-			end_try(try);
-		*link = try->next;
-		free(try->exchange);
-		free(try);
-	}
-}
-
-static void resend(void)
-{
-	int64_t now = now_ms();
-	struct try *try;
-
-	for (try = tries; try; try = try->next) {
-		if (try->done || !try->send || try->next_send_ms > now)
-			continue;
-		try->next_send_ms = now + RESEND_MS;
-		try->send(try);
-	}
-}
-
-static bool parse_address(const char *text, uint16_t port, union address *address)
-{
-	memset(address, 0, sizeof(*address));
-	if (inet_pton(AF_INET, text, &address->v4.sin_addr) == 1) {
-		address->v4.sin_family = AF_INET;
-		address->v4.sin_port = htons(port);
-		return true;
-	}
-	if (inet_pton(AF_INET6, text, &address->v6.sin6_addr) == 1) {
-		address->v6.sin6_family = AF_INET6;
-		address->v6.sin6_port = htons(port);
-		return true;
-	}
-	return !strcmp(text, "-");
-}
 
 static void command_listen(const char *protocol, unsigned port)
 {
@@ -182,28 +37,6 @@ static void command_listen(const char *protocol, unsigned port)
 		errno = error;
 		die("listen");
 	}
-}
-
-/* NULL: it could not even be tried, which is said. */
-static struct try *new_try(uint32_t id, const char *source, const char *destination, unsigned port)
-{
-	struct try *try = calloc(1, sizeof(*try));
-
-	if (!try)
-		die("calloc");
-	try->watch.fd = -1;
-	try->id = id;
-	try->port = (uint16_t)port;
-	try->started_ms = now_ms();
-	try->next_send_ms = try->started_ms + RESEND_MS;
-	try->next = tries;
-	tries = try;
-	if (!parse_address(source, 0, &try->source) || !parse_address(destination, (uint16_t)port, &try->destination) ||
-	    !try->destination.any.sa_family) {
-		failed(try, EINVAL);
-		return NULL;
-	}
-	return try;
 }
 
 static void start(struct try *try, const char *protocol)
@@ -244,7 +77,7 @@ static void command(const char *line)
 	else if (sscanf(line, "sync %u", &id) == 1)
 		printf("synced %u\n", id);
 	else if (!strcmp(line, "forget"))
-		sweep(true);
+		sweep_tries(true);
 	else {
 		fprintf(stderr, "probe: not a command: %s\n", line);
 		exit(2);
@@ -289,29 +122,16 @@ int main(int argc, char **argv)
 	strcpy(own_name, argv[1]);
 	signal(SIGPIPE, SIG_IGN);
 	setrlimit(RLIMIT_NOFILE, &files);
-	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (epoll_fd < 0)
-		die("epoll_create1");
+	watch_open();
 	fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_NONBLOCK);
 	watch_add(&commands, EPOLLIN);
 	icmp_open();
 	sctp_open();
 	printf("ready\n");
 	for (;;) {
-		struct epoll_event events[128];
-		int count, i;
-
 		fflush(stdout);
-		count = epoll_wait(epoll_fd, events, 128, tries ? TICK_MS : -1);
-		if (count < 0 && errno != EINTR)
-			die("epoll_wait");
-		for (i = 0; i < count; i++) {
-			struct watch *watch = events[i].data.ptr;
-
-			if (watch->fd >= 0)
-				watch->ready(watch, events[i].events);
-		}
-		sweep(false);
-		resend();
+		watch_wait(any_try() ? TICK_MS : -1);
+		sweep_tries(false);
+		resend_tries();
 	}
 }

@@ -69,11 +69,21 @@ struct try {
 
 extern char own_name[NAME_MAX_LENGTH + 1];
 
-/* main.c */
+/* watch.c */
+/* Says what failed and ends the process. */
+_Noreturn void die(const char *what);
 int64_t now_ms(void);
+void watch_open(void);
 void watch_add(struct watch *watch, uint32_t events);
 void watch_change(struct watch *watch, uint32_t events);
+/* Calls those that are ready, once. timeout_ms -1: until there is one. */
+void watch_wait(int timeout_ms);
+
+/* tries.c */
+/* NULL: it could not even be tried, which is said. */
+struct try *new_try(uint32_t id, const char *source, const char *destination, unsigned port);
 struct try *find_try(uint32_t id);
+bool any_try(void);
 /* Ends a try and says what came of it. */
 void answered(struct try *try, const char *name);
 void refused(struct try *try, int error);
@@ -81,8 +91,11 @@ void failed(struct try *try, int error);
 void say_arrived(uint32_t id);
 /* Of which all has been said. */
 void end_try(struct try *try);
+/* Frees those that have ended. all: ends the others, too. */
+void sweep_tries(bool all);
+/* Sends those again that are not answered. */
+void resend_tries(void);
 socklen_t address_length(const union address *address);
-
 /* Of the token in a payload; 0: there is none (ids start at 1). */
 uint32_t token_id(const void *payload, size_t length);
 

@@ -1,5 +1,5 @@
 /** What all objects have: kind, name, labels. */
-import type { Labels } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
 import {
   at,
   type Fields,

@@ -6,7 +6,8 @@ import { exactList } from "../../lib/exact-list.ts";
 import { nearest } from "../../lib/nearest.ts";
 import { type Address, parseAddress, parsePrefix, type Prefix } from "../../model/ip.ts";
 import type { Problem, Severity } from "../../model/status.ts";
-import type { Labels, Protocol } from "../../model/tables.ts";
+import type { Labels } from "../../model/labels.ts";
+import type { Protocol } from "../../model/tables.ts";
 
 /** Where a value stands, and whom to tell. Most places are never told of, so that the path is made only when it is asked for. */
 export class Place {

@@ -15,7 +15,7 @@ import { routeFinder } from "../../model/route-lookup.ts";
 import type { ConditionSink } from "../../model/status.ts";
 import type { TableStore } from "../../model/store.ts";
 import type { TableName } from "../../model/tables.ts";
-import type { Handle } from "../../native/contract.ts";
+import type { Handle } from "../../native/handle.ts";
 import {
   packRequests,
   type ProbeAnswer,

@@ -2,7 +2,7 @@
  * Paths that are as they should be: the addon asks them again and again, and says nothing until one does not answer as it did. Then all of its node come
  * back here, to be asked with more care; a path that answers again is given away again. With 1000 nodes that is nearly all that there is to do.
  */
-import type { Handle } from "../../native/contract.ts";
+import type { Handle } from "../../native/handle.ts";
 import {
   packIds,
   packWatches,

@@ -4,7 +4,7 @@
  */
 import { type Address, addressFromBytes } from "../../model/ip.ts";
 import type { DeviceAddressesRow } from "../../model/tables.ts";
-import type { AddressRow, LinkRow } from "../../native/contract.ts";
+import type { AddressRow, LinkRow } from "../../native/netlink-contract.ts";
 import { isPodDevice } from "./uplinks.ts";
 
 /** RT_SCOPE_UNIVERSE. */

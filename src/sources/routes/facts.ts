@@ -1,7 +1,7 @@
 /** From rows of rtnetlink to facts: which routes matter, which of several to one prefix holds, and what it says. */
 import { addressFromBytes, makePrefix, type Prefix } from "../../model/ip.ts";
 import type { RouteFactRow } from "../../model/tables.ts";
-import type { RouteRow } from "../../native/contract.ts";
+import type { RouteRow } from "../../native/netlink-contract.ts";
 
 const mainTable = 254;
 /** kube-router's own: how to reach the addresses of nodes behind its tunnels. */

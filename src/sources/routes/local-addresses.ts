@@ -5,7 +5,7 @@
  */
 import { addressFromBytes } from "../../model/ip.ts";
 import type { LocalAddressRow } from "../../model/tables.ts";
-import type { AddressRow, LinkRow } from "../../native/contract.ts";
+import type { AddressRow, LinkRow } from "../../native/netlink-contract.ts";
 import { isPodDevice } from "./uplinks.ts";
 
 /** RT_SCOPE_UNIVERSE. */

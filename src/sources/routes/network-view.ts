@@ -6,7 +6,7 @@
  * alone: such events ask for a new list instead of a guess.
  */
 import { isBgp } from "../../model/route-protocols.ts";
-import type { AddressRow, LinkRow, NetlinkEvent, RouteRow } from "../../native/contract.ts";
+import type { AddressRow, LinkRow, NetlinkEvent, RouteRow } from "../../native/netlink-contract.ts";
 import { isSameRoute, isSameSlot, matters, prefixKey } from "./facts.ts";
 import { isPodDevice } from "./uplinks.ts";
 

@@ -4,7 +4,7 @@
  */
 import type { Problem } from "../../model/status.ts";
 import type { UplinkRow } from "../../model/tables.ts";
-import type { AddressRow, LinkRow } from "../../native/contract.ts";
+import type { AddressRow, LinkRow } from "../../native/netlink-contract.ts";
 
 /** IFF_UP and IFF_LOOPBACK (linux/if.h). */
 const flag = { up: 1, loopback: 8 } as const;

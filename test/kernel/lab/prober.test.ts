@@ -6,7 +6,7 @@ import { destroyCgroup, findCgroupRoot, makeCgroup } from "../../../src/lab/cgro
 import type { Attempt } from "../../../src/lab/conformance/attempts.ts";
 import { type ProbeEvent, Prober } from "../../../src/lab/conformance/prober.ts";
 import { readMessage } from "../../../src/lab/conformance/exchanges.ts";
-import type { Outcome } from "../../../src/lab/conformance/verdict.ts";
+import type { Outcome } from "../../../src/lab/conformance/outcome.ts";
 import { ipBatch, run } from "../../../src/lab/run.ts";
 
 const client = { 4: "10.9.0.1", 6: "fd00:9::1" } as const;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
-import type { Handle, NetlinkEvent, NetlinkGroup, RouteRow } from "../../../src/native/contract.ts";
+import type { Handle } from "../../../src/native/handle.ts";
+import type { NetlinkEvent, NetlinkGroup, RouteRow } from "../../../src/native/netlink-contract.ts";
 import { eventually, failureOf, native } from "../../support/native.ts";
 import { type Netns, netns } from "../../support/netns.ts";
 

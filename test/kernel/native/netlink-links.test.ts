@@ -1,6 +1,6 @@
 /** Links, addresses and neighbours by netlink, and changes that make no sense. */
 import test from "ava";
-import type { NeighbourRow, NetlinkChange } from "../../../src/native/contract.ts";
+import type { NeighbourRow, NetlinkChange } from "../../../src/native/netlink-contract.ts";
 import { failureOf, native } from "../../support/native.ts";
 import { change, hop, ours, route, v4, v6 } from "../../support/netlink-rows.ts";
 import { netns, pairOfNetns } from "../../support/netns.ts";

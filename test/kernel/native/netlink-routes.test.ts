@@ -1,6 +1,6 @@
 /** Routes and rules by netlink: what is listed is what was written, and what cannot be is told. */
 import test from "ava";
-import type { RouteRow, RuleRow } from "../../../src/native/contract.ts";
+import type { RouteRow, RuleRow } from "../../../src/native/netlink-contract.ts";
 import { leastHeldUp, native } from "../../support/native.ts";
 import { change, hop, key, ours, route, sorted, v4, v6 } from "../../support/netlink-rows.ts";
 import { netns, pairOfNetns } from "../../support/netns.ts";

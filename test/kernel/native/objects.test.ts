@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { chmod, copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
-import type { Features } from "../../../src/native/contract.ts";
+import type { Features } from "../../../src/native/bpf-contract.ts";
 import { packageRoot } from "../../../src/native/index.ts";
 import { bpffs, compile, failureOf, folder, little32, load, mapOf, native, programOf } from "../../support/native.ts";
 

@@ -5,7 +5,7 @@ import type { CompiledDirection, CompiledPrefix, CompiledSet, DesiredEndpoint } 
 import { NamedSets } from "../../../src/compute/names/named-sets.ts";
 import { makeSet } from "../../../src/compute/policy/compile.ts";
 import { closePrefixes, type GroupBlock } from "../../../src/compute/policy/prefix-sets.ts";
-import { hostBlock } from "../../../src/compute/policy/surroundings.ts";
+import { hostBlock } from "../../../src/compute/policy/host-block.ts";
 import { meansName, namePattern } from "../../../src/model/dns-names.ts";
 import { nameKey } from "../../../src/model/name-key.ts";
 import { type Address, prefixContains } from "../../../src/model/ip.ts";

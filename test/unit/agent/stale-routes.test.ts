@@ -4,7 +4,7 @@ import { StaleRoutes } from "../../../src/agent/stale-routes.ts";
 import { silentLogger } from "../../../src/model/logging.ts";
 import type { Problem } from "../../../src/model/status.ts";
 import { TableStore } from "../../../src/model/store.ts";
-import type { NetlinkChange, NetlinkChangeFailure } from "../../../src/native/contract.ts";
+import type { NetlinkChange, NetlinkChangeFailure } from "../../../src/native/netlink-contract.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { node, prefix, route } from "../sources/health/support.ts";
 

@@ -6,14 +6,14 @@ import type { CniRequest } from "../../../src/api/dto.ts";
 import { type CniOptions, CniService } from "../../../src/cni/index.ts";
 import { type Prefix, parsePrefix } from "../../../src/model/ip.ts";
 import type { LocalEndpointRow } from "../../../src/model/tables.ts";
+import type { NativeBinding } from "../../../src/native/contract.ts";
 import type {
   AddressRow,
   LinkRow,
-  NativeBinding,
   NetlinkChange,
   NetlinkChangeFailure,
   RouteRow,
-} from "../../../src/native/contract.ts";
+} from "../../../src/native/netlink-contract.ts";
 
 interface Namespace {
   links: LinkRow[];

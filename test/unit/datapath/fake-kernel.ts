@@ -2,7 +2,9 @@
  * A kernel in memory for the reconcilers: maps with sizes, a journal of every write in order, and failures on request. What it refuses and
  * how (E2BIG when full, what a batch reports) is what the addon does.
  */
-import type { MapInfo, NativeBinding, RouteRow, RuleRow } from "../../../src/native/contract.ts";
+import type { MapInfo } from "../../../src/native/bpf-contract.ts";
+import type { NativeBinding } from "../../../src/native/contract.ts";
+import type { RouteRow, RuleRow } from "../../../src/native/netlink-contract.ts";
 import { loadNative, NativeError } from "../../../src/native/index.ts";
 import { type MapName, mapLayouts } from "../../../src/native/layouts.gen.ts";
 

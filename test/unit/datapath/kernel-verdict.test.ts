@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { createComputation } from "../../../src/compute/index.ts";
 import { readVerdict } from "../../../src/datapath/kernel-verdict.ts";
 import { endpointFlags, encodeSet, numberedKey } from "../../../src/datapath/policy-encode.ts";
-import type { MapInfo } from "../../../src/native/contract.ts";
+import type { MapInfo } from "../../../src/native/bpf-contract.ts";
 import { u32 } from "../../../src/native/layout.ts";
 import {
   EndpointFlags,

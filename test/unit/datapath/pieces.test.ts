@@ -8,7 +8,7 @@ import { mayTakeAway } from "../../../src/datapath/stale-verdicts.ts";
 import { readLostEvents, readTraffic } from "../../../src/datapath/traffic.ts";
 import { TandemError } from "../../../src/lib/errors.ts";
 import { toMappedBytes } from "../../../src/model/ip.ts";
-import type { Features } from "../../../src/native/contract.ts";
+import type { Features } from "../../../src/native/bpf-contract.ts";
 import {
   affinity,
   CtFlags,

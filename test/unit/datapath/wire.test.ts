@@ -4,7 +4,8 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { Pins } from "../../../src/datapath/pins.ts";
 import { WireAttachments, type WireOptions } from "../../../src/datapath/wire.ts";
-import type { LinkRow, NativeBinding } from "../../../src/native/contract.ts";
+import type { NativeBinding } from "../../../src/native/contract.ts";
+import type { LinkRow } from "../../../src/native/netlink-contract.ts";
 import { failure } from "./fake-kernel.ts";
 
 async function pinsOf(t: ExecutionContext): Promise<Pins> {

@@ -1,7 +1,7 @@
 /** Batches of a monitor are told in slices: a kernel that has much to say stops nobody else. */
 import test from "ava";
 import { setImmediate as turn } from "node:timers/promises";
-import type { NetlinkEvent } from "../../../src/native/contract.ts";
+import type { NetlinkEvent } from "../../../src/native/netlink-contract.ts";
 import { EventSlices } from "../../../src/native/netlink-rows.ts";
 import { WireWriter } from "../../../src/native/wire.ts";
 

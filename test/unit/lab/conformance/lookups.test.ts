@@ -2,7 +2,7 @@ import test from "ava";
 import type { Attempt } from "../../../../src/lab/conformance/attempts.ts";
 import { Lookups } from "../../../../src/lab/conformance/lookups.ts";
 import { Outcomes } from "../../../../src/lab/conformance/outcomes.ts";
-import type { Outcome } from "../../../../src/lab/conformance/verdict.ts";
+import type { Outcome } from "../../../../src/lab/conformance/outcome.ts";
 
 const lookup = (name: string): Attempt => ({
   place: "shop/front",

@@ -2,7 +2,8 @@ import test from "ava";
 import { type Attempt, planProbe, type ProbePlan } from "../../../../src/lab/conformance/attempts.ts";
 import { Outcomes } from "../../../../src/lab/conformance/outcomes.ts";
 import type { CaseProbe } from "../../../../src/lab/conformance/case.ts";
-import { judge, type Outcome } from "../../../../src/lab/conformance/verdict.ts";
+import type { Outcome } from "../../../../src/lab/conformance/outcome.ts";
+import { judge } from "../../../../src/lab/conformance/verdict.ts";
 import { Who } from "../../../../src/lab/conformance/who.ts";
 import { conformanceCase, probe, shop } from "./support.ts";
 

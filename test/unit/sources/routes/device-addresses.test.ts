@@ -1,5 +1,5 @@
 import test from "ava";
-import type { AddressRow, LinkRow } from "../../../../src/native/contract.ts";
+import type { AddressRow, LinkRow } from "../../../../src/native/netlink-contract.ts";
 import { deviceAddresses } from "../../../../src/sources/routes/device-addresses.ts";
 import { address, link } from "./support.ts";
 

@@ -3,7 +3,7 @@ import { parsePrefix } from "../../../../src/model/ip.ts";
 import { silentLogger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
 import { TableStore } from "../../../../src/model/store.ts";
-import type { NetlinkEvent, RouteRow } from "../../../../src/native/contract.ts";
+import type { NetlinkEvent, RouteRow } from "../../../../src/native/netlink-contract.ts";
 import { RoutesSource } from "../../../../src/sources/routes/index.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
 import { address, came, link, route, went } from "./support.ts";

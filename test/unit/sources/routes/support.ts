@@ -1,6 +1,6 @@
 /** Rows of rtnetlink for tests, with what a plain Ethernet device or a route of kube-router has. */
 import { parseAddress, parsePrefix } from "../../../../src/model/ip.ts";
-import type { AddressRow, LinkRow, NetlinkEvent, RouteRow } from "../../../../src/native/contract.ts";
+import type { AddressRow, LinkRow, NetlinkEvent, RouteRow } from "../../../../src/native/netlink-contract.ts";
 
 export function bytesOf(text: string): Buffer {
   const address = parseAddress(text);

@@ -1,5 +1,5 @@
 import test from "ava";
-import type { LinkRow } from "../../../../src/native/contract.ts";
+import type { LinkRow } from "../../../../src/native/netlink-contract.ts";
 import { chooseUplinks } from "../../../../src/sources/routes/uplinks.ts";
 import { address, link } from "./support.ts";
 
