@@ -119,6 +119,8 @@ uint16_t port_of(int fd);
 
 /* exchange.c */
 void exchange_start(struct try *try, unsigned width, const char *hex);
+
+/* length.c: width is in bytes. */
 size_t message_length(const uint8_t *bytes, unsigned width);
 void put_message_length(uint8_t *bytes, unsigned width, size_t length);
 
