@@ -96,7 +96,7 @@ export class Agent {
 
   async #start(): Promise<void> {
     const { config, version, native, log, clock } = this.#options;
-    const conditions = new Conditions(log);
+    const conditions = new Conditions(log, clock);
     const store = new TableStore();
     const durations = new Durations();
     const requests = new PolicyRequests();

@@ -50,7 +50,7 @@ import type {
 import type { Clock } from "../lib/clock.ts";
 import type { EndpointState, PendingChanges } from "../model/endpoint-state.ts";
 import { parsePrefix, type Prefix } from "../model/ip.ts";
-import type { Problem } from "../model/status.ts";
+import type { ToldProblem } from "../model/status.ts";
 import type { TableStore } from "../model/store.ts";
 import type { PodRow } from "../model/tables.ts";
 import { ApiError } from "../api/errors.ts";
@@ -119,7 +119,7 @@ export interface AnswersOptions {
   /** Release of the kernel. */
   readonly kernel: string;
   readonly store: TableStore;
-  readonly conditions: { problems(): readonly Problem[] };
+  readonly conditions: { problems(): readonly ToldProblem[] };
   readonly datapath: DatapathAnswers;
   readonly cni: { addresses(): StatusDto["addresses"]; isLeaving(containerId: string): boolean };
   /** Pods of this node that have no network of Tandem. */

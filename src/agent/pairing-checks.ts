@@ -43,11 +43,12 @@ export function pairingChecks(
       graceMs: 3_000,
       find: (tables, { desired }, bgp) => advertisementProblems(desired.frontends, tables, { nodeName, bgp }),
     },
-    { topic: "pod-cidrs", tables: ["nodes"], graceMs: 1_000, find: ({ nodes }) => podCidrProblems(nodes) },
+    // Looks are 1 s apart: with that a status tells within 2 s.
+    { topic: "pod-cidrs", tables: ["nodes"], graceMs: 500, find: ({ nodes }) => podCidrProblems(nodes) },
     {
       topic: "default-routes",
       tables: ["routes", "bgpPaths"],
-      graceMs: 1_000,
+      graceMs: 500,
       find: ({ routes, bgpPaths }) => bgpDefaultRoutes(routes, bgpPaths),
     },
     {

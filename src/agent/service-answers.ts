@@ -29,7 +29,7 @@ import type {
 import { type Address, compareAddresses, prefixContains } from "../model/ip.ts";
 import type { Requirement } from "../model/labels.ts";
 import { reasons } from "../model/reasons.gen.ts";
-import type { Problem } from "../model/status.ts";
+import type { ToldProblem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { ServicePort, ServiceRow } from "../model/tables.ts";
 import { type AdvertisedAddress, withAdvertising } from "./advertise/report.ts";
@@ -42,7 +42,7 @@ import { type Client, readClient, readDestination } from "./service-ends.ts";
 export interface ServiceAnswersOptions {
   readonly config: Pick<AgentConfig, "nodeName"> & Partial<Pick<AgentConfig, "healthActs">>;
   readonly store: Pick<TableStore, "snapshot" | "table">;
-  readonly conditions: { problems(): readonly Problem[] };
+  readonly conditions: { problems(): readonly ToldProblem[] };
   readonly datapath: {
     services(): Promise<readonly KernelService[]>;
     conntrack(): Promise<readonly KernelFlow[]>;

@@ -1,9 +1,10 @@
 /**
  * Tells of what is wrong between tables once it has stood for a while: BGP, the kernel's routes and the cluster follow each other within milliseconds
- * to seconds, and what is about to be mended is no problem. It looks on a timer, and computes only when one of its tables has changed.
+ * to seconds, and what is about to be mended is no problem. It looks on a timer, and computes only when one of its tables has changed. What is found is
+ * told at the moment when it has stood as long, and not at the look after it.
  */
 import type { ComputeResult } from "../compute/result.ts";
-import type { Clock } from "../lib/clock.ts";
+import type { Clock, Timer } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
@@ -51,6 +52,8 @@ export class StandingProblems {
   readonly #options: StandingProblemsOptions;
   readonly #runner: BoundedFrequencyRunner;
   readonly #watched: readonly Watched[];
+  /** For what stands and is told before the next look. */
+  #due: Timer | null = null;
 
   constructor(options: StandingProblemsOptions) {
     this.#options = options;
@@ -65,8 +68,9 @@ export class StandingProblems {
     this.#runner.trigger();
   }
 
-  stop(): Promise<void> {
-    return this.#runner.stop();
+  async stop(): Promise<void> {
+    await this.#runner.stop();
+    this.#due?.cancel();
   }
 
   #look(): void {
@@ -75,31 +79,51 @@ export class StandingProblems {
     if (result === null) return;
     const tables = store.snapshot();
     for (const each of this.#watched) this.#lookAt(each, tables, result);
+    this.#tell();
+  }
+
+  /** What has stood long enough by now, and when that is so of the next one. */
+  #tell(): void {
+    const { clock } = this.#options;
+    this.#due?.cancel();
+    const now = clock.monotonicMs();
+    let next = Number.POSITIVE_INFINITY;
+    for (const each of this.#watched) next = Math.min(next, this.#tellOf(each, now));
+    this.#due = next - now < intervalMs ? clock.setTimer(Math.ceil(next - now), () => this.#tell()) : null;
   }
 
   #lookAt(watched: Watched, tables: TableSnapshot, result: ComputeResult): void {
-    const { bgp, conditions, clock } = this.#options;
-    const { topic, tables: names, graceMs, find } = watched.check;
-    const now = clock.monotonicMs();
+    const { bgp, clock } = this.#options;
+    const { tables: names, find } = watched.check;
     const looked = [...names.map((name): object => tables[name]), result, bgp.state];
-    if (!isSeen(watched.seen, looked)) {
-      watched.seen = looked.map((each) => (typeof each === "string" ? each : new WeakRef(each)));
-      const before = watched.standing;
-      watched.standing = new Map(
-        find(tables, result, bgp.state).map((problem) => {
-          const key = `${problem.code} ${problem.object} ${problem.message}`;
-          return [key, { problem, sinceMs: before.get(key)?.sinceMs ?? now }];
-        }),
-      );
-    }
-    const told = [...watched.standing.values()].flatMap(({ problem, sinceMs }) =>
-      now - sinceMs >= graceMs ? problem : [],
+    if (isSeen(watched.seen, looked)) return;
+    watched.seen = looked.map((each) => (typeof each === "string" ? each : new WeakRef(each)));
+    const now = clock.monotonicMs();
+    const before = watched.standing;
+    watched.standing = new Map(
+      find(tables, result, bgp.state).map((problem) => {
+        const key = `${problem.code} ${problem.object} ${problem.message}`;
+        return [key, { problem, sinceMs: before.get(key)?.sinceMs ?? now }];
+      }),
     );
+  }
+
+  /** @returns ms of the monotonic clock when the next of them is to be told; infinity: none waits */
+  #tellOf(watched: Watched, now: number): number {
+    const { conditions, onTold } = this.#options;
+    const { topic, graceMs } = watched.check;
+    const told: Problem[] = [];
+    let next = Number.POSITIVE_INFINITY;
+    for (const { problem, sinceMs } of watched.standing.values()) {
+      if (now - sinceMs >= graceMs) told.push(problem);
+      else next = Math.min(next, sinceMs + graceMs);
+    }
     if (told.length > 0 || watched.told > 0) {
       conditions.report(topic, told);
-      this.#options.onTold?.(topic, told);
+      onTold?.(topic, told);
     }
     watched.told = told.length;
+    return next;
   }
 }
 

@@ -8,7 +8,7 @@
  * A failure is {error: {code, message, remedy}} with a 4xx or 5xx status.
  */
 import type { EndpointState } from "../model/endpoint-state.ts";
-import type { Problem } from "../model/status.ts";
+import type { Problem, ToldProblem } from "../model/status.ts";
 import type { L7Record } from "../native/l7-contract.ts";
 import type { ProxyDto } from "./proxy-dto.ts";
 
@@ -95,7 +95,7 @@ export interface StatusDto {
   /** Of pods; `from` says what decided: "route to 10.64.2.0/24 (node-2)". */
   readonly mtu: { readonly bytes: number; readonly from: string };
   readonly memory: { readonly rssBytes: number };
-  readonly problems: readonly Problem[];
+  readonly problems: readonly ToldProblem[];
 }
 
 /** A pod of this node, or (0, "node/NAME", without a device) the node itself, or (0, without a device) a pod that is not Tandem's. */

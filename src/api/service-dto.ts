@@ -2,7 +2,7 @@
  * What the API says about one service: GET /v1/services/NS%2FNAME -> ServiceDetailsDto; and about one client of one:
  * GET /v1/service/trace?client=END&to=ADDRESS:PORT/PROTOCOL -> ServiceTraceDto. An END is NAMESPACE/POD, node/NAME or an address.
  */
-import type { Problem } from "../model/status.ts";
+import type { ToldProblem } from "../model/status.ts";
 import type { ServiceAdvertisementDto, StatusDto } from "./dto.ts";
 
 export interface ServicePoliciesDto {
@@ -58,7 +58,7 @@ export interface ServiceDetailsDto {
   readonly advertisements: readonly ServiceAdvertisementDto[];
   /** All, whatever their state. */
   readonly backends: readonly ServiceBackendDto[];
-  readonly problems: readonly Problem[];
+  readonly problems: readonly ToldProblem[];
 }
 
 /** As they were written. */

@@ -16,6 +16,12 @@ export interface Problem {
   readonly remedy: string;
 }
 
+/** One that is told at present. */
+export interface ToldProblem extends Problem {
+  /** When it was told first, though in other words; ISO 8601. */
+  readonly since: string;
+}
+
 /** Where components leave their problems: each replaces all of what it said before under its own topic. */
 export interface ConditionSink {
   report(topic: string, problems: readonly Problem[]): void;

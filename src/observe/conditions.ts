@@ -1,22 +1,33 @@
 /** Where all components leave their problems: the present ones, and a log line when one comes or goes. */
+import type { Clock } from "../lib/clock.ts";
 import { compareText } from "../model/labels.ts";
 import type { Logger } from "../model/logging.ts";
-import type { ConditionSink, Problem } from "../model/status.ts";
+import type { ConditionSink, Problem, ToldProblem } from "../model/status.ts";
 
 /** Log lines for one report: a mistake repeated in thousands of objects is told by a few of them and a number. */
 const saidAtOnce = 20;
 
 export class Conditions implements ConditionSink {
-  readonly #topics = new Map<string, ReadonlyMap<string, Problem>>();
+  readonly #topics = new Map<string, ReadonlyMap<string, ToldProblem>>();
   readonly #log: Logger;
+  readonly #clock: Pick<Clock, "now">;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, clock: Pick<Clock, "now">) {
     this.#log = log;
+    this.#clock = clock;
   }
 
   report(topic: string, problems: readonly Problem[]): void {
-    const before = this.#topics.get(topic) ?? new Map<string, Problem>();
-    const now = new Map(problems.map((problem) => [identity(problem), problem]));
+    const before = this.#topics.get(topic) ?? new Map<string, ToldProblem>();
+    // What goes on in other words, as with another number in them, is not new.
+    const known = new Map([...before.values()].map((problem) => [subject(problem), problem.since]));
+    const moment = new Date(this.#clock.now()).toISOString();
+    const now = new Map(
+      problems.map((problem) => {
+        const since = before.get(identity(problem))?.since ?? known.get(subject(problem)) ?? moment;
+        return [identity(problem), { ...problem, since }];
+      }),
+    );
     const came = [...now]
       .filter(([key]) => !before.has(key))
       .sort(([, a], [, b]) => compareText(a.severity, b.severity));
@@ -31,7 +42,7 @@ export class Conditions implements ConditionSink {
   }
 
   /** All present problems, errors first, then by object. */
-  problems(): readonly Problem[] {
+  problems(): readonly ToldProblem[] {
     const all = new Map([...this.#topics.values()].flatMap((topic) => [...topic]));
     return [...all.values()].sort(
       (a, b) => compareText(a.severity, b.severity) || compareText(a.object, b.object) || compareText(a.code, b.code),
@@ -47,6 +58,10 @@ export class Conditions implements ConditionSink {
 }
 
 /** The same problem said twice is one, by whichever topic. */
-function identity({ code, object, field, message }: Problem): string {
-  return [code, object, field, message].join("\u0000");
+function identity(problem: Problem): string {
+  return `${subject(problem)}\u0000${problem.message}`;
+}
+
+function subject({ code, object, field }: Problem): string {
+  return [code, object, field].join("\u0000");
 }

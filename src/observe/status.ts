@@ -3,7 +3,7 @@ import type { StatusDto } from "../api/dto.ts";
 import type { ComputeResult } from "../compute/result.ts";
 import type { DatapathReport, TrafficCount } from "../datapath/report.ts";
 import { reasonText } from "../model/reasons.gen.ts";
-import type { Problem } from "../model/status.ts";
+import type { ToldProblem } from "../model/status.ts";
 
 export interface StatusParts {
   readonly node: string;
@@ -26,7 +26,7 @@ export interface StatusParts {
   readonly routes: StatusDto["routes"];
   readonly mtu: StatusDto["mtu"];
   readonly rssBytes: number;
-  readonly problems: readonly Problem[];
+  readonly problems: readonly ToldProblem[];
 }
 
 export function statusReport(parts: StatusParts): StatusDto {

@@ -7,7 +7,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { isIP } from "node:net";
 import { dirname } from "node:path";
 import { messageOf, TandemError } from "../lib/errors.ts";
-import type { Problem } from "../model/status.ts";
+import type { ToldProblem } from "../model/status.ts";
 import type { LeaderStatus } from "./leader-election.ts";
 
 const requestTimeoutMs = 10_000;
@@ -16,7 +16,7 @@ export interface OperatorStatus {
   readonly version: string;
   readonly identity: string;
   readonly election: LeaderStatus;
-  readonly problems: readonly Problem[];
+  readonly problems: readonly ToldProblem[];
 }
 
 export interface HealthServerOptions {

@@ -39,7 +39,7 @@ export class Operator {
   constructor(options: OperatorOptions) {
     const { config, log } = options;
     this.#options = options;
-    this.#conditions = new Conditions(log);
+    this.#conditions = new Conditions(log, options.clock);
     this.#health = new HealthServer({
       address: config.healthAddress,
       status: () => this.status(),

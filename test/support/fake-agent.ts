@@ -133,6 +133,7 @@ export const serviceDetails = (service: string): ServiceDetailsDto => ({
       field: "spec.ports[0].nodePort",
       message: "22 is not served",
       remedy: "use another",
+      since: "2026-11-26T12:00:00.250Z",
     },
   ],
 });

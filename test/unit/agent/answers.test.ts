@@ -2,7 +2,7 @@ import test from "ava";
 import type { AnswersOptions } from "../../../src/agent/answers.ts";
 import type { EventDto } from "../../../src/api/dto.ts";
 import type { DatapathEvent } from "../../../src/datapath/report.ts";
-import type { Problem } from "../../../src/model/status.ts";
+import type { ToldProblem } from "../../../src/model/status.ts";
 import { pod } from "../compute/support.ts";
 import { direction, set } from "../datapath/world.ts";
 import { address } from "../../support/arbitrary-rows.ts";
@@ -27,13 +27,14 @@ test("the status of a ready node: counts, traffic, routes, and ok", async (t) =>
 });
 
 test("a node is not ok before it is ready, with an error, a stale source or a missing route; a warning is no reason", async (t) => {
-  const problem = (severity: Problem["severity"]): Problem => ({
+  const problem = (severity: ToldProblem["severity"]): ToldProblem => ({
     code: "X",
     severity,
     object: "o",
     field: "",
     message: "m",
     remedy: "r",
+    since: "2026-11-26T12:00:00.250Z",
   });
   const unreachable = tables();
   unreachable.delete("routes", "10.0.2.0/24");

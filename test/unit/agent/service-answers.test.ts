@@ -74,6 +74,7 @@ function agent({ flows = [], affinities = [], started = true }: Kernel = {}): Se
           field: "",
           message: "m",
           remedy: "r",
+          since: "2026-11-26T12:00:00.250Z",
         })),
     },
     datapath: {

@@ -62,3 +62,33 @@ test("announced and not served: told after a few seconds, not before, and over w
   await second();
   t.is(reports.length, length, "nothing to tell");
 });
+
+test("two nodes with one pod CIDR are told in less than 2 s, whenever it came between two looks", async (t) => {
+  for (const offset of [0, 1, 500, 999]) {
+    const store = readManifests(manifests);
+    const clock = new ManualClock();
+    const computation = createComputation({
+      nodeName: "n1",
+      identities: testAllocator(),
+      policyEnforcement: "default",
+    });
+    const codes: string[] = [];
+    const watch = new StandingProblems({
+      checks: pairingChecks("n1", new Set([4]), () => true),
+      store,
+      bgp: { state: "synced" },
+      loop: { result: computation.compute(store.snapshot()) },
+      conditions: { report: (_topic, problems) => void codes.push(...problems.map(({ code }) => code)) },
+      clock,
+    });
+    t.teardown(() => watch.stop());
+    watch.start();
+    await clock.advance(2_000 + offset);
+    const [first] = store.table("nodes").values();
+    const podCidr = parsePrefix("10.1.0.0/24");
+    if (first === undefined || podCidr === null) throw new Error("no node");
+    for (const name of ["n2", "n3"]) store.upsert("nodes", name, { ...first, name, podCidrs: [podCidr] });
+    for (let ms = 0; ms < 1_600 && codes.length === 0; ms += 50) await clock.advance(50);
+    t.true(codes.includes("POD_CIDR_OVERLAP"), `${offset} ms after a look`);
+  }
+});

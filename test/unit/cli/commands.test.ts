@@ -28,13 +28,14 @@ test("status of a degraded node exits with 1 and lists each problem with its rem
     field: "spec.egress[0]",
     message: "70000 is not a port",
     remedy: "use 1-65535",
+    since: "2026-11-26T12:00:00.250Z",
   } as const;
   const { socket } = await answering(t, { ...status, ok: false, problems: [problem] });
   const { output, exitCode } = await runCli(["--socket", socket, "status"]);
   t.is(exitCode, 1);
   t.regex(
     output,
-    /error POLICY_PORT_RANGE: CiliumNetworkPolicy shop\/api, spec.egress\[0\]: 70000 is not a port\n\s+use 1-65535/,
+    /error POLICY_PORT_RANGE: CiliumNetworkPolicy shop\/api, spec.egress\[0\]: 70000 is not a port \(since 2026-11-26T12:00:00Z\)\n\s+use 1-65535/,
   );
 });
 
@@ -46,6 +47,7 @@ test("status prints the first problems, and all with -v", async (t) => {
     field: "",
     message: "m",
     remedy: "r",
+    since: "2026-11-26T12:00:00.250Z",
   }));
   const { socket } = await answering(t, { ...status, problems });
   const { output } = await runCli(["--socket", socket, "status"]);
