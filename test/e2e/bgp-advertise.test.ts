@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import test from "ava";
+import test, { type ExecutionContext } from "ava";
 import type { BgpServiceDto, StatusDto } from "../../src/api/dto.ts";
 import type { ServiceDetailsDto } from "../../src/api/service-dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
-import { pod, settled, withLab } from "../support/lab.ts";
+import { agentStatus, fetchFrom, pod, settled, withLab } from "../support/lab.ts";
 
 const vip = "203.0.113.10";
 const vip6 = "2001:db8:113::10";
@@ -53,6 +53,44 @@ const rib = (lab: Lab, node: string, ...words: readonly string[]) =>
 
 const row = async (lab: Lab, node: string, address: string) =>
   (await ask<readonly BgpServiceDto[]>(lab, node, "bgp", "services")).find((each) => each.address === address);
+
+/** A node whose kernel takes an uplink no more is left by clients, though its daemon and its agent are well; its addresses are back when that is over. */
+async function withoutDatapath(t: ExecutionContext, lab: Lab): Promise<void> {
+  const two = lab.node("node-2");
+  const everyNode = "203.0.113.20";
+  const ip = (words: string) => mustRun(["ip", "-n", two.netns, ...words.split(" ")]);
+  let isOver = false;
+  const counts = { asked: 0, failed: 0 };
+  const asking = (async () => {
+    for (; !isOver; counts.asked++)
+      if ((await fetchFrom(lab, "external/client", everyNode, 80)) === null) counts.failed++;
+  })();
+  // Nobody can write into this map from now on: as if it had no room, or the kernel refused.
+  await mustRun(["bpftool", "map", "freeze", "pinned", join(two.bpffs, "maps", "device")]);
+  await ip("link add second type veth peer name nowhere");
+  await ip("link set second up");
+  await ip("address add 192.0.2.1/24 dev second");
+  await lab.until("the fabric leaves the node", async () => (await from(lab, everyNode)) === "node-1");
+  await lab.until(
+    "and has no way to what it alone serves",
+    async () => `${await from(lab, vip)}${await from(lab, vip6)}` === "",
+  );
+  t.like(await row(lab, "node-2", everyNode), { state: "withheld" });
+  t.regex((await row(lab, "node-2", everyNode))?.why ?? "", /map device has not taken/);
+  t.true(
+    (await agentStatus(lab, "node-2")).problems.some(({ message }) => message.includes("device")),
+    "it is told",
+  );
+  t.is((await row(lab, "node-1", everyNode))?.state, "advertised");
+
+  await ip("link del second");
+  await lab.until("it is back", async () => (await from(lab, everyNode)) === "node-1 node-2");
+  await lab.until("with what it alone serves", async () => (await from(lab, vip)) === "node-2");
+  t.not(await fetchFrom(lab, "external/client", vip, 80), null);
+  isOver = true;
+  await asking;
+  t.true(counts.asked > 10 && counts.failed === 0, JSON.stringify(counts));
+}
 
 test("addresses are announced from nodes with ready backends, as annotations say, found again after a crash, and kube-router's own stay", (t) => {
   const web = pod("web", { node: "node-2", labels: { app: "web" } });
@@ -134,5 +172,7 @@ test("addresses are announced from nodes with ready backends, as annotations say
     await lab.until("back", async () => (await from(lab, "203.0.113.20")) === "node-1 node-2");
     const status = await ask<StatusDto>(lab, "node-2", "status");
     t.false(status.problems.some(({ code }) => code.startsWith("ADVERTISE")));
+
+    await withoutDatapath(t, lab);
   });
 });

@@ -1,35 +1,16 @@
-/** What goes wrong between a node and its BGP: packets go on as the kernel's routes say, and `tandem status` tells in seconds what it is. */
+/** What goes wrong between a node and its BGP: packets go on as the kernel's routes say, and `tandem status` tells within 2 s what it is. */
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import type { RouteDto, StatusDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
-import { beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { agentStatus, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { now, problemOf, tells, tellsProblem } from "../support/told.ts";
 
-/** s in which a status has to tell; the aim is 2, and machines of tests are busy. */
-const patience = 8;
+const status = (lab: Lab, node: string) => agentStatus(lab, node);
 
-const status = async (lab: Lab, node: string) => (await lab.agentStatus(node)) as StatusDto;
-
-/** Until the status of the node is so; tells how long that took from now on. */
-async function tells(
-  t: ExecutionContext,
-  lab: Lab,
-  node: string,
-  what: string,
-  isSo: (status: StatusDto) => boolean,
-  limit = patience,
-): Promise<void> {
-  const from = performance.now();
-  await lab.until(`${node} tells: ${what}`, async () => isSo(await status(lab, node)));
-  const seconds = (performance.now() - from) / 1000;
-  t.log(`${what}: told after ${seconds.toFixed(1)} s`);
-  t.true(seconds < limit, `${what}: ${seconds} s`);
-}
-
-const hasProblem = (code: string, object: string) => (all: StatusDto) =>
-  all.problems.some((each) => each.code.startsWith(code) && each.object.includes(object));
+const hasProblem = (code: string, object: string) => (all: StatusDto) => problemOf(all, code, object) !== undefined;
 
 const whyOf = async (lab: Lab, node: string, podCidr: string) => {
   const { stdout } = await lab.agent(node, ["routes", "--json"]);
@@ -53,8 +34,9 @@ test("kube-router's API that hangs, its routes deleted by others, an uplink that
     // Its API hangs: it is asked when it was quiet for 0.8 s, and told when it was silent for 1 s more. BGP itself goes on.
     await nft("add table inet closed");
     await nft("add chain inet closed in { type filter hook input priority 0 ; }");
+    const hangs = now(t, lab, "node-1");
     await nft("add rule inet closed in tcp dport 50051 drop");
-    await tells(t, lab, "node-1", "its API hangs", hasProblem("GOBGP_TIMEOUT", ""));
+    await tellsProblem(hangs, "GOBGP_TIMEOUT", "");
     t.not(await fetchFrom(lab, "default/client", web, 8080), null);
     t.is((await status(lab, "node-1")).routes.present, 2, "the kernel's routes are known by themselves");
     await nft("delete table inet closed");
@@ -66,13 +48,15 @@ test("kube-router's API that hangs, its routes deleted by others, an uplink that
       ["-6", two.podCidr6, 4],
     ] as const) {
       const [kept] = (await ip(family, "route", "show", deleted)).trim().split("\n");
+      const gone = now(t, lab, "node-1");
       await ip(family, "route", "del", deleted, "proto", "17");
-      await tells(t, lab, "node-1", `${deleted} was deleted`, ({ routes }) => routes.missing.join().includes(deleted));
+      await tells(gone, `${deleted} was deleted`, ({ routes }) => routes.missing.join().includes(deleted));
       t.like(await whyOf(lab, "node-1", deleted), { code: "not-written" });
       t.not(await fetchFrom(lab, "default/client", await podAddress(lab, "default/web", others), 8080), null);
       const words = (kept ?? "").replace(/ pref medium/, "").split(" ");
+      const back = now(t, lab, "node-1");
       await ip(family, "route", "add", ...words.filter((word) => word !== ""));
-      await tells(t, lab, "node-1", "it is back", ({ routes }) => routes.missing.length === 0);
+      await tells(back, "it is back", ({ routes }) => routes.missing.length === 0);
     }
 
     // The kernel takes its routes, and the IPv6 address, which is for whoever configures the link to give it again.
@@ -86,9 +70,10 @@ test("kube-router's API that hangs, its routes deleted by others, an uplink that
       ),
     );
     try {
+      const bounced = now(t, lab, "node-1");
       await ip("link", "set", device, "down");
       await ip("link", "set", device, "up");
-      await tells(t, lab, "node-1", "the uplink took its routes", ({ routes }) => routes.missing.length === 2);
+      await tells(bounced, "the uplink took its routes", ({ routes }) => routes.missing.length === 2);
       for (const address of addresses) await ip("-6", "address", "add", address, "dev", device, "nodad");
       // kube-router writes its routes anew each minute.
       await lab.until("they are back", async () => (await status(lab, "node-1")).routes.missing.length === 0, 150_000);
@@ -119,28 +104,34 @@ test("kube-router that ends in order takes routes with it; nodes with wrong pod 
       );
     await lab.until("all is well at first", async () => (await status(lab, "node-1")).ok);
 
+    const doubled = now(t, lab, "node-1");
     await other(two.podCidr4);
-    await tells(t, lab, "node-1", "two nodes have one CIDR", hasProblem("POD_CIDR_OVERLAP", "node-"));
+    await tellsProblem(doubled, "POD_CIDR_OVERLAP", "node-");
     t.not(await fetchFrom(lab, "default/client", web, 8080), null);
     // It comes back with another one.
+    const changed = now(t, lab, "node-1");
     await other("10.64.9.0/24");
-    await tells(t, lab, "node-1", "its new CIDR has no route", (all) => {
+    await tells(changed, "its new CIDR has no route", (all) => {
       const isOver = !hasProblem("POD_CIDR_OVERLAP", "node-")(all);
       return isOver && all.routes.missing.join().includes("10.64.9.0/24");
     });
     t.is((await whyOf(lab, "node-1", "10.64.9.0/24"))?.code, "not-announced");
+    const removed = now(t, lab, "node-1");
     await rm(path);
-    await tells(t, lab, "node-1", "it is gone", ({ routes }) => routes.missing.length === 0);
+    await tells(removed, "it is gone", ({ routes }) => routes.missing.length === 0);
     t.not(await fetchFrom(lab, "default/client", web, 8080), null);
 
     // Without graceful restart its peers hear that it ends, and forget its routes.
-    await lab.stopBgp("node-2", "SIGTERM");
-    await tells(t, lab, "node-1", "routes went with kube-router", ({ routes }) => routes.missing.length === 2);
+    const [ended, own] = [now(t, lab, "node-1"), now(t, lab, "node-2")];
+    await Promise.all([
+      lab.stopBgp("node-2", "SIGTERM"),
+      tells(ended, "routes went with kube-router", ({ routes }) => routes.missing.length === 2),
+      tellsProblem(ended, "BGP_PEER_DOWN", "node-2"),
+      tellsProblem(own, "GOBGP_UNREACHABLE", ""),
+    ]);
     t.is((await whyOf(lab, "node-1", two.podCidr4))?.code, "peer-down");
-    await tells(t, lab, "node-1", "the session is down", hasProblem("BGP_PEER_DOWN", "node-2"));
-    await tells(t, lab, "node-2", "its API is away", hasProblem("GOBGP_UNREACHABLE", ""));
     await lab.startBgp("node-2");
     await lab.waitForRoutes();
-    await tells(t, lab, "node-1", "routes are back", ({ routes }) => routes.missing.length === 0);
+    await tells(now(t, lab, "node-1"), "routes are back", ({ routes }) => routes.missing.length === 0);
     t.not(await fetchFrom(lab, "default/client", web, 8080), null);
   }));

@@ -1,19 +1,18 @@
 /**
  * kube-router is told to end (SIGTERM), as each rollout does it. Without graceful restart it tells its peers, and routes go on both sides; with it, it says nothing,
- * and packets go on until it is back. Either is in `tandem status` within seconds.
+ * and packets go on until it is back. Either is in `tandem status` within 2 s.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import type { BgpPathDto, RouteDto, StatusDto } from "../../src/api/dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { NodePlan } from "../../src/lab/plan.ts";
 import { bgpRoutes } from "../../src/lab/bgp.ts";
 import { agentStatus, answererOf, beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
 import { longTest } from "../support/long.ts";
+import { now, problemOf, tells, tellsProblem } from "../support/told.ts";
 
-/** s in which a status has to tell; the aim is 2, and machines of tests are busy. */
-const patience = 8;
 const objects = [
   pod("client", { node: "node-1" }),
   pod("web", { node: "node-2", ports: [8080, { containerPort: 9000, protocol: "UDP" }] }),
@@ -21,25 +20,7 @@ const objects = [
 const client = "default/client";
 const outside = "external/client";
 
-const has = (code: string, object: string) => (status: StatusDto) =>
-  status.problems.some((each) => each.code === code && each.object.includes(object));
-
-/** Until the nodes' status are so; tells how long each took since `from`. */
-async function tell(
-  t: ExecutionContext,
-  lab: Lab,
-  from: number,
-  expected: readonly (readonly [node: string, what: string, isSo: (status: StatusDto) => boolean])[],
-): Promise<void> {
-  await Promise.all(
-    expected.map(async ([node, what, isSo]) => {
-      await lab.until(`${node} tells: ${what}`, async () => isSo(await agentStatus(lab, node)));
-      const seconds = (performance.now() - from) / 1000;
-      t.log(`${node}: ${what}: told after ${seconds.toFixed(1)} s`);
-      t.true(seconds < patience, `${node}: ${what}: ${seconds} s`);
-    }),
-  );
-}
+const has = (code: string, object: string) => (status: StatusDto) => problemOf(status, code, object) !== undefined;
 
 /** How often each of the other ends of a node's sessions was told of an end (NOTIFICATION), by their logs: bird's, and that of node-1's gobgpd if that is what it has. */
 async function notifications(lab: Lab, { slot, ipv4 }: NodePlan): Promise<readonly number[]> {
@@ -83,12 +64,12 @@ longTest(
       try {
         // Sessions that collide as they come up are told of it, too.
         const before = await notifications(lab, two);
-        const from = performance.now();
-        await lab.stopBgp("node-2", "SIGTERM");
-        await tell(t, lab, from, [
-          ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
-          ["node-1", "its routes went", ({ routes }) => routes.missing.length === 2],
-          ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
+        const [other, own] = [now(t, lab, "node-1"), now(t, lab, "node-2")];
+        await Promise.all([
+          lab.stopBgp("node-2", "SIGTERM"),
+          tellsProblem(other, "BGP_PEER_DOWN", "node-2"),
+          tells(other, "its routes went", ({ routes }) => routes.missing.length === 2),
+          tellsProblem(own, "GOBGP_UNREACHABLE", ""),
         ]);
         t.deepEqual(
           await notifications(lab, two),
@@ -109,8 +90,7 @@ longTest(
         // It deletes its own as far as it gets before its end; what is left in the kernel is what counts.
         const left = await routesTo(one, two.netns, "17");
         t.log(`node-2 itself: ${left} of 2 routes to node-1 are left`);
-        const isLeft = ({ routes }: StatusDto) => routes.missing.length === 2 - left;
-        await tell(t, lab, performance.now(), [["node-2", "what is left", isLeft]]);
+        await tells(now(t, lab, "node-2"), "what is left", ({ routes }) => routes.missing.length === 2 - left);
         for (const address of [web[4], web[6]]) t.is(await fetchFrom(lab, client, address, 8080, 2), null);
 
         await lab.startBgp("node-2");
@@ -143,11 +123,11 @@ test("kube-router that ends with graceful restart says nothing, every packet fin
     const datagrams = await beginFlow(lab, client, { kind: "udp", address: web[4], port: 9000 });
     try {
       const before = await notifications(lab, two);
-      const from = performance.now();
-      await lab.stopBgp("node-2", "SIGTERM");
-      await tell(t, lab, from, [
-        ["node-1", "the session is down", has("BGP_PEER_DOWN", "node-2")],
-        ["node-2", "its API is away", has("GOBGP_UNREACHABLE", "")],
+      const [other, own] = [now(t, lab, "node-1"), now(t, lab, "node-2")];
+      await Promise.all([
+        lab.stopBgp("node-2", "SIGTERM"),
+        tellsProblem(other, "BGP_PEER_DOWN", "node-2"),
+        tellsProblem(own, "GOBGP_UNREACHABLE", ""),
       ]);
       t.deepEqual(await notifications(lab, two), before);
       t.deepEqual(await kept(), [2, 2, 2]);
