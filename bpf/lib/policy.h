@@ -17,7 +17,7 @@ static __always_inline bool is_outside(__u32 identity)
 	return identity == ID_WORLD || identity == ID_WORLD_IPV4 || identity == ID_WORLD_IPV6;
 }
 
-static __always_inline struct policy_bits *prefix_groups(__u32 set_direction, const struct address *peer, const bool v6)
+static __always_inline struct policy_bits *prefix_groups(__u32 set_direction, const struct address *peer, bool v6)
 {
 	if (v6) {
 		struct policy_prefix6_key key = {.prefixlen = 160, .set_direction = bpf_htonl(set_direction)};
@@ -32,59 +32,62 @@ static __always_inline struct policy_bits *prefix_groups(__u32 set_direction, co
 	}
 }
 
-/* What the lowest group that is set says: reason 0 (allowed) or why not; REASON_POLICY and NO_GROUP if none is, REASON_PROXY_MISSING if that
- * depends on L7 rules. */
-static __always_inline __u32 look_up_policy(__u32 set_direction, __u32 identity, const struct address *peer,
-					    __u8 protocol, __be16 port, __u16 *group, const bool v6)
+/* What the lowest group says that is set for a peer: the reason, 0 (allowed) or why not, in the upper half, and the group in the lower one.
+ * REASON_POLICY and NO_GROUP if none is; REASON_PROXY_MISSING if it depends on L7 rules. `who` is the protocol << 16 | the port that rules name.
+ * A global function of numbers alone: the verifier walks it once, and not for every way in which `judge` comes to it. */
+__attribute__((noinline)) __u32 look_up_policy(__u32 set_direction, __u32 identity, __u32 who, bool peer_receives, bool v6)
 {
 	struct policy_port_key port_key = {.prefixlen = 56, .set_direction = bpf_htonl(set_direction)};
 	struct policy_peer_key peer_key = {.set_direction = set_direction, .identity = identity};
 	struct policy_bits *ports, *named, *any, *prefix = NULL;
 	struct policy_set *set = bpf_map_lookup_elem(&policy_set, &set_direction);
-	bool outside = is_outside(identity);
+	const __u64 inside = is_outside(identity) ? 0 : ~0ULL;
+	struct context *context = current_context();
+	__u16 lowest = 0, guards, port = who;
+	__u64 bits = 0;
+	__u32 group;
 
-	*group = NO_GROUP;
-	if (!set)
-		return REASON_NOT_READY;
-	port_key.protocol = protocol;
+	if (!set || !context)
+		return REASON_NOT_READY << 16 | NO_GROUP;
+	if (set->flags & (v6 ? POLICY_SET_PREFIX6 : POLICY_SET_PREFIX4))
+		prefix = prefix_groups(set_direction, peer_receives ? &context->packet.destination : &context->packet.source, v6);
+	port_key.protocol = who >> 16;
 	__builtin_memcpy(port_key.port, &port, sizeof(port_key.port));
 	ports = bpf_map_lookup_elem(&policy_port, &port_key);
 	if (!ports)
-		return REASON_POLICY;
+		return REASON_POLICY << 16 | NO_GROUP;
 	named = bpf_map_lookup_elem(&policy_peer, &peer_key);
 	peer_key.identity = 0;
 	any = bpf_map_lookup_elem(&policy_peer, &peer_key);
-	if (set->flags & (v6 ? POLICY_SET_PREFIX6 : POLICY_SET_PREFIX4))
-		prefix = prefix_groups(set_direction, peer, v6);
 
 #pragma unroll
 	for (int word = 0; word < POLICY_WORDS; word++) {
-		__u64 bits = 0;
-
 		if (word >= set->words)
 			break;
 		if (prefix)
-			bits = outside ? prefix->words[word] : prefix->words[word] & ~set->outside_only.words[word];
+			bits = prefix->words[word] & ~(set->outside_only.words[word] & inside);
 		if (named)
 			bits |= named->words[word];
 		if (any)
 			bits |= any->words[word];
 		bits &= ports->words[word];
-		if (bits) {
-			__u16 lowest = word * 64 + __builtin_ctzll(bits), guards = set->flags >> POLICY_SET_GUARDS_SHIFT;
-
-			*group = lowest;
-			if (lowest < guards)
-				return REASON_FORWARDED;
-			lowest -= guards;
-			if (lowest < set->denies)
-				return REASON_POLICY_DENY;
-			if (lowest < set->denies + set->allows)
-				return REASON_FORWARDED;
-			return REASON_PROXY_MISSING;
-		}
+		lowest = word * 64;
+		if (bits)
+			break;
 	}
-	return REASON_POLICY;
+	if (!bits)
+		return REASON_POLICY << 16 | NO_GROUP;
+	lowest += __builtin_ctzll(bits);
+	group = lowest;
+	guards = set->flags >> POLICY_SET_GUARDS_SHIFT;
+	if (lowest < guards)
+		return REASON_FORWARDED << 16 | group;
+	lowest -= guards;
+	if (lowest < set->denies)
+		return REASON_POLICY_DENY << 16 | group;
+	if (lowest < set->denies + set->allows)
+		return REASON_FORWARDED << 16 | group;
+	return REASON_PROXY_MISSING << 16 | group;
 }
 
 /* The port that rules name, as the flow's initiator sent it. ICMP: type << 8 | code of the message that opened the flow. */
@@ -102,14 +105,11 @@ static __always_inline __be16 ruled_port(const struct packet *packet, bool reply
 STEP judge(struct __sk_buff *skb)
 {
 	struct context *context = current_context();
-	const struct address *peer;
 	const struct packet *packet;
 	struct sighting *seen;
 	const struct end *end, *other;
-	__u32 how, direction, identity, reason = REASON_POLICY, flags = 0;
+	__u32 how, direction, identity, looked_up, reason, flags = 0;
 	bool ingress, reply, source, enforced;
-	__u16 group = NO_GROUP;
-	__be16 port;
 
 	if (!context)
 		return 0;
@@ -121,16 +121,13 @@ STEP judge(struct __sk_buff *skb)
 	source = ingress == reply; /* the end that is judged sends this packet */
 	end = source ? &context->source : &context->destination;
 	other = source ? &context->destination : &context->source;
-	peer = source ? &packet->destination : &packet->source;
 	enforced = end->flags & (ingress ? ENDPOINT_ENFORCE_INGRESS : ENDPOINT_ENFORCE_EGRESS);
 	if (!enforced && !(end->flags & (ingress ? ENDPOINT_POLICY_INGRESS : ENDPOINT_POLICY_EGRESS)))
 		return 0;
 	identity = other->here ? other->identity : context->peer.identity;
-	port = ruled_port(packet, reply, how & JUDGE_IPV6);
-	if (how & JUDGE_IPV6)
-		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &group, true);
-	else
-		reason = look_up_policy(end->policy_set << 1 | direction, identity, peer, packet->protocol, port, &group, false);
+	looked_up = look_up_policy(end->policy_set << 1 | direction, identity,
+				   packet->protocol << 16 | ruled_port(packet, reply, how & JUDGE_IPV6), source, how & JUDGE_IPV6);
+	reason = looked_up >> 16;
 	if (reason == REASON_POLICY && !enforced)
 		reason = REASON_FORWARDED;
 
@@ -153,7 +150,7 @@ STEP judge(struct __sk_buff *skb)
 		return 0;
 	seen->type = reason ? EVENT_DROP : EVENT_VERDICT;
 	seen->direction = direction;
-	seen->group = group;
+	seen->group = looked_up;
 	seen->source_identity = source ? end->identity : identity;
 	seen->destination_identity = source ? identity : end->identity;
 	seen->endpoint = end->id;
