@@ -128,6 +128,11 @@ function clusterOfApi({ config, version, store, conditions, log, clock }: Cluste
     boot: bootId(),
     version,
     conditions,
+    onHistory: () => {
+      log.warn({}, "versions of objects went back, as after a restore of etcd: everything is listed again");
+      client.historyReplaced();
+      publisher.doubt();
+    },
     clock,
   });
   const kernelPolicies = new KernelPolicies();

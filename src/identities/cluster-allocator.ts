@@ -27,7 +27,7 @@ const confirmMs = 60_000;
 const scarce = 0.8;
 
 export interface ClusterIdentityAllocatorOptions {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get" | "create" | "patch">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "history" | "get" | "create" | "patch">;
   readonly nodeName: string;
   /** Of this cluster: `clusterNumbers(clusterId)`. */
   readonly range: NumberRange;

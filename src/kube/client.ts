@@ -96,6 +96,16 @@ export class KubeClient {
     return this.#options.access.problem;
   }
 
+  /** Grows when the API server's history is known to be another one: versions of before are good for nothing then. */
+  get history(): number {
+    return this.#transport.pulse.history;
+  }
+
+  /** It is another one (`VersionMemory`): every watch ends with KubeStatusError 410, and who follows a kind lists it again. */
+  historyReplaced(): void {
+    this.#transport.pulse.replaced();
+  }
+
   /** Of the kubeconfig's context, or of this pod. */
   async namespace(): Promise<string> {
     return (await this.#options.access.current()).namespace;

@@ -41,6 +41,7 @@ export {
   type ListOptions,
   type WriteOptions,
 } from "./client.ts";
+export { VersionMemory } from "./history.ts";
 export { isStatus, KubeAnswerError, KubeConfigError, KubeConnectionError, KubeStatusError } from "./errors.ts";
 export { apiVersionOf, kinds, type KubeKind, type ObjectName, objectTitle, resourceName } from "./kinds.ts";
 export type { Batch, Projection } from "./ledger.ts";

@@ -12,10 +12,14 @@
  * Neither happens twice in a while. A server that is late may be a busy one, and one whose etcd is away opens watches and answers nothing else: new
  * watches from all nodes, again and again, are no help to either. That the Lease is not renewed is told all the same.
  *
+ * When it is known that this is not the history any more that versions are of (`history.ts`), every watch ends, and so does one that was asked for
+ * before and begins after.
+ *
  * A request is not answered when its time is over. One that is refused or breaks off is: the peer's kernel told so, and tells the watches too.
  */
 import type { Clock, Timer } from "../lib/clock.ts";
-import { KubeConnectionError } from "./errors.ts";
+import { KubeConnectionError, type KubeStatusError } from "./errors.ts";
+import { wentBack } from "./reflector-failures.ts";
 
 /** ms within which watches in doubt are asked for again, and ms until watches are given up again. */
 const spreadMs = 15_000;
@@ -25,7 +29,7 @@ interface Followed {
   /** Monotonic ms. */
   heardAt: number;
   doubt: Timer | null;
-  readonly give: (error: KubeConnectionError) => void;
+  readonly give: (error: KubeConnectionError | KubeStatusError) => void;
 }
 
 /** A watch, as its stream tells of it. */
@@ -43,6 +47,7 @@ export class Pulse {
   /** Requests without an answer, none of which was answered since: when the first was sent, when the last was, and when its time was over. */
   #missed: { readonly since: number; readonly sentAt: number; readonly overAt: number } | null = null;
   #gaveUpAt = Number.NEGATIVE_INFINITY;
+  #history = 0;
 
   /** @param random 0..1 */
   constructor(clock: Clock, random: () => number) {
@@ -50,10 +55,19 @@ export class Pulse {
     this.#random = random;
   }
 
-  /** @param give ends it with that error */
-  follow(give: (error: KubeConnectionError) => void): FollowedWatch {
+  /** Grows with each `replaced`. */
+  get history(): number {
+    return this.#history;
+  }
+
+  /**
+   * @param give ends it with that error
+   * @param history of when it was asked for
+   */
+  follow(give: Followed["give"], history = this.#history): FollowedWatch {
     const watch: Followed = { heardAt: this.#clock.monotonicMs(), doubt: null, give };
     this.#watches.add(watch);
+    if (history !== this.#history) give(wentBack("the API server"));
     return {
       heard: () => {
         this.#heardAt = watch.heardAt = this.#clock.monotonicMs();
@@ -90,6 +104,12 @@ export class Pulse {
     if (!this.#mayGiveUp(now)) return;
     const seconds = Math.round((now - before.since) / 1_000);
     for (const watch of [...this.#watches]) watch.give(silent(server, seconds));
+  }
+
+  /** Versions of before mean something else from now on. */
+  replaced(): void {
+    this.#history++;
+    for (const watch of [...this.#watches]) watch.give(wentBack("the API server"));
   }
 
   #mayGiveUp(now: number): boolean {

@@ -2,7 +2,7 @@
  * Follows all objects of one kind: lists once, then watches, and tells a sink what changed, in batches. It never gives up: whatever
  * fails is tried again with growing pauses, what was told before stays told, and `status` says since when it is stale and why.
  *
- *            410, a version that went back, mistakes that repeat
+ *            410, versions that went back, mistakes that repeat
  *          +------------------------------------------------------+
  *          v                                                      |
  *   list (first from the server's memory, then consistent) --> watch --> watch from the last version, again and again
@@ -33,7 +33,7 @@ const absentMs = 10_000;
 const mistakesLimit = 2;
 
 export interface ReflectorOptions<R> {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "get" | "history">;
   readonly kind: KubeKind;
   readonly clock: Clock;
   readonly log: Logger;
@@ -98,6 +98,8 @@ export class Reflector<R> {
   /** false: the pages of the last list expired before they were all read. */
   #paged = true;
   #mistakes = 0;
+  /** The client's, that the versions are of. */
+  #history: number;
   /** The last watch died in silence: that another one was opened proves nothing, until it says something. */
   #wasSilent = false;
   #synced = false;
@@ -108,6 +110,7 @@ export class Reflector<R> {
 
   constructor(options: ReflectorOptions<R>) {
     this.#options = options;
+    this.#history = options.client.history;
     this.#resource = resourceName(options.kind);
     const random = options.random ?? Math.random;
     this.#backoff = new Backoff({ ...retry, random });
@@ -148,6 +151,7 @@ export class Reflector<R> {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        this.#followHistory();
         if (this.#version === null) this.#version = await this.#list(signal);
         else await this.#watch(this.#version, signal);
       } catch (error) {
@@ -156,6 +160,15 @@ export class Reflector<R> {
         await this.#options.clock.sleep(pause, signal).catch(() => undefined);
       }
     }
+  }
+
+  #followHistory(): void {
+    const { history } = this.#options.client;
+    if (history === this.#history) return;
+    this.#history = history;
+    // What has the version of before may have another content.
+    this.#ledger.distrust();
+    this.#relist();
   }
 
   /** @returns the version to watch from */

@@ -64,6 +64,10 @@ export class Transport {
     return this.#access;
   }
 
+  get pulse(): Pulse {
+    return this.#pulse;
+  }
+
   /** @throws KubeConfigError, KubeConnectionError; the signal's reason */
   async send(request: Request): Promise<Answer> {
     request.signal?.throwIfAborted();
@@ -74,6 +78,7 @@ export class Transport {
     const give = () => abort.abort(request.signal?.reason);
     request.signal?.addEventListener("abort", give, { once: true });
     const sentAt = this.#clock.monotonicMs();
+    const { history } = this.#pulse;
     let answered = false;
     const dog = new Watchdog(this.#clock, request.silenceMs.start, () => {
       if (!answered) this.#pulse.unanswered(access.server, sentAt);
@@ -109,7 +114,7 @@ export class Transport {
       answered = true;
       this.#pulse.answered(access.server);
       dog.expect(request.silenceMs.body);
-      if (request.watch) followed = this.#pulse.follow((error) => abort.abort(error));
+      if (request.watch) followed = this.#pulse.follow((error) => abort.abort(error), history);
       return {
         status: statusCode,
         header: (name) => [headers[name] ?? null].flat()[0] ?? null,

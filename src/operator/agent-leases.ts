@@ -18,7 +18,7 @@ const silenceMs = 25_000;
 const forgottenAfter = 3;
 
 export interface AgentLeasesOptions {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "history" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly conditions: ConditionSink;

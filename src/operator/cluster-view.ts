@@ -32,7 +32,7 @@ export interface ViewedEndpoint {
 }
 
 export interface ClusterViewOptions {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "history" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly conditions: ConditionSink;

@@ -30,7 +30,7 @@ const agentsMs = 5_000;
 const restMs = 1_000;
 
 export interface DutiesOptions {
-  readonly client: Pick<KubeClient, "get" | "create" | "update" | "patch" | "delete" | "list" | "watch">;
+  readonly client: Pick<KubeClient, "get" | "create" | "update" | "patch" | "delete" | "list" | "watch" | "history">;
   readonly range: NumberRange;
   /** ms between rounds of garbage collection. */
   readonly gcIntervalMs: number;

@@ -13,7 +13,7 @@ import type { Logger } from "../model/logging.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 
 export interface FollowingOptions {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "history" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly conditions: ConditionSink;

@@ -10,7 +10,7 @@
  */
 import type { Clock } from "../lib/clock.ts";
 import { messageOf } from "../lib/errors.ts";
-import { isStatus, type KubeClient, kinds, type Lease } from "../kube/index.ts";
+import { isStatus, type KubeClient, kinds, type Lease, VersionMemory } from "../kube/index.ts";
 import type { Logger } from "../model/logging.ts";
 import { moment, Term } from "./term.ts";
 
@@ -26,6 +26,8 @@ export interface LeaderElectionOptions {
   readonly retryMs: number;
   /** What the leader does. Resolves soon after the end of the term; to return before gives the lease back. */
   readonly lead: (term: Term) => Promise<void>;
+  /** The API server's history is another one, as after a restore of etcd. */
+  readonly onHistory: () => void;
   readonly clock: Clock;
   readonly log: Logger;
   /** 0..1; Math.random. */
@@ -50,6 +52,7 @@ interface Seen {
 export class LeaderElection {
   readonly #options: LeaderElectionOptions;
   readonly #random: () => number;
+  readonly #versions = new VersionMemory();
   #seen: Seen | null = null;
   #holder = "";
   #term: Term | null = null;
@@ -208,6 +211,7 @@ export class LeaderElection {
   }
 
   #see(lease: Lease): void {
+    if (this.#versions.wentBack(lease.metadata.resourceVersion)) this.#options.onHistory();
     this.#holder = lease.spec?.holderIdentity ?? "";
     const text = JSON.stringify(lease.spec ?? null);
     if (text !== this.#seen?.text) this.#seen = { text, at: this.#options.clock.monotonicMs() };

@@ -102,6 +102,10 @@ export class Operator {
       renewDeadlineMs: config.leaseRenewDeadline * 1_000,
       retryMs: config.leaseRetry * 1_000,
       lead: (term) => duties.run(term),
+      onHistory: () => {
+        log.warn({}, "versions of objects went back, as after a restore of etcd: everything is listed again");
+        client.historyReplaced();
+      },
       clock,
       log,
     });

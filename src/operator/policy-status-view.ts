@@ -33,7 +33,7 @@ export interface PolicyShelf {
 }
 
 export interface PolicyViewOptions {
-  readonly client: Pick<KubeClient, "list" | "watch" | "get">;
+  readonly client: Pick<KubeClient, "list" | "watch" | "history" | "get">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly conditions: ConditionSink;

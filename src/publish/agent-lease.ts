@@ -23,7 +23,7 @@ import {
   encodeReport,
   reportAnnotation,
 } from "../kube-objects/index.ts";
-import { isStatus, type KubeClient, kinds, type Lease } from "../kube/index.ts";
+import { isStatus, type KubeClient, kinds, type Lease, VersionMemory } from "../kube/index.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 
 /** ms between two renewals, and s after which others take this agent for gone. */
@@ -52,6 +52,8 @@ export interface AgentLeaseOptions {
   readonly boot: string;
   readonly version: string;
   readonly conditions: ConditionSink;
+  /** The API server's history is another one, as after a restore of etcd. */
+  readonly onHistory: () => void;
   readonly clock: Clock;
   /** 0..1; Math.random. */
   readonly random?: () => number;
@@ -78,6 +80,7 @@ export class AgentLease {
   /** As this agent wrote it last; null: to be read. */
   #written: Lease | null = null;
   #foreign: Foreign | null = null;
+  readonly #versions = new VersionMemory();
   /** It was this agent's, so whoever has it now took it from a living one. */
   #held = false;
   #gathering: Timer | null = null;
@@ -165,6 +168,7 @@ export class AgentLease {
       if (isStatus(error, 404)) return null;
       throw error;
     });
+    this.#see(found);
     if (found === null) {
       const node = await client.get(kinds.nodes, { name: this.#options.nodeName }, call(patienceMs, signal));
       const owner = { apiVersion: "v1", kind: "Node", name: node.metadata.name, uid: node.metadata.uid ?? "" };
@@ -175,7 +179,12 @@ export class AgentLease {
     }
   }
 
+  #see(lease: Lease | null): void {
+    if (this.#versions.wentBack(lease?.metadata.resourceVersion)) this.#options.onHistory();
+  }
+
   #take(lease: Lease): void {
+    this.#see(lease);
     this.#written = lease;
     this.#foreign = null;
     this.#held = true;

@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
-import { kinds } from "../../src/kube/index.ts";
+import { type KubeClient, kinds } from "../../src/kube/index.ts";
 import { type FaultCluster, podOn, statusOf, untilWell, withFaultLab } from "../support/faults-cluster.ts";
 import type { SeenRequest } from "../support/api-server/faults.ts";
 import { FaultTraffic, type GuardFate } from "../support/faults-traffic.ts";
@@ -40,6 +40,12 @@ function answers(name: string, code: number, reason: string, message: string, to
       front.fault = null;
     },
   };
+}
+
+/** Versions of the agents' Leases. */
+async function agentLeases(client: KubeClient): Promise<readonly number[]> {
+  const leases = await client.listAll(kinds.leases, { namespace: "kube-system" });
+  return leases.map(({ metadata }) => Number(metadata.resourceVersion));
 }
 
 const faults: readonly ApiFault[] = [
@@ -139,6 +145,26 @@ const faults: readonly ApiFault[] = [
     },
     told: null,
     end: (_, traffic) => traffic.untilGuarded(true),
+  },
+  {
+    // To a watch from a version that comes again an API server says nothing until then.
+    name: "etcd is restored from a backup of many writes ago",
+    begin: async ({ server, client, front }) => {
+      const backup = server.store.snapshot();
+      for (let n = 0; n < 1_000; n++) {
+        await client.create(kinds.configMaps, { metadata: { namespace: "default", name: `lost-${n}` } });
+      }
+      // Everybody knows versions that were lost, and agents have written theirs.
+      const lost = server.store.revision;
+      for (const watch of server.watches) watch.expire();
+      while ((await agentLeases(client)).some((version) => version <= lost)) await sleep(250);
+      await server.stop();
+      server.restore(backup);
+      await server.start();
+      front.cut();
+    },
+    told: null,
+    end: async () => undefined,
   },
 ];
 

@@ -10,7 +10,7 @@ import { isRecord, type KubeObject, objectKey, type WatchEvent } from "../../src
 import type { Clock } from "../../src/lib/clock.ts";
 
 type Method = "get" | "create" | "update" | "patch" | "apply" | "delete";
-export type MemoryClient = Pick<KubeClient, Method | "list" | "listAll" | "watch">;
+export type MemoryClient = Pick<KubeClient, Method | "list" | "listAll" | "watch" | "history">;
 
 export interface MemoryRequest {
   readonly by: string;
@@ -88,6 +88,11 @@ export class MemoryCluster {
     for (const follower of [...this.#followers]) if (this.#cut.has(follower.by)) follower.push(unreachable());
   }
 
+  /** As an etcd that was restored from a backup: versions from here on are given a second time. */
+  goBack(version: number): void {
+    this.#version = version;
+  }
+
   client(by: string): MemoryClient {
     const ask = <T>(method: MemoryRequest["method"], kind: KubeKind, key: string, work: () => T): Promise<T> =>
       this.#ask({ by, method, resource: resourceName(kind), key }, work);
@@ -96,6 +101,7 @@ export class MemoryCluster {
     const listed = (kind: KubeKind) =>
       ask("list", kind, "", () => ({ objects: this.all(kind), resourceVersion: String(this.#version) }));
     return {
+      history: 0,
       get: (kind, name) => one("get", kind, name, () => this.#existing(kind, name)),
       create: (kind, object) => one("create", kind, object.metadata, () => this.#create(kind, object)),
       update: (kind, object) => one("update", kind, object.metadata, () => this.#replace(kind, object)),

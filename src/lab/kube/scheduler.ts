@@ -20,7 +20,7 @@ import { writeStatus } from "../kubelet/write-status.ts";
 import { nodeSchema, schedulablePodSchema, type SchedulableNode, type SchedulablePod, whyNot } from "./placement.ts";
 
 export interface SchedulerOptions {
-  readonly client: Pick<KubeClient, "get" | "list" | "watch" | "act" | "patch">;
+  readonly client: Pick<KubeClient, "get" | "list" | "watch" | "history" | "act" | "patch">;
   readonly clock: Clock;
   readonly log: Logger;
 }

@@ -15,7 +15,7 @@ export interface KubeletOptions {
   readonly nodeName: string;
   /** status.hostIP. */
   readonly hostIp: string;
-  readonly client: Pick<KubeClient, "get" | "list" | "watch" | "patch" | "delete">;
+  readonly client: Pick<KubeClient, "get" | "list" | "watch" | "history" | "patch" | "delete">;
   readonly runtime: PodRuntime;
   readonly clock: Clock;
   readonly log: Logger;

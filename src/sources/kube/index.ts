@@ -22,7 +22,7 @@ import { readObject } from "../files/index.ts";
 import { NamespacedPods } from "./namespaced-pods.ts";
 import { policyKey } from "./policy-key.ts";
 
-export type KubeSourceClient = Pick<KubeClient, "list" | "watch" | "get" | "accessProblem">;
+export type KubeSourceClient = Pick<KubeClient, "list" | "watch" | "history" | "get" | "accessProblem">;
 
 export interface KubeSourceOptions {
   readonly client: KubeSourceClient;

@@ -147,6 +147,52 @@ test("a watch whose version is too old: listed anew, and what went meanwhile is 
   t.is(server.counts().get(`list ${configMaps}`), 2);
 });
 
+test("an etcd restored from a backup: watches of before say nothing of it, until it is told by what else was asked", async (t) => {
+  const { server, client, clock, until, put, remove, rows, reflector } = await serve(t);
+  await put("a", "1");
+  await until(() => rows.size === 1 && server.watches.size === 1);
+  const backup = server.store.snapshot();
+  await put("b", "lost");
+  await put("c", "lost");
+  await until(() => rows.size === 3);
+  await server.stop();
+  server.restore(backup);
+  await server.start();
+  // The very version that the lost one had.
+  await put("b", "new");
+  await until(() => server.watches.size === 1);
+  const later = clock.monotonicMs() + 120_000;
+  await until(() => clock.monotonicMs() > later, 500);
+  t.deepEqual(rows.get("default/b"), "lost", "no server tells, so this is what it is for");
+  t.is(server.counts().get(`list ${configMaps}`), 1);
+
+  client.historyReplaced();
+  await until(() => rows.get("default/b") === "new");
+  t.deepEqual([...rows.keys()].sort(), ["default/a", "default/b"]);
+  await remove("a");
+  await until(() => !rows.has("default/a"));
+  t.is(server.counts().get(`list ${configMaps}`), 2);
+  t.is(reflector.status().stale, null);
+});
+
+test("a list or a watch that is under way when the history is replaced counts for nothing", async (t) => {
+  const { server, client, until, put, rows } = await serve(t);
+  const hold = (verb: string) => server.faults.add({ kind: "delay", ms: 5_000 }, (asked) => asked.verb === verb, 1);
+  hold("list");
+  await until(() => server.counts().get(`list ${configMaps}`) === 1);
+  client.historyReplaced();
+  await until(() => server.counts().get(`list ${configMaps}`) === 2);
+  await until(() => server.watches.size === 1);
+  hold("watch");
+  for (const watch of server.watches) watch.end();
+  await until(() => server.counts().get(`watch ${configMaps}`) === 2);
+  client.historyReplaced();
+  await until(() => server.counts().get(`list ${configMaps}`) === 3);
+  await put("a", "1");
+  await until(() => rows.has("default/a"));
+  t.is(server.counts().get(`list ${configMaps}`), 3);
+});
+
 test("a token that expired is replaced by the file's, and nobody is told of an outage", async (t) => {
   const served = await serve(t, { tokens: ["one"] });
   const { server, until, put, rows, heard } = served;

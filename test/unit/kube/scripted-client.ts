@@ -38,7 +38,8 @@ interface AskedWatch {
   fail(error: Error): void;
 }
 
-export class ScriptedClient implements Pick<KubeClient, "list" | "watch" | "get"> {
+export class ScriptedClient implements Pick<KubeClient, "list" | "watch" | "get" | "history"> {
+  history = 0;
   readonly #clock: Clock;
   readonly #lists: AskedList[] = [];
   readonly #watches: AskedWatch[] = [];

@@ -11,6 +11,8 @@ interface Candidate {
   readonly name: string;
   readonly election: LeaderElection;
   readonly terms: Term[];
+  /** How often it learned that the API server's history is another one. */
+  histories: number;
   /** Held after the end of the term, until the test lets it go. */
   finish: Promise<void>;
   fail: Error | null;
@@ -33,6 +35,7 @@ function bench(t: ExecutionContext) {
     const made: Candidate = {
       name,
       terms: [],
+      histories: 0,
       finish: Promise.resolve(),
       fail: null,
       election: new LeaderElection({
@@ -49,6 +52,7 @@ function bench(t: ExecutionContext) {
           await new Promise<void>((resolve) => term.signal.addEventListener("abort", () => resolve()));
           await made.finish;
         },
+        onHistory: () => made.histories++,
         clock: ownClock,
         log: silentLogger,
         random: () => 0,
@@ -286,4 +290,15 @@ test("a lease that somebody else took meanwhile is not given back for him", asyn
   await clock.advance(0);
   await stopped;
   t.is(lease()?.holderIdentity, "somebody");
+});
+
+test("a lease whose version went back tells of another history, once, to whoever leads and to whoever waits", async (t) => {
+  const { clock, cluster, candidate } = bench(t);
+  const [first, second] = [candidate("a"), candidate("b")];
+  await clock.advance(10_000);
+  t.is(first.histories + second.histories, 0);
+  cluster.goBack(50);
+  await clock.advance(10_000);
+  t.deepEqual([first.histories, second.histories], [1, 1]);
+  t.is(first.terms.length + second.terms.length, 1, "it is no reason to lead no longer");
 });

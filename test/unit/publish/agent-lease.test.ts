@@ -24,6 +24,7 @@ function bench(t: ExecutionContext) {
       boot: "boot-1",
       version: "0.1.0",
       conditions: { report: (topic, said) => void problems.set(topic, said) },
+      onHistory: () => undefined,
       clock,
       random: () => 0,
       ...options,
@@ -221,6 +222,23 @@ test("an API server that is away is told after a while and no sooner, asked with
   await clock.advance(12_000);
   t.deepEqual(a.codes(), []);
   t.true(report()?.ready);
+});
+
+test("a lease whose version went back, written to or made anew, tells of another history, once", async (t) => {
+  const { clock, cluster, agent } = bench(t);
+  let histories = 0;
+  const { lease } = agent("a", { onHistory: () => histories++ });
+  lease.start();
+  await clock.advance(60_000);
+  t.is(histories, 0);
+  cluster.goBack(50);
+  await clock.advance(30_000);
+  t.is(histories, 1);
+  // As a backup from before this agent's first day has it.
+  cluster.goBack(5);
+  cluster.remove(kinds.leases, key);
+  await clock.advance(30_000);
+  t.is(histories, 2);
 });
 
 test("names of nodes that are too long for the name of an object are shortened, each to its own", (t) => {

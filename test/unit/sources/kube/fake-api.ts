@@ -28,6 +28,7 @@ class Stream implements AsyncIterable<readonly WatchEvent[]> {
 }
 
 export class FakeApi {
+  readonly history = 0;
   readonly accessProblem: string | null = null;
   /** Thrown by every request while it is set. */
   failing: Error | null = null;
