@@ -2,14 +2,22 @@
  * The node's folder on bpffs: maps below `maps`, links below `links`, programs below `programs`. What is pinned there is ours by its
  * place and name; nothing else lives in the folder. While the agent is away everything pinned goes on working.
  */
-import { access, mkdir, readdir, rename, rmdir } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename, rmdir, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, TandemError } from "../lib/errors.ts";
 import type { NativeBinding } from "../native/contract.ts";
+import { staysInContainer } from "./mounts.ts";
 import { errorCode } from "./problems.ts";
 
 /** Where distributions mount bpffs. */
 const systemBpffs = "/sys/fs/bpf";
+/** Of statfs(2): linux/magic.h. */
+const bpffsMagic = 0xcafe4a11;
+
+export interface PinsOptions {
+  /** Text of /proc/self/mountinfo. */
+  readonly mounts?: () => Promise<string>;
+}
 
 export class Pins {
   readonly root: string;
@@ -17,8 +25,11 @@ export class Pins {
   readonly links: string;
   readonly programs: string;
 
-  constructor(root: string) {
+  readonly #mounts: () => Promise<string>;
+
+  constructor(root: string, { mounts = () => readFile("/proc/self/mountinfo", "utf8") }: PinsOptions = {}) {
     this.root = root;
+    this.#mounts = mounts;
     this.maps = join(root, "maps");
     this.links = join(root, "links");
     this.programs = join(root, "programs");
@@ -33,15 +44,16 @@ export class Pins {
   }
 
   /**
-   * Makes the folders, and mounts bpffs where the place is none.
+   * Makes the folders, and mounts bpffs where the place is none; but not where that mount would end with this container, and every program with it.
    * @throws TandemError BPFFS_UNAVAILABLE
    */
   async prepare(native: Pick<NativeBinding, "mountBpffs">): Promise<void> {
     try {
       await this.#makeRoot(native);
-      await native.mountBpffs(this.root);
+      await this.#mount(this.root, native);
       for (const folder of [this.maps, this.links, this.programs]) await makeFolder(folder);
     } catch (cause) {
+      if (cause instanceof TandemError) throw cause;
       throw new TandemError({
         code: "BPFFS_UNAVAILABLE",
         object: this.root,
@@ -58,9 +70,22 @@ export class Pins {
     } catch (error) {
       // sysfs takes no folders: bpffs is not mounted yet
       if (!this.root.startsWith(`${systemBpffs}/`) || !["EPERM", "ENOENT"].includes(errorCode(error))) throw error;
-      await native.mountBpffs(systemBpffs);
+      await this.#mount(systemBpffs, native);
       await makeFolder(this.root);
     }
+  }
+
+  async #mount(path: string, native: Pick<NativeBinding, "mountBpffs">): Promise<void> {
+    if ((await statfs(path)).type !== bpffsMagic && staysInContainer(await this.#mounts(), path)) {
+      throw new TandemError({
+        code: "BPFFS_UNAVAILABLE",
+        object: path,
+        message:
+          "the node has no bpffs there, and one that is mounted in this container would end with it, and all programs of the node's pods",
+        remedy: `mount it on the node, at each boot (systemd does): mount -t bpf bpf ${systemBpffs}`,
+      });
+    }
+    await native.mountBpffs(path);
   }
 
   /**

@@ -154,6 +154,28 @@ test("bpffs that cannot be mounted is told with the folder and a remedy", async 
   });
 });
 
+test("bpffs is not mounted where it would end with the container", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "tandem-attachments-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  let mounted = 0;
+  const native = {
+    mountBpffs: async () => {
+      mounted++;
+      return "mounted" as const;
+    },
+  };
+  const mounts = (propagation: string) => async () =>
+    `40 27 8:1 / ${folder} rw,relatime ${propagation}- ext4 /dev/sda1 rw\n`;
+  await t.throwsAsync(new Pins(join(folder, "a"), { mounts: mounts("master:7 ") }).prepare(native), {
+    code: "BPFFS_UNAVAILABLE",
+    message: /would end with it/,
+  });
+  t.is(mounted, 0);
+  await new Pins(join(folder, "b"), { mounts: mounts("shared:9 master:7 ") }).prepare(native);
+  await new Pins(join(folder, "c"), { mounts: mounts("") }).prepare(native);
+  t.is(mounted, 2);
+});
+
 test("what is periodic goes on until it is stopped, one at a time", async (t) => {
   const callbacks: (() => void)[] = [];
   const clock: Clock = {
