@@ -61,8 +61,10 @@ export class LastGoodFolder<T extends object> implements LastGood<T> {
     const foreign: string[] = [];
     try {
       const names = await readdir(this.#folder).catch(emptyIfMissing);
-      // A write that was cut short: the version before it counts.
-      for (const name of names.filter((one) => one.endsWith(asideSuffix))) await rm(join(this.#folder, name));
+      // A write that was cut short: the version before it counts. Where nothing can be written it stays, and means nothing.
+      for (const name of names.filter((one) => one.endsWith(asideSuffix))) {
+        await rm(join(this.#folder, name)).catch(() => undefined);
+      }
       await inBatches(
         names.filter((name) => name.endsWith(suffix)),
         async (name) => {

@@ -65,7 +65,8 @@ export class EndpointFiles {
     for (const name of await readdir(this.#folder)) {
       const path = join(this.#folder, name);
       if (name.startsWith(".")) {
-        await unlink(path); // a write that a crash cut short: its ADD has not succeeded
+        // A write that a crash cut short: its ADD has not succeeded. On a disk that takes no writes it stays, and means nothing.
+        await unlink(path).catch(() => undefined);
         continue;
       }
       if (!name.endsWith(suffix)) continue;

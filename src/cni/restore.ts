@@ -4,13 +4,15 @@ import type { Logger } from "../model/logging.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import type { LinkRow } from "../native/netlink-contract.ts";
 import type { EndpointFiles, EndpointRecord } from "./endpoint-files.ts";
+import { describe } from "./errors.ts";
 import { deleteLinks } from "./wiring.ts";
 import { aliasOf, hostChanges, isPodDevice } from "./wiring-plan.ts";
 
 /**
  * Returns the endpoints that are whole, oldest first, with the host's routes and neighbours written again. Deletes files
  * without their device (the node was restarted, the namespace is gone) and devices without a file (a crash in mid-ADD: the runtime
- * was never told of success). A file that cannot be read is put aside and its pod cut off: better closed than without policy.
+ * was never told of success). A file that cannot be read is put aside and its pod cut off: better closed than without policy. A disk that takes no
+ * writes keeps such files, and no agent from starting: the next start finds them the same.
  */
 export async function reconcileWithKernel(options: {
   readonly native: NativeBinding;
@@ -20,7 +22,7 @@ export async function reconcileWithKernel(options: {
   const { native, files, log } = options;
   const { records, unreadable } = await files.read();
   for (const { path, containerId, reason } of unreadable) {
-    await rename(path, `${path}.broken`);
+    await rename(path, `${path}.broken`).catch(stays(path, log));
     log.error({ path, containerId, reason }, "an endpoint file is unreadable and kept as .broken; delete its pod");
   }
   const devices = new Map((await native.links(null)).filter(isPodDevice).map((link) => [link.name, link]));
@@ -30,7 +32,8 @@ export async function reconcileWithKernel(options: {
       kept.push(record);
       devices.delete(record.hostDevice);
     } else {
-      await files.remove(record.row.containerId);
+      const { containerId } = record.row;
+      await files.remove(containerId).catch(stays(containerId, log));
       log.info({ pod: record.row.pod, device: record.hostDevice }, "endpoint dropped: its device is gone");
     }
   }
@@ -45,6 +48,10 @@ export async function reconcileWithKernel(options: {
     log.error({ kind: change?.kind, op: change?.op, code: failure.code }, "a pod's host end could not be repaired");
   }
   return kept;
+}
+
+function stays(object: string, log: Logger): (error: unknown) => void {
+  return (error) => log.warn({ object, error: describe(error) }, "a file of an endpoint that is no more stays");
 }
 
 /** Those of the records whose device is not there (any more). */

@@ -368,7 +368,10 @@ export class CniService {
     this.#leaving.add(containerId);
     await removeLink(this.#options.native, containerId);
     this.#options.store.delete("localEndpoints", containerId);
-    await this.#files.remove(containerId);
+    // Without its device it means nothing, to `restore` neither: no reason to keep a pod from ending on a disk that takes no writes.
+    await this.#files.remove(containerId).catch((error: unknown) => {
+      this.#options.log.warn({ containerId, error: describe(error) }, "the file of an endpoint that is no more stays");
+    });
     this.#records.delete(containerId);
     this.#pools.release(record.row);
     this.#ids.release(id);

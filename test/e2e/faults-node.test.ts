@@ -1,11 +1,12 @@
 /**
- * What can go wrong on a node itself: a full disk below the agent's state or below its manifests, and two agents at once. The kernel goes
+ * What can go wrong on a node itself: a disk below the agent's state or its manifests that is full or broken, and two agents at once. The kernel goes
  * on, the agent says what is wrong, also one that starts in the middle of it, and when it is mended so is the agent.
  *
  * The clock of a lab cannot be stepped: its agents read the machine's, and time namespaces (time_namespaces(7)) shift the clocks that
  * never step but not CLOCK_REALTIME. What a step may do is tested where the clock is handed in: test/unit/agent/clock-steps.test.ts.
  */
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
@@ -14,7 +15,7 @@ import type { Lab } from "../../src/lab/lab.ts";
 import { inside, mustRun, run, type RunResult } from "../../src/lab/run.ts";
 import { program } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
-import { podOn, statusOf, withFaultLab } from "../support/faults-cluster.ts";
+import { type FaultCluster, podOn, statusOf, withFaultLab } from "../support/faults-cluster.ts";
 import { FaultTraffic } from "../support/faults-traffic.ts";
 import { answererOf, pod, podAddress, withLab } from "../support/lab.ts";
 import { longTest } from "../support/long.ts";
@@ -78,10 +79,52 @@ async function fullState(t: ExecutionContext, lab: Lab, traffic: FaultTraffic): 
   });
 }
 
-longTest("a full disk below the state, and two agents for a node: the kernel goes on, and both are told", (t) =>
+/** As a file system that met an error: the kernel mounts it read-only. */
+async function readOnlyState(
+  t: ExecutionContext,
+  lab: Lab,
+  cluster: FaultCluster,
+  traffic: FaultTraffic,
+): Promise<void> {
+  const { stateDir } = lab.node("node-1");
+  const file = (name: string) => join(stateDir, name);
+  const leaving = podOn("node-1", "leaving", "client");
+  await cluster.runPods([leaving]);
+  await traffic.during(t, "the disk takes no writes", async () => {
+    // What an agent that was killed in the middle of its work, and pods that went without a word, leave behind.
+    const [endpoint = "none"] = (await readdir(file("cni"))).filter((name) => name.endsWith(".json"));
+    const gone = {
+      ...JSON.parse(await readFile(file(`cni/${endpoint}`), "utf8")),
+      containerId: "gone",
+      hostDevice: "tdm-gone",
+    };
+    await writeFile(file("cni/gone.json"), JSON.stringify(gone));
+    const leftovers = ["cni/.cut-short.json", "cni/no-endpoint.json", "last-good/policies/cut-short.json.next"];
+    await mkdir(file("last-good/policies"), { recursive: true });
+    for (const name of leftovers) await writeFile(file(name), "{");
+    await mustRun(["mount", "-o", "remount,ro", stateDir]);
+    await lab.stopAgent("node-1", "SIGKILL");
+    await lab.startAgent("node-1");
+    await traffic.admitVisitor(true);
+    await traffic.untilVisitor(true);
+    await untilProblem(lab, "node-1", "STATE_DIR", /make the folder writable/);
+    await cluster.endPods(lab, [leaving]);
+    await mustRun(["mount", "-o", "remount,rw", stateDir]);
+    await untilWell(lab, "node-1");
+    await lab.stopAgent("node-1", "SIGKILL");
+    await lab.startAgent("node-1");
+    await traffic.admitVisitor(false);
+    await traffic.untilVisitor(false);
+    for (const name of ["cni/gone.json", ...leftovers]) t.false(existsSync(file(name)), name);
+    await untilWell(lab, "node-1");
+  });
+}
+
+longTest("a full or broken disk below the state, two agents for a node: the kernel goes on, and it is told", (t) =>
   withFaultLab(t, async (lab, cluster) => {
     const traffic = await FaultTraffic.prepare(lab, cluster);
     await fullState(t, lab, traffic);
+    await readOnlyState(t, lab, cluster, traffic);
 
     const { stateDir } = lab.node("node-1");
     const [brief, fresh] = [podOn("node-1", "brief", "client"), podOn("node-1", "fresh", "fresh")];
