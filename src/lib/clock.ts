@@ -11,7 +11,7 @@ export interface Clock {
   monotonicMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when it is aborted before. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Calls back once after `ms`. It does not keep the process alive. */
+  /** Calls back once after `ms`; 0: when what has come in by now was taken. It does not keep the process alive. */
   setTimer(ms: number, callback: () => void): Timer;
 }
 
@@ -47,6 +47,11 @@ export const systemClock: Clock = {
     });
   },
   setTimer(ms, callback) {
+    if (ms <= 0) {
+      // Node's timers take a millisecond at least. One that is not waited for might never come: it stays referenced, for this one turn.
+      const turn = setImmediate(callback);
+      return { cancel: () => clearImmediate(turn) };
+    }
     const timer = setTimeout(callback, ms);
     timer.unref();
     return { cancel: () => clearTimeout(timer) };

@@ -25,3 +25,17 @@ test("sleeps and timers wait for as long as they were told; a cancelled timer ne
   t.is(called, 1);
   t.true(systemClock.monotonicMs() - started >= 59);
 });
+
+test("a timer of 0 ms calls with this turn of the event loop; cancelled, it never does", async (t) => {
+  const calls: string[] = [];
+  systemClock.setTimer(0, () => calls.push("cancelled")).cancel();
+  systemClock.setTimer(0, () => calls.push("0 ms"));
+  t.deepEqual(calls, []);
+  await new Promise<void>((resolve) => {
+    setImmediate(() => {
+      calls.push("the turn ends");
+      resolve();
+    });
+  });
+  t.deepEqual(calls, ["0 ms", "the turn ends"]);
+});
