@@ -24,6 +24,8 @@ export class Pins {
   readonly maps: string;
   readonly links: string;
   readonly programs: string;
+  /** false: there is no mark, for sure. An agent before may have left one. */
+  #mayBeUnsettled = true;
 
   readonly #mounts: () => Promise<string>;
 
@@ -93,11 +95,15 @@ export class Pins {
    * every flow be judged again.
    */
   async markUnsettled(): Promise<void> {
+    this.#mayBeUnsettled = true;
     await mkdir(this.#unsettled, { mode: 0o700 }).catch(unless("EEXIST"));
   }
 
   async clearUnsettled(): Promise<void> {
+    // Most changes move no address: they ask the file system nothing.
+    if (!this.#mayBeUnsettled) return;
     await rmdir(this.#unsettled).catch(unless("ENOENT"));
+    this.#mayBeUnsettled = false;
   }
 
   async isUnsettled(): Promise<boolean> {
@@ -142,7 +148,7 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Each change of the cluster marks and clears: one call each. */
+/** Each change of addresses marks and clears: one call each. */
 function unless(code: string): (error: unknown) => void {
   return (error) => {
     if (errorCode(error) !== code) throw error;

@@ -25,7 +25,7 @@
 import { readFile } from "node:fs/promises";
 import type { Clock } from "../lib/clock.ts";
 import { AccessReader } from "./access.ts";
-import { inClusterPlan, parseKubeconfig } from "./access-plan.ts";
+import { type AccessPlan, inClusterPlan, parseKubeconfig } from "./access-plan.ts";
 import { KubeClient } from "./client.ts";
 import { KubeConfigError } from "./errors.ts";
 import { runCredentialPlugin } from "./exec-plugin.ts";
@@ -73,9 +73,13 @@ export interface ConnectOptions {
 export function connectKube(options: ConnectOptions): KubeClient {
   const { kubeconfig, context = null, server = null, env, clock, userAgent } = options;
   const read = (path: string) => readFile(path, "utf8");
+  // Read anew for each of a Lease's renewals, and nearly always the same: taking YAML apart costs milliseconds.
+  let last: { readonly content: string; readonly plan: AccessPlan } | null = null;
   const plan = async () => {
     if (kubeconfig === null) return inClusterPlan(env, server);
-    const found = parseKubeconfig(await readKubeconfig(kubeconfig, read), kubeconfig, context);
+    const content = await readKubeconfig(kubeconfig, read);
+    if (last?.content !== content) last = { content, plan: parseKubeconfig(content, kubeconfig, context) };
+    const found = last.plan;
     return server === null ? found : { ...found, server: server.replace(/\/+$/, "") };
   };
   const access = new AccessReader({ plan, readFile: read, plugin: runCredentialPlugin, clock });
