@@ -13,7 +13,7 @@ import { AddressBook, podOfEndpoint } from "./identity/addresses.ts";
 import { podCidrsOf } from "./identity/pod-cidrs.ts";
 import { PodIdentifier } from "./identity/pods.ts";
 import { identityNumbers } from "./identity/reserved.ts";
-import { memo } from "./memo.ts";
+import { memo } from "../lib/memo.ts";
 import { NativePrefixes } from "./native-prefixes.ts";
 import { NamedSets } from "./names/named-sets.ts";
 import { type Policies, PolicyBook } from "./policy/book.ts";

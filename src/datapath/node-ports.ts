@@ -8,16 +8,18 @@ import { u32 } from "../native/layout.ts";
 import { type MapName, nodePortKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
-import { rowChanges } from "./row-changes.ts";
+import { type FrontendChanges, rowChanges } from "./row-changes.ts";
 
 const taken = u32.encode(1);
 
 export class NodePortReconciler {
   readonly counters = new Counters();
   readonly table: MapTable;
+  readonly #changes: FrontendChanges;
   #last: readonly DesiredFrontend[] | null = null;
 
-  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+  constructor(native: MapNative, map: (name: MapName) => MapInfo, changes: FrontendChanges = rowChanges) {
+    this.#changes = changes;
     this.table = new MapTable(native, map("node_port"), this.counters, (key) => {
       const { port, protocol } = nodePortKey.decode(key);
       return `node port ${port}/${protocol}`;
@@ -33,7 +35,7 @@ export class NodePortReconciler {
   async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
     if (this.#last !== null) {
       // Backends come and go all the time, node ports do not.
-      const { gone, come } = rowChanges(this.#last, frontends);
+      const { gone, come } = this.#changes(this.#last, frontends);
       if (samePorts(gone, come)) {
         this.#last = frontends;
         return [];

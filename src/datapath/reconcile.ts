@@ -14,7 +14,8 @@
  * An entry that cannot be written is a problem of its own, stays dirty for the next time, and holds up nothing else.
  */
 import type { AgentConfig } from "../config/index.ts";
-import type { DesiredState } from "../compute/desired.ts";
+import type { DesiredFrontend, DesiredState } from "../compute/desired.ts";
+import { memo } from "../lib/memo.ts";
 import type { Problem } from "../model/status.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { EndpointFlags, type MapName } from "../native/layouts.gen.ts";
@@ -36,6 +37,7 @@ import type { Pins } from "./pins.ts";
 import { ProxyRoutes } from "./proxy-routes.ts";
 import { PolicySetReconciler } from "./policy-sets.ts";
 import { type EntryFailure, entryProblems, isFull } from "./problems.ts";
+import { type FrontendChanges, rowChanges } from "./row-changes.ts";
 import { type Servability, servability } from "./servability.ts";
 import { ServiceAddressReconciler } from "./service-addresses.ts";
 import { type ServiceRouteNative, ServiceRoutes } from "./service-routes.ts";
@@ -105,9 +107,10 @@ export class Reconciler {
     this.sets = new PolicySetReconciler(native, map, (set) => demands.known(set));
     this.endpoints = new EndpointReconciler(native, map("endpoint"), map("endpoint_addr"));
     this.host = new HostReconciler(native, map("host_endpoint"), () => this.endpoints.nextRevision());
-    this.services = new ServiceReconciler(native, map);
-    this.nodePorts = new NodePortReconciler(native, map);
-    this.serviceAddresses = new ServiceAddressReconciler(native, map);
+    const changes: FrontendChanges = memo(rowChanges<DesiredFrontend>);
+    this.services = new ServiceReconciler(native, map, changes);
+    this.nodePorts = new NodePortReconciler(native, map, changes);
+    this.serviceAddresses = new ServiceAddressReconciler(native, map, changes);
     this.attachments = new Attachments({ native, pins, mode: capabilities.mode, program });
     this.wire = new WireAttachments({
       native,
@@ -116,9 +119,9 @@ export class Reconciler {
       program: () => objects.optionalProgram("from_wire"),
     });
     this.closing = new ClosingRoutes(native, config);
-    this.serviceRoutes = new ServiceRoutes(native);
+    this.serviceRoutes = new ServiceRoutes(native, changes);
     this.proxyRoutes = new ProxyRoutes(native, config);
-    this.staleSockets = new StaleSockets(native, map("sock_reverse"));
+    this.staleSockets = new StaleSockets(native, map("sock_reverse"), changes);
     this.kernelFlows = capabilities.kernelConntrack ? null : new KernelFlows(native, map("kernel_flow"));
     this.socket = new SocketHook({ native, pins, cgroup: config.cgroup, program, peerNames: capabilities.peerNames });
   }

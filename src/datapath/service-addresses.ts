@@ -8,7 +8,7 @@ import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, ServiceScope, serviceAddress, serviceAddressKey } from "../native/layouts.gen.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
-import { rowChanges } from "./row-changes.ts";
+import { type FrontendChanges, rowChanges } from "./row-changes.ts";
 
 /** How many frontends an address has, for clients of each scope. */
 interface Users {
@@ -19,12 +19,14 @@ interface Users {
 export class ServiceAddressReconciler {
   readonly counters = new Counters();
   readonly table: MapTable;
+  readonly #changes: FrontendChanges;
   #last: readonly DesiredFrontend[] = [];
   /** By the text of the address. */
   readonly #users = new Map<string, Users>();
   #synced = false;
 
-  constructor(native: MapNative, map: (name: MapName) => MapInfo) {
+  constructor(native: MapNative, map: (name: MapName) => MapInfo, changes: FrontendChanges = rowChanges) {
+    this.#changes = changes;
     this.table = new MapTable(native, map("service_address"), this.counters, (key) => {
       return `service address ${fromMappedBytes(serviceAddressKey.decode(key).address).text}`;
     });
@@ -37,7 +39,7 @@ export class ServiceAddressReconciler {
   }
 
   async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
-    const { gone, come } = rowChanges(this.#last, frontends);
+    const { gone, come } = this.#changes(this.#last, frontends);
     this.#last = frontends;
     const touched = new Map<string, Address>();
     for (const [rows, step] of [

@@ -17,7 +17,7 @@ import type { UplinkRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import type { RuleRow } from "../native/netlink-contract.ts";
 import type { Counters } from "./map-table.ts";
-import { type RowChanges, rowChanges } from "./row-changes.ts";
+import { type FrontendChanges, type RowChanges, rowChanges } from "./row-changes.ts";
 import { type RouteFailure, type RouteNative, UnreachableRoutes } from "./unreachable-routes.ts";
 
 /** Neither anybody's well-known table nor one of kube-router's (77 to 79). */
@@ -39,14 +39,16 @@ type Identities = ReadonlyMap<string, DesiredIdentity>;
 export class ServiceRoutes {
   readonly #native: ServiceRouteNative;
   readonly #routes: UnreachableRoutes;
+  readonly #changes: FrontendChanges;
   readonly #rules = new DeltaTracker<RuleRow>(() => true);
   #frontends: readonly DesiredFrontend[] | null = null;
   #elsewhere: readonly Address[] = [];
   #identities: Identities = new Map();
   #wanted: ReadonlyMap<string, Prefix> = new Map();
 
-  constructor(native: ServiceRouteNative) {
+  constructor(native: ServiceRouteNative, changes: FrontendChanges = rowChanges) {
     this.#native = native;
+    this.#changes = changes;
     this.#routes = new UnreachableRoutes(native, { table: serviceTable, metric });
   }
 
@@ -89,7 +91,7 @@ export class ServiceRoutes {
     this.#frontends = frontends;
     const isSameElsewhere = textsOf(elsewhere) === textsOf(this.#elsewhere);
     this.#elsewhere = elsewhere;
-    if (!moved && isSameElsewhere && before !== null && haveSameAddresses(rowChanges(before, frontends)))
+    if (!moved && isSameElsewhere && before !== null && haveSameAddresses(this.#changes(before, frontends)))
       return this.#wanted;
     const prefixes = new Map<string, Prefix>();
     for (const address of [...frontends.map((each) => each.address), ...elsewhere]) {

@@ -11,10 +11,10 @@
 import type { DesiredFrontend } from "../compute/desired.ts";
 import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
-import { Counters, deletePacked, MapTable, sameRows, writePacked } from "./map-table.ts";
+import { Counters, deletePacked, MapTable, writePacked } from "./map-table.ts";
 import { readTables } from "./numbered-tables.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
-import { type RowChanges, rowChanges } from "./row-changes.ts";
+import { type FrontendChanges, type RowChanges, rowChanges } from "./row-changes.ts";
 import {
   type Encoded,
   encodeFrontend,
@@ -39,11 +39,14 @@ interface NewTable {
 /** Up to so many changed frontends are written by themselves; of more, all are looked at. */
 const fewFrontends = 256;
 
+const isEmpty = ({ gone, come }: RowChanges<unknown>) => gone.length + come.length === 0;
+
 const placeOf = ({ family, key }: Encoded) => `${family}${key}`;
 
 export class ServiceReconciler {
   readonly counters = new Counters();
   readonly #native: ServiceNative;
+  readonly #changes: FrontendChanges;
   readonly #backends: MapInfo;
   readonly #frontends: { readonly 4: MapTable; readonly 6: MapTable };
   readonly sourceRanges: SourceRangeReconciler;
@@ -58,8 +61,9 @@ export class ServiceReconciler {
   #slots = 0;
   #next = 1;
 
-  constructor(native: ServiceNative, map: (name: MapName) => MapInfo) {
+  constructor(native: ServiceNative, map: (name: MapName) => MapInfo, changes: FrontendChanges = rowChanges) {
     this.#native = native;
+    this.#changes = changes;
     this.#backends = map("service_backend");
     this.#frontends = {
       4: new MapTable(native, map("service4"), this.counters, frontendText),
@@ -105,8 +109,11 @@ export class ServiceReconciler {
   }
 
   async apply(desired: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {
-    if (sameRows(desired, this.#last)) return [];
-    const changes = this.#last === null ? null : rowChanges(this.#last, desired);
+    const changes = this.#last === null ? null : this.#changes(this.#last, desired);
+    if (changes !== null && (desired === this.#last || (isEmpty(changes) && !this.#contested))) {
+      this.#last = desired;
+      return [];
+    }
     this.#last = null;
     if (changes !== null && (await this.#applyFew(changes))) {
       this.#last = desired;

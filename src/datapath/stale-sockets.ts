@@ -15,7 +15,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { isNativeFailure } from "../native/errors.ts";
 import { sockReverse, sockReverseKey } from "../native/layouts.gen.ts";
 import { Counters } from "./map-table.ts";
-import { rowChanges } from "./row-changes.ts";
+import { type FrontendChanges, rowChanges } from "./row-changes.ts";
 
 const udp = 17;
 /** Namespaces that are looked through at once: each takes a thread. */
@@ -30,14 +30,16 @@ export class StaleSockets {
   readonly counters = new Counters();
   readonly #native: SocketNative;
   readonly #map: MapInfo;
+  readonly #changes: FrontendChanges;
   /** null: nobody has looked yet. */
   #last: readonly DesiredFrontend[] | null = null;
   /** Of UDP, by place. */
   readonly #frontends = new Map<Place, DesiredFrontend>();
 
-  constructor(native: SocketNative, map: MapInfo) {
+  constructor(native: SocketNative, map: MapInfo, changes: FrontendChanges = rowChanges) {
     this.#native = native;
     this.#map = map;
+    this.#changes = changes;
   }
 
   /**
@@ -47,7 +49,7 @@ export class StaleSockets {
    */
   async apply(frontends: readonly DesiredFrontend[], namespaces: ReadonlySet<string>): Promise<void> {
     const isFirst = this.#last === null;
-    const { gone, come } = rowChanges(this.#last ?? [], frontends);
+    const { gone, come } = this.#changes(this.#last ?? [], frontends);
     this.#last = frontends;
     const before = new Map(gone.filter(isUdp).map((each) => [frontendPlace(each), each]));
     for (const place of before.keys()) this.#frontends.delete(place);

@@ -8,7 +8,7 @@ import type { Problem } from "../../model/status.ts";
 import type { EndpointSliceRow, NodeRow } from "../../model/tables.ts";
 import type { CompiledDirection, CompiledSet } from "../desired.ts";
 import { identityNumbers } from "../identity/reserved.ts";
-import { memo } from "../memo.ts";
+import { memo } from "../../lib/memo.ts";
 import type { PolicyInForce } from "./book.ts";
 import { compileDirection, makeSet } from "./compile.ts";
 import { meet, type PeerFacts } from "./explain.ts";
