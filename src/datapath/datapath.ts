@@ -175,10 +175,11 @@ export class Datapath {
 
   /** Compares the kernel with what was written, and repairs. The timer calls it. */
   async verify(): Promise<void> {
+    if (this.#closed || this.#desired === null) return;
+    const differs = await this.#must().reconciler.verify((step) => this.#exclusive(step));
+    if (!differs) return;
     await this.#exclusive(async () => {
-      const desired = this.#desired;
-      if (this.#closed || desired === null) return;
-      if (await this.#must().reconciler.verify()) await this.#reconcile(desired);
+      if (!this.#closed && this.#desired !== null) await this.#reconcile(this.#desired);
     });
   }
 
@@ -351,10 +352,10 @@ export class Datapath {
   }
 
   /** One at a time: two updates at once would undo each other. */
-  async #exclusive(action: () => Promise<void>): Promise<void> {
+  #exclusive<T>(action: () => Promise<T>): Promise<T> {
     const turn = this.#queue.then(action, action);
     this.#queue = turn.catch(() => undefined);
-    await turn;
+    return turn;
   }
 
   /** What timers do: a failure is told and tried again at the next turn. */

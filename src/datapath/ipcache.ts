@@ -57,7 +57,15 @@ export class IdentityReconciler {
   }
 
   get tables(): readonly MapTable[] {
-    return [this.#addresses[4], this.#addresses[6], this.#prefixes[4], this.#prefixes[6]];
+    return [...this.addressTables, ...this.prefixTables];
+  }
+
+  get addressTables(): readonly MapTable[] {
+    return [this.#addresses[4], this.#addresses[6]];
+  }
+
+  get prefixTables(): readonly MapTable[] {
+    return [this.#prefixes[4], this.#prefixes[6]];
   }
 
   /**

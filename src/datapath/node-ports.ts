@@ -6,6 +6,7 @@ import type { DesiredFrontend } from "../compute/desired.ts";
 import type { MapInfo } from "../native/bpf-contract.ts";
 import { u32 } from "../native/layout.ts";
 import { type MapName, nodePortKey } from "../native/layouts.gen.ts";
+import type { Doubt } from "./comparison.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
 import { type FrontendChanges, rowChanges } from "./row-changes.ts";
@@ -30,6 +31,10 @@ export class NodePortReconciler {
   read(): Promise<number> {
     this.#last = null;
     return this.table.read();
+  }
+
+  look(): Promise<Doubt | null> {
+    return this.table.look();
   }
 
   async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {

@@ -21,6 +21,7 @@ import type { NativeBinding } from "../native/contract.ts";
 import { EndpointFlags, type MapName } from "../native/layouts.gen.ts";
 import { Attachments, type Device } from "./attachments.ts";
 import { ClosingRoutes, type RouteNative } from "./closing-routes.ts";
+import type { Look, Turn } from "./comparison.ts";
 import type { Conntrack } from "./conntrack.ts";
 import { DeviceReconciler } from "./devices.ts";
 import { type EndpointContext, EndpointReconciler, type HeldBack } from "./endpoints.ts";
@@ -157,7 +158,7 @@ export class Reconciler {
 
   /** Reads what is pinned: the point from which it goes on. */
   async readAll(conntrack: Pick<Conntrack, "highest">, nat: Pick<Nat, "highestTable">): Promise<void> {
-    await this.#read();
+    await readParts([...this.#smallParts(), ...this.#largeParts()]);
     this.sets.reserve(this.#options.demands.highest);
     const { revision, table } = await conntrack.highest();
     this.endpoints.reserveRevision(revision);
@@ -237,45 +238,66 @@ export class Reconciler {
     ];
   }
 
-  /** Compares what is there with what was written. @returns true if something differed and has to be written again */
-  async verify(): Promise<boolean> {
-    const differing = await this.#read();
-    const links = await this.attachments.verify();
-    this.attachments.counters.repaired += links;
-    const wires = await this.wire.verify();
-    this.wire.counters.repaired += wires;
-    const sockets = await this.socket.verify();
-    this.socket.counters.repaired += sockets;
-    return differing + links + wires > 0;
+  /**
+   * Compares what is there with what was written; changes go on meanwhile, and wait for what is small or differs.
+   * @returns true if something differed and has to be written again
+   */
+  async verify(turn: Turn): Promise<boolean> {
+    let differing = await turn(() => readParts(this.#smallParts()));
+    for (const { look, ...part } of this.#largeParts()) {
+      const doubt = await look();
+      if (doubt !== null) differing += await turn(async () => (doubt() ? readParts([part]) : 0));
+    }
+    differing += await turn(async () => {
+      const links = await this.attachments.verify();
+      this.attachments.counters.repaired += links;
+      const wires = await this.wire.verify();
+      this.wire.counters.repaired += wires;
+      const sockets = await this.socket.verify();
+      this.socket.counters.repaired += sockets;
+      return links + wires;
+    });
+    return differing > 0;
   }
 
-  async #read(): Promise<number> {
-    let sum = 0;
-    const read = async (counters: Counters, reads: readonly (() => Promise<number>)[]) => {
-      for (const each of reads) {
-        const differing = await each();
-        counters.repaired += differing;
-        sum += differing;
-      }
+  /** In the order in which they are read. */
+  #smallParts(): readonly Part[] {
+    const { settings, identities, native, sets, devices, endpoints, host, services, kernelFlows } = this;
+    const reads = (tables: readonly MapTable[]) => tables.map((table) => () => table.read());
+    const readHost = async () => {
+      const differing = await host.table.read();
+      endpoints.reserveRevision(host.known().policyRevision);
+      return differing;
     };
-    const readsOf = (tables: readonly MapTable[]) => tables.map((table) => () => table.read());
-    await read(this.settings.counters, [() => this.settings.table.read()]);
-    await read(this.identities.counters, readsOf(this.identities.tables));
-    await read(this.native.counters, readsOf(this.native.tables));
-    await read(this.sets.counters, [() => this.sets.read()]);
-    await read(this.devices.counters, [() => this.devices.table.read()]);
-    await read(this.endpoints.counters, [() => this.endpoints.read()]);
-    await read(this.host.counters, [() => this.host.table.read()]);
-    this.endpoints.reserveRevision(this.host.known().policyRevision);
-    await read(this.services.counters, [() => this.services.read()]);
-    await read(this.nodePorts.counters, [() => this.nodePorts.read()]);
-    await read(this.serviceAddresses.counters, [() => this.serviceAddresses.read()]);
-    const { kernelFlows } = this;
-    if (kernelFlows !== null) await read(kernelFlows.counters, [() => kernelFlows.table.read()]);
-    await read(this.closing.counters, [() => this.closing.read()]);
-    await read(this.serviceRoutes.counters, [() => this.serviceRoutes.read()]);
-    await read(this.proxyRoutes.counters, [() => this.proxyRoutes.read()]);
-    return sum;
+    return [
+      { counters: settings.counters, reads: reads([settings.table]) },
+      { counters: identities.counters, reads: reads(identities.prefixTables) },
+      { counters: native.counters, reads: reads(native.tables) },
+      { counters: sets.counters, reads: [() => sets.read()] },
+      { counters: devices.counters, reads: reads([devices.table]) },
+      { counters: endpoints.counters, reads: [() => endpoints.read()] },
+      { counters: host.counters, reads: [readHost] },
+      { counters: services.counters, reads: [() => services.readSourceRanges()] },
+      ...(kernelFlows === null ? [] : [{ counters: kernelFlows.counters, reads: reads([kernelFlows.table]) }]),
+      { counters: this.closing.counters, reads: [() => this.closing.read()] },
+      { counters: this.serviceRoutes.counters, reads: [() => this.serviceRoutes.readRules()] },
+      { counters: this.proxyRoutes.counters, reads: [() => this.proxyRoutes.read()] },
+    ];
+  }
+
+  /** Those that have entries for each pod or service of the cluster. */
+  #largeParts(): readonly LargePart[] {
+    const { identities, services, nodePorts, serviceAddresses, serviceRoutes } = this;
+    const ofTable = (counters: Counters, table: Pick<MapTable, "look" | "read">): LargePart => {
+      return { counters, look: () => table.look(), reads: [() => table.read()] };
+    };
+    return [
+      ...identities.addressTables.map((table) => ofTable(identities.counters, table)),
+      ofTable(services.counters, services),
+      ofTable(nodePorts.counters, nodePorts),
+      ofTable(serviceAddresses.counters, serviceAddresses),
+      ofTable(serviceRoutes.counters, serviceRoutes),
+    ];
   }
 
   #usedSets(): ReadonlySet<number> {
@@ -336,6 +358,29 @@ export class Reconciler {
       return stale;
     };
   }
+}
+
+/** What is read together. */
+interface Part {
+  readonly counters: Counters;
+  readonly reads: readonly (() => Promise<number>)[];
+}
+
+interface LargePart extends Part {
+  readonly look: Look;
+}
+
+/** @returns how much was not as it was believed to be */
+async function readParts(parts: readonly Part[]): Promise<number> {
+  let sum = 0;
+  for (const { counters, reads } of parts) {
+    for (const read of reads) {
+      const differing = await read();
+      counters.repaired += differing;
+      sum += differing;
+    }
+  }
+  return sum;
 }
 
 function heldBackProblem({ pod, kept, reason, detail }: HeldBack): readonly Problem[] {

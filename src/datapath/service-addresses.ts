@@ -6,6 +6,7 @@ import type { DesiredFrontend } from "../compute/desired.ts";
 import { type Address, fromMappedBytes, toMappedBytes } from "../model/ip.ts";
 import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, ServiceScope, serviceAddress, serviceAddressKey } from "../native/layouts.gen.ts";
+import type { Doubt } from "./comparison.ts";
 import { Counters, keyText, type MapNative, MapTable } from "./map-table.ts";
 import type { EntryFailure } from "./problems.ts";
 import { type FrontendChanges, rowChanges } from "./row-changes.ts";
@@ -36,6 +37,10 @@ export class ServiceAddressReconciler {
   read(): Promise<number> {
     this.#synced = false;
     return this.table.read();
+  }
+
+  look(): Promise<Doubt | null> {
+    return this.table.look();
   }
 
   async apply(frontends: readonly DesiredFrontend[]): Promise<readonly EntryFailure[]> {

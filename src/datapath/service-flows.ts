@@ -2,6 +2,7 @@
  * Flows that began at the addresses of services, as the programs count them: read for people, and cleared of what is no service's any more. A count
  * goes on over restarts of the agent, and begins anew with an address that was gone.
  */
+import { setImmediate } from "node:timers/promises";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { fromMappedBytes, toMappedBytes } from "../model/ip.ts";
 import type { MapInfo } from "../native/bpf-contract.ts";
@@ -9,6 +10,9 @@ import { ServiceScope, service6Key, serviceFlows } from "../native/layouts.gen.t
 import { deleteEntries, keyBytes, keyText, type MapNative, readEntries } from "./map-table.ts";
 import type { ServiceFlowCount } from "./report.ts";
 import { rowChanges } from "./row-changes.ts";
+
+/** Frontends that are looked at before others get their turn: about a millisecond. */
+const sliceFrontends = 256;
 
 export class ServiceFlowCounts {
   readonly #native: MapNative;
@@ -41,8 +45,13 @@ export class ServiceFlowCounts {
   async prune(frontends: readonly DesiredFrontend[]): Promise<void> {
     const before = this.#pruned;
     if (before === null) {
-      const wanted = new Set(frontends.flatMap(keysOf));
+      // First: what a service that comes meanwhile counts is not among these.
       const there = (await readEntries(this.#native, this.#map)).map(({ key }) => keyText(key));
+      const wanted = new Set<string>();
+      for (const [at, frontend] of frontends.entries()) {
+        if (at % sliceFrontends === sliceFrontends - 1) await setImmediate();
+        for (const key of keysOf(frontend)) wanted.add(key);
+      }
       await this.#remove(there.filter((key) => !wanted.has(key)));
     } else {
       const { gone, come } = rowChanges(before, frontends);

@@ -9,8 +9,9 @@ import { setImmediate } from "node:timers/promises";
 import type { MapInfo } from "../native/bpf-contract.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import { MAGLEV_CHUNK, maglevKey } from "../native/layouts.gen.ts";
+import type { Doubt } from "./comparison.ts";
 import { type Counters, deletePacked, keyBytes, type MapNative, writePacked } from "./map-table.ts";
-import { readTables } from "./numbered-tables.ts";
+import { lookAtTables, readTables } from "./numbered-tables.ts";
 import type { EntryFailure } from "./problems.ts";
 import { type Encoded, frontendText, type Hashed } from "./service-encode.ts";
 
@@ -60,6 +61,10 @@ export class MaglevTables {
     const { tables, differing } = await readTables(this.#native, this.map, this.#tables);
     this.#tables = new Map(tables);
     return differing;
+  }
+
+  look(): Promise<Doubt | null> {
+    return lookAtTables(this.#native, this.map, () => this.#tables);
   }
 
   /**

@@ -16,6 +16,7 @@ import type { Problem } from "../model/status.ts";
 import type { UplinkRow } from "../model/tables.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import type { RuleRow } from "../native/netlink-contract.ts";
+import type { Doubt } from "./comparison.ts";
 import type { Counters } from "./map-table.ts";
 import { type FrontendChanges, type RowChanges, rowChanges } from "./row-changes.ts";
 import { type RouteFailure, type RouteNative, UnreachableRoutes } from "./unreachable-routes.ts";
@@ -58,13 +59,23 @@ export class ServiceRoutes {
 
   /** Takes what the kernel has as what is there. @returns how much of it was not as it was believed to be */
   async read(): Promise<number> {
+    return (await this.readRules()) + (await this.#routes.read());
+  }
+
+  /** Of the routes, which are as many as addresses of services. */
+  look(): Promise<Doubt | null> {
+    return this.#routes.look();
+  }
+
+  /** These alone. @returns as `read` does */
+  async readRules(): Promise<number> {
     const rules = new Map((await this.#native.rules(null)).filter(isServiceRule).map((rule) => [ruleKey(rule), rule]));
     const before = this.#rules.actual;
     const differing =
       [...rules.keys()].filter((key) => !before.has(key)).length +
       [...before.keys()].filter((key) => !rules.has(key)).length;
     this.#rules.replaceActual(rules);
-    return differing + (await this.#routes.read());
+    return differing;
   }
 
   /**

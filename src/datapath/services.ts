@@ -11,8 +11,9 @@
 import type { DesiredFrontend } from "../compute/desired.ts";
 import type { MapInfo } from "../native/bpf-contract.ts";
 import { type MapName, SERVICE_MAGLEV_SHIFT, type Service, service, serviceBackendKey } from "../native/layouts.gen.ts";
+import { type Doubt, firstDoubt } from "./comparison.ts";
 import { Counters, deletePacked, MapTable, writePacked } from "./map-table.ts";
-import { readTables } from "./numbered-tables.ts";
+import { lookAtTables, readTables } from "./numbered-tables.ts";
 import { type EntryFailure, isFull } from "./problems.ts";
 import { type FrontendChanges, type RowChanges, rowChanges } from "./row-changes.ts";
 import {
@@ -105,6 +106,22 @@ export class ServiceReconciler {
     for (const ids of [this.#maglev.ids, this.#tables.keys()]) for (const id of ids) this.reserve(id);
     for (const { id } of this.#known()) this.reserve(id);
     this.#last = null;
+    return differing;
+  }
+
+  /** Of all but the source ranges. */
+  look(): Promise<Doubt | null> {
+    return firstDoubt([
+      ...this.tables.map((table) => () => table.look()),
+      () => lookAtTables(this.#native, this.#backends, () => this.#tables),
+      () => this.#maglev.look(),
+    ]);
+  }
+
+  /** These alone: they are few. @returns as `read` does */
+  async readSourceRanges(): Promise<number> {
+    const differing = await this.sourceRanges.read();
+    if (differing > 0) this.#last = null;
     return differing;
   }
 

@@ -2,16 +2,20 @@
  * Routes that answer for addresses which lead nowhere from here: `unreachable` (ICMP to who asks, EHOSTUNREACH to a process of the node), so that
  * no packet to them follows the default route. Those in one table with one metric are one set; they stay while the agent is away.
  */
+import { setImmediate } from "node:timers/promises";
 import { DeltaTracker } from "../lib/delta-tracker.ts";
 import { addressFromBytes, makePrefix, type Prefix } from "../model/ip.ts";
 import type { NativeBinding } from "../native/contract.ts";
 import type { NetlinkChange, RouteRow } from "../native/netlink-contract.ts";
+import type { Doubt } from "./comparison.ts";
 import { Counters } from "./map-table.ts";
 
 /** RTPROT of every route that Tandem writes. */
 const protocol = 158;
 /** RTN_UNREACHABLE (rtnetlink(7)). */
 const unreachable = 7;
+/** Routes that are looked at before others get their turn. */
+const sliceRoutes = 512;
 /** Changes of one native call. */
 const batch = 4096;
 
@@ -39,20 +43,35 @@ export class UnreachableRoutes {
 
   /** Takes what the kernel has as what is there. @returns how many routes were not as they were believed to be */
   async read(): Promise<number> {
-    const { table, metric } = this.#place;
-    const rows = await this.#native.routes(null, { family: null, table, protocol });
-    const there = new Map(
-      rows
-        .filter((row) => row.type === unreachable && row.metric === metric)
-        .map(({ destination, prefixLength }) => makePrefix(addressFromBytes(destination), prefixLength))
-        .map((prefix) => [prefix.text, prefix] as const),
-    );
+    const there = await this.#routes();
     const before = this.#tracker.actual;
     const differing =
       [...there.keys()].filter((text) => !before.has(text)).length +
       [...before.keys()].filter((text) => !there.has(text)).length;
     this.#tracker.replaceActual(there);
     return differing;
+  }
+
+  /** Routes are asked for as a whole: a doubt is one until they are read. */
+  async look(): Promise<Doubt | null> {
+    const there = await this.#routes();
+    const { actual } = this.#tracker;
+    const isAsLeft = there.size === actual.size && [...there.keys()].every((text) => actual.has(text));
+    return isAsLeft ? null : () => true;
+  }
+
+  async #routes(): Promise<ReadonlyMap<string, Prefix>> {
+    const { table, metric } = this.#place;
+    const rows = await this.#native.routes(null, { family: null, table, protocol });
+    const there = new Map<string, Prefix>();
+    for (const [at, { type, metric: found, destination, prefixLength }] of rows.entries()) {
+      // Of each service's address: others get their turn in between.
+      if (at % sliceRoutes === sliceRoutes - 1) await setImmediate();
+      if (type !== unreachable || found !== metric) continue;
+      const prefix = makePrefix(addressFromBytes(destination), prefixLength);
+      there.set(prefix.text, prefix);
+    }
+    return there;
   }
 
   /** @param wanted null: not known, and those of before hold */

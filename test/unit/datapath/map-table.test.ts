@@ -131,3 +131,39 @@ test("changes are told with what was there before", async (t) => {
   );
   t.is(deviceKey.size, 4);
 });
+
+test("a look finds what somebody else added, changed or removed, and nothing where all is as it was left", async (t) => {
+  const foreign = [
+    (kernel: FakeKernel) => kernel.set("ipcache4", key(9), value(9)),
+    (kernel: FakeKernel) => kernel.set("ipcache4", key(2), value(9)),
+    (kernel: FakeKernel) => kernel.native.mapDelete(kernel.map("ipcache4").handle, key(2)),
+  ];
+  for (const change of foreign) {
+    const kernel = new FakeKernel();
+    const { table: made } = table(kernel);
+    made.replaceDesired(wanted(1, 2, 3));
+    await made.sync();
+    t.is(await made.look(), null);
+    change(kernel);
+    t.is((await made.look())?.(), true);
+    await made.read();
+    await made.sync();
+    t.is(await made.look(), null);
+    t.is(kernel.entries("ipcache4").size, 3);
+  }
+});
+
+test("what is written while a look goes on is no difference", async (t) => {
+  const kernel = new FakeKernel();
+  const { table: made } = table(kernel);
+  made.replaceDesired(wanted(...range(0, 3_000)));
+  await made.sync();
+  const looking = made.look();
+  made.deleteDesired(keyText(key(1)));
+  made.setDesired(keyText(key(2_999)), value(7));
+  made.setDesired(keyText(key(5_000)), value(8));
+  await made.sync();
+  const doubt = await looking;
+  t.truthy(doubt, "it looks different");
+  t.is(doubt?.(), false);
+});

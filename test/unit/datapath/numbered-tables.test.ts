@@ -1,6 +1,6 @@
 import test from "ava";
 import fc from "fast-check";
-import { readTables } from "../../../src/datapath/numbered-tables.ts";
+import { lookAtTables, readTables } from "../../../src/datapath/numbered-tables.ts";
 import { maglevKey } from "../../../src/native/layouts.gen.ts";
 import { FakeKernel } from "./fake-kernel.ts";
 
@@ -65,4 +65,43 @@ test("tables that are as believed are the same objects, and nothing differs", as
   const { tables, differing } = await readTables(kernel.native, kernel.map("maglev"), known);
   t.is(differing, 0);
   for (const [number, table] of known) t.is(tables.get(number), table);
+});
+
+test("a look has a doubt that is confirmed where tables differ, and none where they do not", async (t) => {
+  await fc.assert(
+    fc.asyncProperty(shapes, shapes, async (there, before) => {
+      // A hole that is believed is all ones, and nothing in the kernel: what has holes always differs.
+      const whole = (shape: Shape): Shape =>
+        Object.fromEntries(
+          Object.entries(shape).map(([number, pieces]) => [number, pieces.filter((each) => each !== null)]),
+        );
+      const [known, wanted] = [believed(whole(before)), believed(whole(there))];
+      const kernel = kernelWith(whole(there));
+      const doubt = await lookAtTables(kernel.native, kernel.map("maglev"), () => known);
+      const numbers = [...new Set([...known.keys(), ...wanted.keys()])];
+      const isSame = numbers.every((number) => known.get(number)?.equals(wanted.get(number) ?? Buffer.alloc(0)));
+      t.is(doubt?.() ?? false, !isSame);
+      if (isSame) t.is(doubt, null);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("tables that come, change and go while a look goes on are no difference", async (t) => {
+  const kernel = kernelWith({ 1: [1, 2], 2: [3, 4], 3: [5] });
+  const known = new Map(believed({ 1: [1, 2], 2: [3, 4], 3: [5] }));
+  const dump = await kernel.native.mapDump(kernel.map("maglev").handle);
+  const native = { ...kernel.native, mapDump: async () => dump };
+  const piece = (service: number, chunk: number) => maglevKey.encode({ service, chunk });
+  kernel.native.mapDelete(kernel.map("maglev").handle, piece(1, 0));
+  kernel.native.mapDelete(kernel.map("maglev").handle, piece(1, 1));
+  known.delete(1);
+  kernel.set("maglev", piece(2, 1), Buffer.alloc(size, 9));
+  known.set(2, Buffer.concat([Buffer.alloc(size, 3), Buffer.alloc(size, 9)]));
+  kernel.set("maglev", piece(4, 0), Buffer.alloc(size, 6));
+  known.set(4, Buffer.alloc(size, 6));
+  const doubt = await lookAtTables(native, kernel.map("maglev"), () => known);
+  t.is(doubt?.(), false);
+  kernel.set("maglev", piece(2, 0), Buffer.alloc(size, 8));
+  t.is(doubt?.(), true, "somebody else's change of a table that looked different is found");
 });

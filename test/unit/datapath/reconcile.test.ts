@@ -4,6 +4,7 @@ import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
 import type { CompiledSet, DesiredIdentity, DesiredState } from "../../../src/compute/desired.ts";
+import type { Turn } from "../../../src/datapath/comparison.ts";
 import { readIdentities, readServices } from "../../../src/datapath/kernel-views.ts";
 import { Pins } from "../../../src/datapath/pins.ts";
 import { contentDigest, encodeSet, type PolicyRow, policyMaps, rowOf } from "../../../src/datapath/policy-encode.ts";
@@ -347,5 +348,60 @@ test("a peer's address that changes hands moves the revision of those whose poli
     );
     t.deepEqual(await moved(identity("10.9.0.9", 50)), [false, false, false, false]);
     t.deepEqual(await moved(), [true, false, false, false], "the allowed one has gone");
+  });
+});
+
+test("a change does not wait for the comparison of services and addresses, and is no difference; what is one is found", async (t) => {
+  await withFolder(async (pins) => {
+    const kernel = new FakeKernel();
+    const { mapDump } = kernel.native;
+    let held: { readonly handle: number; readonly reached: () => void; readonly until: Promise<void> } | null = null;
+    kernel.native.mapDump = async (handle) => {
+      const found = await mapDump(handle);
+      if (held?.handle !== handle) return found;
+      held.reached();
+      await held.until;
+      return found;
+    };
+    const reconciler = await start(kernel, pins);
+    let queue: Promise<unknown> = Promise.resolve();
+    const turn: Turn = (step) => {
+      const result = queue.then(step);
+      queue = result;
+      return result;
+    };
+    const leadTo = (host: number) =>
+      turn(() =>
+        reconciler.apply({
+          endpoints: [],
+          sets: [],
+          identities: holders(identity(`10.9.0.${host}`, 1001)),
+          frontends: [frontend("10.96.0.1", `10.9.0.${host}`), frontend(`10.96.1.${host}`, "10.9.0.1")],
+          clusterPrefixes: [],
+          uplinks: [],
+        }),
+      );
+    await leadTo(1);
+    t.false(await reconciler.verify(turn), "all is as it was left");
+    for (const [at, name] of (["ipcache4", "service4", "service_backend", "service_address"] as const).entries()) {
+      let release: () => void = () => undefined;
+      const until = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const reached = new Promise<void>((resolve) => {
+        held = { handle: kernel.map(name).handle, reached: resolve, until };
+      });
+      const verifying = reconciler.verify(turn);
+      await reached;
+      await leadTo(2 + at);
+      release();
+      t.false(await verifying, `${name}: a change of ours is no difference`);
+      held = null;
+      const [key] = kernel.entries(name).keys();
+      kernel.set(name, Buffer.from(key ?? "", "latin1"), Buffer.alloc(kernel.map(name).valueSize, 0xee));
+      t.true(await reconciler.verify(turn), `${name}: one of somebody else's is`);
+      await leadTo(2 + at);
+      t.false(await reconciler.verify(turn), `${name}: it was mended`);
+    }
   });
 });
