@@ -79,6 +79,13 @@ static __always_inline bool is_initiator_source(const struct ct_entry *entry, __
 	return source_low == !!(entry->flags & CT_INITIATOR_LOW);
 }
 
+/* A translated packet whose tuple is another flow's may begin one with another port of its sender's. Not what another node sent along for a service:
+ * later packets of that flow come without a word of it. */
+static __always_inline bool may_take_other_port(const struct context *context)
+{
+	return context->translated.flags && (!(context->translated.flags & CT_DSR) || context->scope == SCOPE_OUTSIDE);
+}
+
 /* The flow that the packet goes on with; none: it opens one. An entry that is too old counts as absent. So does a connection whose tuple
  * is opened anew (RFC 9293 3.6.1: after a close or a crash), from either side: a verdict for one direction is none for the
  * other, and a SYN is what policy is asked about. context->reason: the tuple is a translated flow's, which this packet is none of. */
@@ -91,14 +98,15 @@ static __always_inline struct ct_entry *current_flow(struct context *context, st
 
 	if (!entry || entry->flags & CT_SERVICE || is_expired(entry, packet->protocol, context->now))
 		return NULL;
-	if (opening && entry->flags & (CT_RST | CT_FIN_INITIATOR | CT_FIN_RESPONDER))
-		return NULL;
 	reply = !is_initiator_source(entry, context->source_low);
 	if (translated->flags)
 		stranger = reply || !(entry->flags & CT_NAT) || entry->nat_port != translated->vip_port ||
 			   !same_address(&entry->nat_address, &translated->vip, v6);
 	else
 		stranger = entry->flags & CT_NAT && (reply ? opening : translates && !(entry->flags & CT_DSR));
+	/* one that is half closed goes on, and a server that has closed one may not take its tuple again at once */
+	if (opening && entry->flags & (CT_RST | CT_FIN_INITIATOR | CT_FIN_RESPONDER) && !(stranger && may_take_other_port(context)))
+		return NULL;
 	if (stranger) {
 		context->reason = REASON_CT_COLLISION;
 		return NULL;

@@ -14,6 +14,9 @@
 
 #define STEP __attribute__((noinline)) int
 
+/* States of sockets (linux/tcp_states.h in the kernel). */
+enum { TCP_STATE_TIME_WAIT = 6, TCP_STATE_LISTEN = 10 };
+
 union ct_key {
 	struct ct4_key v4;
 	struct ct6_key v6;
@@ -22,7 +25,7 @@ union ct_key {
 /* What a service did to this packet's destination, to be kept in the flow's entry. */
 struct translation {
 	struct address vip __attribute__((aligned(8)));
-	__be16 vip_port;
+	__be16 vip_port; /* 0: the source has another port, too, see clash.h */
 	__u16 flags; /* CT_NAT, CT_LOOPBACK or 0 */
 	__u32 table;
 };
@@ -130,7 +133,7 @@ struct context {
 	__u32 claim;   /* enum claim */
 	__u32 mark;    /* with which it leaves */
 	__u32 entered; /* enum entered */
-	struct renaming arrived; /* the tuple with which it came, of what enters */
+	struct renaming arrived; /* the tuple with which it came, of what enters and of what a service translates */
 	__u32 mtu; /* of the way, for which the packet is too large */
 };
 
@@ -158,6 +161,18 @@ static __always_inline struct context *begin(__u32 l3)
 		context->now = now_seconds();
 	}
 	return context;
+}
+
+/* The tuple that the packet has, before it gets another one. */
+static __always_inline void remember_tuple(struct context *context)
+{
+	const struct packet *packet = &context->packet;
+	struct renaming *arrived = &context->arrived;
+
+	arrived->source = packet->source;
+	arrived->destination = packet->destination;
+	arrived->source_port = packet->source_port;
+	arrived->destination_port = packet->destination_port;
 }
 
 /* context->packet, of which l3 is given. */

@@ -92,21 +92,22 @@ static __always_inline struct endpoint *find_receiver(struct context *context, c
 
 static __always_inline struct endpoint *enter_renamed(struct __sk_buff *skb, struct context *context, const bool v6)
 {
+	struct translation *done = &context->translated;
+	struct endpoint *pod;
+
 	if (context->packet.flags & PACKET_FIRST_FRAGMENT)
 		borrow_ports(skb);
 	take_name(skb, v6);
-	return context->reason ? NULL : find_receiver(context, v6);
-}
-
-static __always_inline void remember_tuple(struct context *context)
-{
-	const struct packet *packet = &context->packet;
-	struct renaming *arrived = &context->arrived;
-
-	arrived->source = packet->source;
-	arrived->destination = packet->destination;
-	arrived->source_port = packet->source_port;
-	arrived->destination_port = packet->destination_port;
+	if (context->reason)
+		return NULL;
+	pod = find_receiver(context, v6);
+	if (pod && !(context->renaming.flags & NAT_BACK)) { /* see clash.h */
+		done->vip = context->arrived.destination;
+		done->vip_port = 0;
+		done->table = context->renaming.table;
+		done->flags = CT_NAT;
+	}
+	return pod;
 }
 
 /* The packet goes on with a connection that no entry of ours leads to a backend, but that the kernel has: others' rules began it, and only they know its
@@ -157,10 +158,7 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 	if (is_of_others(skb, context, look_up_flow(context, v6), v6))
 		return NULL;
 	context->scope = SCOPE_OUTSIDE;
-	if (v6)
-		translate6(skb);
-	else
-		translate4(skb);
+	go_to_service(skb, context, v6);
 	if (context->reason == REASON_NO_BACKEND && is_of_node(&packet->destination, v6) && has_nobody(packet, v6)) {
 		/* the node's own stack refuses, under the node's policy */
 		context->reason = 0;

@@ -92,6 +92,37 @@ static __always_inline __u32 rewrite_inner(struct __sk_buff *skb, const struct p
 	return 0;
 }
 
+/* The packet inside becomes the one that was renamed into it, or that it was renamed into: what answers to it leads to that tuple (context->renaming). */
+static __always_inline __u32 rename_inside(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	struct packet *outer = &context->packet, *inner = &context->inner;
+	const struct renaming *to = &context->renaming;
+
+	return rewrite_inner(skb, outer, inner, NAT_SOURCE, &to->destination, to->destination_port, v6) ||
+	       rewrite_inner(skb, outer, inner, NAT_DESTINATION, &to->source, to->source_port, v6) ||
+	       rewrite(skb, outer, NAT_DESTINATION, &to->destination, 0, v6);
+}
+
+STEP rename_inside4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context ? rename_inside(skb, context, false) : 1;
+}
+
+STEP rename_inside6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	return context ? rename_inside(skb, context, true) : 1;
+}
+
+/* False: it could not. */
+static __always_inline bool rename_inner(struct __sk_buff *skb, const bool v6)
+{
+	return !(v6 ? rename_inside6(skb) : rename_inside4(skb));
+}
+
 /* The live flow (or a service's choice) of the packet inside; inner_low: that packet's source is the low end. */
 static __always_inline struct ct_entry *inner_flow(struct context *context, __u32 *inner_low, const bool v6)
 {
@@ -120,6 +151,7 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 {
 	const struct end *source = &context->source, *destination = &context->destination;
 	struct packet *outer = &context->packet, *inner = &context->inner;
+	struct renaming *to = &context->renaming;
 	struct ct_entry *entry;
 	struct address self __attribute__((aligned(8)));
 	const bool outside = context->scope == SCOPE_OUTSIDE;
@@ -145,7 +177,11 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 
 		if (!(source->here || outside) || is_initiator_source(entry, inner_low) || same_address(&backend, &outer->source, v6))
 			return UNRELATED;
-		if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &backend, port, v6) ||
+		if (entry->flags & CT_NAT) {
+			nat_key_of_answer(&context->nat_key, inner, v6);
+			if (!nat_find(&context->nat_key, to, v6) || !rename_inner(skb, v6))
+				return BROKEN;
+		} else if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &backend, port, v6) ||
 		    rewrite(skb, outer, NAT_DESTINATION, &backend, 0, v6))
 			return BROKEN;
 		if (outside && !endpoint_at(&outer->destination)) /* the backend's node answered directly, and knows the flow */
@@ -169,6 +205,12 @@ static __always_inline __u32 relate(struct __sk_buff *skb, struct context *conte
 	if (!(entry->flags & CT_NAT) || !from_initiator)
 		return RELATED;
 	/* about a packet that a service had sent to this backend */
+	if (!entry->nat_port) {
+		nat_key_of_answer(&context->nat_key, inner, v6);
+		if (!nat_find(&context->nat_key, to, v6) || !rename_inner(skb, v6))
+			return BROKEN;
+		return entry->flags & CT_LOOPBACK && rewrite(skb, outer, NAT_SOURCE, &entry->nat_address, 0, v6) ? BROKEN : RELATED;
+	}
 	if (entry->flags & CT_LOOPBACK) {
 		self = inner->destination;
 		if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &self, 0, v6) ||

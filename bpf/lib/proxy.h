@@ -16,9 +16,6 @@
 
 #define LOOPBACK 1 /* ifindex of lo, in every namespace */
 
-/* States of sockets (linux/tcp_states.h in the kernel). */
-enum { TCP_STATE_TIME_WAIT = 6, TCP_STATE_LISTEN = 10 };
-
 static __always_inline __u32 tuple_of(const struct packet *packet, struct bpf_sock_tuple *tuple, const bool v6)
 {
 	if (v6) {

@@ -95,6 +95,40 @@ static __always_inline struct nat_state *nat_find(const union nat_key *key, stru
 	}
 }
 
+#define ERROR_EXISTS (-17) /* EEXIST */
+
+/* Of a client whose own port is taken. Servers may want clients below 1024, as those of NFS do. */
+static __always_inline __be16 another_port(__be16 port)
+{
+	const __u32 chance = bpf_get_prandom_u32();
+
+	return bpf_htons(bpf_ntohs(port) < 1024 ? 600 + chance % 424 : 1024 + chance % 64512);
+}
+
+enum claim { CLAIM_GRANTED, CLAIM_TAKEN, CLAIM_NO_ROOM };
+
+/* 0 or an error, as bpf_map_update_elem with BPF_NOEXIST. */
+static __always_inline long nat_store(const union nat_key *key, const struct renaming *to, __u32 flags, __u32 now, const bool v6)
+{
+	if (v6) {
+		struct nat6_entry entry = {.flags = flags, .last_used = now, .table = to->table};
+
+		entry.source = to->source;
+		entry.destination = to->destination;
+		entry.source_port = to->source_port;
+		entry.destination_port = to->destination_port;
+		return bpf_map_update_elem(&nat6, &key->v6, &entry, BPF_NOEXIST);
+	} else {
+		struct nat4_entry entry = {.flags = flags, .last_used = now, .table = to->table};
+
+		entry.source = *ipv4_of((struct address *)&to->source);
+		entry.destination = *ipv4_of((struct address *)&to->destination);
+		entry.source_port = to->source_port;
+		entry.destination_port = to->destination_port;
+		return bpf_map_update_elem(&nat4, &key->v4, &entry, BPF_NOEXIST);
+	}
+}
+
 static __always_inline void nat_delete(const union nat_key *key, const bool v6)
 {
 	if (v6)

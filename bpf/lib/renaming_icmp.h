@@ -23,9 +23,7 @@ static __always_inline __u32 relate_renamed(struct __sk_buff *skb, struct contex
 	if (!state)
 		return UNRELATED;
 	from_peer = same_address(&outer->source, &inner->destination, v6);
-	if (rewrite_inner(skb, outer, inner, NAT_SOURCE, &to->destination, to->destination_port, v6) ||
-	    rewrite_inner(skb, outer, inner, NAT_DESTINATION, &to->source, to->source_port, v6) ||
-	    rewrite(skb, outer, NAT_DESTINATION, &to->destination, 0, v6))
+	if (!rename_inner(skb, v6))
 		return BROKEN;
 	if (from_peer && rewrite(skb, outer, NAT_SOURCE, &to->source, 0, v6))
 		return BROKEN;

@@ -12,60 +12,42 @@
 #define PORT_TRIES 512
 #define PORT_FIRST 1024
 
-#define ERROR_EXISTS (-17) /* EEXIST */
-
 /* A server or connection of the node itself has it; or one in the node's name whose socket knows other ends, as others' rules made them: kube-proxy's
- * of one that began before Tandem served the address, or the kernel's masquerading. */
+ * of one that began before Tandem served the address, or the kernel's masquerading. Where the source stays (NAT_KEEPS_SOURCE) the port is its own, and
+ * a server of the node may have a connection with it. */
 static __always_inline bool is_held_by_node(struct __sk_buff *skb, const struct renaming *to, __u8 protocol, const bool v6)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 length = v6 ? sizeof(tuple.ipv6) : sizeof(tuple.ipv4);
+	const bool served = to->flags & NAT_KEEPS_SOURCE;
+	const struct address *peer = served ? &to->source : &to->destination, *own = served ? &to->destination : &to->source;
+	const __be16 peer_port = served ? to->source_port : to->destination_port;
+	const __be16 own_port = served ? to->destination_port : to->source_port;
 	struct bpf_sock *sock;
+	bool held = true;
 
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return false;
 	if (v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, to->destination.bytes, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, to->source.bytes, 16);
-		tuple.ipv6.sport = to->destination_port;
-		tuple.ipv6.dport = to->source_port;
+		__builtin_memcpy(tuple.ipv6.saddr, peer->bytes, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, own->bytes, 16);
+		tuple.ipv6.sport = peer_port;
+		tuple.ipv6.dport = own_port;
 	} else {
-		tuple.ipv4.saddr = *ipv4_of((struct address *)&to->destination);
-		tuple.ipv4.daddr = *ipv4_of((struct address *)&to->source);
-		tuple.ipv4.sport = to->destination_port;
-		tuple.ipv4.dport = to->source_port;
+		tuple.ipv4.saddr = *ipv4_of((struct address *)peer);
+		tuple.ipv4.daddr = *ipv4_of((struct address *)own);
+		tuple.ipv4.sport = peer_port;
+		tuple.ipv4.dport = own_port;
 	}
 	sock = protocol == IPPROTO_TCP ? bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0)
 				       : bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!sock)
 		return kernel_flow_status(skb, &tuple, protocol, v6);
+	if (served) /* the server itself listens for anybody */
+		held = protocol == IPPROTO_TCP ? sock->state != TCP_STATE_LISTEN : sock->dst_port != 0;
 	bpf_sk_release(sock);
-	return true;
+	return held;
 }
-
-/* 0 or an error, as bpf_map_update_elem with BPF_NOEXIST. */
-static __always_inline long nat_store(const union nat_key *key, const struct renaming *to, __u32 flags, __u32 now, const bool v6)
-{
-	if (v6) {
-		struct nat6_entry entry = {.flags = flags, .last_used = now, .table = to->table};
-
-		entry.source = to->source;
-		entry.destination = to->destination;
-		entry.source_port = to->source_port;
-		entry.destination_port = to->destination_port;
-		return bpf_map_update_elem(&nat6, &key->v6, &entry, BPF_NOEXIST);
-	} else {
-		struct nat4_entry entry = {.flags = flags, .last_used = now, .table = to->table};
-
-		entry.source = *ipv4_of((struct address *)&to->source);
-		entry.destination = *ipv4_of((struct address *)&to->destination);
-		entry.source_port = to->source_port;
-		entry.destination_port = to->destination_port;
-		return bpf_map_update_elem(&nat4, &key->v4, &entry, BPF_NOEXIST);
-	}
-}
-
-enum claim { CLAIM_GRANTED, CLAIM_TAKEN, CLAIM_NO_ROOM };
 
 /* The answers' entry for context->renaming with its source_port, leading back to the packet's ends: context->claim. */
 static __always_inline __u32 claim_port(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -75,7 +57,8 @@ static __always_inline __u32 claim_port(struct __sk_buff *skb, struct context *c
 	struct renaming back = {.table = to->table};
 	long result;
 
-	if (!(to->flags & NAT_KEEPS_SOURCE) && is_held_by_node(skb, to, packet->protocol, v6))
+	if ((!(to->flags & NAT_KEEPS_SOURCE) || to->source_port != packet->source_port) &&
+	    is_held_by_node(skb, to, packet->protocol, v6))
 		return CLAIM_TAKEN;
 	back.source = packet->destination;
 	back.destination = packet->source;
@@ -106,13 +89,12 @@ STEP claim_port6(struct __sk_buff *skb)
 	return 0;
 }
 
-static __always_inline __u32 claim(struct __sk_buff *skb, const struct context *context, const bool v6)
+static __always_inline void claim(struct __sk_buff *skb, const bool v6)
 {
 	if (v6)
 		claim_port6(skb);
 	else
 		claim_port4(skb);
-	return context->claim;
 }
 
 static __always_inline bool is_for_flows(__be16 port)
@@ -122,6 +104,39 @@ static __always_inline bool is_for_flows(__be16 port)
 	return number >= PORT_FIRST && (number < config_node_port_first || number > config_node_port_last);
 }
 
+/* As claim_port, for a port by chance. */
+static __always_inline void claim_any_port(struct __sk_buff *skb, struct context *context, const bool v6)
+{
+	struct renaming *to = &context->renaming;
+
+	if (to->flags & NAT_KEEPS_SOURCE) {
+		to->source_port = another_port(context->packet.source_port);
+	} else {
+		to->source_port = bpf_htons(bpf_get_prandom_u32());
+		if (!is_for_flows(to->source_port))
+			return;
+	}
+	claim(skb, v6);
+}
+
+STEP claim_any_port4(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		claim_any_port(skb, context, false);
+	return 0;
+}
+
+STEP claim_any_port6(struct __sk_buff *skb)
+{
+	struct context *context = current_context();
+
+	if (context)
+		claim_any_port(skb, context, true);
+	return 0;
+}
+
 /* A flow begins: context->renaming says which address it gets, what it goes to, table and kind; here it gets the port (its own one, if that is
  * free) and both entries. context->reason: REASON_NAT_FULL. */
 static __always_inline void open_renaming(struct __sk_buff *skb, struct context *context, const bool v6)
@@ -129,22 +144,24 @@ static __always_inline void open_renaming(struct __sk_buff *skb, struct context 
 	const struct packet *packet = &context->packet;
 	struct renaming *to = &context->renaming;
 	const bool ported = packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP, echo = is_echo(packet, v6);
+	const bool keeps = to->flags & NAT_KEEPS_SOURCE;
 	/* what has no ports has one flow with a peer; an SCTP association has its ports on all of its ways (RFC 9260 1.3), of which this is one */
-	const bool chooses = (ported || echo) && !(to->flags & NAT_KEEPS_SOURCE);
-	__u32 result = CLAIM_TAKEN;
+	const bool chooses = ported || (keeps ? has_ports(packet->protocol) : echo);
 
 	context->reason = REASON_NAT_FULL;
+	context->claim = CLAIM_TAKEN;
 	to->source_port = packet->source_port;
-	if (!ported || !chooses || is_for_flows(packet->source_port))
-		result = claim(skb, context, v6);
+	if (!ported || keeps || is_for_flows(packet->source_port))
+		claim(skb, v6);
 	for (int i = 0; i < PORT_TRIES; i++) {
-		if (!chooses || result != CLAIM_TAKEN)
+		if (!chooses || context->claim != CLAIM_TAKEN)
 			break;
-		to->source_port = bpf_htons(bpf_get_prandom_u32());
-		if (is_for_flows(to->source_port))
-			result = claim(skb, context, v6);
+		if (v6)
+			claim_any_port6(skb);
+		else
+			claim_any_port4(skb);
 	}
-	if (result != CLAIM_GRANTED)
+	if (context->claim != CLAIM_GRANTED)
 		return;
 	nat_key_of(&context->nat_key, packet, v6);
 	if (!nat_store(&context->nat_key, to, next_state(to->flags & NAT_SERVICE, packet, false), context->now, v6)) {

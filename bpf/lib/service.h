@@ -112,6 +112,20 @@ static __always_inline bool returns_directly(const struct __sk_buff *skb, const 
 	return (packet->protocol == IPPROTO_TCP && !is_opening(packet)) || may_carry(skb, packet, v6);
 }
 
+/* The packet of a marked choice is to get the tuple of context->renaming, see clash.h: go_to_service does it. */
+static __always_inline void translate_both(struct context *context, __u32 table, const bool v6)
+{
+	const struct packet *packet = &context->packet;
+	struct translation *done = &context->translated;
+
+	done->vip = packet->destination;
+	done->vip_port = 0;
+	done->table = table;
+	done->flags = CT_NAT;
+	if (!same_address(&packet->source, &context->renaming.source, v6))
+		done->flags |= CT_LOOPBACK;
+}
+
 /* If the packet goes to a service, its destination becomes a backend and context->translated says what was done. A connection keeps its backend
  * whatever becomes of the service; so do datagrams while the service has the backend. For a client outside whose backend is no pod of this node
  * and does not answer it directly nothing is done but to say so (context->elsewhere): that flow is one of renaming.h. */
@@ -144,7 +158,17 @@ static __always_inline __u32 translate(struct __sk_buff *skb, struct context *co
 	/* before anything is written: what is here does not come in from outside */
 	if (context->scope == SCOPE_OUTSIDE && (is_here(&packet->source, v6) || is_nobody(&packet->source, v6)))
 		return REASON_SPOOFED_ADDRESS;
+	remember_tuple(context);
 	if (keep && entry) {
+		if (entry->flags & CT_NAT) {
+			if (entry->last_used != now)
+				entry->last_used = now;
+			if (is_renamed(skb, context, v6)) {
+				translate_both(context, entry->nat_id, v6);
+				return 0;
+			}
+			entry->flags &= ~CT_NAT; /* silent for too long */
+		}
 		to = entry->nat_address;
 		to_port = entry->nat_port;
 		done->table = entry->nat_id;
@@ -194,6 +218,12 @@ static __always_inline __u32 translate_back(struct __sk_buff *skb, struct contex
 	struct packet *packet = &context->packet;
 	const struct tracked *tracked = &context->tracked;
 
+	if (!tracked->nat_port) {
+		if (!is_renamed(skb, context, v6))
+			return REASON_NAT_FAILED;
+		take_name(skb, v6);
+		return context->reason;
+	}
 	if (tracked->flags & CT_LOOPBACK) {
 		struct address self = packet->source;
 
@@ -219,6 +249,18 @@ STEP translate6(struct __sk_buff *skb)
 	if (context)
 		context->reason = translate(skb, context, true);
 	return 0;
+}
+
+/* A service's packet becomes its backend's: context->translated, context->reason. */
+static __always_inline void go_to_service(struct __sk_buff *skb, const struct context *context, const bool v6)
+{
+	if (v6)
+		translate6(skb);
+	else
+		translate4(skb);
+	/* here and not in the step, for the frames of a chain of calls have 512 bytes */
+	if (!context->reason && context->translated.flags && !context->translated.vip_port)
+		take_name(skb, v6);
 }
 
 STEP translate_back4(struct __sk_buff *skb)

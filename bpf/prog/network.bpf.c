@@ -3,6 +3,7 @@
  * leaves (to_network, egress), where the node's own packets are judged. */
 #include <tandem/config.h>
 #include <tandem/maps.h>
+#include "../lib/clash.h"
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
 #include "../lib/echo.h"
@@ -108,6 +109,8 @@ static __always_inline int arrives(struct __sk_buff *skb, __u32 l3, const bool v
 			goto dropped;
 	}
 	entry = current_flow(context, look_up_flow(context, v6), true, v6);
+	if (context->reason == REASON_CT_COLLISION)
+		settle_clash(skb, context, v6);
 	if (context->reason)
 		goto dropped;
 	/* new flows are looked at when they are opened; of others only those with both ends here can be abused from outside */

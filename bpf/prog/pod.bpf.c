@@ -3,6 +3,7 @@
  * egress). Packets between pods of a node are judged for both ends by from_pod and go straight into the other pod. */
 #include <tandem/config.h>
 #include <tandem/maps.h>
+#include "../lib/clash.h"
 #include "../lib/conntrack.h"
 #include "../lib/deliver.h"
 #include "../lib/echo.h"
@@ -56,16 +57,15 @@ static __always_inline int pod_sends(struct __sk_buff *skb, struct context *cont
 	}
 	entry = look_up_flow(context, v6);
 	if (has_ports(packet->protocol) && !is_settled(entry, packet)) {
-		if (v6)
-			translate6(skb);
-		else
-			translate4(skb);
+		go_to_service(skb, context, v6);
 		if (context->reason)
 			goto dropped;
 		if (context->translated.flags)
 			entry = look_up_flow(context, v6);
 	}
 	entry = current_flow(context, entry, true, v6);
+	if (context->reason == REASON_CT_COLLISION)
+		settle_clash(skb, context, v6);
 	if (context->reason)
 		goto dropped;
 	/* a flow that left this node when it began has no end here now; if that has changed, to_pod asks that pod */

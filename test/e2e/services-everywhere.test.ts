@@ -3,7 +3,15 @@
  * them that the socket hook does not see, the node, pods of its network, and hosts outside. Both backends answer all of them, from the address that was asked.
  */
 import type { Lab } from "../../src/lab/lab.ts";
-import { askFrom, askSctp, askWithoutHook, backendCode, type Question, serveSctp } from "../support/everywhere.ts";
+import {
+  askFrom,
+  askFromOnePort,
+  askSctp,
+  askWithoutHook,
+  backendCode,
+  type Question,
+  serveSctp,
+} from "../support/everywhere.ts";
 import { pod, settled, sharedLab } from "../support/lab.ts";
 
 const backend = (name: string, node: string) =>
@@ -139,6 +147,24 @@ everywhere("every address of a service answers every client, over TCP and UDP", 
   ] as const)
     for (const [at, question] of asked.entries())
       t.deepEqual(namesOf(results[at] ?? []), both, `${who}: ${textOf(question)}: ${results[at]?.join()}`);
+});
+
+everywhere("all addresses of a service answer one port of a client's at once", async (t, lab) => {
+  await ready(lab);
+  const [, turned] = services;
+  for (const kind of ["tcp", "connected"] as const) {
+    const questions = (await questionsOf(lab, turned, [kind], 60)).map((question) => ({ ...question, count: 1 }));
+    for (const [who, hook] of [
+      ["default/client", false],
+      ["external/client", true],
+    ] as const) {
+      const results = await askFromOnePort(lab, who, questions, hook);
+      const wrong = questions.flatMap((question, at) =>
+        /^default\/[ab] /.test(results[at]?.join() ?? "") ? [] : `${textOf(question)}: ${results[at]?.join()}`,
+      );
+      t.deepEqual(wrong, [], who);
+    }
+  }
 });
 
 everywhere("who answers clients outside is the setting's, or what the annotation says", async (t, lab) => {

@@ -1,7 +1,17 @@
 /** Services for clients outside of the cluster, behind the top of rack: by addresses of load balancers and by ports of nodes. */
 import test from "ava";
 import type { Lab } from "../../src/lab/lab.ts";
-import { agentStatus, beginFlow, fetchFrom, pod, podAddress, settled, sharedLab, withLab } from "../support/lab.ts";
+import {
+  agentStatus,
+  beginFlow,
+  type FlowOptions,
+  fetchFrom,
+  pod,
+  podAddress,
+  settled,
+  sharedLab,
+  withLab,
+} from "../support/lab.ts";
 
 const ports = [8080, { containerPort: 9000, protocol: "UDP" }] as const;
 const backend = (name: string, node: string) => pod(name, { node, labels: { app: "backend" }, ports });
@@ -110,16 +120,28 @@ test("a client outside reaches the pods of the node that it comes to, as itself,
     },
   ));
 
-test("flows of clients outside live on while pods come and go, and over a restart of the agent", (t) =>
+test("flows of clients outside live on while pods come and go, and over a restart of the agent, also several from one port to one pod", (t) =>
   withLab(t, { nodes: 1, objects: [backend("a", "node-1"), service("Cluster")] }, async (lab) => {
     await settled(lab);
     await announce(lab, "node-1");
-    const flows = [
-      await beginFlow(lab, "external/client", { kind: "tcp", address: vips[0], port: 80 }),
-      await beginFlow(lab, "external/client", { kind: "tcp", address: vips[1], port: 80 }),
-      await beginFlow(lab, "external/client", { kind: "udp", address: vips[0], port: 53 }),
-      await beginFlow(lab, "external/client", { kind: "tcp", address: lab.node("node-1").ipv4, port: 30080 }),
-    ];
+    const { ipv4, ipv6 } = lab.node("node-1");
+    const localPort = 12_345;
+    const flows = await Promise.all(
+      [
+        { kind: "tcp", address: vips[0], port: 80, localPort },
+        { kind: "tcp", address: vips[1], port: 80, localPort },
+        { kind: "udp", address: vips[0], port: 53, localPort },
+        { kind: "udp", address: vips[1], port: 53, localPort },
+        { kind: "tcp", address: ipv4, port: 30080, localPort },
+        { kind: "tcp", address: ipv6, port: 30080, localPort },
+        { kind: "udp", address: ipv4, port: 30053, localPort },
+        { kind: "udp", address: ipv6, port: 30053, localPort },
+        { kind: "udp", address: vips[0], port: 53 },
+      ].map((flow) => beginFlow(lab, "external/client", flow as FlowOptions)),
+    );
+    const { stdout } = await lab.agent("node-1", ["bpf", "nat", "list"]);
+    const renamed = stdout.split("\n").filter((line) => line.includes(`:${localPort}`));
+    t.is(renamed.length, 4, `one of two has another port for the pod:\n${stdout}`);
     await lab.applyObjects([backend("b", "node-1"), backend("c", "node-1")]);
     await settled(lab);
     t.deepEqual(await answerers(lab, vips[0], 80, 30), ["default/a", "default/b", "default/c"]);

@@ -1,14 +1,16 @@
 /**
- * Who answers at many addresses, run inside of a pod, a node or a host outside: `node ask-everywhere.js FIRST QUESTIONS` with a JSON list of
+ * Who answers at many addresses, run inside of a pod, a node or a host outside: `node ask-everywhere.js FIRST QUESTIONS [one-port]` with a JSON list of
  * {kind: "tcp" | "udp" | "connected", host, port, count, bytes}. Each of `count` sockets of its own sends `bytes` bytes and wants as many back, from the
- * address that it asked. Each has a port of its own, from FIRST: two addresses of a service cannot be told apart at a backend that is asked from one port. Prints a JSON list, for each question the answers as "NAME PEER" (whom the server saw), or what went wrong, each once.
+ * address that it asked. Each has a port of its own, from FIRST; or all ask at once from that one, UDP connected. Prints a JSON list, for each question the answers as "NAME PEER" (whom the server saw), or what went wrong, each once.
  * @see backendCode in ./everywhere.ts, who answers
  */
 import { createSocket } from "node:dgram";
 import { connect } from "node:net";
 
-const [first, questions] = process.argv.slice(2);
-let localPort = Number(first);
+const [first, questions, how] = process.argv.slice(2);
+const onePort = how === "one-port";
+let nextPort = Number(first);
+const ownPort = () => (onePort ? nextPort : nextPort++);
 const againMs = 1_000;
 const longMs = 20_000;
 const socketMs = 6_000;
@@ -18,7 +20,7 @@ const answered = (bytes) => bytes.toString("latin1").trimEnd();
 
 function overTcp({ host, port, bytes }) {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, localPort: localPort++ });
+    const socket = connect({ host, port, localPort: ownPort() });
     let got = Buffer.alloc(0);
     const end = (result) => {
       socket.destroy();
@@ -49,7 +51,7 @@ async function overUdp(question) {
 
 function askOnce({ kind, host, port, bytes }) {
   return new Promise((resolve) => {
-    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4", reuseAddr: onePort });
     const payload = Buffer.alloc(bytes, "x");
     const isConnected = kind === "connected";
     let again;
@@ -70,15 +72,18 @@ function askOnce({ kind, host, port, bytes }) {
       send();
       again = setInterval(send, againMs);
     };
-    socket.bind(localPort++, () => (isConnected ? socket.connect(port, host, begin) : begin()));
+    socket.bind(ownPort(), () => (isConnected ? socket.connect(port, host, begin) : begin()));
   });
 }
 
-const results = [];
-for (const question of JSON.parse(questions)) {
+async function answersTo(question) {
   const ask = question.kind === "tcp" ? overTcp : overUdp;
   const all = await Promise.all(Array.from({ length: question.count }, () => ask(question)));
-  results.push([...new Set(all)].sort());
+  return [...new Set(all)].sort();
 }
+
+const asked = JSON.parse(questions);
+const results = onePort ? await Promise.all(asked.map(answersTo)) : [];
+if (!onePort) for (const question of asked) results.push(await answersTo(question));
 console.log(JSON.stringify(results));
 process.exit(0);

@@ -37,7 +37,7 @@ async function results(running: Promise<{ readonly stdout: string; readonly stde
   return JSON.parse(stdout) as readonly (readonly string[])[];
 }
 
-/** Of each network namespace, by its lab: ports are used once, so that no two flows with a backend are one. */
+/** Of each network namespace, by its lab: ports are used once, so that a flow has its own one at its backend, where nobody asks for anything else. */
 const nextPort = new Map<string, number>();
 
 function take(at: string, ports: number): number {
@@ -61,6 +61,14 @@ export async function askFrom(lab: Lab, from: string, questions: readonly Questi
 export async function askWithoutHook(lab: Lab, podName: string, questions: readonly Question[]) {
   const { netns } = await lab.place(podName);
   return results(run(["nsenter", `--net=${netnsPath(netns)}`, ...words(netns, questions)], limits));
+}
+
+/** All at once, from one port: of TCP, or of UDP that is connected. */
+export async function askFromOnePort(lab: Lab, from: string, questions: readonly Question[], hook: boolean) {
+  const { netns } = await lab.place(from);
+  const command = [...words(netns, questions), "one-port"];
+  if (hook) return results(lab.exec(from, command, limits));
+  return results(run(["nsenter", `--net=${netnsPath(netns)}`, ...command], limits));
 }
 
 /** Answers SCTP's INIT there, for as long as the lab is up (src/lab/probe: the kernel needs no SCTP). */

@@ -127,18 +127,20 @@ export interface FlowOptions {
   readonly lifeMs?: number;
   /** ms that it waits for the last answer; 3 s. What TCP lost is sent again after pauses that double. */
   readonly lateMs?: number;
+  /** The client's own; several flows may have one. */
+  readonly localPort?: number;
 }
 
 /** One socket, a message each 20 ms until its end. Resolves when the first 20 were sent, over TCP answered too. */
 export async function beginFlow(
   lab: Lab,
   from: string,
-  { kind, address, port, lifeMs = 180_000, lateMs = 3_000 }: FlowOptions,
+  { kind, address, port, lifeMs = 180_000, lateMs = 3_000, localPort = 0 }: FlowOptions,
 ): Promise<Flow> {
   const folder = await mkdtemp(join(tmpdir(), "tandem-flow-"));
   const file = join(folder, "flow");
   const script = new URL("flow.js", import.meta.url).pathname;
-  const words = [process.execPath, script, kind, address, String(port), file, "20", String(lateMs)];
+  const words = [process.execPath, script, kind, address, String(port), file, "20", String(lateMs), String(localPort)];
   let ended = false;
   const running = lab.exec(from, words, { timeoutMs: lifeMs }).then(async (result) => {
     ended = true;

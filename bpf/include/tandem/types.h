@@ -240,7 +240,9 @@ enum ct_flags {
 	CT_FIN_RESPONDER = 1 << 5,
 	CT_RST = 1 << 6,	   /* the last packet was a RST; a later one takes it back, for a RST may be forged */
 	CT_SERVICE = 1 << 7,	/* not a flow: client and VIP; nat_* is the chosen backend */
-	CT_NAT = 1 << 8,	/* nat_* is the VIP that replies of the responder must show */
+	/* nat_* is the VIP that replies of the responder must show. Port 0: the initiator has another port towards the responder, and nat4 or nat6 says which
+	 * tuple replies get (clash.h). With CT_SERVICE: there is such an entry for what the client sends. */
+	CT_NAT = 1 << 8,
 	CT_LOOPBACK = 1 << 9,	/* a pod reaching itself through its service: the initiator's address was replaced */
 	CT_DENIED_AUDIT = 1 << 10, /* let through by audit mode only */
 	CT_LOCAL = 1 << 11,	/* both ends are on this node: two pods, or a pod and the node itself */
