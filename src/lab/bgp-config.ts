@@ -8,14 +8,16 @@ import type { LabPlan, NodePlan } from "./plan.ts";
 export interface BgpOptions {
   /** kube-router's --overlay-type; left out: --enable-overlay=false. */
   readonly overlay?: OverlayType;
-  /** kube-router's --bgp-graceful-restart: peers keep a vanished speaker's routes for 90 s. */
+  /** kube-router's --bgp-graceful-restart: peers keep a vanished speaker's routes for a while. */
   readonly gracefulRestart: boolean;
+  /** s, kube-router's --bgp-graceful-restart-time; left out: 90. */
+  readonly restartSeconds?: number;
   /** A real kube-router instead of gobgpd and the injector: its binary. */
   readonly kubeRouter?: string;
 }
 
 /** gobgpd's TOML for one node. */
-export function gobgpConfig(lab: LabPlan, node: NodePlan, { gracefulRestart }: BgpOptions): string {
+export function gobgpConfig(lab: LabPlan, node: NodePlan, { gracefulRestart, restartSeconds }: BgpOptions): string {
   const peers = peersOfNode(lab, node);
   return gobgpToml({
     as: node.as,
@@ -24,6 +26,7 @@ export function gobgpConfig(lab: LabPlan, node: NodePlan, { gracefulRestart }: B
     peers,
     timers: sessionTimers(lab),
     gracefulRestart,
+    restartSeconds,
     multipath: lab.topology === "ecmp",
     // kube-router's reflectors have no policies at all.
     ...(!isReflector(lab, node) && {

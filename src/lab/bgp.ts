@@ -14,8 +14,7 @@ import { systemCgroup } from "./topology.ts";
 /** gobgpd and the injector: what kube-router is on a real node. Or that itself. */
 export async function startNodeBgp(lab: LabPlan, node: NodePlan, options: BgpOptions): Promise<void> {
   const { kubeRouter, overlay, gracefulRestart } = options;
-  if (kubeRouter !== undefined)
-    return startKubeRouter(lab, node, { binary: kubeRouter, gracefulRestart, ...(overlay && { overlay }) });
+  if (kubeRouter !== undefined) return startKubeRouter(lab, node, { ...options, binary: kubeRouter });
   await startSpeaker(
     { folder: node.folder, netns: node.netns, cgroup: systemCgroup(node) },
     {

@@ -9,8 +9,10 @@ export interface Speaker {
   readonly addresses: readonly string[];
   readonly peers: readonly Peer[];
   readonly timers: Timers;
-  /** Peers keep a vanished speaker's routes for 90 s. */
+  /** Peers keep a vanished speaker's routes for a while. */
   readonly gracefulRestart: boolean;
+  /** s of that while; left out: 90, as kube-router's. */
+  readonly restartSeconds?: number | undefined;
   /** All paths that are equally good are told, and not the one best. */
   readonly multipath: boolean;
   /** Sections with the sets, policies and what is done by default; none: everything is accepted. */
@@ -76,11 +78,16 @@ export function statement(
       route-disposition = "${disposition}"${nextHop === null ? "" : nextHopAction}`;
 }
 
-function neighbor(peer: Peer, { gracefulRestart, timers: { hold, keepalive } }: Speaker): string {
+function neighbor(peer: Peer, speaker: Speaker): string {
+  const {
+    gracefulRestart,
+    restartSeconds = 90,
+    timers: { hold, keepalive },
+  } = speaker;
   const restart = `
   [neighbors.graceful-restart.config]
     enabled = true
-    restart-time = 90
+    restart-time = ${restartSeconds}
     deferral-time = 360`;
   const family = (name: string) => `
   [[neighbors.afi-safis]]

@@ -62,14 +62,16 @@ export async function checkKubeRouter(path: string, lab: { topology: Topology; a
 
 export interface KubeRouterOptions {
   readonly gracefulRestart: boolean;
+  readonly restartSeconds?: number;
   readonly overlay?: OverlayType;
 }
 
 export function kubeRouterArgs(lab: LabPlan, node: NodePlan, options: KubeRouterOptions): readonly string[] {
-  const { gracefulRestart, overlay } = options;
+  const { gracefulRestart, restartSeconds, overlay } = options;
   return [
     ...manifestFlags.filter((flag) => gracefulRestart || !flag.startsWith(restartFlag)),
     ...(gracefulRestart ? [] : [`${restartFlag}=false`]),
+    ...(restartSeconds === undefined ? [] : [`${restartFlag}-time=${restartSeconds}s`]),
     ...(topologyFlags[lab.topology] ?? []),
     ...(overlay === undefined ? ["--enable-overlay=false"] : ["--enable-overlay=true", `--overlay-type=${overlay}`]),
     `--hostname-override=${node.name}`,

@@ -67,6 +67,8 @@ export interface LabOptions {
   readonly agent?: Readonly<Record<string, unknown>>;
   /** kube-router's --bgp-graceful-restart; left out: as in its manifest where there is one (`kubeRouter`), else without. */
   readonly gracefulRestart?: boolean;
+  /** s, its --bgp-graceful-restart-time; left out: 90. */
+  readonly restartSeconds?: number;
   /** Who peers with whom, default "fabric". */
   readonly topology?: Topology;
   /** What speaks BGP in the routers, default "bird". */
@@ -118,6 +120,7 @@ export class Lab {
       externals: options.externals ?? ["client"],
       // The manifest's kube-router has it.
       gracefulRestart: options.gracefulRestart ?? router !== null,
+      ...(options.restartSeconds !== undefined && { restartSeconds: options.restartSeconds }),
       agent: options.agent ?? {},
       topology,
       ...(options.tor !== undefined && { tor: options.tor }),

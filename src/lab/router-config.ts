@@ -13,14 +13,15 @@ function tellsOnlyOutside({ topology }: LabPlan): boolean {
 }
 
 /** gobgpd's TOML; who writes its routes announces the external prefixes, too. */
-export function gobgpRouterConfig(lab: LabPlan, router: RouterPlan, { gracefulRestart }: BgpOptions): string {
+export function gobgpRouterConfig(lab: LabPlan, router: RouterPlan, options: BgpOptions): string {
   return gobgpToml({
     as: routerAs(lab),
     routerId: router.ipv4,
     addresses: [router.ipv4, router.ipv6],
     peers: peersOfRouter(lab, router),
     timers: sessionTimers(lab),
-    gracefulRestart,
+    gracefulRestart: options.gracefulRestart,
+    restartSeconds: options.restartSeconds,
     multipath: lab.topology === "ecmp",
     policies: gobgpExports(lab),
   });

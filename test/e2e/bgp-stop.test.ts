@@ -164,3 +164,50 @@ test("kube-router that ends with graceful restart says nothing, every packet fin
       }
     }
   }));
+
+longTest(
+  "a kube-router that does not come back within the time of graceful restart: routes hold until then, and go with a reason",
+  (t) =>
+    withLab(t, { nodes: 2, gracefulRestart: true, restartSeconds: 10, objects }, async (lab) => {
+      const { web } = await begin(lab);
+      const [one, two] = [lab.node("node-1"), lab.node("node-2")];
+      const isMissing = ({ routes }: StatusDto) => routes.missing.length === 2;
+      const rows = async () => {
+        const told = await ask<readonly RouteDto[]>(lab, "routes", "node-2");
+        return told.map(({ present, why }) => `${present} ${why?.code}`);
+      };
+      const flow = await beginFlow(lab, client, { kind: "tcp", address: web[4], port: 8080, lateMs: 60_000 });
+      const datagrams = await beginFlow(lab, client, { kind: "udp", address: web[4], port: 9000 });
+      try {
+        const ended = now(t, lab, "node-1");
+        await lab.stopBgp("node-2", "SIGTERM");
+        await tellsProblem(ended, "BGP_PEER_DOWN", "node-2");
+        t.deepEqual(await rows(), ["true stale-path", "true stale-path"]);
+        const { sent, answered } = await datagrams.end();
+        t.is(answered, sent, "no datagram is lost while the time is not over");
+        t.is(await routesTo(two, one.netns, "17"), 2);
+
+        // Of the whole time; that the reason comes with it is looked at below.
+        const status = await tells({ ...ended, withinMs: 15_000 }, "the time is over", isMissing);
+        t.true(Date.now() - ended.since > 8_000, "not before it is over");
+        t.truthy(problemOf(status, "BGP_PEER_DOWN", "node-2"));
+        for (const text of status.routes.missing)
+          t.regex(text, /node-2: the session with node-2 .* not established since/);
+        t.deepEqual(await rows(), ["false peer-down", "false peer-down"]);
+        t.is(await routesTo(two, one.netns, "17"), 0);
+        await lab.until(
+          "the router has none either",
+          async () => (await routesTo(two, lab.plan.tor.netns, "bird")) === 0,
+        );
+        t.is(await fetchFrom(lab, client, web[4], 8080, 2), null);
+
+        await lab.startBgp("node-2");
+        await lab.waitForRoutes();
+        await well(lab);
+        for (const address of [web[4], web[6]]) t.is(await answererOf(lab, client, address, 8080), "default/web");
+      } finally {
+        const { sent, answered } = await flow.end();
+        t.is(answered, sent, "the connection goes on");
+      }
+    }),
+);

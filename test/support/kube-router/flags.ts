@@ -5,6 +5,7 @@ export interface Flags {
   readonly kubeconfig: string;
   readonly hostname: string;
   readonly gracefulRestart: boolean;
+  readonly restartSeconds: number;
   /** Whether nodes of one AS number peer with each other. */
   readonly ibgp: boolean;
   /** Whether all nodes are of one AS number; else each has its own, by an annotation. */
@@ -28,6 +29,7 @@ const read: Readonly<Record<string, string>> = {
   kubeconfig: "",
   "hostname-override": "",
   "bgp-graceful-restart": "false",
+  "bgp-graceful-restart-time": "90s",
   "enable-ibgp": "true",
   "nodes-full-mesh": "true",
   "override-nexthop": "false",
@@ -51,6 +53,7 @@ export function readFlags(args: readonly string[]): Flags {
     kubeconfig: text("kubeconfig"),
     hostname: text("hostname-override"),
     gracefulRestart: isOn("bgp-graceful-restart"),
+    restartSeconds: Number.parseInt(text("bgp-graceful-restart-time"), 10),
     ibgp: isOn("enable-ibgp"),
     fullMesh: isOn("nodes-full-mesh"),
     overrideNextHop: isOn("override-nexthop"),

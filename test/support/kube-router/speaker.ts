@@ -73,6 +73,7 @@ export function speakerOf(own: NodeFacts, all: readonly NodeFacts[], flags: Flag
     // kube-router's are 90 and 30 s.
     timers: { hold: 9, keepalive: 3 },
     gracefulRestart: flags.gracefulRestart,
+    restartSeconds: flags.restartSeconds,
     multipath: false,
   };
 }

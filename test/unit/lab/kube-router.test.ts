@@ -50,6 +50,8 @@ test("graceful restart is as in the manifest, or off, and told once", (t) => {
       kubeRouterArgs(...nodeOf("mesh", 1), { gracefulRestart }).filter((flag) => flag.includes("restart")),
       [`--bgp-graceful-restart=${gracefulRestart}`],
     );
+  const short = kubeRouterArgs(...nodeOf("mesh", 1), { gracefulRestart: true, restartSeconds: 10 });
+  t.true(short.includes("--bgp-graceful-restart-time=10s"));
 });
 
 test("a Node tells kube-router its AS number, its part in reflection and its routers", (t) => {
