@@ -14,9 +14,6 @@ type NodeAddress = NonNullable<NodeSpec["addresses"]>[number];
 
 const nodeTypes = ["Hostname", "InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS"] as const;
 
-/** Where kube-router has the CIDRs of a node, if they are not in its spec. */
-const cidrAnnotations = ["kube-router.io/pod-cidrs", "kube-router.io/pod-cidr"] as const;
-
 export interface CiliumNodesOptions {
   readonly client: Pick<KubeClient, "get" | "create" | "patch" | "delete">;
   readonly view: ClusterView;
@@ -125,13 +122,17 @@ function addressesOf(value: unknown): readonly NodeAddress[] {
   }));
 }
 
+/** As agents read them (sources/files/read-cluster.ts), and kube-router, which announces them: its annotation stands above the spec. */
 function podCidrsOf({ metadata, spec }: KubeObject): readonly string[] {
+  const annotated = (name: string) =>
+    (metadata.annotations?.[name] ?? "").split(",").flatMap((text) => text.trim() || []);
+  const own = annotated("kube-router.io/pod-cidrs");
+  if (own.length > 0) return own;
   const { podCIDR, podCIDRs } = isRecord(spec) ? spec : {};
   const several = textsOf(podCIDRs);
   if (several.length > 0) return several;
   if (typeof podCIDR === "string" && podCIDR !== "") return [podCIDR];
-  const noted = cidrAnnotations.map((name) => metadata.annotations?.[name] ?? "").find((text) => text !== "") ?? "";
-  return noted.split(",").flatMap((text) => text.trim() || []);
+  return annotated("kube-router.io/pod-cidr");
 }
 
 function textsOf(value: unknown): readonly string[] {

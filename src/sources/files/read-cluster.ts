@@ -56,14 +56,11 @@ export function readNode(object: Fields, { name, labels }: Metadata, place: Plac
     );
   }
   const taints = readTaints(spec, specPlace);
-  const several = readEach(spec.podCIDRs, at(specPlace, "podCIDRs"), readPrefix);
-  const single = isAbsent(spec.podCIDRs) ? readPrefix(spec.podCIDR || null, at(specPlace, "podCIDR")) : null;
-  const specified = single === null ? several : [single];
   return {
     name,
     labels,
     addresses: distinct(typed.map(({ address }) => address)),
-    podCidrs: specified.length > 0 ? specified : annotatedPodCidrs(object, place),
+    podCidrs: readPodCidrs(object, spec, place),
     ...(taints.length > 0 && { taints }),
   };
 }
@@ -78,21 +75,27 @@ function readTaints(spec: Fields, specPlace: Place): readonly string[] {
   return [...new Set(spec.unschedulable === true ? [...keys, unschedulableTaint] : keys)].sort();
 }
 
-/** Where kube-router has the CIDRs of a node that nobody gave any in its spec; the first one that is set counts. */
-const cidrAnnotations = ["kube-router.io/pod-cidrs", "kube-router.io/pod-cidr"] as const;
-
-function annotatedPodCidrs(object: Fields, place: Place): NodeRow["podCidrs"] {
+/**
+ * As kube-router has them, which announces them: an annotation of its own stands above the spec, and its older one, of a single CIDR, is for nodes that have no other. What
+ * pods had beside that nobody would find.
+ */
+function readPodCidrs(object: Fields, spec: Fields, place: Place): NodeRow["podCidrs"] {
+  const specPlace = at(place, "spec");
   const metadataPlace = at(place, "metadata");
   const { annotations } = readFields(object.metadata, metadataPlace, null);
   const annotationsPlace = at(metadataPlace, "annotations");
   const fields = readFields(annotations, annotationsPlace, null);
-  for (const name of cidrAnnotations) {
+  const annotated = (name: string): NodeRow["podCidrs"] => {
     const namePlace = at(annotationsPlace, name);
-    const text = readText(fields[name] || null, namePlace);
-    if (text === null) continue;
+    const text = readText(fields[name] || null, namePlace) ?? "";
     return text.split(",").flatMap((each) => readPrefix(each.trim() || null, namePlace) ?? []);
-  }
-  return [];
+  };
+  const own = annotated("kube-router.io/pod-cidrs");
+  if (own.length > 0) return own;
+  const several = readEach(spec.podCIDRs, at(specPlace, "podCIDRs"), readPrefix);
+  if (several.length > 0) return several;
+  const single = isAbsent(spec.podCIDRs) ? readPrefix(spec.podCIDR || null, at(specPlace, "podCIDR")) : null;
+  return single === null ? annotated("kube-router.io/pod-cidr") : [single];
 }
 
 /** Policies are handed on as they were written; what they say is for those who know policy. */

@@ -99,10 +99,11 @@ test("what others wrote into a CiliumNode stays, and one that no Node owns is le
   t.deepEqual(names(cluster, ciliumNodes), ["n1", "outside"]);
 });
 
-test("CIDRs that kube-router noted at a node count where its spec has none", async (t) => {
+test("CIDRs that kube-router has of a node's annotation count, whatever its spec says", async (t) => {
   const { clock, cluster, lead } = leading(t);
   const annotations = { "kube-router.io/pod-cidrs": "10.2.0.0/24, fd00:2::/64" };
-  cluster.put(nodes, { ...node("n1", "u", { spec: {} }), metadata: { name: "n1", uid: "u", annotations } });
+  const spec = { podCIDRs: ["10.9.0.0/24"] };
+  cluster.put(nodes, { ...node("n1", "u", { spec }), metadata: { name: "n1", uid: "u", annotations } });
   await lead();
   await clock.advance(2_000);
   t.like(cluster.find(ciliumNodes, "n1")?.spec, { ipam: { podCIDRs: ["10.2.0.0/24", "fd00:2::/64"] } });

@@ -107,7 +107,7 @@ test("a node has its internal and external addresses and its pod CIDRs; without 
   t.true(bare.rows.nodes.has("n"));
 });
 
-test("a node without pod CIDRs in its spec has those of kube-router's annotations, of both families", (t) => {
+test("a node has the pod CIDRs that kube-router announces: of its annotation, else of the spec, else of its older annotation", (t) => {
   const node = (annotations: object, spec: object = {}) => {
     const status = { addresses: [{ type: "InternalIP", address: "172.18.0.2" }] };
     return one({ apiVersion: "v1", kind: "Node", metadata: { name: "n", annotations }, spec, status });
@@ -119,8 +119,10 @@ test("a node without pod CIDRs in its spec has those of kube-router's annotation
   t.deepEqual(cidrs(node(old)), ["10.2.0.0/24"]);
   t.deepEqual(cidrs(node({ ...old, ...both })), ["10.1.0.0/24", "fd00:1::/64"]);
   t.deepEqual(cidrs(node({ ...old, "kube-router.io/pod-cidrs": "" })), ["10.2.0.0/24"]);
-  t.deepEqual(cidrs(node(both, { podCIDRs: ["10.9.0.0/24"] })), ["10.9.0.0/24"], "the spec is first");
-  t.deepEqual(cidrs(node(both, { podCIDR: "10.9.0.0/24" })), ["10.9.0.0/24"]);
+  t.deepEqual(cidrs(node(both, { podCIDRs: ["10.9.0.0/24"] })), ["10.1.0.0/24", "fd00:1::/64"]);
+  t.deepEqual(cidrs(node(both, { podCIDR: "10.9.0.0/24" })), ["10.1.0.0/24", "fd00:1::/64"]);
+  t.deepEqual(cidrs(node(old, { podCIDRs: ["10.9.0.0/24"] })), ["10.9.0.0/24"]);
+  t.deepEqual(cidrs(node(old, { podCIDR: "10.9.0.0/24" })), ["10.9.0.0/24"]);
   const wrong = node({ "kube-router.io/pod-cidrs": "10.1.0.0/24,nonsense" });
   t.deepEqual(brief(wrong), ["error Node n metadata.annotations.kube-router.io/pod-cidrs"]);
 });
