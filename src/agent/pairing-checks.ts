@@ -1,7 +1,7 @@
 /** What is looked after between this node, its cluster and kube-router, and how long each may stand before it is told. */
 import { advertisementProblems } from "../observe/advertisements.ts";
 import { nodeHealthProblems } from "../observe/node-health.ts";
-import { missingRoutes, peerProblems } from "../observe/peer-problems.ts";
+import { misledCidrs, missingRoutes, peerProblems } from "../observe/peer-problems.ts";
 import { bgpDefaultRoutes, leftOverRoutes, podCidrProblems } from "../observe/route-problems.ts";
 import type { Check } from "./standing-problems.ts";
 
@@ -45,6 +45,12 @@ export function pairingChecks(
     },
     // Looks are 1 s apart: with that a status tells within 2 s.
     { topic: "pod-cidrs", tables: ["nodes"], graceMs: 500, find: ({ nodes }) => podCidrProblems(nodes) },
+    {
+      topic: "misled-cidrs",
+      tables: ["nodes", "bgpPaths"],
+      graceMs: 500,
+      find: ({ nodes, bgpPaths }, _result, bgp) => (bgp === "synced" ? misledCidrs(nodes, bgpPaths, nodeName) : []),
+    },
     {
       topic: "default-routes",
       tables: ["routes", "bgpPaths"],

@@ -231,7 +231,7 @@ export interface RouteReasonDto {
   /**
    * Missing: unreachable (the kernel's route leads nowhere), unknown (BGP's daemon is not asked or away), no-peer, peer-down, not-announced, filtered,
    * own (this node announces it), no-next-hop, not-on-link, no-tunnel, not-written. Present: left-over (BGP has no such path any more), stale-path (kept while its
-   * peer restarts).
+   * peer restarts), own and other-node (the path leads to a node that has not this pod CIDR).
    */
   readonly code: string;
   readonly text: string;

@@ -1,9 +1,9 @@
 /** What is wrong with BGP here, as soon as it is: sessions that do not stand, and pod CIDRs of other nodes without a route. Pure. */
-import type { BgpPeerRow, NodeRow } from "../model/tables.ts";
+import type { BgpPathRow, BgpPeerRow, NodeRow } from "../model/tables.ts";
 import type { Problem } from "../model/status.ts";
 import { bounded } from "./route-problems.ts";
-import type { BgpKnowledge } from "./route-reasons.ts";
-import { type RouteTables, routeReport } from "./routes.ts";
+import { type BgpKnowledge, leadsElsewhere } from "./route-reasons.ts";
+import { nodesByAddress, type RouteTables, routeReport } from "./routes.ts";
 
 /** The state between two tries changes all the time: what is told is that the session does not stand, and since when. */
 export function peerProblems(
@@ -15,14 +15,12 @@ export function peerProblems(
   if (bgp !== "synced") return [];
   const down = [...peers.values()].filter(({ state }) => state !== "ESTABLISHED");
   if (down.length === 0) return [];
-  const nodeOf = new Map(
-    [...nodes.values()].flatMap(({ name, addresses }) => addresses.map(({ text }) => [text, name])),
-  );
+  const nodeAt = nodesByAddress(nodes);
   return bounded(
     down
       .sort((a, b) => (a.address.text < b.address.text ? -1 : 1))
       .map(({ address: { text }, adminDown, since }): Problem => {
-        const node = nodeOf.get(text);
+        const node = nodeAt(text);
         const name = node === undefined ? text : `${node} (${text})`;
         const when = since === null ? " and never was" : ` since ${new Date(since).toISOString()}`;
         return {
@@ -39,6 +37,36 @@ export function peerProblems(
         };
       }),
   );
+}
+
+/** Pod CIDRs of other nodes that BGP leads to yet another one, or to this one. Where Nodes themselves say so, that is told of them. */
+export function misledCidrs(
+  nodes: ReadonlyMap<string, NodeRow>,
+  bgpPaths: ReadonlyMap<string, BgpPathRow>,
+  nodeName: string,
+): readonly Problem[] {
+  const nodeAt = nodesByAddress(nodes);
+  const has = (name: string, cidr: string) => nodes.get(name)?.podCidrs.some(({ text }) => text === cidr) === true;
+  const problems: Problem[] = [];
+  for (const node of nodes.values()) {
+    if (node.name === nodeName) continue;
+    for (const cidr of node.podCidrs) {
+      const path = bgpPaths.get(cidr.text);
+      const why = path === undefined ? null : leadsElsewhere(cidr, node, path, nodeAt);
+      if (path === undefined || why === null) continue;
+      const at = path.peer === null ? nodeName : (nodeAt(path.nextHop?.text ?? "") ?? "");
+      if (has(at, cidr.text)) continue;
+      problems.push({
+        code: "POD_CIDR_ANNOUNCED",
+        severity: "warning",
+        object: `Node ${at}`,
+        field: "",
+        message: why.text,
+        remedy: why.remedy,
+      });
+    }
+  }
+  return bounded(problems);
 }
 
 /** @param families those that pods have here */

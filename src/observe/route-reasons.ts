@@ -17,6 +17,8 @@ export interface BgpTables {
   readonly deviceAddresses: ReadonlyMap<string, DeviceAddressesRow>;
   /** Whether some route of the kernel leads into a tunnel of kube-router's, which only its overlay makes. */
   readonly hasOverlay: () => boolean;
+  /** Name of the node that has the address. */
+  readonly nodeAt: (address: string) => string | undefined;
 }
 
 export interface BgpKnowledge {
@@ -50,6 +52,7 @@ export function whyMissing(
 /** Of a route that is there. null: nothing is odd about it. */
 export function whatIsOdd(
   cidr: Prefix,
+  node: NodeRow,
   route: RouteFactRow,
   tables: BgpTables,
   bgp: BgpKnowledge,
@@ -63,11 +66,40 @@ export function whatIsOdd(
       remedy: `it goes on working as long as the node is there; else delete it: ip route del ${route.destination.text} proto 17`,
     };
   }
+  const elsewhere = leadsElsewhere(cidr, node, path, tables.nodeAt);
+  if (elsewhere !== null) return elsewhere;
   if (!isKept(path, tables.bgpPeers)) return null;
   return {
     code: "stale-path",
     text: `the session with ${path.peer?.text ?? "its peer"} is gone; the path is kept for its graceful restart`,
     remedy: "nothing, if kube-router restarts there; else look at it on that node",
+  };
+}
+
+/**
+ * A path to exactly the pod CIDR of a node, and another node's: kube-router reads its own pod CIDR when it starts, and a node that comes back with another one may
+ * leave the old to somebody.
+ */
+export function leadsElsewhere(
+  cidr: Prefix,
+  node: NodeRow,
+  { prefix, peer, nextHop }: BgpPathRow,
+  nodeAt: BgpTables["nodeAt"],
+): RouteReasonDto | null {
+  if (prefix.text !== cidr.text) return null;
+  if (peer === null) {
+    return {
+      code: "own",
+      text: `this node announces ${cidr.text} itself, and it is a pod CIDR of ${node.name}: others may send here what is for its pods`,
+      remedy: `restart kube-router on this node, which reads its pod CIDR once; who else added the path? gobgp global rib ${cidr.text}`,
+    };
+  }
+  const other = nextHop === null ? undefined : nodeAt(nextHop.text);
+  if (other === undefined || other === node.name) return null;
+  return {
+    code: "other-node",
+    text: `BGP leads ${cidr.text} to ${other}, and it is a pod CIDR of ${node.name}`,
+    remedy: `restart kube-router on ${other}, which reads its pod CIDR once; who else added the path? gobgp global rib ${cidr.text}`,
   };
 }
 

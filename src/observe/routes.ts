@@ -27,7 +27,7 @@ const origins: Readonly<Record<number, string>> = {
 
 export const originOf = (protocol: number): string => origins[protocol] ?? `protocol ${protocol}`;
 
-export interface RouteTables extends Omit<BgpTables, "hasOverlay"> {
+export interface RouteTables extends Omit<BgpTables, "hasOverlay" | "nodeAt"> {
   readonly nodes: ReadonlyMap<string, NodeRow>;
   /** By prefix text. */
   readonly routes: ReadonlyMap<string, RouteFactRow>;
@@ -39,7 +39,8 @@ export interface RouteTables extends Omit<BgpTables, "hasOverlay"> {
 export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowledge): readonly RouteDto[] {
   const bestRoute = routeFinder(tables.routes);
   const { bgpPeers, bgpPaths, deviceAddresses } = tables;
-  const facts = { bgpPeers, bgpPaths, deviceAddresses, hasOverlay: overlayIn(tables.routes) };
+  const nodeAt = nodesByAddress(tables.nodes);
+  const facts = { bgpPeers, bgpPaths, deviceAddresses, hasOverlay: overlayIn(tables.routes), nodeAt };
   return [...tables.nodes.values()]
     .sort((a, b) => compareText(a.name, b.name))
     .flatMap((node) =>
@@ -49,10 +50,18 @@ export function routeReport(tables: RouteTables, nodeName: string, bgp: BgpKnowl
         const route = bestRoute(cidr);
         // A route that says "unreachable" is one that leads nowhere.
         const present = route !== undefined && route.nextHops.length > 0;
-        const why = present ? whatIsOdd(cidr, route, facts, bgp) : whyMissing(cidr, node, route, facts, bgp);
+        const why = present ? whatIsOdd(cidr, node, route, facts, bgp) : whyMissing(cidr, node, route, facts, bgp);
         return { ...about, ...(route === undefined ? absent : routeOf(route, node, tables.uplinks)), why };
       }),
     );
+}
+
+/** @returns the name of the node that has an address */
+export function nodesByAddress(nodes: RouteTables["nodes"]): BgpTables["nodeAt"] {
+  const names = new Map(
+    [...nodes.values()].flatMap(({ name, addresses }) => addresses.map(({ text }) => [text, name])),
+  );
+  return (address) => names.get(address);
 }
 
 /** Looked for once, however many routes are missing. */

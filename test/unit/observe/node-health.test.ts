@@ -4,7 +4,7 @@ import { type Address, parseAddress, parsePrefix } from "../../../src/model/ip.t
 import type { NodeHealthRow, SilentPath } from "../../../src/model/node-health.ts";
 import type { BgpPeerRow, NodeRow, RouteFactRow } from "../../../src/model/tables.ts";
 import { nodeHealthProblems, nodeHealthReport } from "../../../src/observe/node-health.ts";
-import { missingRoutes, peerProblems } from "../../../src/observe/peer-problems.ts";
+import { misledCidrs, missingRoutes, peerProblems } from "../../../src/observe/peer-problems.ts";
 
 const address = (text: string): Address => {
   const parsed = parseAddress(text);
@@ -215,4 +215,38 @@ test("nobody at all answers: told once, with what to look for here, and no page 
     code: "NODE_UNREACHABLE",
     severity: "warning",
   });
+});
+
+test("pod CIDRs that BGP leads to another node, or that this node announces, are told of who announces them", (t) => {
+  const nothing = {
+    asPath: "",
+    localPref: null,
+    med: null,
+    communities: [],
+    originatorId: null,
+    stale: false,
+    others: [],
+  };
+  const told = (nextHop: string, from: string | null, cluster: ReadonlyMap<string, NodeRow> = nodes) => {
+    const cidr = prefix("10.0.2.0/24");
+    const path = { prefix: cidr, nextHop: address(nextHop), peer: from === null ? null : address(from), ...nothing };
+    return misledCidrs(cluster, new Map([[cidr.text, path]]), "n1").map(({ code, object }) => `${code} ${object}`);
+  };
+  const third = new Map(nodes).set("n3", {
+    name: "n3",
+    labels: {},
+    addresses: [address("192.0.2.3")],
+    podCidrs: [prefix("10.0.3.0/24")],
+  });
+  t.deepEqual(told("192.0.2.2", "192.0.2.2"), []);
+  t.deepEqual(told("192.0.2.1", null), ["POD_CIDR_ANNOUNCED Node n1"]);
+  t.deepEqual(told("192.0.2.3", "192.0.2.3", third), ["POD_CIDR_ANNOUNCED Node n3"]);
+  t.deepEqual(told("192.0.2.254", "192.0.2.254", third), [], "a router");
+  const both = new Map(nodes).set("n1", {
+    name: "n1",
+    labels: {},
+    addresses: [address("192.0.2.1")],
+    podCidrs: [prefix("10.0.1.0/24"), prefix("10.0.2.0/24")],
+  });
+  t.deepEqual(told("192.0.2.1", null, both), [], "two Nodes with one CIDR are told as such");
 });

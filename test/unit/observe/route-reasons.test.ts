@@ -54,6 +54,7 @@ function tables(peers: readonly BgpPeerRow[], paths: readonly BgpPathRow[] = [])
     bgpPaths: new Map(paths.map((row) => [row.prefix.text, row])),
     deviceAddresses: new Map([["2", { ifindex: 2, addresses }]]),
     hasOverlay: () => false,
+    nodeAt: (text) => ({ "192.0.2.2": "n2", "192.0.2.3": "n3" })[text],
   };
 }
 
@@ -124,17 +125,31 @@ test("a route that leads nowhere is told as one, whatever BGP says", (t) => {
 
 test("a route that BGP has no path for any more is left over, and one that waits for a restart is told", (t) => {
   const there = route("10.2.0.0/24", [{ gateway: address("192.0.2.2"), ifindex: 2, device: "eth0" }]);
-  t.is(whatIsOdd(cidr, there, tables([up]), synced)?.code, "left-over");
-  t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24", { stale: true })]), synced)?.code, "stale-path");
-  t.is(whatIsOdd(cidr, there, tables([up], [path("10.2.0.0/24")]), synced), null);
+  t.is(whatIsOdd(cidr, node, there, tables([up]), synced)?.code, "left-over");
+  t.is(whatIsOdd(cidr, node, there, tables([up], [path("10.2.0.0/24", { stale: true })]), synced)?.code, "stale-path");
+  t.is(whatIsOdd(cidr, node, there, tables([up], [path("10.2.0.0/24")]), synced), null);
   t.is(
-    whatIsOdd(cidr, there, tables([down], [path("10.2.0.0/24")]), synced)?.code,
+    whatIsOdd(cidr, node, there, tables([down], [path("10.2.0.0/24")]), synced)?.code,
     "stale-path",
     "the session says it",
   );
-  t.is(whatIsOdd(cidr, there, tables([], [path("10.2.0.0/24")]), synced), null, "nobody knows the session");
-  t.is(whatIsOdd(cidr, there, tables([up]), { state: "stale", received: [] }), null, "who is away says nothing");
-  t.is(whatIsOdd(cidr, { ...there, protocol: 4 }, tables([up]), synced), null, "an operator's route is the operator's");
+  t.is(whatIsOdd(cidr, node, there, tables([], [path("10.2.0.0/24")]), synced), null, "nobody knows the session");
+  t.is(whatIsOdd(cidr, node, there, tables([up]), { state: "stale", received: [] }), null, "who is away says nothing");
+  t.is(
+    whatIsOdd(cidr, node, { ...there, protocol: 4 }, tables([up]), synced),
+    null,
+    "an operator's route is the operator's",
+  );
+});
+
+test("a path to another node's pod CIDR that leads to a third node, or is this node's own, is told beside the route that is there", (t) => {
+  const there = route("10.2.0.0/24", [{ gateway: address("192.0.2.3"), ifindex: 2, device: "eth0" }]);
+  const why = (...paths: readonly BgpPathRow[]) => whatIsOdd(cidr, node, there, tables([up], paths), synced);
+  t.like(why(path("10.2.0.0/24", { nextHop: address("192.0.2.3") })), { code: "other-node" });
+  t.regex(why(path("10.2.0.0/24", { nextHop: address("192.0.2.3") }))?.text ?? "", /to n3, and it is a pod CIDR of n2/);
+  t.like(why(path("10.2.0.0/24", { peer: null })), { code: "own" });
+  t.is(why(path("10.2.0.0/24", { nextHop: address("192.0.2.254") })), null, "a router leads there");
+  t.is(why(path("10.0.0.0/14", { nextHop: address("192.0.2.3") })), null, "a wider one is nobody's pod CIDR");
 });
 
 test("a route goes to the node itself, into a tunnel, or by the fabric", (t) => {
