@@ -7,6 +7,7 @@ import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
 import { far, serveFar } from "../support/far.ts";
 import { beginFlow, fetchFrom, pod, podAddress, settled, withLab } from "../support/lab.ts";
+import { now, problemOf, tells, tellsProblem } from "../support/told.ts";
 
 const status = async (lab: Lab) => (await lab.agentStatus("node-1")) as StatusDto;
 const codesOf = async (lab: Lab) => (await status(lab)).problems.map(({ code, object }) => `${code} ${object}`);
@@ -50,7 +51,7 @@ test("a pod CIDR over nodes' own addresses, and a default route: told, no sessio
     await isSeenAsNode();
     const flows = await Promise.all(
       [web4, web6, far[4], far[6]].map((address) =>
-        beginFlow(lab, "default/client", { kind: "tcp", address, port: 8080 }),
+        beginFlow(lab, "default/client", { kind: "tcp", address, port: 8080, lateMs: 30_000 }),
       ),
     );
 
@@ -98,18 +99,24 @@ test("a pod CIDR over nodes' own addresses, and a default route: told, no sessio
       [4, "0.0.0.0/0", tor.ipv4],
       [6, "::/0", tor.ipv6],
     ] as const) {
+      const taken = now(t, lab, "node-1");
       await ip(`-${family} route replace default via ${gateway} proto 17`);
-      await lab.until(`${prefix} is told`, async () =>
-        (await codesOf(lab)).includes(`BGP_DEFAULT_ROUTE Route ${prefix}`),
-      );
+      await tellsProblem(taken, "BGP_DEFAULT_ROUTE", `Route ${prefix}`);
     }
     await isSeenAsNode();
     await reachesWeb("default/client");
+    // And takes it away again, with which the node has none until somebody writes its own.
     for (const [family, gateway] of [
       [4, tor.ipv4],
       [6, tor.ipv6],
-    ] as const)
-      await ip(`-${family} route replace default via ${gateway}`);
+    ] as const) {
+      const withdrawn = now(t, lab, "node-1");
+      await ip(`-${family} route del default proto 17`);
+      const prefix = family === 4 ? "0.0.0.0/0" : "::/0";
+      await tells(withdrawn, `${prefix} is gone`, (all) => problemOf(all, "BGP_DEFAULT_ROUTE", prefix) === undefined);
+      await ip(`-${family} route add default via ${gateway}`);
+    }
+    await isSeenAsNode();
 
     await stop();
     await rm(file);
