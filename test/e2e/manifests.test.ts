@@ -37,6 +37,8 @@ const leases = "coordination.k8s.io";
 const rights: Readonly<Record<"agent" | "operator", readonly Right[]>> = {
   agent: [
     ["watch", "", "pods", true],
+    ["get", "", "pods", false],
+    ["get", "", "nodes", true],
     ["list", "discovery.k8s.io", "endpointslices", true],
     ["watch", "cilium.io", "ciliumclusterwidenetworkpolicies", true],
     ["patch", "cilium.io", "ciliumendpoints", true],

@@ -1,6 +1,8 @@
 /** What a test makes go wrong: each fault meets the next requests that its predicate matches, the oldest fault first. */
 
 export interface SeenRequest {
+  /** The program, by its User-Agent. */
+  readonly by: string;
   /** get, list, watch, create, update, patch, delete */
   readonly verb: string;
   /** "pods", "foos.t.io"; "" for what is no resource. */

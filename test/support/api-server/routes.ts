@@ -32,10 +32,11 @@ export function subresourcesOf({ status, storage }: Resource): readonly string[]
 
 const verbs: Readonly<Record<string, string>> = { POST: "create", PUT: "update", PATCH: "patch", DELETE: "delete" };
 
-export function seenRequest(method: string, url: URL, target: Target | null): SeenRequest {
+export function seenRequest(method: string, url: URL, target: Target | null, by: string): SeenRequest {
   const watching = ["1", "true"].includes(url.searchParams.get("watch") ?? "");
   const reading = target?.name === "" ? (watching ? "watch" : "list") : "get";
   return {
+    by,
     verb: verbs[method] ?? reading,
     storage: target?.resource.storage ?? "",
     name: target?.name ?? "",

@@ -161,7 +161,8 @@ export class TestApiServer {
     letIn(request, this.tokens, url.pathname);
     const method = request.method ?? "GET";
     const target = targetOf(this.resources, url.pathname);
-    const seen = seenRequest(method, url, target);
+    const agent = (request.headers["user-agent"] ?? "unknown").split("/")[0] ?? "unknown";
+    const seen = seenRequest(method, url, target, agent);
     this.log.push(seen);
     const fault = this.faults.next(seen);
     if (fault !== null && !(await this.#fail(fault, request))) return;
@@ -174,7 +175,6 @@ export class TestApiServer {
     const { resource, namespace, name, subresource } = target;
     const tabular = wantsTable(request.headers.accept ?? "");
     if (seen.verb === "watch") return this.#watch(target, url.searchParams, tabular, response);
-    const agent = (request.headers["user-agent"] ?? "unknown").split("/")[0] ?? "unknown";
     const call: WriteCall = { resource, namespace, name, subresource, query: url.searchParams, agent };
     const type = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
     // Not spoken here; clients that may choose say it again in JSON.
