@@ -30,13 +30,12 @@ static const volatile __u32 crc32c_powers[4][16] = {
 	},
 };
 
-/* All ones if `bit` is set. Without a branch, of which the verifier would follow both sides each time; the assembly keeps the compiler from making one. */
-static __always_inline __u32 mask_of(__u32 bit)
+/* `word` if `bit` is 1, else 0. A product, since the verifier follows both sides of a branch, and of a mask, each time; the assembly keeps the compiler
+ * from making one. */
+static __always_inline __u32 if_set(__u32 bit, __u32 word)
 {
-	__u32 mask = -(bit & 1);
-
-	asm volatile("" : "+r"(mask));
-	return mask;
+	asm volatile("" : "+r"(bit));
+	return word * bit;
 }
 
 static __always_inline __u32 crc32c_multiply(__u32 a, __u32 b)
@@ -44,9 +43,9 @@ static __always_inline __u32 crc32c_multiply(__u32 a, __u32 b)
 	__u32 product = 0;
 
 	for (int bit = 0; bit < 32; bit++) {
-		product ^= b & mask_of(a >> 31);
+		product ^= if_set(a >> 31, b);
 		a <<= 1;
-		b = b >> 1 ^ (CRC32C_POLYNOMIAL & mask_of(b));
+		b = b >> 1 ^ if_set(b & 1, CRC32C_POLYNOMIAL);
 	}
 	return product;
 }
