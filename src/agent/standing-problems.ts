@@ -6,6 +6,7 @@
 import type { ComputeResult } from "../compute/result.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { BoundedFrequencyRunner } from "../lib/runner.ts";
+import { inTurns, type Steps } from "../lib/turns.ts";
 import type { ConditionSink, Problem } from "../model/status.ts";
 import type { TableSnapshot, TableStore } from "../model/store.ts";
 import type { BgpKnowledge } from "../observe/route-reasons.ts";
@@ -20,7 +21,11 @@ export interface Check {
   readonly tables: readonly (keyof TableSnapshot)[];
   /** ms that a problem may stand untold. */
   readonly graceMs: number;
-  readonly find: (tables: TableSnapshot, result: ComputeResult, bgp: BgpKnowledge["state"]) => readonly Problem[];
+  readonly find: (
+    tables: TableSnapshot,
+    result: ComputeResult,
+    bgp: BgpKnowledge["state"],
+  ) => readonly Problem[] | Steps<readonly Problem[]>;
 }
 
 export interface StandingProblemsOptions {
@@ -59,7 +64,7 @@ export class StandingProblems {
     this.#options = options;
     this.#watched = options.checks.map((check) => ({ check, seen: [], standing: new Map(), told: 0 }));
     const { clock } = options;
-    const action = async () => this.#look();
+    const action = () => this.#look();
     this.#runner = new BoundedFrequencyRunner({ clock, minIntervalMs: intervalMs, maxIntervalMs: intervalMs, action });
   }
 
@@ -73,12 +78,12 @@ export class StandingProblems {
     this.#due?.cancel();
   }
 
-  #look(): void {
+  async #look(): Promise<void> {
     const { store, loop } = this.#options;
     const { result } = loop;
     if (result === null) return;
     const tables = store.snapshot();
-    for (const each of this.#watched) this.#lookAt(each, tables, result);
+    for (const each of this.#watched) await this.#lookAt(each, tables, result);
     this.#tell();
   }
 
@@ -92,7 +97,7 @@ export class StandingProblems {
     this.#due = next - now < intervalMs ? clock.setTimer(Math.ceil(next - now), () => this.#tell()) : null;
   }
 
-  #lookAt(watched: Watched, tables: TableSnapshot, result: ComputeResult): void {
+  async #lookAt(watched: Watched, tables: TableSnapshot, result: ComputeResult): Promise<void> {
     const { bgp, clock } = this.#options;
     const { tables: names, find } = watched.check;
     const looked = [...names.map((name): object => tables[name]), result, bgp.state];
@@ -100,8 +105,10 @@ export class StandingProblems {
     watched.seen = looked.map((each) => (typeof each === "string" ? each : new WeakRef(each)));
     const now = clock.monotonicMs();
     const before = watched.standing;
+    const found = find(tables, result, bgp.state);
+    const problems = "next" in found ? await inTurns(found, clock) : found;
     watched.standing = new Map(
-      find(tables, result, bgp.state).map((problem) => {
+      problems.map((problem) => {
         const key = `${problem.code} ${problem.object} ${problem.message}`;
         return [key, { problem, sinceMs: before.get(key)?.sinceMs ?? now }];
       }),

@@ -26,3 +26,22 @@ export class Turns {
     this.#since = this.#clock.monotonicMs();
   }
 }
+
+/** Work that can be left after each of its steps, and gives its result with the last one. */
+export type Steps<R> = Generator<void, R>;
+
+export function atOnce<R>(steps: Steps<R>): R {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+export async function inTurns<R>(steps: Steps<R>, clock: Pick<Clock, "monotonicMs">): Promise<R> {
+  const turns = new Turns(clock);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (turns.isOver) await turns.next();
+  }
+}

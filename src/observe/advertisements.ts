@@ -6,6 +6,7 @@
 import type { ServiceAdvertisementDto } from "../api/dto.ts";
 import type { DesiredFrontend } from "../compute/desired.ts";
 import { type EndpointTables, endpointsOf } from "../compute/services/explain.ts";
+import type { Steps } from "../lib/turns.ts";
 import type { Address } from "../model/ip.ts";
 import type { Problem } from "../model/status.ts";
 import type { BgpPathRow, ServiceRow } from "../model/tables.ts";
@@ -65,12 +66,15 @@ export function advertisementReport(
   return [...found.values()];
 }
 
-/** What this node announces and does not serve, while BGP is known: what others announce is for them to say. */
-export function advertisementProblems(
+/**
+ * What this node announces and does not serve, while BGP is known: what others announce is for them to say. All that is announced is looked at, which
+ * takes a while where it is much.
+ */
+export function* advertisementProblems(
   frontends: readonly DesiredFrontend[],
   tables: AdvertisementTables,
   view: AdvertisementView,
-): readonly Problem[] {
+): Steps<readonly Problem[]> {
   if (view.bgp !== "synced") return [];
   const own = new Set<string>();
   for (const { peer, prefix } of tables.bgpPaths.values()) {
@@ -78,8 +82,13 @@ export function advertisementProblems(
   }
   if (own.size === 0) return [];
   const problems: Problem[] = [];
+  // Tables that a newer version follows are not to be walked through in several turns.
+  const services = [...tables.services];
+  yield;
   const at = frontendsByAddress(frontends);
-  for (const [key, service] of tables.services) {
+  yield;
+  for (const [place, [key, service]] of services.entries()) {
+    if (place % stepServices === stepServices - 1) yield;
     // Headless ones are announced by nobody.
     if (service.type === "ExternalName" || service.clusterIps.length === 0) continue;
     if (!addressesOf(service).some(([, addresses]) => addresses.some(({ text }) => own.has(text)))) continue;
@@ -90,6 +99,9 @@ export function advertisementProblems(
   }
   return problems;
 }
+
+/** Services of one step: less than a millisecond. */
+const stepServices = 64;
 
 function problemOf(
   key: string,

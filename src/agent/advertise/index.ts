@@ -8,6 +8,7 @@ import type { AgentConfig } from "../../config/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { messageOf } from "../../lib/errors.ts";
 import { BoundedFrequencyRunner } from "../../lib/runner.ts";
+import { inTurns, Turns } from "../../lib/turns.ts";
 import type { Logger } from "../../model/logging.ts";
 import type { Servability } from "../../datapath/index.ts";
 import type { ConditionSink, Problem } from "../../model/status.ts";
@@ -20,6 +21,8 @@ import { hostPrefix, type Outcome, Speaker } from "./speaker.ts";
 
 /** ms: of rest after a comparison, and until the next one though nothing changed. */
 const intervalMs = { least: 2, most: 1_000 } as const;
+/** ms of rest after the dearest computations. */
+const longestRestMs = 200;
 const retryMs = { firstMs: 100, maxMs: 5_000 } as const;
 /** ms that the datapath may fail before clients are sent to other nodes: what passes is not worth a change of all ways. */
 const unhealthyMs = 3_000;
@@ -61,6 +64,8 @@ export class Advertiser {
   #facts: { readonly result: ComputeResult; readonly tables: TableSnapshot } | null = null;
   #desired: readonly DesiredAddress[] = [];
   #isComputed = true;
+  /** ms that the last computation took. */
+  #computeMs = 0;
   #speaker: Speaker | null = null;
   #refreshedMs = 0;
   /** By prefix, since when the table of events has not had it. */
@@ -150,9 +155,11 @@ export class Advertiser {
   async #supervised(): Promise<void> {
     const { conditions } = this.#options;
     try {
+      this.#computeMs = 0;
       await this.#run();
       this.#failure = null;
       conditions.report("advertise", []);
+      await this.#rest(this.#computeMs);
     } catch (error) {
       this.#failure = problemOf(error);
       // Opened anew: what was done of it is not known.
@@ -163,12 +170,19 @@ export class Advertiser {
     }
   }
 
+  /** All services are looked at after each change: where they are thousands at most half of the time goes there. */
+  async #rest(computeMs: number): Promise<void> {
+    if (computeMs <= intervalMs.least) return;
+    // Rejected by stop() only.
+    await this.#options.clock.sleep(Math.min(computeMs, longestRestMs), this.#stopping.signal).catch(() => undefined);
+  }
+
   async #run(): Promise<void> {
     const { bgp, clock, log, store } = this.#options;
-    const { session } = bgp;
     if (this.#facts === null) return;
-    this.#compute(this.#facts);
+    await this.#compute(this.#facts);
     this.#lookForFaults();
+    const { session } = bgp;
     if (session === null || !session.client.protocol.writes) {
       this.#speaker = null;
       this.#outcomes.clear();
@@ -199,7 +213,11 @@ export class Advertiser {
       this.#missing.delete(text);
       log.info({ prefix: text }, "withdrew a service address");
     }
-    for (const each of wanted) await this.#announce(speaker, each, now, signal);
+    const turns = new Turns(clock);
+    for (const each of wanted) {
+      if (turns.isOver) await turns.next();
+      await this.#announce(speaker, each, now, signal);
+    }
     const kept = new Set(wanted.map((each) => hostPrefix(each).text));
     for (const text of [...this.#outcomes.keys()]) if (!kept.has(text)) this.#outcomes.delete(text);
   }
@@ -224,18 +242,28 @@ export class Advertiser {
     log.info({ prefix: prefix.text, outcome }, "compared a service address with BGP");
   }
 
-  #compute({ result, tables }: { readonly result: ComputeResult; readonly tables: TableSnapshot }): void {
+  async #compute({
+    result,
+    tables,
+  }: {
+    readonly result: ComputeResult;
+    readonly tables: TableSnapshot;
+  }): Promise<void> {
     if (this.#isComputed) return;
+    const { clock } = this.#options;
     const { nodeName, advertiseServices, advertiseAddresses, advertiseDrainTaints, advertiseNextHop } =
       this.#options.config;
     this.#isComputed = true;
-    this.#desired = desiredAddresses(tables, result.desired.frontends, {
+    const addresses = desiredAddresses(tables, result.desired.frontends, {
       nodeName,
       mode: advertiseServices,
       kinds: advertiseAddresses,
       drainTaints: advertiseDrainTaints,
       nextHop: advertiseNextHop,
     });
+    const start = clock.monotonicMs();
+    this.#desired = await inTurns(addresses, clock);
+    this.#computeMs = clock.monotonicMs() - start;
   }
 
   /** Why who comes to this address would not be served; null: he is. */

@@ -2,6 +2,7 @@
  * Which service addresses this node should announce by BGP, and why not the others: an address is announced only where who comes to it is served,
  * so that the fabric has no way to a node that would let clients wait. Pure.
  */
+import type { Steps } from "../../lib/turns.ts";
 import { type Address, compareAddresses, parseAddress } from "../../model/ip.ts";
 import { labelMap } from "../../model/labels.ts";
 import type { TableSnapshot } from "../../model/store.ts";
@@ -50,19 +51,24 @@ export interface DesiredPath {
 /** A label of nodes that load balancers leave out (KEP-1143). */
 const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/** By address; sorted, each address once. Empty: the setting is off. */
-export function desiredAddresses(
+/** By address; sorted, each address once. Empty: the setting is off. All services are looked at, which takes a while where they are many. */
+export function* desiredAddresses(
   tables: AdvertiseTables,
   frontends: readonly DesiredFrontend[],
   settings: AdvertiseSettings,
-): readonly DesiredAddress[] {
+): Steps<readonly DesiredAddress[]> {
   if (settings.mode === "off") return [];
   const found = new Map<string, DesiredAddress>();
-  const at = byAddress(frontends);
+  // Tables that a newer version follows are not to be walked through in several turns.
+  const services = [...tables.services].sort(([a], [b]) => (a < b ? -1 : 1));
   const slices = slicesByService(tables.endpointSlices);
+  yield;
+  const at = byAddress(frontends);
+  yield;
   const node = tables.nodes.get(settings.nodeName);
   const blocked = whyNodeNot(node, settings);
-  for (const [key, service] of [...tables.services].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [place, [key, service]] of services.entries()) {
+    if (place % stepServices === stepServices - 1) yield;
     const kinds = kindsOf(service, settings);
     if (kinds.length === 0) continue;
     const ofService = { ...tables, endpointSlices: slices.get(key) ?? noSlices };
@@ -75,6 +81,9 @@ export function desiredAddresses(
   }
   return [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
 }
+
+/** Services of one step: less than a millisecond. */
+const stepServices = 64;
 
 interface Candidate {
   readonly address: Address;

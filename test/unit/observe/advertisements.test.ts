@@ -1,6 +1,7 @@
 /** Who announces a service's addresses, and whether clients who come there are served. */
 import test from "ava";
 import { createComputation } from "../../../src/compute/index.ts";
+import { atOnce } from "../../../src/lib/turns.ts";
 import { parseAddress, parsePrefix } from "../../../src/model/ip.ts";
 import type { TableStore } from "../../../src/model/store.ts";
 import type { BgpPathRow } from "../../../src/model/tables.ts";
@@ -79,7 +80,7 @@ function look({ manifests, paths, bgp = "synced", externalClusterIps = false }: 
   const listed = serviceReport(frontends, tables, "n1").map(({ frontend, advertisedBy }) => [frontend, advertisedBy]);
   return {
     addresses: advertisementReport("shop/web", row, frontendsByAddress(frontends), tables, view),
-    problems: advertisementProblems(frontends, tables, view),
+    problems: atOnce(advertisementProblems(frontends, tables, view)),
     listed: new Map(listed as [string, string | null][]),
   };
 }

@@ -2,6 +2,7 @@
 import test from "ava";
 import { type AdvertiseSettings, desiredAddresses, pathOver } from "../../../../src/compute/services/advertise.ts";
 import { computeFrontends } from "../../../../src/compute/services/index.ts";
+import { atOnce } from "../../../../src/lib/turns.ts";
 import type { EndpointSliceRow, NodeRow, ServiceRow } from "../../../../src/model/tables.ts";
 import { address, endpoint, node, service, slice, tables } from "./support.ts";
 
@@ -43,7 +44,7 @@ function told(given: Case): readonly string[] {
     nodeName: "node-1",
     externalClusterIps: given.externalClusterIps ?? false,
   });
-  return desiredAddresses(rows, frontends, { ...settings, ...given.settings }).map(
+  return atOnce(desiredAddresses(rows, frontends, { ...settings, ...given.settings })).map(
     ({ address: { text }, path, why }) => `${text} ${path === null ? why : `via ${path.nextHop.text}`}`,
   );
 }
@@ -145,6 +146,6 @@ test("of services with one address the first that is served says how", (t) => {
     outside: name === "a" ? [] : outside,
     service: `shop/${name}:80`,
   }));
-  const [found] = desiredAddresses(rows, frontends, settings);
+  const [found] = atOnce(desiredAddresses(rows, frontends, settings));
   t.deepEqual([found?.services, found?.path?.prepend], [["shop/a", "shop/b"], 2]);
 });
