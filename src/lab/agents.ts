@@ -35,10 +35,15 @@ export async function startAgent(
     netns: node.netns,
     cgroup: systemCgroup(node),
     command: [...daemon("agent"), "--config", configFile],
-    env: agentEnvironment,
+    env: { ...agentEnvironment, NODE_OPTIONS: nodeOptions() },
     log: agentLog(node),
     pidFile: pidFile(node),
   });
+}
+
+/** Those of the manifests, and what this process has itself: by it benchmarks look into an agent. */
+function nodeOptions(): string {
+  return `${process.env.NODE_OPTIONS ?? ""} ${agentEnvironment.NODE_OPTIONS}`.trim();
 }
 
 /** True if one ran. The kernel goes on with what the agent had set up. */
