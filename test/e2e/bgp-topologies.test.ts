@@ -48,7 +48,25 @@ function withTopology(
       t.is(await answererOf(lab, "default/near", await podAddress(lab, "default/far", family), 8080), "default/far");
       t.is(await answererOf(lab, "default/far", await podAddress(lab, "default/near", family), 8080), "default/near");
     }
-    await work(lab, peersOf);
+    // Whatever is done to sessions: one that goes on must not notice.
+    const flows = await Promise.all(
+      ([4, 6] as const).map(async (family) =>
+        beginFlow(lab, "default/near", {
+          kind: "tcp",
+          address: await podAddress(lab, "default/far", family),
+          port: 8080,
+          lateMs: 30_000,
+        }),
+      ),
+    );
+    try {
+      await work(lab, peersOf);
+    } finally {
+      for (const flow of flows) {
+        const { sent, answered } = await flow.end();
+        t.true(sent > 0 && answered === sent, `${answered} of ${sent}`);
+      }
+    }
   });
 }
 

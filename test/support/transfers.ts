@@ -44,11 +44,11 @@ export async function announceTransfers(lab: Lab): Promise<void> {
   await ipAt(lab, "tor", "-6", "route", "replace", transferVips[1], "via", ipv6);
 }
 
-/** The client outside sends `transferBytes` and gets as many: "200 400000 400000". */
-export async function transfer(lab: Lab, vip: string): Promise<string> {
-  const host = vip.includes(":") ? `[${vip}]` : vip;
+/** Who is there, left out: the client outside, sends `transferBytes` and gets as many: "200 400000 400000". */
+export async function transfer(lab: Lab, address: string, from = "external/client", port = 80): Promise<string> {
+  const host = `${address.includes(":") ? `[${address}]` : address}:${port}`;
   const shown = "%{http_code} %{size_upload} %{size_download}";
   const asked = `curl -sg -m 60 -w '${shown}' -o /dev/null --data-binary @- http://${host}/`;
-  const { stdout } = await lab.exec("external/client", ["sh", "-c", `head -c ${transferBytes} /dev/zero | ${asked}`]);
+  const { stdout } = await lab.exec(from, ["sh", "-c", `head -c ${transferBytes} /dev/zero | ${asked}`]);
   return stdout;
 }
