@@ -49,13 +49,13 @@ __attribute__((noinline)) __u32 look_up_policy(__u32 set_direction, __u32 identi
 
 	if (!set || !context)
 		return REASON_NOT_READY << 16 | NO_GROUP;
-	if (set->flags & (v6 ? POLICY_SET_PREFIX6 : POLICY_SET_PREFIX4))
-		prefix = prefix_groups(set_direction, peer_receives ? &context->packet.destination : &context->packet.source, v6);
 	port_key.protocol = who >> 16;
 	__builtin_memcpy(port_key.port, &port, sizeof(port_key.port));
 	ports = bpf_map_lookup_elem(&policy_port, &port_key);
 	if (!ports)
 		return REASON_POLICY << 16 | NO_GROUP;
+	if (set->flags & (v6 ? POLICY_SET_PREFIX6 : POLICY_SET_PREFIX4))
+		prefix = prefix_groups(set_direction, peer_receives ? &context->packet.destination : &context->packet.source, v6);
 	named = bpf_map_lookup_elem(&policy_peer, &peer_key);
 	peer_key.identity = 0;
 	any = bpf_map_lookup_elem(&policy_peer, &peer_key);
