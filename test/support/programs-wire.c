@@ -2,7 +2,7 @@
 // What tests of real traffic need and ip(8) cannot do.
 //   tunnel NETNS1 DEVICE1 NETNS2 DEVICE2   makes a TUN device (no Ethernet header) in each namespace and carries packets between them
 //   frame DEVICE HEX                       sends one frame as it is, from the namespace it runs in
-//   packets                                sends IPv4 packets, a line of hex each on stdin, to where routes lead
+//   packets                                sends IP packets, a line of hex each on stdin, to where routes lead
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -81,21 +81,26 @@ static int packets(void)
 {
 	static char line[131072];
 	static unsigned char bytes[65536];
-	int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+	int fd4 = socket(AF_INET, SOCK_RAW, IPPROTO_RAW), fd6 = socket(AF_INET6, SOCK_RAW, IPPROTO_RAW);
 
-	if (fd < 0)
+	if (fd4 < 0 || fd6 < 0)
 		fail("raw socket");
 	while (fgets(line, sizeof(line), stdin)) {
-		struct sockaddr_in to = {.sin_family = AF_INET};
+		struct sockaddr_in to4 = {.sin_family = AF_INET};
+		struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
 		unsigned int byte;
 		size_t length = 0;
+		ssize_t sent;
 
 		for (const char *hex = line; sscanf(hex, "%2x", &byte) == 1; hex += 2)
 			bytes[length++] = byte;
-		if (length < 20)
+		if (length < 40)
 			continue;
-		memcpy(&to.sin_addr, bytes + 16, 4);
-		if (sendto(fd, bytes, length, 0, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != ENOBUFS)
+		memcpy(&to4.sin_addr, bytes + 16, 4);
+		memcpy(&to6.sin6_addr, bytes + 24, 16);
+		sent = bytes[0] >> 4 == 6 ? sendto(fd6, bytes, length, 0, (struct sockaddr *)&to6, sizeof(to6))
+					  : sendto(fd4, bytes, length, 0, (struct sockaddr *)&to4, sizeof(to4));
+		if (sent < 0 && errno != ENOBUFS)
 			fail("sendto");
 	}
 	return 0;

@@ -154,6 +154,11 @@ test("an annotation of Cilium that means nothing here is told by its name", (t) 
   t.deepEqual(read({ "service.cilium.io/global": "true" }).told, [
     "warning metadata.annotations.service.cilium.io/global: service.cilium.io/global has no effect: services of several clusters are not joined here: it is one of this cluster alone; remove it",
   ]);
+  const delegated = { "service.cilium.io/proxy-delegation": "delegate-if-local" };
+  t.regex(
+    read(delegated).told.join(),
+    /^warning .*proxy-delegation has no effect: no other proxy is asked; remove it$/,
+  );
   t.regex(read({ "service.cilium.io/tpye": "NodePort" }).told[0] ?? "", /did you mean service\.cilium\.io\/type\?/);
   t.deepEqual(read({ "example.com/owner": "shop", [policy]: "allow" }).told, []);
 });
