@@ -21,8 +21,8 @@ import { hostPrefix, type Outcome, Speaker } from "./speaker.ts";
 
 /** ms: of rest after a comparison, and until the next one though nothing changed. */
 const intervalMs = { least: 2, most: 1_000 } as const;
-/** ms of rest after the dearest computations. */
-const longestRestMs = 200;
+/** ms of rest after the dearest computations: an endpoint that ends meanwhile should be off the fabric within 100 ms or so. */
+const longestRestMs = 50;
 const retryMs = { firstMs: 100, maxMs: 5_000 } as const;
 /** ms that the datapath may fail before clients are sent to other nodes: what passes is not worth a change of all ways. */
 const unhealthyMs = 3_000;
@@ -170,7 +170,7 @@ export class Advertiser {
     }
   }
 
-  /** All services are looked at after each change: where they are thousands at most half of the time goes there. */
+  /** All services are looked at after each change: where they are thousands that does not take all of the time. */
   async #rest(computeMs: number): Promise<void> {
     if (computeMs <= intervalMs.least) return;
     // Rejected by stop() only.
