@@ -526,7 +526,7 @@ ASSERT_SIZE(struct nat6_key, 40);
 /* Beside these, state as in enum ct_flags (replied, established, closed). Only the entry of the initiator keeps it. */
 enum nat_flags {
 	NAT_BACK = 1 << 13,    /* of answers; its initiator's entry has this value as the key, with the ends swapped */
-	NAT_SERVICE = 1 << 14, /* to a service's backend on another node; else masqueraded */
+	NAT_SERVICE = 1 << 14, /* to a service's backend, on another node or with another port of the client's (clash.h); else masqueraded */
 };
 
 struct nat4_entry {
