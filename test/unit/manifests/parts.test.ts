@@ -23,6 +23,13 @@ const agent = specOf(find(base, "DaemonSet", "tandem-agent"));
 const cleanup = specOf(find(flatten(join(root, "cleanup")), "DaemonSet", "tandem-cleanup"));
 const [worker] = cleanup.initContainers ?? [];
 
+test("the base may be in another namespace: nothing that runs is told the one it is in", (t) => {
+  const told = base.filter(({ kind = "" }) => ["ConfigMap", "DaemonSet", "Deployment"].includes(kind));
+  t.is(told.length, 5);
+  for (const { kind, metadata, ...rest } of told)
+    t.notRegex(JSON.stringify(rest), /kube-system/, `${kind} ${metadata.name}`);
+});
+
 test("the budget is the operator's, and lets a node be drained that has the only one", (t) => {
   const [budget] = readObjects(join(root, "components/disruption-budget/operator.yaml"));
   t.is(budget?.apiVersion, "policy/v1");
