@@ -12,15 +12,19 @@ import { netnsPath, podNetns } from "../../src/lab/plan.ts";
 import { inside, run } from "../../src/lab/run.ts";
 import { cniBinary } from "../../src/lab/runtime.ts";
 import { systemCgroup } from "../../src/lab/topology.ts";
+import { askSctp, serveSctp } from "../support/everywhere.ts";
 import { answererOf, beginFlow, flowFrom, pod, settled, withLab } from "../support/lab.ts";
 
 const [folder] = ["/usr/lib/cni", "/opt/cni/bin"].filter((each) => existsSync(join(each, "portmap")));
 const title = "a hostPort of portmap is reached from outside, another node and its own, under the pod's policy";
 
+const sctpPort = 9100;
+
 /** What a runtime says of the pod's containers: of every protocol, for all of the node's addresses and for one. */
 const portMappings = ({ ipv4, ipv6 }: { readonly ipv4: string; readonly ipv6: string }) => [
   { hostPort: 18_080, containerPort: 8080, protocol: "tcp", hostIP: "" },
   { hostPort: 18_053, containerPort: 9000, protocol: "udp", hostIP: "" },
+  { hostPort: 18_132, containerPort: sctpPort, protocol: "sctp", hostIP: "" },
   { hostPort: 18_084, containerPort: 8080, protocol: "tcp", hostIP: ipv4 },
   { hostPort: 18_086, containerPort: 8080, protocol: "tcp", hostIP: ipv6 },
 ];
@@ -102,6 +106,17 @@ if (folder === undefined) {
         const both = [ipv4, ipv6];
         const ask = (from: string, address: string, seconds?: number, port = 18_080) =>
           answererOf(lab, from, address, port, seconds);
+        serveSctp(lab, "default/web", sctpPort);
+        const clients = [
+          "external/client",
+          "default/friend",
+          "default/stranger",
+          "default/near",
+          "node/node-2",
+          "node/node-1",
+        ];
+        const bySctp = (address: string) =>
+          Promise.all(clients.map(async (from) => `${from} ${await askSctp(lab, from, address, 18_132, 1)}`));
         const open = [];
         for (const address of both) {
           for (const from of ["external/client", "default/friend", "default/stranger", "default/near", "node/node-1"])
@@ -119,6 +134,10 @@ if (folder === undefined) {
           open.push(await beginFlow(lab, "default/friend", { kind: "udp", address, port: 18_053 }));
         }
 
+        const reached = (all: readonly string[]) =>
+          clients.map((from) => `${from} ${all.includes(from) ? "default/web" : "none"}`);
+        t.deepEqual(await Promise.all(both.map(bySctp)), [reached(clients), reached(clients)], "SCTP");
+
         await lab.applyObjects([onlyFriends]);
         await settled(lab);
         for (const address of both) {
@@ -133,6 +152,8 @@ if (folder === undefined) {
           });
           t.is(answered, 0, `UDP: ${address}`);
         }
+        const friends = reached(["default/friend", "node/node-1"]);
+        t.deepEqual(await Promise.all(both.map(bySctp)), [friends, friends], "SCTP, and the pod's own node may");
         for (const flow of open) {
           const { sent, answered, from } = await flow.end();
           t.true(sent > 0);
