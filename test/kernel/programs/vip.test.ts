@@ -394,12 +394,14 @@ both(
   async (t, node, family) => {
     serve(node, family, [who.r[family]]);
     serve(node, family, [who.r[family]], { protocol: Protocol.udp });
+    serve(node, family, [who.r[family]], { protocol: Protocol.sctp });
     const long = udp(40000, 80, { data: Buffer.alloc(80) });
     const part = { offset: 0, length: 40 };
     for (const [transport, options] of [
       [tcp(40000, 80, "S"), {}],
       [tcp(40000, 80, "A"), {}],
       [udp(40000, 80), {}],
+      [sctp(40000, 80), {}],
       [long, { part }],
     ] as const) {
       for (const ownStack of [true, false]) {
