@@ -1,10 +1,12 @@
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import type { BgpServiceDto, StatusDto } from "../../src/api/dto.ts";
 import type { ServiceDetailsDto } from "../../src/api/service-dto.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { mustRun } from "../../src/lab/run.ts";
-import { agentStatus, fetchFrom, pod, settled, withLab } from "../support/lab.ts";
+import { agentStatus, beginFlow, fetchFrom, pod, settled, withLab } from "../support/lab.ts";
+import { longTest } from "../support/long.ts";
 
 const vip = "203.0.113.10";
 const vip6 = "2001:db8:113::10";
@@ -59,12 +61,14 @@ async function withoutDatapath(t: ExecutionContext, lab: Lab): Promise<void> {
   const two = lab.node("node-2");
   const everyNode = "203.0.113.20";
   const ip = (words: string) => mustRun(["ip", "-n", two.netns, ...words.split(" ")]);
-  let isOver = false;
-  const counts = { asked: 0, failed: 0 };
-  const asking = (async () => {
-    for (; !isOver; counts.asked++)
-      if ((await fetchFrom(lab, "external/client", everyNode, 80)) === null) counts.failed++;
-  })();
+  /** A connection that is under way when the router turns to another node ends there: the first ones may. */
+  const isServed = async () => {
+    await lab.until(
+      "clients are served",
+      async () => (await fetchFrom(lab, "external/client", everyNode, 80, 2)) !== null,
+    );
+    for (let i = 0; i < 5; i++) t.not(await fetchFrom(lab, "external/client", everyNode, 80), null);
+  };
   // Nobody can write into this map from now on: as if it had no room, or the kernel refused.
   await mustRun(["bpftool", "map", "freeze", "pinned", join(two.bpffs, "maps", "device")]);
   await ip("link add second type veth peer name nowhere");
@@ -82,14 +86,13 @@ async function withoutDatapath(t: ExecutionContext, lab: Lab): Promise<void> {
     "it is told",
   );
   t.is((await row(lab, "node-1", everyNode))?.state, "advertised");
+  await isServed();
 
   await ip("link del second");
   await lab.until("it is back", async () => (await from(lab, everyNode)) === "node-1 node-2");
   await lab.until("with what it alone serves", async () => (await from(lab, vip)) === "node-2");
-  t.not(await fetchFrom(lab, "external/client", vip, 80), null);
-  isOver = true;
-  await asking;
-  t.true(counts.asked > 10 && counts.failed === 0, JSON.stringify(counts));
+  await isServed();
+  await lab.until("and it serves", async () => (await fetchFrom(lab, "external/client", vip, 80, 2)) !== null);
 }
 
 test("addresses are announced from nodes with ready backends, as annotations say, found again after a crash, and kube-router's own stay", (t) => {
@@ -176,3 +179,46 @@ test("addresses are announced from nodes with ready backends, as annotations say
     await withoutDatapath(t, lab);
   });
 });
+
+longTest(
+  "a kube-router that is away for a while with graceful restart has service addresses again before its peers forget them",
+  (t) => {
+    const web = pod("web", { node: "node-2", ports: [8080, { containerPort: 9000, protocol: "UDP" }] });
+    const ports = [
+      { name: "tcp", port: 80, targetPort: 8080 },
+      { name: "udp", port: 9000, targetPort: 9000, protocol: "UDP" },
+    ];
+    const objects = [web, service("web", [vip], { externalTrafficPolicy: "Local", ports })];
+    const agent = { advertiseServices: "all" };
+    return withLab(t, { nodes: 2, gracefulRestart: true, agent, objects }, async (lab) => {
+      await settled(lab);
+      const isThere = async () => (await from(lab, vip)) === "node-2";
+      await lab.until("the fabric has the address", isThere);
+      const flow = await beginFlow(lab, "external/client", { kind: "udp", address: vip, port: 9000 });
+      const polls = { there: 0, gone: 0 };
+      let isOver = false;
+      const watching = (async () => {
+        for (; !isOver; await sleep(20)) polls[(await isThere()) ? "there" : "gone"]++;
+      })();
+      await lab.stopBgp("node-2", "SIGTERM");
+      // As long as an image takes: who waits for it tries less and less often.
+      await sleep(14_000);
+      await lab.startBgp("node-2");
+      await lab.until("the session stands", async () => {
+        const { problems } = await agentStatus(lab, "node-1");
+        return !problems.some(({ code }) => code === "BGP_PEER_DOWN");
+      });
+      await lab.until("announced anew", async () => (await row(lab, "node-2", vip))?.state === "advertised");
+      // Whatever the router had of before is forgotten at the end of what it is told now.
+      await sleep(3_000);
+      isOver = true;
+      await watching;
+      const { sent, answered } = await flow.end();
+      t.log(
+        `${polls.gone} of ${polls.there + polls.gone} times the router had no path, ${sent - answered} of ${sent} datagrams lost`,
+      );
+      t.is(polls.gone, 0);
+      t.true(polls.there > 50 && sent - answered <= 3);
+    });
+  },
+);

@@ -17,6 +17,11 @@ import type { Global } from "./types.ts";
 
 /** ms before gobgpd is tried again. */
 const retryMs = { firstMs: 200, maxMs: 5_000 } as const;
+/**
+ * ms at most between two tries of one that was there and is gone: with graceful restart it tells its peers what it has as soon as their sessions stand, and they
+ * forget what is not among it. Service addresses that are announced through it have to be there by then.
+ */
+const awayMs = 250;
 /** More than the table of the whole internet's IPv6; kube-router next to it has a route for each in the kernel. */
 const pathLimit = 300_000;
 /** ms for asking what peers sent, which somebody waits for; and peers and prefixes that are asked for at once. */
@@ -68,6 +73,8 @@ export class GobgpSource {
   #label = "";
   #synced = false;
   #failure: string | null = null;
+  /** There is no connection yet. */
+  #isConnecting = false;
   /** The session stands, and nothing comes by it. */
   #isSilent = false;
 
@@ -152,19 +159,22 @@ export class GobgpSource {
   async #run(addresses: readonly string[], signal: AbortSignal): Promise<void> {
     const { clock, log, conditions } = this.#options;
     for (let at = 0; !signal.aborted; at = (at + 1) % addresses.length) {
+      let mostMs: number = retryMs.maxMs;
       try {
         await this.#follow(addresses[at] ?? "", signal);
       } catch (error) {
         if (signal.aborted) return;
         const wasUp = this.#failure === null && this.#synced;
         this.#failure = messageOf(error);
+        const isAway = this.#isConnecting && error instanceof GobgpError && error.code === "GOBGP_UNREACHABLE";
+        if (isAway && this.#synced) mostMs = awayMs;
         if (error instanceof GobgpError && !(this.#synced || isLoud(error.code)))
           log.debug({ source: "gobgp", object: error.object }, this.#failure);
         else conditions.report("gobgp", [problem(error)]);
         if (wasUp) log.warn({ source: "gobgp", error: this.#failure }, "lost; routes stay as the kernel has them");
       }
       // Rejected by the signal only.
-      await clock.sleep(this.#backoff.next(), signal).catch(() => undefined);
+      await clock.sleep(Math.min(this.#backoff.next(), mostMs), signal).catch(() => undefined);
     }
   }
 
@@ -179,7 +189,9 @@ export class GobgpSource {
 
   async #follow(address: string, signal: AbortSignal): Promise<never> {
     const { store, clock, log, conditions } = this.#options;
+    this.#isConnecting = true;
     const client = await GobgpClient.connect(address, signal);
+    this.#isConnecting = false;
     const session = new Session({
       client,
       store,

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from "ava";
-import { systemClock } from "../../../../src/lib/clock.ts";
+import { type Clock, systemClock } from "../../../../src/lib/clock.ts";
 import { parsePrefix } from "../../../../src/model/ip.ts";
 import type { Logger } from "../../../../src/model/logging.ts";
 import type { Problem } from "../../../../src/model/status.ts";
@@ -12,13 +12,13 @@ import { pathMessage, type RibShape, served, type Version } from "../../../suppo
 
 const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 
-function following(t: ExecutionContext, addresses: readonly string[] | null) {
+function following(t: ExecutionContext, addresses: readonly string[] | null, clock: Clock = systemClock) {
   const ending = new AbortController();
   t.teardown(() => ending.abort());
   const store = new TableStore();
   const topics = new Map<string, readonly Problem[]>();
   const conditions = { report: (topic: string, problems: readonly Problem[]) => void topics.set(topic, problems) };
-  const source = new GobgpSource({ addresses, store, conditions, log, clock: systemClock });
+  const source = new GobgpSource({ addresses, store, conditions, log, clock });
   const problems = () => [...topics.values()].flat();
   const codes = () => problems().map(({ code, severity }) => `${severity} ${code}`);
   const paths = () => [...store.table("bgpPaths").keys()].sort();
@@ -79,6 +79,36 @@ for (const version of ["api", "apipb", "gobgpapi"] satisfies readonly Version[])
     t.deepEqual(codes(), []);
   });
 }
+
+test("who was there and is gone is tried again each 250 ms: peers that kept its paths hear soon what it has", async (t) => {
+  const server = await new GobgpServer(served("apipb", { paths: [own], peers }).handlers).start(t);
+  const pauses: number[] = [];
+  // Nothing else sleeps while it is away.
+  const sleep: Clock["sleep"] = (ms, signal) => {
+    pauses.push(ms);
+    return systemClock.sleep(1, signal);
+  };
+  const { source, start } = following(t, [server.address], { ...systemClock, sleep });
+  await start();
+  await until("synced", () => source.state === "synced");
+  await server.stop();
+  await until("it is stale", () => source.state === "stale");
+  pauses.length = 0;
+  await until("it was tried again and again", () => pauses.length > 12);
+  t.true(Math.max(...pauses) <= 250, String(pauses));
+
+  const never: number[] = [];
+  const waiting = following(t, [server.address], {
+    ...systemClock,
+    sleep(ms, signal) {
+      never.push(ms);
+      return systemClock.sleep(1, signal);
+    },
+  });
+  await waiting.start();
+  await until("one that was never there is waited for", () => never.length > 12);
+  t.true(Math.max(...never) > 3_000, String(never));
+});
 
 test("who is not there yet is waited for without a word; who answers nonsense is an error of the status", async (t) => {
   const empty = await new GobgpServer({}).start(t);
