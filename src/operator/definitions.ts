@@ -1,5 +1,5 @@
 /**
- * The definitions of the kinds that Tandem works with. What is missing is installed, what Tandem installed is brought up to date. A definition
+ * The definitions of the kinds that Tandem works with. What is missing is installed, what Tandem installed is brought up to date, never back. A definition
  * of somebody else, as of a Cilium installation, is used as it is: what it would drop of Tandem's objects is told and left to people.
  */
 import { messageOf } from "../lib/errors.ts";
@@ -56,7 +56,7 @@ export class Definitions {
       throw error;
     });
     if (found !== null && found.metadata.labels?.[ownerLabel] !== owner) return foreign(wanted, found);
-    if (found !== null && holds(found.spec, wanted.spec)) return [];
+    if (found !== null && (holds(found.spec, wanted.spec) || isNewer(found.spec, wanted.spec))) return [];
     if (!term.held()) return [];
     try {
       if (found === null) await client.create(kind, wanted, { signal });
@@ -79,6 +79,14 @@ function holds(found: unknown, wanted: unknown): boolean {
   if (!isRecord(wanted)) return found === wanted;
   // Fields with an empty value are left out by the server.
   return Object.entries(wanted).every(([key, value]) => isRecord(found) && holds(found[key], value));
+}
+
+/**
+ * Of a release after this one, whose operator was here first: to replace it by ours would take fields out of the policies that have them, and an
+ * operator that goes back, or two of different releases in the middle of an upgrade, must not.
+ */
+function isNewer(found: unknown, wanted: unknown): boolean {
+  return missingFields(found, wanted).length === 0 && missingFields(wanted, found).length > 0;
 }
 
 function foreign(wanted: KubeObject, found: KubeObject): readonly Problem[] {

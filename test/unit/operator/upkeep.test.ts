@@ -154,6 +154,31 @@ test("a definition of Tandem's own is brought up to date, one of somebody else i
   ]);
 });
 
+test("a definition of a newer release is not taken back: its fields would go from what is stored", async (t) => {
+  const { cluster, problems, lead } = leading(t);
+  await lead();
+  const name = "ciliumnodes.cilium.io";
+  const installed = cluster.find(definitions, name);
+  const spec = JSON.parse(JSON.stringify(installed?.spec).replaceAll('"description":"', '"description":"Newer: ')) as {
+    versions: { schema: { openAPIV3Schema: { properties: { spec: { properties: Record<string, unknown> } } } } }[];
+  };
+  const { properties = {} } = spec.versions[0]?.schema.openAPIV3Schema.properties.spec ?? {};
+  properties["of-tomorrow"] = { type: "string" };
+  const newer = cluster.put(definitions, {
+    ...installed,
+    metadata: { name, labels: installed?.metadata.labels ?? {} },
+    spec,
+  });
+  await lead();
+  t.is(cluster.find(definitions, name)?.metadata.resourceVersion, newer.metadata.resourceVersion);
+  t.deepEqual(problems.get("definitions"), []);
+  // One that only reads otherwise is of a release before, or of no other fields: it is brought up to date.
+  delete properties["of-tomorrow"];
+  const older = cluster.put(definitions, { ...newer, spec });
+  await lead();
+  t.not(cluster.find(definitions, name)?.metadata.resourceVersion, older.metadata.resourceVersion);
+});
+
 test("definitions that cannot be written are a condition and are tried again; the rest goes on meanwhile", async (t) => {
   const { clock, cluster, counters, problems, lead } = leading(t);
   cluster.put(nodes, node("n1", "uid-1"));
