@@ -19,11 +19,15 @@ const volumeSchema = z.union([
   z.strictObject({ name: z.string(), configMap: z.strictObject({ name: z.string() }) }),
   z.strictObject({ name: z.string(), emptyDir: z.looseObject({ sizeLimit: z.string().optional() }) }),
 ]);
+const variableSchema = z.union([
+  z.strictObject({ name: z.string(), value: z.string() }),
+  z.strictObject({ name: z.string(), valueFrom: z.unknown() }),
+]);
 const containerSchema = z.looseObject({
   name: z.string(),
   command: z.array(z.string()),
   args: z.array(z.string()).default([]),
-  env: z.array(z.strictObject({ name: z.string(), valueFrom: z.unknown() })).default([]),
+  env: z.array(variableSchema).default([]),
   securityContext: z.strictObject({
     runAsUser: z.number(),
     runAsNonRoot: z.boolean().optional(),
@@ -137,7 +141,7 @@ function specOf(
     process: {
       user: { uid: securityContext.runAsUser, gid: securityContext.runAsUser === 0 ? 0 : 65534 },
       args: [...command, ...args],
-      env: [...place.env, ...env.map((variable) => `${variable.name}=${downward(variable, place)}`)],
+      env: [...place.env, ...env.map((variable) => `${variable.name}=${textOf(variable, place)}`)],
       cwd: place.cwd,
       // What a program gets that root executes. Nobody else is given any here.
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
@@ -199,8 +203,9 @@ const ownMounts = [
 
 const fieldSchema = z.strictObject({ fieldRef: z.strictObject({ fieldPath: z.literal("spec.nodeName") }) });
 
-function downward({ valueFrom }: Container["env"][number], { nodeName }: ContainerPlace): string {
-  fieldSchema.parse(valueFrom);
+function textOf(variable: Container["env"][number], { nodeName }: ContainerPlace): string {
+  if ("value" in variable) return variable.value;
+  fieldSchema.parse(variable.valueFrom);
   return nodeName;
 }
 
