@@ -102,7 +102,11 @@ test("kube-router that ends in order takes routes with it; nodes with wrong pod 
           status: { addresses: [{ type: "InternalIP", address: "172.30.9.9" }] },
         }),
       );
-    await lab.until("all is well at first", async () => (await status(lab, "node-1")).ok);
+    // Sessions that come up are told of for a moment, too.
+    await lab.until("all is well at first", async () => {
+      const { ok, problems } = await status(lab, "node-1");
+      return ok && !problems.some(({ code }) => code === "BGP_PEER_DOWN");
+    });
 
     const doubled = now(t, lab, "node-1");
     await other(two.podCidr4);

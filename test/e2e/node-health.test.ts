@@ -215,6 +215,10 @@ test("kube-router killed is told within seconds on both sides, and flows go on; 
         const peers = await ask<readonly BgpPeerDto[]>(lab, "node-2", "bgp", "peers");
         return peers.length === 2 && peers.every(({ state }) => state === "ESTABLISHED");
       });
+      await lab.until(
+        "and told of no more",
+        async () => problemOf(await agentStatus(lab, "node-2"), "BGP_PEER_DOWN", "") === undefined,
+      );
       const web = await podAddress(lab, "default/web");
       const { sent, answered } = await flowFrom(
         lab,
