@@ -52,7 +52,7 @@ static __always_inline void enter_elsewhere(struct __sk_buff *skb, struct contex
 
 /* The packet's flow with a service is over, though its client goes on: datagrams to a backend that the service has no more, or a new
  * connection under an old one's ports; or it is one that the service is not for any more. It is forgotten. */
-static __always_inline bool is_outdated(struct context *context, const bool v6)
+static __always_inline bool is_outdated(struct context *context, __u32 scope, const bool v6)
 {
 	const struct packet *packet = &context->packet;
 	const struct renaming *to = &context->renaming;
@@ -61,8 +61,8 @@ static __always_inline bool is_outdated(struct context *context, const bool v6)
 
 	if (!(to->flags & NAT_SERVICE) || to->flags & NAT_BACK || (packet->protocol == IPPROTO_TCP && !is_opening(packet)))
 		return false;
-	service = find_service(packet, SCOPE_OUTSIDE, v6);
-	if (service && service->flags & SERVICE_RANGES && !is_source_allowed(packet, v6))
+	service = find_service(packet, scope, v6);
+	if (service && scope == SCOPE_OUTSIDE && service->flags & SERVICE_RANGES && !is_source_allowed(packet, v6))
 		service = NULL;
 	if (service && service->id == to->table)
 		return false;
@@ -139,7 +139,7 @@ static __always_inline struct endpoint *enter(struct __sk_buff *skb, struct cont
 		}
 	}
 	remember_tuple(context);
-	if (is_renamed(skb, context, v6) && !is_outdated(context, v6)) {
+	if (is_renamed(skb, context, v6) && !is_outdated(context, SCOPE_OUTSIDE, v6)) {
 		/* whose hops are used up is told by the stack, as long as it would not take the packet for its own */
 		if (packet->ttl <= 1 && !(context->renaming.flags & NAT_BACK))
 			return NULL;

@@ -11,6 +11,7 @@
 #include "../lib/fragment.h"
 #include "../lib/host.h"
 #include "../lib/icmp.h"
+#include "../lib/node_client.h"
 #include "../lib/proxy.h"
 #include "../lib/renaming.h"
 #include "../lib/renaming_icmp.h"
@@ -242,8 +243,15 @@ static __always_inline int leaves(struct __sk_buff *skb, __u32 l3, const bool v6
 	packet = &context->packet;
 	parse(skb, v6);
 	if (!context->reason && !(packet->flags & PACKET_LATER_FRAGMENT) && has_ports(packet->protocol) &&
-	    find_service(packet, SCOPE_INSIDE, v6))
-		return drop(skb, context, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
+	    find_service(packet, SCOPE_INSIDE, v6)) {
+		if (!is_own_to_service(skb, packet))
+			return drop(skb, context, REASON_NO_BACKEND, DIRECTION_EGRESS, NULL);
+		verdict = ask_service(skb, context, v6);
+		if (context->reason)
+			return drop(skb, context, context->reason, DIRECTION_EGRESS, NULL);
+		count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
+		return verdict;
+	}
 	host = sending_host(skb);
 	if (host)
 		verdict = host_sends(skb, context, host, v6);

@@ -11,6 +11,7 @@
 #include "../lib/host.h"
 #include "../lib/icmp.h"
 #include "../lib/link_local.h"
+#include "../lib/node_client.h"
 #include "../lib/proxy.h"
 #include "../lib/service.h"
 
@@ -102,12 +103,12 @@ judged:
 	if (context->reason)
 		goto dropped;
 	count(skb, REASON_FORWARDED, DIRECTION_EGRESS);
-	if (context->tracked.flags & CT_STACK)
-		return to_stack(skb);
+	if (context->tracked.flags & CT_STACK || (!peer && context->tracked.flags & CT_LOCAL)) {
+		answer_own(skb, context, v6);
+		return context->reason ? drop(skb, context, context->reason, DIRECTION_EGRESS, pod) : to_stack(skb);
+	}
 	if (peer)
 		return deliver_local(skb, packet, peer, v6);
-	if (context->tracked.flags & CT_LOCAL)
-		return to_stack(skb);
 	context->mark = context->tracked.flags & CT_MASQUERADE ? MARK_MASQUERADE : MARK_JUDGED;
 	return v6 ? deliver_remote6(skb) : deliver_remote4(skb);
 

@@ -3,6 +3,7 @@
  * them that the socket hook does not see, the node, pods of its network, and hosts outside. Both backends answer all of them, from the address that was asked.
  */
 import type { Lab } from "../../src/lab/lab.ts";
+import { mustRun } from "../../src/lab/run.ts";
 import {
   askFrom,
   askFromOnePort,
@@ -255,17 +256,35 @@ everywhere(
   },
 );
 
-everywhere("SCTP: an association begins at every address, for pods and clients outside", async (t, lab) => {
-  await ready(lab);
-  const [plain] = services;
-  const { clusterIps, loadBalancerIps, externalIps, nodes } = await addresses(lab, plain);
-  const asked = [
-    ...[...clusterIps, ...loadBalancerIps, ...externalIps].map((host) => [host, 90] as const),
-    ...nodes.map((host) => [host, plain.spec.ports[2]?.nodePort ?? 0] as const),
-  ];
-  const ask = (from: string) => Promise.all(asked.map(([host, port]) => askSctp(lab, from, host, port, count)));
-  const clients = ["default/client", "external/client"] as const;
-  for (const [who, results] of (await Promise.all(clients.map(ask))).entries())
-    for (const [at, names] of results.entries())
-      t.deepEqual([...new Set(names)].sort(), both, `${clients[who]}: ${asked[at]?.join(" port ")}`);
-});
+everywhere(
+  "SCTP: an association begins at every address, for pods, the node itself and clients outside",
+  async (t, lab) => {
+    await ready(lab);
+    const [plain] = services;
+    const { clusterIps, loadBalancerIps, externalIps, nodes } = await addresses(lab, plain);
+    const asked = [
+      ...[...clusterIps, ...loadBalancerIps, ...externalIps].map((host) => [host, 90] as const),
+      ...nodes.map((host) => [host, plain.spec.ports[2]?.nodePort ?? 0] as const),
+    ];
+    const ask = (from: string, of = asked) =>
+      Promise.all(of.map(([host, port]) => askSctp(lab, from, host, port, count)));
+    const clients = ["default/client", "external/client"] as const;
+    for (const [who, results] of (await Promise.all(clients.map((from) => ask(from)))).entries())
+      for (const [at, names] of results.entries())
+        t.deepEqual([...new Set(names)].sort(), both, `${clients[who]}: ${asked[at]?.join(" port ")}`);
+    // What the node sends to its own addresses goes by its loopback, where nobody sees it; the rest where its default route leads.
+    const elsewhere = asked.filter(([host]) => host !== nodes[0] && host !== nodes[1]);
+    const { tor } = lab.plan;
+    const byDefault = async (op: "add" | "del") => {
+      for (const [family, via] of Object.entries({ "-4": tor.ipv4, "-6": tor.ipv6 }))
+        await mustRun(["ip", "-n", lab.node("node-1").netns, family, "route", op, "default", "via", via]);
+    };
+    await byDefault("add");
+    try {
+      for (const [at, names] of (await ask("node/node-1", elsewhere)).entries())
+        t.deepEqual([...new Set(names)].sort(), both, `node-1 itself: ${elsewhere[at]?.join(" port ")}`);
+    } finally {
+      await byDefault("del");
+    }
+  },
+);

@@ -2,7 +2,18 @@
 import type { ExecutionContext } from "ava";
 import type { ReasonName } from "../../../src/model/reasons.gen.ts";
 import { EndpointFlags, IdentityNumber, type Endpoint } from "../../../src/native/layouts.gen.ts";
-import { echo, icmpError, ip, neighbour, raw, tcp, type Transport, udp } from "../../support/packets.ts";
+import {
+  echo,
+  icmpError,
+  ip,
+  neighbour,
+  Protocol,
+  raw,
+  sctp,
+  tcp,
+  type Transport,
+  udp,
+} from "../../support/packets.ts";
 import { type Family, podFrame, stackFrame, who, wireFrame } from "../../support/programs-frames.ts";
 import type { ProgramNode, RunResult } from "../../support/programs.ts";
 import { mapped, putIdentity, putPolicy, putService, type TestPolicy } from "../../support/programs-maps.ts";
@@ -276,3 +287,16 @@ both("an address of the node that is in no Node object counts once it is known",
   putIdentity(node.maps, extra, 1, 3);
   await denied(t, node, () => node.run("from_network", packet), "policy", "ingress");
 });
+
+both(
+  "the node's own SCTP to a service is refused under a policy, which could not tell whom it is for",
+  async (t, node, family) => {
+    const address = { ipv4: "10.96.0.10", ipv6: "fd00:96::10" }[family];
+    const backends = [{ address: who.r[family], port: 8080 }];
+    free(node);
+    putService(node.maps, { id: 1, address, port: 80, protocol: Protocol.sctp, backends });
+    t.is((await fromHost(node, address, family, sctp(1000, 80))).verdict, "redirect", "without one it has a backend");
+    enforceHost(node, { ingress: nothing });
+    t.is((await fromHost(node, address, family, sctp(1001, 80))).verdict, "drop");
+  },
+);
