@@ -79,6 +79,9 @@ async function kubeProxyChains(lab: Lab): Promise<number> {
     .filter((line) => line.startsWith(":KUBE-")).length;
 }
 
+/** Short connections of a stream that may be reset: one may begin by the rules after the copy, and come back to a service before the next copy. */
+const resetsOf = { auto: 0, copy: 2 } as const;
+
 /** @param kernelFlows whether the programs ask the kernel's conntrack, or the agent copies it for them as on Linux before 5.18 */
 const takesOver = test.macro(async (t, kernelFlows: "auto" | "copy") => {
   const { stdout: tool } = await run(["sh", "-c", "command -v iptables-nft-restore"]);
@@ -153,7 +156,9 @@ const takesOver = test.macro(async (t, kernelFlows: "auto" | "copy") => {
     for (const { address, stream } of streams) {
       const { made, answered, errors, from: by } = await stream.end();
       t.log(`${address}: ${answered} of ${made} short connections`, errors);
-      t.deepEqual([answered, errors, by], [made, {}, ["default/a", "default/b"]], address);
+      const { ECONNRESET = 0, ...others } = errors;
+      t.deepEqual([answered + ECONNRESET, others, by], [made, {}, ["default/a", "default/b"]], address);
+      t.true(ECONNRESET <= resetsOf[kernelFlows], `${address}: ${ECONNRESET} reset`);
     }
   });
 });
