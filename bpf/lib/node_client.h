@@ -28,7 +28,8 @@ static __always_inline void choose_own(struct context *context, const bool v6)
 	struct ct_entry fresh = {};
 
 	context->scope = SCOPE_INSIDE;
-	if (!service || !choose_backend(context, service, &fresh, v6)) {
+	/* before a port is taken: the next packet may find another backend */
+	if (!service || !choose_backend(context, service, &fresh, v6) || is_of_node(&fresh.nat_address, v6)) {
 		context->reason = REASON_NO_BACKEND;
 		return;
 	}
@@ -78,10 +79,6 @@ static __always_inline int ask_service(struct __sk_buff *skb, struct context *co
 		take_name(skb, v6);
 	if (context->reason)
 		return TC_ACT_SHOT;
-	if (is_of_node(&packet->destination, v6)) {
-		context->reason = REASON_NO_BACKEND;
-		return TC_ACT_SHOT;
-	}
 	pod = endpoint_at(&packet->destination);
 	if (!pod)
 		return v6 ? forward6(skb) : forward4(skb);

@@ -75,6 +75,7 @@ both("what cannot have a backend is dropped and never leaves", async (t, node, f
   await refused(sctp(40000, 80));
   serve(node, family, [who.host[family]], 2);
   await refused(sctp(40001, 80));
+  t.deepEqual(await node.maps.entries(family === "ipv4" ? "nat4" : "nat6"), [], "nothing is kept of it");
   serve(node, family, [who.r[family]], 3);
   await refused(sctp(40002, 80), false);
   await refused(tcp(40003, 80, "S"));
