@@ -83,11 +83,12 @@ export function whatIsOdd(
 export function leadsElsewhere(
   cidr: Prefix,
   node: NodeRow,
-  { prefix, peer, nextHop }: BgpPathRow,
+  path: BgpPathRow,
   nodeAt: BgpTables["nodeAt"],
 ): RouteReasonDto | null {
+  const { prefix, nextHop } = path;
   if (prefix.text !== cidr.text) return null;
-  if (peer === null) {
+  if (path.peer === null) {
     return {
       code: "own",
       text: `this node announces ${cidr.text} itself, and it is a pod CIDR of ${node.name}: others may send here what is for its pods`,
@@ -95,12 +96,18 @@ export function leadsElsewhere(
     };
   }
   const other = nextHop === null ? undefined : nodeAt(nextHop.text);
-  if (other === undefined || other === node.name) return null;
+  if (other === undefined || other === node.name || !isFrom(other, path, nodeAt)) return null;
   return {
     code: "other-node",
     text: `BGP leads ${cidr.text} to ${other}, and it is a pod CIDR of ${node.name}`,
     remedy: `restart kube-router on ${other}, which reads its pod CIDR once; who else added the path? gobgp global rib ${cidr.text}`,
   };
+}
+
+/** A node that is a router for others passes on what they announce, with itself as next hop: of that its reflected origin or a second AS tells. */
+function isFrom(node: string, { originatorId, asPath }: BgpPathRow, nodeAt: BgpTables["nodeAt"]): boolean {
+  const systems = new Set(asPath.split(" ").filter((text) => text !== ""));
+  return systems.size < 2 && (originatorId === null || nodeAt(originatorId) === node);
 }
 
 function unknown(state: Exclude<BgpKnowledge["state"], "synced">): RouteReasonDto {

@@ -149,6 +149,14 @@ test("a path to another node's pod CIDR that leads to a third node, or is this n
   t.regex(why(path("10.2.0.0/24", { nextHop: address("192.0.2.3") }))?.text ?? "", /to n3, and it is a pod CIDR of n2/);
   t.like(why(path("10.2.0.0/24", { peer: null })), { code: "own" });
   t.is(why(path("10.2.0.0/24", { nextHop: address("192.0.2.254") })), null, "a router leads there");
+  const passed = { nextHop: address("192.0.2.3"), peer: address("192.0.2.3") };
+  for (const [told, code] of [
+    [{ originatorId: "192.0.2.2" }, undefined],
+    [{ originatorId: "192.0.2.3" }, "other-node"],
+    [{ asPath: "64514 64513" }, undefined],
+    [{ asPath: "64514 64514" }, "other-node"],
+  ] as const)
+    t.is(why(path("10.2.0.0/24", { ...passed, ...told }))?.code, code, "a node may pass on what others announce");
   t.is(why(path("10.0.0.0/14", { nextHop: address("192.0.2.3") })), null, "a wider one is nobody's pod CIDR");
 });
 
